@@ -1,0 +1,105 @@
+package stream
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+)
+
+// Magic is how every record stream begins. Like PNG's, it holds a byte above
+// 127 and both kinds of line end, so that a transfer that mangles text is
+// noticed at once.
+const Magic = "\x89CKPT\r\n\x1a"
+
+// Version numbers of the format this package writes. A reader takes any minor
+// version of its own major version.
+const (
+	VersionMajor = 1
+	VersionMinor = 0
+)
+
+// Sizes of the fixed parts and limits on the variable ones, in bytes. A reader
+// checks a length against its limit before it allocates.
+const (
+	preambleBytes = 16
+	headerBytes   = 20
+
+	// MaxMetaBytes bounds the CBOR part of a record.
+	MaxMetaBytes = 1 << 20
+	// MaxDataBytes bounds the raw part of a record. It is moved, never held
+	// whole in memory; our own filters keep to DataChunkBytes.
+	MaxDataBytes = 1 << 30
+	// DataChunkBytes is the most bulk data ckpt-collect puts in one record.
+	DataChunkBytes = 1 << 20
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// appendPreamble appends the 16 bytes in front of the first record.
+func appendPreamble(b []byte) []byte {
+	b = append(b, Magic...)
+	b = binary.LittleEndian.AppendUint16(b, VersionMajor)
+	b = binary.LittleEndian.AppendUint16(b, VersionMinor)
+	return binary.LittleEndian.AppendUint32(b, 0)
+}
+
+// parsePreamble checks the 16 bytes in front of the first record.
+func parsePreamble(b []byte) error {
+	if string(b[:8]) != Magic {
+		return ErrForeign
+	}
+	major := binary.LittleEndian.Uint16(b[8:])
+	minor := binary.LittleEndian.Uint16(b[10:])
+	if major != VersionMajor {
+		return fmt.Errorf("%w: it has version %d.%d, this program reads %d.x", ErrVersion, major, minor, VersionMajor)
+	}
+	if binary.LittleEndian.Uint32(b[12:]) != 0 {
+		return fmt.Errorf("%w: reserved bytes of the preamble are set", ErrCorrupt)
+	}
+	return nil
+}
+
+// header is the fixed front of a record.
+type header struct {
+	typ     Type
+	flags   Flags
+	metaLen uint32
+	dataLen uint64
+	crc     uint32 // CRC32C of the 16 bytes before it, then meta
+}
+
+func (h *header) append(b, meta []byte) []byte {
+	start := len(b)
+	b = binary.LittleEndian.AppendUint16(b, uint16(h.typ))
+	b = binary.LittleEndian.AppendUint16(b, uint16(h.flags))
+	b = binary.LittleEndian.AppendUint32(b, h.metaLen)
+	b = binary.LittleEndian.AppendUint64(b, h.dataLen)
+	return binary.LittleEndian.AppendUint32(b, checksum(b[start:], meta))
+}
+
+func parseHeader(b []byte) header {
+	return header{
+		typ:     Type(binary.LittleEndian.Uint16(b)),
+		flags:   Flags(binary.LittleEndian.Uint16(b[2:])),
+		metaLen: binary.LittleEndian.Uint32(b[4:]),
+		dataLen: binary.LittleEndian.Uint64(b[8:]),
+		crc:     binary.LittleEndian.Uint32(b[16:]),
+	}
+}
+
+// check judges what can be judged before meta is read.
+func (h *header) check() error {
+	switch {
+	case h.flags&^knownFlags != 0:
+		return fmt.Errorf("%w: flags %#x are not defined", ErrCorrupt, uint16(h.flags&^knownFlags))
+	case h.metaLen > MaxMetaBytes:
+		return fmt.Errorf("%w: meta of %d bytes, at most %d are allowed", ErrCorrupt, h.metaLen, MaxMetaBytes)
+	case h.dataLen > MaxDataBytes:
+		return fmt.Errorf("%w: data of %d bytes, at most %d are allowed", ErrCorrupt, h.dataLen, MaxDataBytes)
+	}
+	return nil
+}
+
+func checksum(head, meta []byte) uint32 {
+	return crc32.Update(crc32.Checksum(head, castagnoli), castagnoli, meta)
+}

@@ -1,0 +1,214 @@
+package stream
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// Reader reads a stream and checks its framing: checksums, lengths, order of
+// the parts, END's totals. It never reads ahead, so between two calls the
+// underlying file stands exactly where the Reader says. Errors stick.
+type Reader struct {
+	src    io.Reader
+	file   *os.File
+	err    error
+	total  Totals
+	offset int64 // of the next byte of src
+	index  int64 // of the current record
+	start  int64 // where the current record began
+	typ    Type  // of the current record
+	left   int64 // data of the current record not yet consumed
+	bulk   bool
+	ended  bool
+	head   [headerBytes]byte
+}
+
+// NewReader returns a Reader from r. When r is an *os.File, a Writer can take
+// data from it by splice(2).
+func NewReader(r io.Reader) *Reader {
+	f, _ := r.(*os.File)
+	return &Reader{src: r, file: f}
+}
+
+// Next returns the next record, END included; after END it returns io.EOF,
+// and at an ABORT record an *AbortError. Data of the current record that was
+// not read is passed over. Every other error is a *RecordError.
+func (r *Reader) Next() (*Record, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	rec, err := r.next()
+	if err != nil {
+		r.err = err
+		return nil, err
+	}
+	return rec, nil
+}
+
+func (r *Reader) next() (*Record, error) {
+	if r.left > 0 {
+		if _, err := io.Copy(io.Discard, r.Data()); err != nil {
+			return nil, err
+		}
+	}
+	if r.offset == 0 {
+		if err := r.preamble(); err != nil {
+			return nil, err
+		}
+	}
+	r.index, r.start, r.typ = r.total.Records, r.offset, 0
+	if r.ended {
+		return nil, r.tail()
+	}
+	if err := r.fill(r.head[:]); err != nil {
+		return nil, r.fail(err)
+	}
+	h := parseHeader(r.head[:])
+	if err := h.check(); err != nil {
+		return nil, r.fail(err)
+	}
+	meta := make([]byte, h.metaLen)
+	if err := r.fill(meta); err != nil {
+		return nil, r.fail(err)
+	}
+	if checksum(r.head[:headerBytes-4], meta) != h.crc {
+		return nil, r.fail(fmt.Errorf("%w: the record's checksum does not match", ErrCorrupt))
+	}
+	r.typ = h.typ
+	rec := &Record{Type: h.typ, Flags: h.flags, Meta: meta, DataLen: int64(h.dataLen)}
+	return rec, r.admit(rec)
+}
+
+// admit checks a whole record against the stream's order and totals.
+func (r *Reader) admit(rec *Record) error {
+	switch {
+	case (r.total.Records == 0) != (rec.Type == TypeHeader):
+		return r.fail(fmt.Errorf("%w: HEADER must be the first record and only that", ErrCorrupt))
+	case rec.Type == TypeAbort:
+		var a AbortError
+		if err := rec.Decode(&a.Abort); err != nil {
+			return r.fail(err)
+		}
+		return &a
+	case rec.Type == TypeEnd:
+		var end End
+		if err := rec.Decode(&end); err != nil {
+			return r.fail(err)
+		}
+		if rec.DataLen != 0 {
+			return r.fail(fmt.Errorf("%w: END has data", ErrCorrupt))
+		}
+		if err := r.total.check(end.Totals); err != nil {
+			return r.fail(err)
+		}
+		r.ended = true
+		return nil
+	case r.bulk && rec.Flags&Bulk == 0:
+		return r.fail(fmt.Errorf("%w: a description after the first bulk record", ErrCorrupt))
+	}
+	r.bulk = rec.Flags&Bulk != 0
+	r.total.add(rec)
+	r.left = rec.DataLen
+	return nil
+}
+
+func (r *Reader) preamble() error {
+	var b [preambleBytes]byte
+	n, err := io.ReadFull(r.src, b[:])
+	r.offset += int64(n)
+	switch {
+	case err == io.EOF:
+		return &RecordError{Err: fmt.Errorf("%w: the input is empty", ErrTruncated)}
+	case err == io.ErrUnexpectedEOF && string(b[:min(n, len(Magic))]) != Magic[:min(n, len(Magic))]:
+		return ErrForeign
+	case err == io.ErrUnexpectedEOF:
+		return &RecordError{Err: ErrTruncated}
+	case err != nil:
+		return fmt.Errorf("reading the stream: %w", err)
+	}
+	return parsePreamble(b[:])
+}
+
+// tail makes sure that nothing follows END.
+func (r *Reader) tail() error {
+	var b [1]byte
+	switch _, err := io.ReadFull(r.src, b[:]); err {
+	case io.EOF:
+		return io.EOF
+	case nil:
+		return r.fail(ErrTrailing)
+	default:
+		return r.fail(err)
+	}
+}
+
+func (r *Reader) fill(b []byte) error {
+	n, err := io.ReadFull(r.src, b)
+	r.offset += int64(n)
+	if err == io.EOF && len(b) > 0 || err == io.ErrUnexpectedEOF {
+		return ErrTruncated
+	}
+	return err
+}
+
+func (r *Reader) fail(err error) error {
+	var re *RecordError
+	if errors.As(err, &re) {
+		return err
+	}
+	return &RecordError{Index: r.index, Type: r.typ, Offset: r.start, Err: err}
+}
+
+// Totals returns what was read so far.
+func (r *Reader) Totals() Totals { return r.total }
+
+// Offset returns where in the stream the current record begins, in bytes.
+func (r *Reader) Offset() int64 { return r.start }
+
+// Left returns how many bytes of the current record's data are unread.
+func (r *Reader) Left() int64 { return r.left }
+
+// Data returns a reader over the current record's data, valid until Next.
+// Handing it to Writer.Write moves the data without looking at it.
+func (r *Reader) Data() io.Reader { return &dataReader{r} }
+
+// File returns the file the stream is read from, or nil. Its position is that
+// of the current record's next data byte. Whoever reads from it directly must
+// say so with Skip.
+func (r *Reader) File() *os.File { return r.file }
+
+// Skip tells the Reader that n bytes of the current record's data were taken
+// from File by other means.
+func (r *Reader) Skip(n int64) error {
+	if n < 0 || n > r.left {
+		return fmt.Errorf("%d bytes taken from a record that has %d left", n, r.left)
+	}
+	r.advance(n)
+	return nil
+}
+
+func (r *Reader) advance(n int64) { r.left -= n; r.offset += n }
+
+type dataReader struct{ r *Reader }
+
+func (d *dataReader) Read(p []byte) (int, error) {
+	r := d.r
+	if r.err != nil {
+		return 0, r.err
+	}
+	if r.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := r.src.Read(p[:min(int64(len(p)), r.left)])
+	r.advance(int64(n))
+	if err == io.EOF && r.left > 0 {
+		r.err = r.fail(ErrTruncated)
+		return n, r.err
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return n, err
+}

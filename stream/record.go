@@ -1,0 +1,110 @@
+package stream
+
+import (
+	"fmt"
+
+	"github.com/fxamacker/cbor/v2"
+)
+
+// Record is one record without its data, which is read and written apart.
+type Record struct {
+	Type  Type
+	Flags Flags
+	// Meta is one CBOR map in the deterministic encoding of RFC 8949 §4.2.1.
+	Meta []byte
+	// DataLen is how many raw bytes follow meta, at most MaxDataBytes.
+	DataLen int64
+}
+
+// New makes a record of a type in the table from its Go struct (or a pointer
+// to it), with the flags the table gives that type.
+func New(t Type, meta any) (*Record, error) {
+	info := Lookup(t)
+	if info == nil {
+		return nil, fmt.Errorf("record type %d is not in the table", uint16(t))
+	}
+	b, err := Marshal(meta)
+	if err != nil {
+		return nil, fmt.Errorf("%v record: %w", t, err)
+	}
+	return &Record{Type: t, Flags: info.Flags, Meta: b}, nil
+}
+
+// Decode stores the record's meta in v, a pointer to the type's Go struct.
+// Fields v does not have are ignored; they stay in r.Meta.
+func (r *Record) Decode(v any) error { return Unmarshal(r.Meta, v) }
+
+// Set replaces or adds top-level fields of meta and leaves every other field
+// as it is, byte for byte; a nil value removes the field.
+func (r *Record) Set(fields map[string]any) error {
+	var m map[string]cbor.RawMessage
+	if err := decMode.Unmarshal(r.Meta, &m); err != nil {
+		return fmt.Errorf("%w: %v", ErrCorrupt, err)
+	}
+	for k, v := range fields {
+		if v == nil {
+			delete(m, k)
+			continue
+		}
+		b, err := Marshal(v)
+		if err != nil {
+			return err
+		}
+		m[k] = b
+	}
+	b, err := keyMode.Marshal(m)
+	if err != nil {
+		return err
+	}
+	r.Meta = b
+	return nil
+}
+
+// Marshal encodes v as a stream's meta: deterministic, map keys as text
+// strings from the cbor tags, every other Go string as a byte string, for
+// Linux paths and names are bytes.
+func Marshal(v any) ([]byte, error) { return encMode.Marshal(v) }
+
+// Unmarshal decodes meta under the format's limits: nesting of at most 8,
+// no tags, no indefinite lengths, no key twice.
+func Unmarshal(meta []byte, v any) error {
+	if err := decMode.Unmarshal(meta, v); err != nil {
+		return fmt.Errorf("%w: %v", ErrCorrupt, err)
+	}
+	return nil
+}
+
+var (
+	encMode = mustEnc(cbor.StringToByteString)
+	keyMode = mustEnc(cbor.StringToTextString)
+	decMode = mustDec()
+)
+
+func mustEnc(s cbor.StringMode) cbor.EncMode {
+	o := cbor.CoreDetEncOptions()
+	o.String = s
+	o.NilContainers = cbor.NilContainerAsEmpty
+	o.TagsMd = cbor.TagsForbidden
+	m, err := o.EncMode()
+	if err != nil {
+		panic(err)
+	}
+	return m
+}
+
+func mustDec() cbor.DecMode {
+	m, err := cbor.DecOptions{
+		DupMapKey:          cbor.DupMapKeyEnforcedAPF,
+		IndefLength:        cbor.IndefLengthForbidden,
+		TagsMd:             cbor.TagsForbidden,
+		MaxNestedLevels:    8,
+		MaxArrayElements:   MaxMetaBytes,
+		MaxMapPairs:        4096,
+		ByteStringToString: cbor.ByteStringToStringAllowed,
+		UTF8:               cbor.UTF8RejectInvalid,
+	}.DecMode()
+	if err != nil {
+		panic(err)
+	}
+	return m
+}

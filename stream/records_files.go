@@ -1,0 +1,136 @@
+package stream
+
+// FD is a descriptor of a process. In a raw stream its FILE stands right
+// before it.
+type FD struct {
+	PID     int     `cbor:"pid"`
+	FD      int     `cbor:"fd"`
+	Cloexec bool    `cbor:"cloexec,omitempty"`
+	Refs    FileRef `cbor:"refs"`
+}
+
+// File is an open file description (struct file): what dup(2) and fork(2) share.
+type File struct {
+	Object
+	Flags uint32   `cbor:"flags"`           // O_ access mode and status flags, as in fdinfo without O_CLOEXEC
+	Pos   int64    `cbor:"pos"`             // file offset, bytes
+	Owner *Owner   `cbor:"owner,omitempty"` // F_SETOWN_EX
+	Sig   int      `cbor:"sig,omitempty"`   // F_SETSIG
+	Refs  InodeRef `cbor:"refs"`            // what is open: a record of the kind
+}
+
+// Owner is struct f_owner_ex, see fcntl(2).
+type Owner struct {
+	Type int `cbor:"type"` // F_OWNER_TID 0, PID 1, PGRP 2
+	PID  int `cbor:"pid"`
+}
+
+// Stat is what the kinds with an inode of their own have in common.
+type Stat struct {
+	Path    string `cbor:"path"` // in the target's mount namespace, absolute
+	Dev     uint64 `cbor:"dev"`
+	Ino     uint64 `cbor:"ino"`
+	Mode    uint32 `cbor:"mode"` // st_mode
+	UID     uint32 `cbor:"uid"`
+	GID     uint32 `cbor:"gid"`
+	MtimeNS int64  `cbor:"mtime_ns"`
+}
+
+// Reg is a regular file.
+type Reg struct {
+	Object
+	Stat
+	Size    int64  `cbor:"size"`
+	Nlink   uint64 `cbor:"nlink"`
+	BuildID []byte `cbor:"build_id,omitempty"` // NT_GNU_BUILD_ID of an ELF file
+	// Deleted: no path leads to the file any more; its bytes come in CONTENT
+	// records. When Nlink is not 0 it has other names, and Handle finds it.
+	Deleted bool    `cbor:"deleted,omitempty"`
+	Handle  *Handle `cbor:"handle,omitempty"`
+}
+
+// Handle is a file handle of name_to_handle_at(2), good on the file system
+// that Path's folder lies on.
+type Handle struct {
+	Type  int32  `cbor:"type"`
+	Bytes []byte `cbor:"bytes"`
+}
+
+// Dir is a folder.
+type Dir struct {
+	Object
+	Stat
+}
+
+// Pipe is the inode beneath both ends of a pipe.
+type Pipe struct {
+	Object
+	Ino      uint64 `cbor:"ino"`
+	Capacity int64  `cbor:"capacity"` // F_GETPIPE_SZ, bytes
+	Mode     uint32 `cbor:"mode"`
+	UID      uint32 `cbor:"uid"`
+	GID      uint32 `cbor:"gid"`
+	// Readers and Writers: some process outside the checkpoint has that end
+	// open, and none inside.
+	OutsideReaders bool `cbor:"outside_readers,omitempty"`
+	OutsideWriters bool `cbor:"outside_writers,omitempty"`
+}
+
+// Fifo is a named pipe, see fifo(7).
+type Fifo struct {
+	Object
+	Stat
+	Capacity int64 `cbor:"capacity"`
+}
+
+// CharDev is a character device of those that keep no state: null, zero, full,
+// random, urandom.
+type CharDev struct {
+	Object
+	Stat
+	Rdev uint64 `cbor:"rdev"`
+}
+
+// TTY is a terminal.
+type TTY struct {
+	Object
+	Stat
+	Rdev    uint64 `cbor:"rdev"`
+	Termios []byte `cbor:"termios,omitempty"` // struct termios2 of TCGETS2
+	Rows    uint16 `cbor:"rows,omitempty"`
+	Cols    uint16 `cbor:"cols,omitempty"`
+}
+
+// Kinds of Lock.
+const (
+	LockFlock = "flock" // of the open file description, see flock(2)
+	LockOFD   = "ofd"   // of the open file description, see fcntl(2)
+	LockPosix = "posix" // of the process, see fcntl(2)
+)
+
+// Lock is a file lock held through a descriptor.
+type Lock struct {
+	PID   int     `cbor:"pid"`
+	FD    int     `cbor:"fd"`
+	Kind  string  `cbor:"kind"`
+	Write bool    `cbor:"write,omitempty"`
+	Start int64   `cbor:"start,omitempty"`
+	Len   int64   `cbor:"len,omitempty"` // 0: to the end of the file
+	Refs  FileRef `cbor:"refs"`
+}
+
+// Content is the meta of CONTENT; data are the bytes of a file or SHMEM at
+// Offset. What no record gives is a hole.
+type Content struct {
+	Offset int64    `cbor:"offset"`
+	Refs   InodeRef `cbor:"refs"`
+}
+
+// PipeData is the meta of PIPEDATA; data are the bytes waiting in a pipe, of
+// all packets after one another.
+type PipeData struct {
+	// Packets are the lengths of the packets of a pipe in packet mode
+	// (O_DIRECT, see pipe(2)), whose sum is the data's length.
+	Packets []int64  `cbor:"packets,omitempty"`
+	Refs    InodeRef `cbor:"refs"`
+}

@@ -1,0 +1,173 @@
+package stream
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// Writer writes a stream. Errors stick: after the first, every call returns it.
+type Writer struct {
+	buf   *bufio.Writer
+	file  *os.File // non-nil when splice can be tried
+	err   error
+	total Totals
+	begun bool
+	ended bool
+	owed  int64 // data bytes of the current record not yet written
+}
+
+// NewWriter returns a Writer to w. When w is an *os.File, data that comes
+// from one is moved by splice(2) where the kernel can.
+func NewWriter(w io.Writer) *Writer {
+	f, _ := w.(*os.File)
+	return &Writer{buf: bufio.NewWriterSize(w, 64<<10), file: f}
+}
+
+// Write writes rec and, from data, exactly rec.DataLen bytes. An END record
+// gets the totals of what this Writer wrote, whatever it came with; HEADER,
+// END and ABORT are flushed at once.
+func (w *Writer) Write(rec *Record, data io.Reader) error {
+	if w.err != nil {
+		return w.err
+	}
+	if w.err = w.write(rec, data); w.err != nil {
+		return w.err
+	}
+	return nil
+}
+
+func (w *Writer) write(rec *Record, data io.Reader) error {
+	if w.ended {
+		return errors.New("a record after the stream's end")
+	}
+	if !w.begun {
+		w.begun = true
+		if _, err := w.buf.Write(appendPreamble(nil)); err != nil {
+			return err
+		}
+	}
+	if rec.Type == TypeEnd {
+		patched := *rec
+		if err := patched.Set(w.total.fields()); err != nil {
+			return err
+		}
+		rec = &patched
+	}
+	if err := w.head(rec); err != nil {
+		return err
+	}
+	if w.owed = rec.DataLen; w.owed > 0 {
+		if err := w.data(data, rec.DataLen); err != nil {
+			return err
+		}
+	}
+	switch rec.Type {
+	case TypeEnd, TypeAbort:
+		w.ended = true
+		return w.buf.Flush()
+	case TypeHeader:
+		return w.buf.Flush()
+	}
+	return nil
+}
+
+func (w *Writer) head(rec *Record) error {
+	h := header{typ: rec.Type, flags: rec.Flags, metaLen: uint32(min(len(rec.Meta), MaxMetaBytes+1)), dataLen: uint64(rec.DataLen)}
+	if err := h.check(); err != nil {
+		return fmt.Errorf("%v record: %w", rec.Type, err)
+	}
+	var b [headerBytes]byte
+	if _, err := w.buf.Write(h.append(b[:0], rec.Meta)); err != nil {
+		return err
+	}
+	if _, err := w.buf.Write(rec.Meta); err != nil {
+		return err
+	}
+	w.total.add(rec)
+	return nil
+}
+
+// data moves n bytes from src, which may be a Reader's current record, a file
+// or any reader.
+func (w *Writer) data(src io.Reader, n int64) error {
+	if src == nil {
+		return fmt.Errorf("a record promises %d bytes of data and has none", n)
+	}
+	in, _ := src.(*os.File)
+	rd, fromReader := src.(*dataReader)
+	if fromReader {
+		in = rd.r.file
+		if rd.r.left < n {
+			return fmt.Errorf("a record promises %d bytes of data, %d are left", n, rd.r.left)
+		}
+	}
+	moved := int64(0)
+	if in != nil && w.file != nil && n >= spliceMinBytes {
+		if err := w.buf.Flush(); err != nil {
+			return err
+		}
+		var err error
+		moved, err = spliceAll(w.file, in, n)
+		w.owed -= moved
+		if fromReader {
+			rd.r.advance(moved)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	copied, err := io.CopyN(w.buf, src, w.owed)
+	w.owed -= copied
+	if err == io.EOF {
+		err = fmt.Errorf("a record promises %d bytes of data, its source ended after %d: %w", n, moved+copied, io.ErrUnexpectedEOF)
+	}
+	return err
+}
+
+// Add writes a record of a type in the table, without data.
+func (w *Writer) Add(t Type, meta any) error {
+	rec, err := New(t, meta)
+	if err != nil {
+		return err
+	}
+	return w.Write(rec, nil)
+}
+
+// End writes the END record: the stream is whole. The totals are filled in.
+func (w *Writer) End(end End) error { return w.Add(TypeEnd, &end) }
+
+// Abort ends a stream that failed with the first cause, so that the filters
+// behind need not guess one. It can only be tried: when the output is gone,
+// nothing happens. A record whose data broke off is first filled with zeros,
+// so that the ABORT record can be found behind it.
+func (w *Writer) Abort(tool string, cause error) {
+	if w.ended {
+		return
+	}
+	w.err = nil
+	if _, err := io.CopyN(w.buf, zeros{}, w.owed); err != nil {
+		return
+	}
+	w.owed = 0
+	reason := cause.Error()
+	_ = w.Add(TypeAbort, &Abort{Tool: tool, Reason: reason[:min(len(reason), 4096)]})
+}
+
+// zeros is an endless source of zero bytes.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// Flush writes out what is buffered.
+func (w *Writer) Flush() error {
+	if w.err == nil {
+		w.err = w.buf.Flush()
+	}
+	return w.err
+}
