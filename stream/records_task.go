@@ -95,7 +95,6 @@ type ProcAttr struct {
 	Personality    uint32 `cbor:"personality"`   // personality(2)
 	OOMScoreAdj    int    `cbor:"oom_score_adj"` // -1000..1000
 	CoredumpFilter uint64 `cbor:"coredump_filter"`
-	TimerSlackNS   uint64 `cbor:"timer_slack_ns"`
 }
 
 // Prctl holds the attributes prctl(2) gets and sets, those that are not zero.

@@ -1,0 +1,134 @@
+package memory
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/stream"
+)
+
+// kind is a kind of mapping, one row of kinds.
+type kind struct {
+	name  string
+	match func(m *proc.Mapping) bool
+	// collect fills in what is special to the kind.
+	collect func(c *Collector, m *proc.Mapping, v *stream.VMA) error
+	// pages says that private mappings of the kind have pages of their own.
+	pages bool
+	// restore maps it in a puppet.
+	restore func(r *Restorer, v *stream.VMA) error
+}
+
+// kinds are tried in order; the first that matches takes the mapping.
+var kinds = [...]kind{
+	{stream.VMAVDSO, named("[vdso]"), nothing, false, placedByKernel},
+	{stream.VMAVVar, func(m *proc.Mapping) bool { return strings.HasPrefix(m.Name(), "[vvar") }, nothing, false, placedByKernel},
+	{stream.VMAVsyscall, named("[vsyscall]"), nothing, false, placedByKernel},
+	{stream.VMAShmem, isShmem, collectShmem, false, restoreMapped},
+	{stream.VMADev, func(m *proc.Mapping) bool { return m.Path == "/dev/zero" && !m.Shared }, collectInode, true, restoreMapped},
+	{stream.VMAFile, func(m *proc.Mapping) bool { return m.Inode != 0 }, collectInode, true, restoreMapped},
+	{stream.VMAAnon, func(*proc.Mapping) bool { return true }, nothing, true, restoreAnon},
+}
+
+func kindOf(m *proc.Mapping) *kind {
+	for i := range kinds {
+		if kinds[i].match(m) {
+			return &kinds[i]
+		}
+	}
+	panic("the last kind matches everything")
+}
+
+func kindNamed(name string) *kind {
+	for i := range kinds {
+		if kinds[i].name == name {
+			return &kinds[i]
+		}
+	}
+	return nil
+}
+
+func named(name string) func(*proc.Mapping) bool {
+	return func(m *proc.Mapping) bool { return m.Name() == name }
+}
+
+func nothing(*Collector, *proc.Mapping, *stream.VMA) error { return nil }
+
+func isShmem(m *proc.Mapping) bool {
+	return m.Shared && (m.Path == "/dev/zero (deleted)" || strings.HasPrefix(m.Path, "[anon_shmem:"))
+}
+
+// obstacles are VmFlags whose meaning is lost on a restore, and what to call
+// such a mapping. See Documentation/filesystems/proc.rst.
+var obstacles = []struct{ flag, what string }{
+	{"ht", "in huge pages of hugetlbfs"},
+	{"um", "watched by userfaultfd"},
+	{"uw", "watched by userfaultfd"},
+	{"ui", "watched by userfaultfd"},
+	{"ss", "a shadow stack"},
+	{"io", "memory of a device"},
+	{"pf", "memory of a device"},
+	{"sl", "sealed by mseal"},
+}
+
+// obstacle says what makes a mapping one that can't be saved, or "".
+func obstacle(m *proc.Mapping, k *kind) string {
+	if k.name == stream.VMAVDSO || k.name == stream.VMAVVar || k.name == stream.VMAVsyscall {
+		return ""
+	}
+	for _, o := range obstacles {
+		if m.VmFlags.Has(o.flag) {
+			return o.what
+		}
+	}
+	switch {
+	case m.ProtectionKey != 0:
+		return "under a memory protection key"
+	case strings.HasPrefix(m.Path, "/SYSV") && k.name == stream.VMAFile:
+		return "System V shared memory"
+	case strings.HasPrefix(m.Path, "/memfd:"):
+		return "a memfd"
+	case strings.HasPrefix(m.Path, "anon_inode:"), strings.HasPrefix(m.Path, "socket:"):
+		return "not a file"
+	case m.Name() == "[uprobes]":
+		return "for uprobes"
+	}
+	return ""
+}
+
+func collectInode(c *Collector, m *proc.Mapping, v *stream.VMA) (err error) {
+	v.Refs.Inode, err = c.Inode(mapFiles(c.PID, m))
+	return err
+}
+
+// collectShmem describes the object behind a shared anonymous mapping, which
+// has no name but its inode number.
+func collectShmem(c *Collector, m *proc.Mapping, v *stream.VMA) error {
+	f, err := os.Open(mapFiles(c.PID, m))
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("shared memory of pid %d at %x: reading it takes CAP_CHECKPOINT_RESTORE: %w", c.PID, m.Start, err)
+	}
+	if err != nil {
+		return fmt.Errorf("shared memory of pid %d: %w", c.PID, err)
+	}
+	st, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return err
+	}
+	ident := binary.LittleEndian.AppendUint64([]byte("shmem"), m.Dev)
+	ident = binary.LittleEndian.AppendUint64(ident, m.Inode)
+	id := c.NewID()
+	c.Content(id, string(ident), f)
+	v.Refs.Inode = id
+	return c.Emit(stream.TypeShmem, &stream.Shmem{
+		Object: stream.Object{ID: id, Ident: ident},
+		Size:   uint64(st.Size()),
+	})
+}

@@ -1,0 +1,88 @@
+// Package memory knows address spaces: which mappings there are, which pages of
+// them hold content of their own, and how to build the same again.
+package memory
+
+import (
+	"fmt"
+	"os"
+
+	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+// Collector is one address space that stands still and is to be described.
+type Collector struct {
+	PID int
+	// Emit adds a record to the stream.
+	Emit func(t stream.Type, meta any) error
+	// Inode describes what a link like /proc/PID/map_files/… leads to and
+	// returns the number to refer to it by.
+	Inode func(link string) (uint64, error)
+	// NewID returns the number for an object this package emits itself.
+	NewID func() uint64
+	// Content asks that a file's bytes be sent among the bulk, under the
+	// object's number; ident tells encounters of one object.
+	Content func(id uint64, ident string, f *os.File)
+	// Block notes something that stands in the way of a checkpoint.
+	Block func(reason error)
+
+	// Pages are, after Collect, the pages to send.
+	Pages []tracee.Range
+}
+
+// Collect emits a VMA record for every mapping and finds the pages to send.
+func (c *Collector) Collect(maps []proc.Mapping) error {
+	pagemap, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", c.PID))
+	if err != nil {
+		return fmt.Errorf("pages of pid %d: %w", c.PID, err)
+	}
+	defer pagemap.Close()
+	for i := range maps {
+		m := &maps[i]
+		kind := kindOf(m)
+		if why := obstacle(m, kind); why != "" {
+			c.Block(fmt.Errorf("its mapping at %x-%x (%s) is %s, which can't be saved", m.Start, m.End, m.Path, why))
+			continue
+		}
+		v := stream.VMA{PID: c.PID, Start: m.Start, End: m.End, Kind: kind.name, Prot: uint32(m.Prot), Shared: m.Shared,
+			Offset: m.Offset, Name: m.Path, VmFlags: string(m.VmFlags), RW: m.Shared && m.VmFlags.Has("mw")}
+		v.Anon, _ = m.AnonName()
+		if err := kind.collect(c, m, &v); err != nil {
+			return err
+		}
+		if kind.pages && !m.Shared && !m.VmFlags.Has("dp") {
+			if err := c.scan(pagemap, m, &v); err != nil {
+				return err
+			}
+		}
+		if err := c.Emit(stream.TypeVMA, &v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scan finds a private mapping's own pages and its guard pages.
+func (c *Collector) scan(pagemap *os.File, m *proc.Mapping, v *stream.VMA) error {
+	own, err := proc.ScanPages(pagemap, m.Start, m.End, proc.ContentPages)
+	if err != nil {
+		return fmt.Errorf("pages of pid %d at %x-%x: %w", c.PID, m.Start, m.End, err)
+	}
+	for _, p := range own {
+		c.Pages = append(c.Pages, tracee.Range{Addr: p.Start, Len: p.End - p.Start})
+	}
+	guards, err := proc.ScanPages(pagemap, m.Start, m.End, proc.GuardPages)
+	if err != nil {
+		return fmt.Errorf("guard pages of pid %d at %x-%x: %w", c.PID, m.Start, m.End, err)
+	}
+	for _, g := range guards {
+		v.Guards = append(v.Guards, stream.Extent{Start: g.Start, End: g.End})
+	}
+	return nil
+}
+
+// mapFiles is the link by which the kernel shows what a mapping maps.
+func mapFiles(pid int, m *proc.Mapping) string {
+	return fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.Start, m.End)
+}

@@ -1,0 +1,271 @@
+package memory
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+const (
+	iovMax      = 1024
+	pipeBytes   = stream.DataChunkBytes
+	extentBytes = 1 << 30 // of one extent in an image, at most
+)
+
+// Source moves pages from a borrowed process into a stream: by reference with
+// vmsplice(2) made in the process, or by copy with process_vm_readv(2).
+type Source struct {
+	Loan *tracee.Loan
+	PID  int
+	// ByReference is asked before each chunk whether whoever reads the stream
+	// promises to be done with it before the process runs on. A page sent by
+	// reference changes with the process's own.
+	ByReference func() bool
+
+	pipe   *tracee.Pipe
+	noPipe bool
+	buf    []byte
+}
+
+// Send writes PAGES records for the ranges.
+func (s *Source) Send(w *stream.Writer, pages []tracee.Range) error {
+	for len(pages) > 0 {
+		chunk, rest := cut(pages, s.chunkBytes())
+		n, err := s.send(w, chunk)
+		if err != nil {
+			return err
+		}
+		if n < size(chunk) { // a pipe takes whole pages; go on behind the last
+			_, unsent := cut(chunk, n)
+			rest = append(unsent, rest...)
+		}
+		pages = rest
+	}
+	return nil
+}
+
+func (s *Source) chunkBytes() int {
+	if s.ByReference() && s.openPipe() {
+		return min(s.pipe.Capacity, stream.DataChunkBytes)
+	}
+	return stream.DataChunkBytes
+}
+
+// openPipe makes the pipe in the process. Where it can't be, for want of
+// descriptors say, pages are copied.
+func (s *Source) openPipe() bool {
+	if s.pipe == nil && !s.noPipe {
+		p, err := s.Loan.Pipe(pipeBytes)
+		s.pipe, s.noPipe = p, err != nil
+	}
+	return s.pipe != nil
+}
+
+// send writes one record and returns how many bytes of the chunk it holds.
+func (s *Source) send(w *stream.Writer, chunk []tracee.Range) (int, error) {
+	if s.ByReference() && s.openPipe() {
+		n, err := s.pipe.Fill(chunk)
+		if err == nil && n > 0 {
+			done, _ := cut(chunk, n)
+			return n, s.emit(w, done, s.pipe.Out)
+		}
+		// What can't be taken by reference is copied from now on.
+		s.noPipe, s.pipe = true, nil
+	}
+	return s.copy(w, chunk)
+}
+
+func (s *Source) copy(w *stream.Writer, chunk []tracee.Range) (int, error) {
+	if s.buf == nil {
+		s.buf = make([]byte, stream.DataChunkBytes)
+	}
+	n, err := tracee.ReadVec(s.PID, s.buf[:size(chunk)], chunk)
+	if err == nil && n < pageBytes {
+		err = unix.EFAULT
+	}
+	if err != nil {
+		return 0, fmt.Errorf("pid %d: read its memory at %x: %w", s.PID, chunk[0].Addr, err)
+	}
+	n &^= pageMask
+	done, _ := cut(chunk, n)
+	return n, s.emit(w, done, &sliceReader{s.buf[:n]})
+}
+
+const pageBytes = pageMask + 1
+
+func (s *Source) emit(w *stream.Writer, chunk []tracee.Range, data io.Reader) error {
+	meta := stream.Pages{PID: s.PID}
+	for _, r := range chunk {
+		meta.Extents = append(meta.Extents, stream.Extent{Start: r.Addr, End: r.Addr + r.Len})
+	}
+	rec, err := stream.New(stream.TypePages, &meta)
+	if err != nil {
+		return err
+	}
+	rec.DataLen = int64(size(chunk))
+	return w.Write(rec, data)
+}
+
+type sliceReader struct{ b []byte }
+
+func (s *sliceReader) Read(p []byte) (int, error) {
+	if len(s.b) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, s.b)
+	s.b = s.b[n:]
+	return n, nil
+}
+
+// cut returns the first n bytes of ranges, at most iovMax of them, and the rest,
+// which shares memory with ranges.
+func cut(ranges []tracee.Range, n int) (head, rest []tracee.Range) {
+	left := uint64(n)
+	for i := range ranges {
+		r := &ranges[i]
+		if left == 0 || i == iovMax {
+			return head, ranges[i:]
+		}
+		if r.Len > left {
+			head = append(head, tracee.Range{Addr: r.Addr, Len: left})
+			r.Addr, r.Len = r.Addr+left, r.Len-left
+			return head, ranges[i:]
+		}
+		head = append(head, *r)
+		left -= r.Len
+	}
+	return head, nil
+}
+
+func size(ranges []tracee.Range) int {
+	n := uint64(0)
+	for _, r := range ranges {
+		n += r.Len
+	}
+	return int(n)
+}
+
+// Fill puts the contents of a PAGES record where they belong: the puppet reads
+// them from the stream itself where it may write, and where it may not they go
+// through /proc/PID/mem.
+func (r *Restorer) Fill(rec *stream.Record, in *stream.Reader) error {
+	var p stream.Pages
+	if err := rec.Decode(&p); err != nil {
+		return err
+	}
+	if err := r.checkExtents(&p, rec.DataLen); err != nil {
+		return err
+	}
+	for len(p.Extents) > 0 {
+		direct := r.writable(p.Extents[0].Start)
+		n := 1
+		for n < len(p.Extents) && n < iovMax && r.writable(p.Extents[n].Start) == direct {
+			n++
+		}
+		var err error
+		if direct && in.File() != nil {
+			err = r.fillDirect(p.Extents[:n], in)
+		} else {
+			err = r.fillForced(p.Extents[:n], in)
+		}
+		if err != nil {
+			return err
+		}
+		p.Extents = p.Extents[n:]
+	}
+	return nil
+}
+
+// checkExtents makes sure that each lies inside one private mapping.
+func (r *Restorer) checkExtents(p *stream.Pages, dataLen int64) error {
+	total := uint64(0)
+	for _, e := range p.Extents {
+		v := r.find(e.Start)
+		if v == nil || e.End <= e.Start || e.End > v.End || (e.Start|e.End)&pageMask != 0 || e.End-e.Start > extentBytes ||
+			v.Shared || !kindNamed(v.Kind).pages {
+			return fmt.Errorf("%w: pages %x-%x are not in a private mapping", stream.ErrCorrupt, e.Start, e.End)
+		}
+		total += e.End - e.Start
+	}
+	if total != uint64(dataLen) {
+		return fmt.Errorf("%w: %d bytes of pages with %d bytes of data", stream.ErrCorrupt, total, dataLen)
+	}
+	return nil
+}
+
+// find returns the mapping that addr lies in, or nil.
+func (r *Restorer) find(addr uint64) *stream.VMA {
+	i := sort.Search(len(r.vmas), func(i int) bool { return r.vmas[i].End > addr })
+	if i == len(r.vmas) || r.vmas[i].Start > addr {
+		return nil
+	}
+	return &r.vmas[i]
+}
+
+func (r *Restorer) writable(addr uint64) bool { return r.find(addr).Prot&unix.PROT_WRITE != 0 }
+
+// fillDirect has the puppet read(2) from the stream's own descriptor.
+func (r *Restorer) fillDirect(extents []stream.Extent, in *stream.Reader) error {
+	if r.in < 0 {
+		fd, err := r.Puppet.Give(int(in.File().Fd()))
+		if err != nil {
+			return err
+		}
+		r.in = fd
+	}
+	at := r.Puppet.Scratch().Addr
+	for len(extents) > 0 {
+		iov := make([]byte, 0, 16*len(extents))
+		for _, e := range extents {
+			iov = binary.LittleEndian.AppendUint64(iov, e.Start)
+			iov = binary.LittleEndian.AppendUint64(iov, e.End-e.Start)
+		}
+		if err := r.Puppet.Tracee().WriteMem(at, iov); err != nil {
+			return err
+		}
+		n, err := r.Puppet.Call(unix.SYS_READV, uint64(r.in), at, uint64(len(extents)))
+		switch {
+		case err == unix.EINTR || err == unix.EAGAIN:
+			continue
+		case err != nil:
+			return fmt.Errorf("pid %d: fill its memory at %x: %w", r.PID, extents[0].Start, err)
+		case n == 0:
+			return stream.ErrTruncated
+		}
+		if err := in.Skip(int64(n)); err != nil {
+			return err
+		}
+		for len(extents) > 0 && n > 0 {
+			step := min(n, extents[0].End-extents[0].Start)
+			extents[0].Start += step
+			n -= step
+			if extents[0].Start == extents[0].End {
+				extents = extents[1:]
+			}
+		}
+	}
+	return nil
+}
+
+// fillForced writes past the protection of read-only pages.
+func (r *Restorer) fillForced(extents []stream.Extent, in *stream.Reader) error {
+	data := in.Data()
+	for _, e := range extents {
+		w := io.NewOffsetWriter(r.mem, int64(e.Start))
+		_, err := io.CopyN(w, data, int64(e.End-e.Start))
+		if errors.Is(err, io.EOF) {
+			return stream.ErrTruncated
+		}
+		if err != nil {
+			return fmt.Errorf("pid %d: fill its memory at %x: %w", r.PID, e.Start, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,273 @@
+package memory
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+const (
+	archMapVDSO64     = 0x2003 // arch/x86/include/uapi/asm/prctl.h
+	mapFixedNoreplace = 0x100000
+	mapDroppable      = 0x08
+	mlockOnfault      = 1
+	madvGuardInstall  = 102
+	prSetVMA          = 0x53564d41
+	prSetVMAAnonName  = 0
+	pageMask          = 4096 - 1
+	taskSize          = 1<<47 - 4096
+)
+
+// Restorer builds one address space.
+type Restorer struct {
+	PID    int
+	Puppet *tracee.Puppet
+	// Inode opens what an objref names, with O_ flags.
+	Inode func(objref uint64, flags int) (*os.File, error)
+
+	vmas []stream.VMA
+	mem  *os.File
+	in   int // the stream's descriptor in the puppet, -1 before it is needed
+}
+
+// Check says what in the VMA records, sorted by address, can't be built.
+func Check(vmas []stream.VMA) []error {
+	var errs []error
+	last := uint64(0)
+	for i := range vmas {
+		v := &vmas[i]
+		switch {
+		case kindNamed(v.Kind) == nil:
+			errs = append(errs, fmt.Errorf("mapping at %x: kind %q is not known to this version", v.Start, v.Kind))
+		case v.Kind == stream.VMAVsyscall:
+			continue
+		case v.Start >= v.End || v.Start&pageMask != 0 || v.End&pageMask != 0 || v.Offset&pageMask != 0:
+			errs = append(errs, fmt.Errorf("mapping %x-%x: not whole pages", v.Start, v.End))
+		case v.End > taskSize:
+			errs = append(errs, fmt.Errorf("mapping %x-%x: outside of what a process may map", v.Start, v.End))
+		case v.Start < last:
+			errs = append(errs, fmt.Errorf("mapping %x-%x: overlaps the one before", v.Start, v.End))
+		case v.Prot&^(unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC) != 0:
+			errs = append(errs, fmt.Errorf("mapping %x-%x: protection %#x", v.Start, v.End, v.Prot))
+		}
+		last = max(last, v.End)
+	}
+	return errs
+}
+
+// Occupied are the ranges that the mappings take.
+func Occupied(vmas []stream.VMA) []tracee.Range {
+	r := make([]tracee.Range, len(vmas))
+	for i, v := range vmas {
+		r[i] = tracee.Range{Addr: v.Start, Len: v.End - v.Start}
+	}
+	return r
+}
+
+// Map unmaps everything but the puppet's own pages and maps vmas, which Check
+// has passed.
+func (r *Restorer) Map(vmas []stream.VMA) error {
+	r.vmas, r.in = vmas, -1
+	own := r.Puppet.Own()
+	if err := r.call("empty its address space", unix.SYS_MUNMAP, 0, own.Addr); err != nil {
+		return err
+	}
+	end := own.Addr + own.Len
+	if err := r.call("empty its address space", unix.SYS_MUNMAP, end, taskSize-end); err != nil {
+		return err
+	}
+	if err := r.placeVDSO(); err != nil {
+		return err
+	}
+	for i := range vmas {
+		if err := kindNamed(vmas[i].Kind).restore(r, &vmas[i]); err != nil {
+			return err
+		}
+	}
+	var err error
+	r.mem, err = r.Puppet.Tracee().OpenMem()
+	return err
+}
+
+func (r *Restorer) call(what string, nr uintptr, args ...uint64) error {
+	return tracee.CallOK(r.Puppet, what, nr, args...)
+}
+
+func placedByKernel(*Restorer, *stream.VMA) error { return nil }
+
+// placeVDSO has the kernel map vdso and vvar where they were.
+func (r *Restorer) placeVDSO() error {
+	var want []stream.VMA
+	for _, v := range r.vmas {
+		if v.Kind == stream.VMAVDSO || v.Kind == stream.VMAVVar {
+			want = append(want, v)
+		}
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	if err := r.call(fmt.Sprintf("place the vdso at %#x", want[0].Start), unix.SYS_ARCH_PRCTL, archMapVDSO64, want[0].Start); err != nil {
+		return err
+	}
+	maps, err := proc.ReadMaps(r.PID)
+	if err != nil {
+		return err
+	}
+	for _, m := range maps {
+		if name := m.Name(); name != "[vdso]" && !strings.HasPrefix(name, "[vvar") {
+			continue
+		}
+		if len(want) == 0 || want[0].Start != m.Start || want[0].End != m.End || want[0].Name != m.Name() {
+			return fmt.Errorf("this kernel's vdso is laid out otherwise (%s at %x-%x) than where the image was made: restore it on that kernel version", m.Name(), m.Start, m.End)
+		}
+		want = want[1:]
+	}
+	if len(want) > 0 {
+		return fmt.Errorf("this kernel has no %s, which the image was made with: restore it on that kernel version", want[0].Name)
+	}
+	return nil
+}
+
+func restoreAnon(r *Restorer, v *stream.VMA) error {
+	return r.mmap(v, unix.MAP_ANONYMOUS, ^uint64(0))
+}
+
+func restoreMapped(r *Restorer, v *stream.VMA) error {
+	flags := unix.O_RDONLY
+	if v.RW {
+		flags = unix.O_RDWR
+	}
+	f, err := r.Inode(v.Refs.Inode, flags)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fd, err := r.Puppet.Give(int(f.Fd()))
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.mmap(v, 0, uint64(fd)), r.call("close", unix.SYS_CLOSE, uint64(fd)))
+}
+
+func (r *Restorer) mmap(v *stream.VMA, flags, fd uint64) error {
+	has := func(flag string) bool { return slices.Contains(strings.Fields(v.VmFlags), flag) }
+	flags |= mapFixedNoreplace
+	switch {
+	case v.Shared:
+		flags |= unix.MAP_SHARED
+	case has("dp"):
+		flags |= mapDroppable
+	default:
+		flags |= unix.MAP_PRIVATE
+	}
+	if has("gd") {
+		flags |= unix.MAP_GROWSDOWN
+	}
+	if has("nr") {
+		flags |= unix.MAP_NORESERVE
+	}
+	offset := v.Offset
+	if fd == ^uint64(0) {
+		offset = 0
+	}
+	got, err := r.Puppet.Call(unix.SYS_MMAP, v.Start, v.End-v.Start, uint64(v.Prot), flags, fd, offset)
+	if err == nil && got != v.Start {
+		err = unix.EEXIST
+	}
+	if err != nil {
+		return fmt.Errorf("pid %d: map %s at %x-%x: %w", r.PID, orWord(v.Name, "memory"), v.Start, v.End, err)
+	}
+	return nil
+}
+
+func orWord(s, word string) string {
+	if s == "" {
+		return word
+	}
+	return s
+}
+
+// advice are the VmFlags that madvise(2) sets, with its argument.
+var advice = []struct {
+	flag string
+	adv  uint64
+}{
+	{"sr", unix.MADV_SEQUENTIAL}, {"rr", unix.MADV_RANDOM}, {"dc", unix.MADV_DONTFORK}, {"dd", unix.MADV_DONTDUMP},
+	{"mg", unix.MADV_MERGEABLE}, {"hg", unix.MADV_HUGEPAGE}, {"nh", unix.MADV_NOHUGEPAGE}, {"wf", unix.MADV_WIPEONFORK},
+}
+
+// Advise gives the mappings what mmap(2) doesn't: names and the advice that
+// bears on how pages are filled in.
+func (r *Restorer) Advise() error {
+	for i := range r.vmas {
+		v := &r.vmas[i]
+		flags := strings.Fields(v.VmFlags)
+		for _, a := range advice {
+			if !slices.Contains(flags, a.flag) || kindNamed(v.Kind).name == stream.VMAVVar || v.Kind == stream.VMAVDSO || v.Kind == stream.VMAVsyscall {
+				continue
+			}
+			if err := r.call(fmt.Sprintf("advise %s on its mapping at %x", a.flag, v.Start), unix.SYS_MADVISE, v.Start, v.End-v.Start, a.adv); err != nil {
+				return err
+			}
+		}
+		if v.Anon == "" {
+			continue
+		}
+		at := r.Puppet.Scratch().Addr
+		if err := r.Puppet.Tracee().WriteMem(at, append([]byte(v.Anon), 0)); err != nil {
+			return err
+		}
+		if err := r.call("name its mapping", unix.SYS_PRCTL, prSetVMA, prSetVMAAnonName, v.Start, v.End-v.Start, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Finish does what must wait for the pages: locking and guard pages.
+func (r *Restorer) Finish() error {
+	if r.in >= 0 {
+		if err := r.call("close", unix.SYS_CLOSE, uint64(r.in)); err != nil {
+			return err
+		}
+		r.in = -1
+	}
+	for i := range r.vmas {
+		v := &r.vmas[i]
+		for _, g := range v.Guards {
+			if err := r.call("install guard pages", unix.SYS_MADVISE, g.Start, g.End-g.Start, madvGuardInstall); err != nil {
+				return err
+			}
+		}
+		flags := strings.Fields(v.VmFlags)
+		if !slices.Contains(flags, "lo") {
+			continue
+		}
+		how := uint64(0)
+		if slices.Contains(flags, "lf") {
+			how = mlockOnfault
+		}
+		// Pages that can't be touched are not faulted in, and ENOMEM says so;
+		// the mapping is locked all the same, see mlock(2).
+		if _, err := r.Puppet.Call(unix.SYS_MLOCK2, v.Start, v.End-v.Start, how); err != nil && err != unix.ENOMEM {
+			return fmt.Errorf("pid %d: lock its mapping at %x: %w", r.PID, v.Start, err)
+		}
+	}
+	return nil
+}
+
+// Close lets go of what the Restorer holds.
+func (r *Restorer) Close() error {
+	if r.mem == nil {
+		return nil
+	}
+	return r.mem.Close()
+}

@@ -1,0 +1,40 @@
+package objhash
+
+import (
+	"errors"
+	"testing"
+
+	"ckpt/stream"
+)
+
+type counted struct{ closed *int }
+
+func (c counted) Close() error { *c.closed++; return nil }
+
+func TestHash(t *testing.T) {
+	closed := 0
+	h := New[counted]()
+	obj := counted{&closed}
+	if err := h.Add(1, stream.TypePipe, obj); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := h.Get(1, stream.TypeFifo, stream.TypePipe); err != nil || got != obj {
+		t.Errorf("Get: %v, %v", got, err)
+	}
+	if err := h.Add(1, stream.TypePipe, obj); !errors.Is(err, ErrTwice) || closed != 1 {
+		t.Errorf("second definition: %v, closed %d", err, closed)
+	}
+	if err := h.Add(0, stream.TypePipe, obj); !errors.Is(err, ErrUndefined) {
+		t.Errorf("objref 0: %v", err)
+	}
+	if _, err := h.Get(2, stream.TypePipe); !errors.Is(err, ErrUndefined) {
+		t.Errorf("undefined: %v", err)
+	}
+	if _, err := h.Get(1, stream.TypeFile); !errors.Is(err, ErrType) {
+		t.Errorf("wrong type: %v", err)
+	}
+	closed = 0
+	if err := h.Close(); err != nil || closed != 1 || h.Len() != 0 {
+		t.Errorf("Close: %v, closed %d, left %d", err, closed, h.Len())
+	}
+}

@@ -1,0 +1,109 @@
+// Package sys holds the few system calls golang.org/x/sys/unix has no function
+// for.
+package sys
+
+import (
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// GetRobustList returns where the list head of a thread's robust futexes is and
+// the head's length in bytes, see get_robust_list(2).
+func GetRobustList(tid int) (head, length uint64, err error) {
+	_, _, e := unix.RawSyscall(unix.SYS_GET_ROBUST_LIST, uintptr(tid), uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&length)))
+	if e != 0 {
+		return 0, 0, os.NewSyscallError("get_robust_list", e)
+	}
+	return head, length, nil
+}
+
+const ioprioWhoProcess = 1
+
+// IOPrio returns a thread's I/O class and priority, see ioprio_get(2).
+func IOPrio(tid int) (uint32, error) {
+	n, _, e := unix.RawSyscall(unix.SYS_IOPRIO_GET, ioprioWhoProcess, uintptr(tid), 0)
+	if e != 0 {
+		return 0, os.NewSyscallError("ioprio_get", e)
+	}
+	return uint32(n), nil
+}
+
+// SetIOPrio sets a thread's I/O class and priority.
+func SetIOPrio(tid int, prio uint32) error {
+	_, _, e := unix.RawSyscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, uintptr(tid), uintptr(prio))
+	if e != 0 {
+		return os.NewSyscallError("ioprio_set", e)
+	}
+	return nil
+}
+
+// OwnerEx is struct f_owner_ex of F_GETOWN_EX, see fcntl(2).
+type OwnerEx struct{ Type, PID int32 }
+
+var _ [8]byte = [unsafe.Sizeof(OwnerEx{})]byte{}
+
+const fGetOwnEx = 16
+
+// GetOwnEx returns who gets a descriptor's signals.
+func GetOwnEx(fd int) (o OwnerEx, err error) {
+	_, _, e := unix.RawSyscall(unix.SYS_FCNTL, uintptr(fd), fGetOwnEx, uintptr(unsafe.Pointer(&o)))
+	if e != 0 {
+		return o, os.NewSyscallError("fcntl", e)
+	}
+	return o, nil
+}
+
+// Tee copies up to n bytes from one pipe to another without taking them, see
+// tee(2).
+func Tee(from, to, n int) (int, error) {
+	k, err := unix.Tee(from, to, n, unix.SPLICE_F_NONBLOCK)
+	return int(k), os.NewSyscallError("tee", err)
+}
+
+// MapShared makes a shared anonymous mapping and returns its address, for
+// /proc/self/map_files to reach.
+func MapShared(size uint64) (addr uintptr, err error) {
+	addr, _, e := unix.Syscall6(unix.SYS_MMAP, 0, uintptr(size), unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE, ^uintptr(0), 0)
+	if e != 0 {
+		return 0, os.NewSyscallError("mmap", e)
+	}
+	return addr, nil
+}
+
+// Unmap undoes MapShared.
+func Unmap(addr uintptr, size uint64) error {
+	_, _, e := unix.Syscall(unix.SYS_MUNMAP, addr, uintptr(size), 0)
+	if e != 0 {
+		return os.NewSyscallError("munmap", e)
+	}
+	return nil
+}
+
+// Termios2Bytes is the size of struct termios2 without padding, asm-generic/termbits.h.
+const Termios2Bytes = 44
+
+// GetTermios reads struct termios2 and the window size of a terminal.
+func GetTermios(fd int) (termios []byte, rows, cols uint16, err error) {
+	termios = make([]byte, 64)
+	if _, _, e := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.TCGETS2, uintptr(unsafe.Pointer(&termios[0]))); e != 0 {
+		return nil, 0, 0, os.NewSyscallError("TCGETS2", e)
+	}
+	ws, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
+	if err != nil {
+		return nil, 0, 0, os.NewSyscallError("TIOCGWINSZ", err)
+	}
+	return termios[:Termios2Bytes], ws.Row, ws.Col, nil
+}
+
+// SetTermios sets struct termios2 of a terminal.
+func SetTermios(fd int, termios []byte) error {
+	buf := make([]byte, 64)
+	copy(buf, termios)
+	if _, _, e := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.TCSETS2, uintptr(unsafe.Pointer(&buf[0]))); e != 0 {
+		return os.NewSyscallError("TCSETS2", e)
+	}
+	return nil
+}

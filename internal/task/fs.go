@@ -1,0 +1,75 @@
+package task
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/stream"
+)
+
+// fsResource: working folder, root folder, umask.
+var fsResource = Resource{
+	Type: stream.TypeFS,
+	Collect: func(c *Collector) error {
+		cwd, err := c.Inode(fmt.Sprintf("/proc/%d/cwd", c.PID))
+		if err != nil {
+			return err
+		}
+		fs := stream.FS{PID: c.PID, Umask: c.Status.Umask, Refs: stream.FSRefs{Cwd: cwd}}
+		if differs, err := hasOwnRoot(c.PID); err != nil {
+			return err
+		} else if differs {
+			if fs.Refs.Root, err = c.Inode(fmt.Sprintf("/proc/%d/root", c.PID)); err != nil {
+				return err
+			}
+		}
+		return c.Emit(stream.TypeFS, &fs)
+	},
+	Restore: func(r *Restorer, rec *stream.Record) error {
+		fs, err := decode[stream.FS](rec)
+		if err != nil {
+			return err
+		}
+		if _, err := r.Puppet.Call(unix.SYS_UMASK, uint64(fs.Umask)); err != nil {
+			return fmt.Errorf("pid %d: set its umask: %w", r.PID, err)
+		}
+		if fs.Refs.Root != 0 {
+			if err := r.enter(fs.Refs.Root, true); err != nil {
+				return err
+			}
+		}
+		return r.enter(fs.Refs.Cwd, false)
+	},
+}
+
+// hasOwnRoot reports whether a process lives under chroot(2).
+func hasOwnRoot(pid int) (bool, error) {
+	var own, its unix.Stat_t
+	if err := unix.Stat("/", &own); err != nil {
+		return false, fmt.Errorf("/: %w", err)
+	}
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/root/", pid), &its); err != nil {
+		return false, fmt.Errorf("root folder of pid %d: %w", pid, err)
+	}
+	return own.Dev != its.Dev || own.Ino != its.Ino, nil
+}
+
+// enter makes a folder the puppet's working folder, and then its root.
+func (r *Restorer) enter(objref uint64, root bool) error {
+	dir, err := r.Inode(objref, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	fd, err := r.give(dir)
+	if err != nil {
+		return err
+	}
+	err = r.call("enter "+dir.Name(), unix.SYS_FCHDIR, uint64(fd))
+	if err == nil && root {
+		err = poke(r.Puppet, "make "+dir.Name()+" its root", []byte(".\x00"), unix.SYS_CHROOT, scratchArg)
+	}
+	return errors.Join(err, r.call("close", unix.SYS_CLOSE, uint64(fd)))
+}

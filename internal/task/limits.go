@@ -1,0 +1,89 @@
+package task
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/stream"
+)
+
+// rlimitNames are ulimit(1)'s words for the limits.
+var rlimitNames = [...]string{"CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS",
+	"LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME"}
+
+// limits: resource limits. They are read from /proc, for prlimit(2) on another
+// user's process takes a capability that may be missing.
+var limits = Resource{
+	Type: stream.TypeLimits,
+	Collect: func(c *Collector) error {
+		l, err := proc.ReadLimits(c.PID)
+		if err != nil {
+			return err
+		}
+		rec := stream.Limits{PID: c.PID}
+		for _, v := range l {
+			rec.Limits = append(rec.Limits, stream.Limit{Soft: v.Soft, Hard: v.Hard})
+		}
+		return c.Emit(stream.TypeLimits, &rec)
+	},
+	Check:   checkLimits,
+	Restore: restoreLimits,
+}
+
+// checkLimits finds hard limits that can't be raised to what they were.
+func checkLimits(rec *stream.Record) []error {
+	l, err := decode[stream.Limits](rec)
+	if err != nil {
+		return []error{err}
+	}
+	if len(l.Limits) != len(rlimitNames) {
+		return []error{fmt.Errorf("%d resource limits, there are %d", len(l.Limits), len(rlimitNames))}
+	}
+	own, err := proc.ReadLimits(os.Getpid())
+	if err != nil {
+		return []error{err}
+	}
+	status, err := proc.ReadStatus(os.Getpid())
+	if err != nil || status.CapEff&(1<<unix.CAP_SYS_RESOURCE) != 0 {
+		return nil
+	}
+	var errs []error
+	for i, want := range l.Limits {
+		if want.Hard > own[i].Hard {
+			errs = append(errs, fmt.Errorf("pid %d had a hard limit RLIMIT_%s of %s, ckpt-apply may set at most %s: start it with that limit or with CAP_SYS_RESOURCE",
+				l.PID, rlimitNames[i], limitText(want.Hard), limitText(own[i].Hard)))
+		}
+	}
+	return errs
+}
+
+func limitText(v uint64) string {
+	if v == unix.RLIM_INFINITY {
+		return "unlimited"
+	}
+	return fmt.Sprint(v)
+}
+
+func restoreLimits(r *Restorer, rec *stream.Record) error {
+	l, err := decode[stream.Limits](rec)
+	if err != nil {
+		return err
+	}
+	now, err := proc.ReadLimits(r.PID)
+	if err != nil {
+		return err
+	}
+	for i, want := range l.Limits {
+		if now[i].Soft == want.Soft && now[i].Hard == want.Hard {
+			continue
+		}
+		err := poke(r.Puppet, "set RLIMIT_"+rlimitNames[i], bytesOf(want.Soft, want.Hard), unix.SYS_SETRLIMIT, uint64(i), scratchArg)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,80 @@
+package task
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/stream"
+)
+
+const (
+	prSetMM        = 35
+	prSetMMMap     = 14
+	auxvMaxBytes   = 52 * 8 // AT_VECTOR_SIZE of x86-64 and more, see struct mm_struct
+	prctlMMMapSize = 13*8 + 16
+)
+
+// layout: what the kernel notes of an address space beside its mappings, and
+// the executable.
+var layout = Resource{
+	Type: stream.TypeMM,
+	Collect: func(c *Collector) error {
+		auxv, err := proc.ReadAuxv(c.PID)
+		if err != nil {
+			return err
+		}
+		brk, err := c.Loan.Call(unix.SYS_BRK, 0)
+		if err != nil {
+			return fmt.Errorf("pid %d: read its break: %w", c.PID, err)
+		}
+		exe, err := c.Inode(fmt.Sprintf("/proc/%d/exe", c.PID))
+		if err != nil {
+			return err
+		}
+		s := &c.Stat
+		return c.Emit(stream.TypeMM, &stream.MM{
+			PID: c.PID, StartCode: s.StartCode, EndCode: s.EndCode, StartData: s.StartData, EndData: s.EndData,
+			StartBrk: s.StartBrk, Brk: brk, StartStack: s.StartStack, ArgStart: s.ArgStart, ArgEnd: s.ArgEnd,
+			EnvStart: s.EnvStart, EnvEnd: s.EnvEnd, Auxv: auxv, Refs: stream.ExeRef{Exe: exe},
+		})
+	},
+	Check: func(rec *stream.Record) []error {
+		m, err := decode[stream.MM](rec)
+		if err == nil && len(m.Auxv) > auxvMaxBytes {
+			err = fmt.Errorf("auxiliary vector of %d bytes, at most %d are allowed", len(m.Auxv), auxvMaxBytes)
+		}
+		if err != nil {
+			return []error{err}
+		}
+		return nil
+	},
+	Restore: restoreLayout,
+}
+
+// restoreLayout sets it all with PR_SET_MM_MAP, struct prctl_mm_map in uapi
+// linux/prctl.h. The kernel refuses a new executable while the old is mapped.
+func restoreLayout(r *Restorer, rec *stream.Record) error {
+	m, err := decode[stream.MM](rec)
+	if err != nil {
+		return err
+	}
+	exe, err := r.Inode(m.Refs.Exe, unix.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer exe.Close()
+	fd, err := r.give(exe)
+	if err != nil {
+		return err
+	}
+	at := r.Puppet.Scratch().Addr
+	arg := bytesOf(m.StartCode, m.EndCode, m.StartData, m.EndData, m.StartBrk, m.Brk, m.StartStack,
+		m.ArgStart, m.ArgEnd, m.EnvStart, m.EnvEnd, at+prctlMMMapSize, uint64(len(m.Auxv))|uint64(uint32(fd))<<32)
+	arg = append(arg, make([]byte, prctlMMMapSize-len(arg))...)
+	arg = append(arg, m.Auxv...)
+	err = poke(r.Puppet, "set its memory layout", arg, unix.SYS_PRCTL, prSetMM, prSetMMMap, scratchArg, 13*8, 0)
+	return errors.Join(err, r.call("close", unix.SYS_CLOSE, uint64(fd)))
+}

@@ -1,0 +1,96 @@
+package task
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+// attribute is something prctl(2) gets and sets.
+type attribute struct {
+	name    string
+	get     uint64
+	pointer bool // PR_GET_ stores an int instead of returning the value
+	set     func(v uint64) []uint64
+}
+
+func plain(op uint64) func(uint64) []uint64 {
+	return func(v uint64) []uint64 { return []uint64{op, v, 0, 0, 0} }
+}
+
+// attributes in the order of setting: the parent-death signal last, for a
+// change of credentials clears it.
+var attributes = []attribute{
+	{"timer_slack", unix.PR_GET_TIMERSLACK, false, plain(unix.PR_SET_TIMERSLACK)},
+	{"tsc", unix.PR_GET_TSC, true, plain(unix.PR_SET_TSC)},
+	{"mce_kill", unix.PR_MCE_KILL_GET, false, func(v uint64) []uint64 {
+		return []uint64{unix.PR_MCE_KILL, unix.PR_MCE_KILL_SET, v, 0, 0}
+	}},
+	{"thp_disable", unix.PR_GET_THP_DISABLE, false, plain(unix.PR_SET_THP_DISABLE)},
+	{"io_flusher", unix.PR_GET_IO_FLUSHER, false, plain(unix.PR_SET_IO_FLUSHER)},
+	{"memory_merge", unix.PR_GET_MEMORY_MERGE, false, plain(unix.PR_SET_MEMORY_MERGE)},
+	{"mdwe", unix.PR_GET_MDWE, false, plain(unix.PR_SET_MDWE)},
+	{"child_subreaper", unix.PR_GET_CHILD_SUBREAPER, true, plain(unix.PR_SET_CHILD_SUBREAPER)},
+	{"pdeathsig", unix.PR_GET_PDEATHSIG, true, plain(unix.PR_SET_PDEATHSIG)},
+}
+
+// prctl: all of them. An attribute this kernel does not know is left out.
+var prctl = Resource{
+	Type: stream.TypePrctl,
+	Collect: func(c *Collector) error {
+		rec := stream.Prctl{PID: c.PID, TID: c.TID}
+		for _, a := range attributes {
+			v, err := getAttribute(c.Loan, a)
+			if err == unix.EINVAL || err == unix.EPERM {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("pid %d: attribute %s: %w", c.TID, a.name, err)
+			}
+			rec.Values = append(rec.Values, stream.PrctlValue{Name: a.name, Value: v})
+		}
+		return c.Emit(stream.TypePrctl, &rec)
+	},
+	Restore: func(r *Restorer, rec *stream.Record) error {
+		p, err := decode[stream.Prctl](rec)
+		if err != nil {
+			return err
+		}
+		want := map[string]uint64{}
+		for _, v := range p.Values {
+			want[v.Name] = v.Value
+		}
+		for _, a := range attributes {
+			v, ok := want[a.name]
+			if !ok {
+				continue
+			}
+			delete(want, a.name)
+			if now, err := getAttribute(r.Puppet, a); err == nil && now == v {
+				continue
+			}
+			if err := r.call("set attribute "+a.name, unix.SYS_PRCTL, a.set(v)...); err != nil {
+				return err
+			}
+		}
+		for name := range want {
+			return fmt.Errorf("pid %d: attribute %q is not known to this version of ckpt-apply", r.PID, name)
+		}
+		return nil
+	},
+}
+
+func getAttribute(c tracee.Caller, a attribute) (uint64, error) {
+	if !a.pointer {
+		return c.Call(unix.SYS_PRCTL, a.get, 0, 0, 0, 0)
+	}
+	b, err := peek(c, 4, unix.SYS_PRCTL, a.get, scratchArg, 0, 0, 0)
+	if err != nil {
+		return 0, err
+	}
+	return uint64(binary.LittleEndian.Uint32(b)), nil
+}

@@ -1,0 +1,52 @@
+package task
+
+import (
+	"fmt"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/stream"
+)
+
+// procAttr: personality, OOM score adjustment, core dump filter.
+var procAttr = Resource{
+	Type: stream.TypeProcAttr,
+	Collect: func(c *Collector) error {
+		a := stream.ProcAttr{PID: c.PID}
+		var err error
+		if a.Personality, err = proc.ReadPersonality(c.PID); err != nil {
+			return err
+		}
+		if a.OOMScoreAdj, err = proc.ReadOOMScoreAdj(c.PID); err != nil {
+			return err
+		}
+		filter, err := proc.ReadCoredumpFilter(c.PID)
+		if err != nil {
+			return err
+		}
+		a.CoredumpFilter = uint64(filter)
+		return c.Emit(stream.TypeProcAttr, &a)
+	},
+	Restore: func(r *Restorer, rec *stream.Record) error {
+		a, err := decode[stream.ProcAttr](rec)
+		if err != nil {
+			return err
+		}
+		if now, err := proc.ReadPersonality(r.PID); err != nil || now != a.Personality {
+			if _, err := r.Puppet.Call(unix.SYS_PERSONALITY, uint64(a.Personality)); err != nil {
+				return fmt.Errorf("pid %d: set its personality: %w", r.PID, err)
+			}
+		}
+		if now, err := proc.ReadOOMScoreAdj(r.PID); err != nil || now != a.OOMScoreAdj {
+			if err := r.writeProc("oom_score_adj", strconv.Itoa(a.OOMScoreAdj)); err != nil {
+				return err
+			}
+		}
+		if now, err := proc.ReadCoredumpFilter(r.PID); err != nil || uint64(now) != a.CoredumpFilter {
+			return r.writeProc("coredump_filter", fmt.Sprintf("%#x", a.CoredumpFilter))
+		}
+		return nil
+	},
+}

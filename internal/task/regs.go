@@ -1,0 +1,46 @@
+package task
+
+import (
+	"errors"
+	"fmt"
+
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+// regs: general and extended registers, and with them an interrupted system
+// call.
+var regs = Resource{
+	Type: stream.TypeRegs,
+	Collect: func(c *Collector) error {
+		saved := c.Loan.Saved()
+		if !saved.Is64() {
+			c.Block(errors.New("it runs 32-bit code, which can't be saved"))
+		}
+		xstate, err := c.Loan.Tracee().XState()
+		if err != nil {
+			return err
+		}
+		return c.Emit(stream.TypeRegs, &stream.Regs{PID: c.PID, TID: c.TID, GP: saved.Encode(), XState: xstate,
+			IP: saved.IP(), Syscall: saved.Interrupted()})
+	},
+	Check: func(rec *stream.Record) []error {
+		g, err := decode[stream.Regs](rec)
+		if err == nil {
+			_, err = tracee.DecodeRegs(g.GP)
+		}
+		if err != nil {
+			return []error{fmt.Errorf("registers: %w", err)}
+		}
+		return nil
+	},
+	Restore: func(r *Restorer, rec *stream.Record) error {
+		g, err := decode[stream.Regs](rec)
+		if err != nil {
+			return err
+		}
+		r.Final.XState = g.XState
+		r.Final.Regs, err = tracee.DecodeRegs(g.GP)
+		return err
+	},
+}

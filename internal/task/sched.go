@@ -1,0 +1,108 @@
+package task
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/sys"
+	"ckpt/stream"
+)
+
+// sched: policy, nice value, CPU affinity and I/O priority.
+var sched = Resource{
+	Type: stream.TypeSched,
+	Collect: func(c *Collector) error {
+		attr, affinity, err := readSched(c.TID)
+		if err != nil {
+			return err
+		}
+		prio, err := sys.IOPrio(c.TID)
+		if err != nil {
+			return fmt.Errorf("pid %d: %w", c.TID, err)
+		}
+		return c.Emit(stream.TypeSched, &stream.Sched{PID: c.PID, TID: c.TID, Attr: attr, Affinity: affinity, IOPrio: prio})
+	},
+	Check: func(rec *stream.Record) []error {
+		s, err := decode[stream.Sched](rec)
+		if err == nil {
+			_, _, err = decodeSched(s)
+		}
+		if err != nil {
+			return []error{err}
+		}
+		return nil
+	},
+	Restore: restoreSched,
+}
+
+func readSched(tid int) (attr, affinity []byte, err error) {
+	a, err := unix.SchedGetAttr(tid, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("pid %d: scheduling attributes: %w", tid, err)
+	}
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(tid, &set); err != nil {
+		return nil, nil, fmt.Errorf("pid %d: CPU affinity: %w", tid, err)
+	}
+	attr, err = binary.Append(nil, binary.LittleEndian, a)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, w := range set {
+		affinity = binary.LittleEndian.AppendUint64(affinity, uint64(w))
+	}
+	return attr, bytes.TrimRight(affinity, "\x00"), nil
+}
+
+func decodeSched(s *stream.Sched) (*unix.SchedAttr, *unix.CPUSet, error) {
+	a := new(unix.SchedAttr)
+	if len(s.Attr) != binary.Size(a) {
+		return nil, nil, fmt.Errorf("scheduling attributes of %d bytes, this system has %d", len(s.Attr), binary.Size(a))
+	}
+	if _, err := binary.Decode(s.Attr, binary.LittleEndian, a); err != nil {
+		return nil, nil, err
+	}
+	set := new(unix.CPUSet)
+	for i, b := range s.Affinity {
+		for bit := range 8 {
+			if b&(1<<bit) != 0 {
+				set.Set(8*i + bit)
+			}
+		}
+	}
+	return a, set, nil
+}
+
+func restoreSched(r *Restorer, rec *stream.Record) error {
+	s, err := decode[stream.Sched](rec)
+	if err != nil {
+		return err
+	}
+	attr, set, err := decodeSched(s)
+	if err != nil {
+		return err
+	}
+	nowAttr, nowSet, err := readSched(s.TID)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(nowSet, s.Affinity) {
+		if err := unix.SchedSetaffinity(s.TID, set); err != nil {
+			r.Note("pid %d ran on CPUs this system does not have; it may use those ckpt-apply may", s.TID)
+		}
+	}
+	if !bytes.Equal(nowAttr, s.Attr) {
+		if err := unix.SchedSetAttr(s.TID, attr, 0); err != nil {
+			return fmt.Errorf("pid %d: set its scheduling: %w", s.TID, err)
+		}
+	}
+	if now, err := sys.IOPrio(s.TID); err != nil || now != s.IOPrio {
+		if err := sys.SetIOPrio(s.TID, s.IOPrio); err != nil {
+			return fmt.Errorf("pid %d: set its I/O priority: %w", s.TID, err)
+		}
+	}
+	return nil
+}

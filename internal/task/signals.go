@@ -1,0 +1,84 @@
+package task
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/stream"
+)
+
+const (
+	stackBytes   = 24 // stack_t on x86-64
+	ssOnStack    = 1
+	siginfoBytes = 128
+)
+
+// signals: blocked and pending signals and the alternate stack.
+var signals = Resource{
+	Type: stream.TypeSignals,
+	Collect: func(c *Collector) error {
+		t := c.Loan.Tracee()
+		s := stream.Signals{PID: c.PID, TID: c.TID, Blocked: c.Loan.SavedMask()}
+		var err error
+		if s.Pending, err = t.PendingSignals(false); err != nil {
+			return err
+		}
+		if c.PID == c.TID {
+			if s.Shared, err = t.PendingSignals(true); err != nil {
+				return err
+			}
+		}
+		b, err := peek(c.Loan, stackBytes, unix.SYS_SIGALTSTACK, 0, scratchArg)
+		if err != nil {
+			return fmt.Errorf("pid %d: alternate signal stack: %w", c.TID, err)
+		}
+		w := words(b)
+		s.AltStack = stream.AltStack{Sp: w[0], Flags: uint32(w[1]), Size: w[2]}
+		return c.Emit(stream.TypeSignals, &s)
+	},
+	Check: func(rec *stream.Record) []error {
+		s, err := decode[stream.Signals](rec)
+		if err != nil {
+			return []error{err}
+		}
+		for _, info := range append(s.Pending, s.Shared...) {
+			if len(info) != siginfoBytes {
+				return []error{fmt.Errorf("pending signal of %d bytes, %d are needed", len(info), siginfoBytes)}
+			}
+		}
+		return nil
+	},
+	Restore: restoreSignals,
+}
+
+func restoreSignals(r *Restorer, rec *stream.Record) error {
+	s, err := decode[stream.Signals](rec)
+	if err != nil {
+		return err
+	}
+	r.Final.Mask = s.Blocked
+	stack := bytesOf(s.AltStack.Sp, uint64(s.AltStack.Flags&^ssOnStack), s.AltStack.Size)
+	if err := poke(r.Puppet, "set its alternate signal stack", stack, unix.SYS_SIGALTSTACK, scratchArg, 0); err != nil {
+		return err
+	}
+	// Queued to itself, any siginfo is allowed, see rt_sigqueueinfo(2). All
+	// signals are blocked until the task is let go.
+	if err := r.Puppet.Tracee().SetSignalMask(^uint64(0)); err != nil {
+		return err
+	}
+	for _, info := range s.Shared {
+		sig := uint64(binary.LittleEndian.Uint32(info))
+		if err := poke(r.Puppet, "queue a signal", info, unix.SYS_RT_SIGQUEUEINFO, uint64(r.PID), sig, scratchArg); err != nil {
+			return err
+		}
+	}
+	for _, info := range s.Pending {
+		sig := uint64(binary.LittleEndian.Uint32(info))
+		if err := poke(r.Puppet, "queue a signal", info, unix.SYS_RT_TGSIGQUEUEINFO, uint64(r.PID), uint64(s.TID), sig, scratchArg); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+// Package task knows what a process has besides memory and descriptors:
+// registers, credentials, signals, limits and so on. Each resource has one file
+// that holds both directions and one row in Resources.
+package task
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+// Collector is one thread that stands still and is to be described.
+type Collector struct {
+	PID, TID int
+	Stat     proc.Stat
+	Status   proc.Status
+	Loan     *tracee.Loan
+	// Emit adds a record to the stream.
+	Emit func(t stream.Type, meta any) error
+	// Inode describes what a link like /proc/PID/exe leads to and returns the
+	// number to refer to it by.
+	Inode func(link string) (uint64, error)
+	// Block notes something that stands in the way of a checkpoint; collecting
+	// goes on, so that all of it is found.
+	Block func(reason error)
+}
+
+// Restorer is one task to give its state back.
+type Restorer struct {
+	PID    int
+	Puppet *tracee.Puppet
+	// Inode opens what an objref names, with O_ flags.
+	Inode func(objref uint64, flags int) (*os.File, error)
+	// Note tells the user of something that is not as it was.
+	Note func(format string, args ...any)
+	// Final is what the task is let go with.
+	Final Final
+}
+
+// Final is set last, when the task is let go.
+type Final struct {
+	Regs   *tracee.Regs
+	XState []byte
+	Mask   uint64
+}
+
+// Resource is a kind of state, one record type.
+type Resource struct {
+	Type stream.Type
+	// Collect emits the thread's record of the type, or none.
+	Collect func(c *Collector) error
+	// Check says what in a record this system can't restore.
+	Check func(rec *stream.Record) []error
+	// Restore gives the state in the record to the task.
+	Restore func(r *Restorer, rec *stream.Record) error
+}
+
+// Resources are all of them, in the order of restoring. Memory and descriptors
+// stand by then; credentials come late, for what is before them needs
+// privileges, and what credentials reset comes after.
+var Resources = [...]Resource{
+	identity,
+	layout,
+	fsResource,
+	userPtrs,
+	rseq,
+	sigactions,
+	signals,
+	procAttr,
+	sched,
+	limits,
+	creds,
+	prctl,
+	itimers,
+	regs,
+}
+
+// Find returns the row of a record type, or nil.
+func Find(t stream.Type) *Resource {
+	for i := range Resources {
+		if Resources[i].Type == t {
+			return &Resources[i]
+		}
+	}
+	return nil
+}
+
+// decode returns the Go value of a record.
+func decode[T any](rec *stream.Record) (*T, error) {
+	v := new(T)
+	if err := rec.Decode(v); err != nil {
+		return nil, fmt.Errorf("%v record: %w", rec.Type, err)
+	}
+	return v, nil
+}
+
+// peek makes a call whose result is written to scratch memory and returns n
+// bytes of it. The argument that points there is given as scratchArg.
+func peek(c tracee.Caller, n int, nr uintptr, args ...uint64) ([]byte, error) {
+	at := c.Scratch().Addr
+	for i := range args {
+		if args[i] == scratchArg {
+			args[i] = at
+		}
+	}
+	if _, err := c.Call(nr, args...); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, n)
+	return buf, c.Tracee().ReadMem(at, buf)
+}
+
+// poke is peek's inverse: buf is written to scratch memory before the call.
+func poke(c tracee.Caller, what string, buf []byte, nr uintptr, args ...uint64) error {
+	at := c.Scratch().Addr
+	if err := c.Tracee().WriteMem(at, buf); err != nil {
+		return err
+	}
+	for i := range args {
+		if args[i] == scratchArg {
+			args[i] = at
+		}
+	}
+	return tracee.CallOK(c, what, nr, args...)
+}
+
+// scratchArg stands for the scratch address in peek and poke. It is no address.
+const scratchArg = 1<<63 | 0x5c4a7c4
+
+func words(b []byte) []uint64 {
+	w := make([]uint64, len(b)/8)
+	for i := range w {
+		w[i] = binary.LittleEndian.Uint64(b[8*i:])
+	}
+	return w
+}
+
+func bytesOf(w ...uint64) []byte {
+	b := make([]byte, 0, 8*len(w))
+	for _, v := range w {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	return b
+}
+
+// give hands one of our descriptors to the puppet and returns its number there.
+func (r *Restorer) give(f *os.File) (int, error) {
+	return r.Puppet.Give(int(f.Fd()))
+}
+
+// writeProc writes to a file of /proc/PID, if it has not that content already.
+func (r *Restorer) writeProc(name, value string) error {
+	path := fmt.Sprintf("/proc/%d/%s", r.PID, name)
+	if err := os.WriteFile(path, []byte(value), 0); err != nil {
+		return fmt.Errorf("set %s of pid %d to %s: %w", name, r.PID, value, err)
+	}
+	return nil
+}
+
+// call makes a system call in the puppet for which only success counts.
+func (r *Restorer) call(what string, nr uintptr, args ...uint64) error {
+	return tracee.CallOK(r.Puppet, what, nr, args...)
+}
+
+func (r *Restorer) prctl(what string, op, arg uint64) error {
+	return r.call(what, unix.SYS_PRCTL, op, arg, 0, 0, 0)
+}

@@ -1,0 +1,40 @@
+package task
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/sys"
+	"ckpt/stream"
+)
+
+// userPtrs: the robust futex list and the word cleared when the thread ends.
+var userPtrs = Resource{
+	Type: stream.TypeUserPtrs,
+	Collect: func(c *Collector) error {
+		head, length, err := sys.GetRobustList(c.TID)
+		if err != nil {
+			return fmt.Errorf("pid %d: robust futex list: %w", c.TID, err)
+		}
+		b, err := peek(c.Loan, 8, unix.SYS_PRCTL, unix.PR_GET_TID_ADDRESS, scratchArg, 0, 0, 0)
+		if err != nil {
+			return fmt.Errorf("pid %d: address cleared at its end: %w", c.TID, err)
+		}
+		return c.Emit(stream.TypeUserPtrs, &stream.UserPtrs{PID: c.PID, TID: c.TID,
+			RobustList: head, RobustLen: length, ClearChildTID: binary.LittleEndian.Uint64(b)})
+	},
+	Restore: func(r *Restorer, rec *stream.Record) error {
+		u, err := decode[stream.UserPtrs](rec)
+		if err != nil {
+			return err
+		}
+		if u.RobustList != 0 {
+			if err := r.call("set its robust futex list", unix.SYS_SET_ROBUST_LIST, u.RobustList, u.RobustLen); err != nil {
+				return err
+			}
+		}
+		return r.call("set the address cleared at its end", unix.SYS_SET_TID_ADDRESS, u.ClearChildTID)
+	},
+}

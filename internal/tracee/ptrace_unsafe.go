@@ -1,0 +1,156 @@
+package tracee
+
+import (
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Requests and options x/sys/unix has no function for, see ptrace(2).
+const (
+	ptraceGetSigmask           = 0x420a
+	ptraceSetSigmask           = 0x420b
+	ptracePeekSiginfo          = 0x4209
+	ptraceGetRseqConfiguration = 0x420f
+	ptraceGetUserDispatch      = 0x4211
+
+	peekSiginfoShared = 1
+	siginfoBytes      = 128
+	ntX86XState       = 0x202
+)
+
+func ptrace(req, tid int, addr uintptr, data unsafe.Pointer) (uintptr, error) {
+	for {
+		n, _, e := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(req), uintptr(tid), addr, uintptr(data), 0, 0)
+		if e == unix.EINTR {
+			continue
+		}
+		if e != 0 {
+			return n, e
+		}
+		return n, nil
+	}
+}
+
+func ptraceNum(req, tid int, addr, data uintptr) error {
+	_, _, e := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(req), uintptr(tid), addr, data, 0, 0)
+	if e != 0 {
+		return e
+	}
+	return nil
+}
+
+func seize(tid int, options uintptr) error {
+	return ptraceNum(unix.PTRACE_SEIZE, tid, 0, options)
+}
+
+func detach(tid int, sig unix.Signal) error {
+	return ptraceNum(unix.PTRACE_DETACH, tid, 0, uintptr(sig))
+}
+
+func getSigmask(tid int) (mask uint64, err error) {
+	_, err = ptrace(ptraceGetSigmask, tid, 8, unsafe.Pointer(&mask))
+	return mask, err
+}
+
+func setSigmask(tid int, mask uint64) error {
+	_, err := ptrace(ptraceSetSigmask, tid, 8, unsafe.Pointer(&mask))
+	return err
+}
+
+// getRegset reads a whole register set, see PTRACE_GETREGSET.
+func getRegset(tid, set int) ([]byte, error) {
+	buf := make([]byte, 32<<10)
+	iov := unix.Iovec{Base: &buf[0]}
+	iov.SetLen(len(buf))
+	if _, err := ptrace(unix.PTRACE_GETREGSET, tid, uintptr(set), unsafe.Pointer(&iov)); err != nil {
+		return nil, err
+	}
+	return append([]byte(nil), buf[:iov.Len]...), nil
+}
+
+func setRegset(tid, set int, buf []byte) error {
+	if len(buf) == 0 {
+		return unix.EINVAL
+	}
+	iov := unix.Iovec{Base: &buf[0]}
+	iov.SetLen(len(buf))
+	_, err := ptrace(unix.PTRACE_SETREGSET, tid, uintptr(set), unsafe.Pointer(&iov))
+	return err
+}
+
+// peekSiginfo returns up to 32 queued siginfo_t from number off on.
+func peekSiginfo(tid int, off uint64, shared bool) ([][]byte, error) {
+	args := struct { // struct ptrace_peeksiginfo_args, uapi linux/ptrace.h
+		off   uint64
+		flags uint32
+		nr    int32
+	}{off: off, nr: 32}
+	if shared {
+		args.flags = peekSiginfoShared
+	}
+	buf := make([]byte, 32*siginfoBytes)
+	n, err := ptrace(ptracePeekSiginfo, tid, uintptr(unsafe.Pointer(&args)), unsafe.Pointer(&buf[0]))
+	if err != nil {
+		return nil, err
+	}
+	infos := make([][]byte, n)
+	for i := range infos {
+		infos[i] = buf[i*siginfoBytes : (i+1)*siginfoBytes]
+	}
+	return infos, nil
+}
+
+// Rseq is struct ptrace_rseq_configuration, uapi linux/ptrace.h.
+type Rseq struct {
+	Addr      uint64 // of the thread's struct rseq, 0: none registered
+	Size      uint32
+	Signature uint32
+	Flags     uint32
+	_         uint32
+}
+
+var _ [24]byte = [unsafe.Sizeof(Rseq{})]byte{}
+
+func rseqConfiguration(tid int) (r Rseq, err error) {
+	_, err = ptrace(ptraceGetRseqConfiguration, tid, unsafe.Sizeof(r), unsafe.Pointer(&r))
+	return r, err
+}
+
+// userDispatch is struct ptrace_sud_config, uapi linux/ptrace.h.
+type userDispatch struct {
+	mode, selector, offset, len uint64
+}
+
+func getUserDispatch(tid int) (d userDispatch, err error) {
+	_, err = ptrace(ptraceGetUserDispatch, tid, unsafe.Sizeof(d), unsafe.Pointer(&d))
+	return d, err
+}
+
+// vmRead reads other memory with process_vm_readv(2).
+func vmRead(pid int, addr uint64, buf []byte) (int, error) {
+	local := []unix.Iovec{{Base: &buf[0]}}
+	local[0].SetLen(len(buf))
+	return unix.ProcessVMReadv(pid, local, []unix.RemoteIovec{{Base: uintptr(addr), Len: len(buf)}}, 0)
+}
+
+func vmWrite(pid int, addr uint64, buf []byte) (int, error) {
+	local := []unix.Iovec{{Base: &buf[0]}}
+	local[0].SetLen(len(buf))
+	return unix.ProcessVMWritev(pid, local, []unix.RemoteIovec{{Base: uintptr(addr), Len: len(buf)}}, 0)
+}
+
+// ReadVec reads several ranges of a process's memory, one after the other, into
+// buf with one process_vm_readv(2); at most 1024 ranges. It returns how many
+// bytes were read.
+func ReadVec(pid int, buf []byte, ranges []Range) (int, error) {
+	local := []unix.Iovec{{Base: &buf[0]}}
+	local[0].SetLen(len(buf))
+	remote := make([]unix.RemoteIovec, len(ranges))
+	for i, r := range ranges {
+		remote[i] = unix.RemoteIovec{Base: uintptr(r.Addr), Len: int(r.Len)}
+	}
+	n, err := unix.ProcessVMReadv(pid, local, remote, 0)
+	return n, os.NewSyscallError("process_vm_readv", err)
+}

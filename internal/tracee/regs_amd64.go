@@ -1,0 +1,217 @@
+package tracee
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Supported says whether tasks can be held on this architecture.
+const Supported = true
+
+// Restart codes a system call leaves in rax for the kernel's signal code, see
+// include/linux/errno.h.
+const (
+	erestartsys          = -512
+	erestartnointr       = -513
+	erestartnohand       = -514
+	erestartRestartblock = -516
+)
+
+const (
+	syscallInsnBytes = 2
+	userCS64         = 0x33
+)
+
+// Regs are the general registers of a thread, regset NT_PRSTATUS.
+type Regs struct{ unix.PtraceRegs }
+
+// Encode returns them in the regset's layout.
+func (r *Regs) Encode() []byte {
+	b, _ := binary.Append(nil, binary.LittleEndian, &r.PtraceRegs)
+	return b
+}
+
+// DecodeRegs is the inverse of Encode.
+func DecodeRegs(b []byte) (*Regs, error) {
+	r := new(Regs)
+	if want := binary.Size(&r.PtraceRegs); len(b) != want {
+		return nil, fmt.Errorf("general registers of %d bytes, x86-64 has %d", len(b), want)
+	}
+	_, err := binary.Decode(b, binary.LittleEndian, &r.PtraceRegs)
+	return r, err
+}
+
+// IP is the instruction pointer.
+func (r *Regs) IP() uint64 { return r.Rip }
+
+// SetIP sets the instruction pointer.
+func (r *Regs) SetIP(ip uint64) { r.Rip = ip }
+
+// Is64 reports whether the thread runs 64-bit code.
+func (r *Regs) Is64() bool { return r.Cs == userCS64 }
+
+// Interrupted returns the number of the system call that the kernel will make
+// again when the thread runs on, or -1.
+func (r *Regs) Interrupted() int {
+	if int64(r.Orig_rax) < 0 {
+		return -1
+	}
+	switch int64(r.Rax) {
+	case erestartsys, erestartnointr, erestartnohand, erestartRestartblock:
+		return int(r.Orig_rax)
+	}
+	return -1
+}
+
+// Rewind makes the registers begin an interrupted system call again by
+// themselves. A call with a timeout would go on where it was only through
+// restart_syscall(2), whose memory is the thread's own: sameThread says that
+// the registers stay with it.
+func (r *Regs) Rewind(sameThread bool) {
+	if r.Interrupted() < 0 {
+		return
+	}
+	nr := r.Orig_rax
+	if int64(r.Rax) == erestartRestartblock && sameThread {
+		nr = unix.SYS_RESTART_SYSCALL
+	}
+	r.Rip -= syscallInsnBytes
+	r.Rax = nr
+	r.Orig_rax = ^uint64(0)
+}
+
+// NeedsRewind reports whether the kernel could not go on with the interrupted
+// call in another thread than the one that made it.
+func (r *Regs) NeedsRewind() bool {
+	return r.Interrupted() >= 0 && int64(r.Rax) == erestartRestartblock
+}
+
+func (r *Regs) result() int64 { return int64(r.Rax) }
+
+func (r *Regs) setCall(ip uint64, nr uintptr, args []uint64) {
+	r.Rip = ip
+	r.Rax = uint64(nr)
+	r.Orig_rax = ^uint64(0)
+	for i, p := range []*uint64{&r.Rdi, &r.Rsi, &r.Rdx, &r.R10, &r.R8, &r.R9} {
+		if i < len(args) {
+			*p = args[i]
+		} else {
+			*p = 0
+		}
+	}
+}
+
+// Regs reads the general registers.
+func (t *Tracee) Regs() (*Regs, error) {
+	r := new(Regs)
+	return r, t.getRegs(r)
+}
+
+func (t *Tracee) getRegs(r *Regs) error {
+	return t.wrap("read registers", unix.PtraceGetRegs(t.TID, &r.PtraceRegs))
+}
+
+// SetRegs sets the general registers.
+func (t *Tracee) SetRegs(r *Regs) error {
+	return t.wrap("set registers", unix.PtraceSetRegs(t.TID, &r.PtraceRegs))
+}
+
+// XState reads the extended registers, the whole xsave area.
+func (t *Tracee) XState() ([]byte, error) {
+	b, err := getRegset(t.TID, ntX86XState)
+	return b, t.wrap("read extended registers", err)
+}
+
+// SetXState sets the extended registers.
+func (t *Tracee) SetXState(b []byte) error {
+	return t.wrap("set extended registers", setRegset(t.TID, ntX86XState, b))
+}
+
+// Offsets in the xsave area of the regset, see arch/x86/include/uapi/asm/sigcontext.h
+// and the Intel SDM vol. 1 §13.4.
+const (
+	xstateXCR0   = 464 // sw_reserved.xfeatures: components the kernel has enabled
+	xstateHeader = 512 // XSTATE_BV: components with state other than initial
+)
+
+// XFeatures returns which xsave components the kernel has enabled and which of
+// them hold state in this area.
+func XFeatures(xstate []byte) (enabled, inUse uint64) {
+	if len(xstate) < xstateHeader+8 {
+		return 0, 0
+	}
+	return binary.LittleEndian.Uint64(xstate[xstateXCR0:]), binary.LittleEndian.Uint64(xstate[xstateHeader:])
+}
+
+// syscallInsn is the `syscall` instruction.
+var syscallInsn = []byte{0x0f, 0x05}
+
+// asm appends instructions. None of them changes the flags.
+type asm []byte
+
+// Register numbers of the instruction encoding.
+const (
+	rax = iota
+	rcx
+	rdx
+	_
+	_
+	_
+	rsi
+	rdi
+	r8
+	r9
+	r10
+	r11
+)
+
+func (a *asm) mov(reg byte, v uint64) { // movabs $v, reg
+	*a = append(*a, 0x48|reg>>3, 0xb8|reg&7)
+	*a = binary.LittleEndian.AppendUint64(*a, v)
+}
+
+func (a *asm) call(nr uintptr, args ...uint64) {
+	a.mov(rax, uint64(nr))
+	for i, v := range args {
+		a.mov([]byte{rdi, rsi, rdx, r10, r8, r9}[i], v)
+	}
+	*a = append(*a, syscallInsn...)
+}
+
+func (a *asm) jmp(to uint64) { // jmp *0(%rip), the address follows
+	*a = append(*a, 0xff, 0x25, 0, 0, 0, 0)
+	*a = binary.LittleEndian.AppendUint64(*a, to)
+}
+
+// homeCall is a system call on the way home.
+type homeCall struct {
+	nr   uintptr
+	args []uint64
+}
+
+// wayHome returns the code a Loan puts at address at: a `syscall` to borrow,
+// then the undo. See the package documentation.
+func wayHome(at uint64, saved *Regs, mask uint64, undo []homeCall) []byte {
+	home := *saved
+	home.Rewind(true)
+	var a asm
+	a = append(a, syscallInsn...)
+	for _, c := range undo {
+		a.call(c.nr, c.args...)
+	}
+	// rt_sigprocmask(SIG_SETMASK, &mask, NULL, 8); the mask's address is
+	// known once the code's length is.
+	const tail = 5*10 + 2 + 9*10 + 14
+	a.call(unix.SYS_RT_SIGPROCMASK, 2, at+uint64(len(a))+tail, 0, 8)
+	for _, r := range []struct {
+		reg byte
+		v   uint64
+	}{{rdi, home.Rdi}, {rsi, home.Rsi}, {rdx, home.Rdx}, {r10, home.R10}, {r8, home.R8}, {r9, home.R9},
+		{rcx, home.Rcx}, {r11, home.R11}, {rax, home.Rax}} {
+		a.mov(r.reg, r.v)
+	}
+	a.jmp(home.Rip)
+	return binary.LittleEndian.AppendUint64(a, mask)
+}

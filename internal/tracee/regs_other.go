@@ -1,0 +1,66 @@
+//go:build !amd64
+
+package tracee
+
+import "errors"
+
+// Supported says whether tasks can be held on this architecture.
+const Supported = false
+
+// ErrArch: the registers of this architecture are not known here.
+var ErrArch = errors.New("tasks can be held on x86-64 only; streams and images can be handled here all the same")
+
+// Regs are the general registers of a thread.
+type Regs struct{}
+
+// Encode returns them in the regset's layout.
+func (r *Regs) Encode() []byte { return nil }
+
+// DecodeRegs is the inverse of Encode.
+func DecodeRegs([]byte) (*Regs, error) { return nil, ErrArch }
+
+// IP is the instruction pointer.
+func (r *Regs) IP() uint64 { return 0 }
+
+// SetIP sets the instruction pointer.
+func (r *Regs) SetIP(uint64) {}
+
+// Is64 reports whether the thread runs 64-bit code.
+func (r *Regs) Is64() bool { return false }
+
+// Interrupted returns the number of the system call to be made again, or -1.
+func (r *Regs) Interrupted() int { return -1 }
+
+// Rewind makes the registers begin an interrupted system call again.
+func (r *Regs) Rewind(bool) {}
+
+// NeedsRewind reports whether Rewind is needed in another thread.
+func (r *Regs) NeedsRewind() bool { return false }
+
+func (r *Regs) result() int64                     { return 0 }
+func (r *Regs) setCall(uint64, uintptr, []uint64) {}
+
+// Regs reads the general registers.
+func (t *Tracee) Regs() (*Regs, error) { return nil, ErrArch }
+func (t *Tracee) getRegs(*Regs) error  { return ErrArch }
+
+// SetRegs sets the general registers.
+func (t *Tracee) SetRegs(*Regs) error { return ErrArch }
+
+// XState reads the extended registers.
+func (t *Tracee) XState() ([]byte, error) { return nil, ErrArch }
+
+// SetXState sets the extended registers.
+func (t *Tracee) SetXState([]byte) error { return ErrArch }
+
+// XFeatures returns which extended components are enabled and in use.
+func XFeatures([]byte) (enabled, inUse uint64) { return 0, 0 }
+
+var syscallInsn = []byte(nil)
+
+type homeCall struct {
+	nr   uintptr
+	args []uint64
+}
+
+func wayHome(uint64, *Regs, uint64, []homeCall) []byte { return nil }

@@ -1,0 +1,195 @@
+package tracee
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrDead: the task ended or was killed while it was held.
+var ErrDead = errors.New("it ended while it was held")
+
+// ErrTimeout: the task did not stop in time; it sleeps where it can't be
+// interrupted.
+var ErrTimeout = errors.New("it does not stop: it sleeps uninterruptibly in the kernel")
+
+// TargetError names the thread and what was attempted.
+type TargetError struct {
+	TID int
+	Op  string
+	Err error
+}
+
+func (e *TargetError) Error() string { return fmt.Sprintf("pid %d: %s: %v", e.TID, e.Op, e.Err) }
+func (e *TargetError) Unwrap() error { return e.Err }
+
+// Tracee is one thread under our ptrace.
+type Tracee struct {
+	PID int // thread group
+	TID int
+	// GroupStop is the signal that has the process stopped, 0 when it runs.
+	GroupStop unix.Signal
+	dead      bool
+	inStop    bool // stopped inside the kernel's signal code, not at a system call
+}
+
+func (t *Tracee) wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, unix.ESRCH) {
+		err = ErrDead
+	}
+	return &TargetError{TID: t.TID, Op: op, Err: err}
+}
+
+// Seize attaches to a thread and stops it. It waits at most timeout for the
+// stop. The calling goroutine must be locked to its OS thread.
+func Seize(pid, tid int, timeout time.Duration) (*Tracee, error) {
+	t := &Tracee{PID: pid, TID: tid}
+	if err := seize(tid, unix.PTRACE_O_TRACESYSGOOD); err != nil {
+		return nil, t.wrap("attach", err)
+	}
+	if err := t.interrupt(timeout); err != nil {
+		_ = detach(tid, 0)
+		return nil, err
+	}
+	return t, nil
+}
+
+// interrupt asks a seized thread to stop and waits for it.
+func (t *Tracee) interrupt(timeout time.Duration) error {
+	if err := unix.PtraceInterrupt(t.TID); err != nil {
+		return t.wrap("interrupt", err)
+	}
+	return t.awaitEventStop(timeout)
+}
+
+// awaitEventStop waits for a PTRACE_EVENT_STOP. A signal that is just being
+// delivered comes first; it is put back by letting it pass.
+func (t *Tracee) awaitEventStop(timeout time.Duration) error {
+	for {
+		s, err := t.wait(timeout)
+		if err != nil {
+			return err
+		}
+		if s.event == unix.PTRACE_EVENT_STOP {
+			t.inStop = true
+			t.GroupStop = 0
+			if s.sig != unix.SIGTRAP {
+				t.GroupStop = s.sig
+			}
+			return nil
+		}
+		// A signal-delivery-stop: deliver it. The interrupt stays asked for,
+		// so the thread stops before the handler's first instruction.
+		sig := s.sig
+		if s.syscall || sig == unix.SIGTRAP {
+			sig = 0
+		}
+		if err := unix.PtraceCont(t.TID, int(sig)); err != nil {
+			return t.wrap("continue", err)
+		}
+	}
+}
+
+// stop is what wait4(2) says of a stopped tracee.
+type stop struct {
+	sig     unix.Signal
+	event   int
+	syscall bool
+}
+
+// wait waits for the next stop; timeout 0 waits without end.
+func (t *Tracee) wait(timeout time.Duration) (stop, error) {
+	var ws unix.WaitStatus
+	for begin, round := time.Now(), 0; ; round++ {
+		flags := unix.WALL
+		if timeout > 0 {
+			flags |= unix.WNOHANG
+		}
+		n, err := unix.Wait4(t.TID, &ws, flags, nil)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			t.dead = true
+			return stop{}, t.wrap("wait", unix.ESRCH)
+		case n == t.TID:
+			return t.classify(ws)
+		}
+		if time.Since(begin) > timeout {
+			return stop{}, t.wrap("stop", ErrTimeout)
+		}
+		if round < 100 {
+			runtime.Gosched()
+		} else {
+			time.Sleep(50 * time.Microsecond)
+		}
+	}
+}
+
+func (t *Tracee) classify(ws unix.WaitStatus) (stop, error) {
+	if !ws.Stopped() {
+		t.dead = true
+		return stop{}, t.wrap("wait", ErrDead)
+	}
+	s := stop{sig: ws.StopSignal(), event: int(ws) >> 16}
+	if s.event == 0 && s.sig == unix.SIGTRAP|0x80 {
+		s.syscall, s.sig = true, unix.SIGTRAP
+	}
+	return s, nil
+}
+
+// Detach lets the thread run, or with sig SIGSTOP stand still without us.
+func (t *Tracee) Detach(sig unix.Signal) error {
+	if t.dead {
+		return nil
+	}
+	t.dead = true
+	return t.wrap("let go", detach(t.TID, sig))
+}
+
+// SignalMask returns the blocked signals, bit 0 for signal 1. Inside
+// sigsuspend(2) and its like it is the mask that will hold afterwards.
+func (t *Tracee) SignalMask() (uint64, error) {
+	m, err := getSigmask(t.TID)
+	return m, t.wrap("read the signal mask", err)
+}
+
+// SetSignalMask sets the blocked signals.
+func (t *Tracee) SetSignalMask(mask uint64) error {
+	return t.wrap("set the signal mask", setSigmask(t.TID, mask))
+}
+
+// PendingSignals returns the queued siginfo_t of the thread, or those of its
+// process when shared, in queue order.
+func (t *Tracee) PendingSignals(shared bool) ([][]byte, error) {
+	var all [][]byte
+	for {
+		infos, err := peekSiginfo(t.TID, uint64(len(all)), shared)
+		if err != nil {
+			return nil, t.wrap("read pending signals", err)
+		}
+		if len(infos) == 0 {
+			return all, nil
+		}
+		all = append(all, infos...)
+	}
+}
+
+// RseqConfiguration returns the thread's rseq(2) registration.
+func (t *Tracee) RseqConfiguration() (Rseq, error) {
+	r, err := rseqConfiguration(t.TID)
+	return r, t.wrap("read the rseq registration", err)
+}
+
+// UsesSyscallDispatch reports whether syscall user dispatch is on, see
+// PR_SET_SYSCALL_USER_DISPATCH in prctl(2).
+func (t *Tracee) UsesSyscallDispatch() bool {
+	d, err := getUserDispatch(t.TID)
+	return err == nil && d.mode != 0
+}
