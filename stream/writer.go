@@ -8,10 +8,15 @@ import (
 	"os"
 )
 
+// copyBytes is how much is copied at once where splice(2) can't be used.
+const copyBytes = 256 << 10
+
 // Writer writes a stream. Errors stick: after the first, every call returns it.
 type Writer struct {
-	buf   *bufio.Writer
-	file  *os.File // non-nil when splice can be tried
+	dst   io.Writer
+	buf   *bufio.Writer // in front of dst
+	chunk []byte        // for copying, made when needed
+	file  *os.File      // non-nil when splice can be tried
 	err   error
 	total Totals
 	begun bool
@@ -23,7 +28,7 @@ type Writer struct {
 // from one is moved by splice(2) where the kernel can.
 func NewWriter(w io.Writer) *Writer {
 	f, _ := w.(*os.File)
-	return &Writer{buf: bufio.NewWriterSize(w, 64<<10), file: f}
+	return &Writer{dst: w, buf: bufio.NewWriterSize(w, 64<<10), file: f}
 }
 
 // Write writes rec and, from data, exactly rec.DataLen bytes. An END record
@@ -115,16 +120,48 @@ func (w *Writer) data(src io.Reader, n int64) error {
 		if fromReader {
 			rd.r.advance(moved)
 		}
+		if fromReader && err == io.ErrUnexpectedEOF {
+			rd.r.err = rd.r.fail(ErrTruncated)
+			return rd.r.err
+		}
 		if err != nil {
 			return err
 		}
 	}
-	copied, err := io.CopyN(w.buf, src, w.owed)
+	copied, err := w.copy(src, w.owed)
 	w.owed -= copied
 	if err == io.EOF {
 		err = fmt.Errorf("a record promises %d bytes of data, its source ended after %d: %w", n, moved+copied, io.ErrUnexpectedEOF)
 	}
 	return err
+}
+
+// copy moves n bytes through memory, large amounts past the small buffer.
+func (w *Writer) copy(src io.Reader, n int64) (int64, error) {
+	if n < spliceMinBytes {
+		return io.CopyN(w.buf, src, n)
+	}
+	if err := w.buf.Flush(); err != nil {
+		return 0, err
+	}
+	if rf, ok := w.dst.(io.ReaderFrom); ok && w.file == nil {
+		return copied(rf.ReadFrom(io.LimitReader(src, n)))(n)
+	}
+	if w.chunk == nil {
+		w.chunk = make([]byte, copyBytes)
+	}
+	// The wrappers keep io.CopyBuffer to our buffer.
+	return copied(io.CopyBuffer(struct{ io.Writer }{w.dst}, struct{ io.Reader }{io.LimitReader(src, n)}, w.chunk))(n)
+}
+
+// copied turns a copy that ended early into io.EOF, as io.CopyN does.
+func copied(n int64, err error) func(want int64) (int64, error) {
+	return func(want int64) (int64, error) {
+		if err == nil && n < want {
+			return n, io.EOF
+		}
+		return n, err
+	}
 }
 
 // Add writes a record of a type in the table, without data.

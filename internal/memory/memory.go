@@ -47,7 +47,9 @@ func (c *Collector) Collect(maps []proc.Mapping) error {
 		}
 		v := stream.VMA{PID: c.PID, Start: m.Start, End: m.End, Kind: kind.name, Prot: uint32(m.Prot), Shared: m.Shared,
 			Offset: m.Offset, Name: m.Path, VmFlags: string(m.VmFlags), RW: m.Shared && m.VmFlags.Has("mw")}
-		v.Anon, _ = m.AnonName()
+		if name, ok := m.AnonName(); ok {
+			v.Anon = name
+		}
 		if err := kind.collect(c, m, &v); err != nil {
 			return err
 		}

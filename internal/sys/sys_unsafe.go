@@ -4,6 +4,7 @@ package sys
 
 import (
 	"os"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -44,7 +45,19 @@ type OwnerEx struct{ Type, PID int32 }
 
 var _ [8]byte = [unsafe.Sizeof(OwnerEx{})]byte{}
 
-const fGetOwnEx = 16
+const (
+	fSetOwnEx = 15
+	fGetOwnEx = 16
+)
+
+// SetOwnEx sets who gets a descriptor's signals.
+func SetOwnEx(fd int, o OwnerEx) error {
+	_, _, e := unix.RawSyscall(unix.SYS_FCNTL, uintptr(fd), fSetOwnEx, uintptr(unsafe.Pointer(&o)))
+	if e != 0 {
+		return os.NewSyscallError("fcntl", e)
+	}
+	return nil
+}
 
 // GetOwnEx returns who gets a descriptor's signals.
 func GetOwnEx(fd int) (o OwnerEx, err error) {
@@ -106,4 +119,20 @@ func SetTermios(fd int, termios []byte) error {
 		return os.NewSyscallError("TCSETS2", e)
 	}
 	return nil
+}
+
+// WithSignalBlocked calls f while the signal is blocked for its thread.
+func WithSignalBlocked(sig unix.Signal, f func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var set, old unix.Sigset_t
+	set.Val[0] = 1 << (uint(sig) - 1)
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &set, &old); err != nil {
+		return os.NewSyscallError("sigprocmask", err)
+	}
+	err := f()
+	if e := unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil); err == nil {
+		err = os.NewSyscallError("sigprocmask", e)
+	}
+	return err
 }

@@ -1,0 +1,143 @@
+// Package apply restores a process tree from a stream: order and judgement; the
+// how is in packages task, memory and files.
+package apply
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"runtime"
+	"time"
+
+	"ckpt/internal/files"
+	"ckpt/internal/objhash"
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+// Options are what the user asks for.
+type Options struct {
+	Detach   bool   // leave when the program runs
+	PIDFile  string // write the root's process id there
+	Check    bool   // judge the stream, make nothing
+	Policies files.Policies
+	Stdio    files.Stdio
+	Note     func(format string, args ...any) // something the user should know
+	Step     func(format string, args ...any) // something for -v
+}
+
+// Run restores the stream from in and, unless told to detach, waits for the
+// program and returns its exit status as a shell would.
+func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
+	// The thread that makes the tasks is their tracer and parent. It is not
+	// unlocked: the parent-death signal of the stub is tied to it.
+	runtime.LockOSThread()
+	stop := context.AfterFunc(ctx, func() {
+		// The build may be waiting for the stream. What was built dies with us.
+		time.Sleep(cancelGrace)
+		os.Exit(exitCancelled)
+	})
+	defer stop()
+
+	b := &builder{reader: stream.NewReader(in), hash: objhash.New[objhash.Object](), note: o.Note, step: o.Step}
+	b.files = &files.Restorer{Hash: b.hash, Policies: o.Policies, Stdio: o.Stdio, Note: o.Note}
+	s, err := b.run(ctx, &o)
+	if err != nil {
+		return 0, errors.Join(err, b.discard())
+	}
+	if s == nil {
+		return 0, nil
+	}
+	stop()
+	return s.wait()
+}
+
+const (
+	cancelGrace   = 300 * time.Millisecond
+	exitCancelled = 125
+)
+
+// run builds the tree and lets it go. It returns no supervisor when there is
+// nothing to wait for.
+func (b *builder) run(ctx context.Context, o *Options) (*supervisor, error) {
+	var next *stream.Record
+	var err error
+	if b.model, next, err = readModel(b.reader); err != nil {
+		return nil, err
+	}
+	if err := b.check(); err != nil {
+		return nil, err
+	}
+	if b.stub, err = tracee.StartStub(); err != nil {
+		return nil, err
+	}
+	if err := checkCPU(&b.model.header, b.stub); err != nil {
+		return nil, err
+	}
+	if o.Check {
+		return nil, errors.Join(b.readOut(next), b.discard())
+	}
+	if err := b.build(next); err != nil {
+		return nil, err
+	}
+	return b.start(ctx, o)
+}
+
+// readOut reads a stream to its end, to know that it is whole.
+func (b *builder) readOut(rec *stream.Record) error {
+	for {
+		var err error
+		if rec, err = b.reader.Next(); err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// start gives the task the last of its state and lets it run.
+func (b *builder) start(ctx context.Context, o *Options) (*supervisor, error) {
+	t := b.model.tasks[0]
+	if err := b.joinSession(t, o.Detach); err != nil {
+		return nil, err
+	}
+	final, err := b.resources(t)
+	if err != nil {
+		return nil, err
+	}
+	if err := writePIDFile(o.PIDFile, t.PID); err != nil {
+		return nil, err
+	}
+	s := newSupervisor(t.PID)
+	if b.files.UsesTerminal() && !o.Detach {
+		if s.term = openTerminal(); s.term != nil {
+			s.term.lend(t.PID, b.files.Termios)
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, errors.Join(context.Cause(ctx), s.close())
+	}
+	// The references are dropped before the program runs: it must not find a
+	// pipe open that only we hold.
+	if err := b.close(); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	if err := b.release(t, final); err != nil {
+		return nil, errors.Join(err, s.close(), removePIDFile(o.PIDFile))
+	}
+	b.step("pid %d (%s) runs", t.PID, t.Comm)
+	b.root = nil
+	if o.Detach {
+		return nil, s.close()
+	}
+	return s, nil
+}
+
+func removePIDFile(path string) error {
+	if path == "" {
+		return nil
+	}
+	return os.Remove(path)
+}

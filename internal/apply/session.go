@@ -1,0 +1,75 @@
+package apply
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/sys"
+	"ckpt/internal/tracee"
+)
+
+// terminal is the controlling terminal of ckpt-apply, lent to the restored
+// program as a shell lends it to a job.
+type terminal struct {
+	f     *os.File
+	saved []byte // its settings before
+	ours  int    // our process group
+}
+
+// openTerminal returns the controlling terminal if this process group may use
+// it now, or nil.
+func openTerminal() *terminal {
+	f, err := os.OpenFile("/dev/tty", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil
+	}
+	t := &terminal{f: f, ours: unix.Getpgrp()}
+	if fg, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGPGRP); err != nil || fg != t.ours {
+		f.Close()
+		return nil
+	}
+	t.saved, _, _, _ = sys.GetTermios(int(f.Fd()))
+	return t
+}
+
+// lend makes pgid the terminal's foreground group and gives the terminal the
+// settings the program left it with. nil termios keep those there are.
+func (t *terminal) lend(pgid int, termios []byte) {
+	t.foreground(pgid)
+	if termios != nil {
+		_ = sys.SetTermios(int(t.f.Fd()), termios)
+	}
+}
+
+// takeBack undoes lend and returns the settings the program had set.
+func (t *terminal) takeBack() []byte {
+	t.foreground(t.ours)
+	now, _, _, _ := sys.GetTermios(int(t.f.Fd()))
+	if t.saved != nil {
+		_ = sys.SetTermios(int(t.f.Fd()), t.saved)
+	}
+	return now
+}
+
+// foreground sets the foreground group. From the background that raises
+// SIGTTOU, unless it is blocked, see tcsetpgrp(3).
+func (t *terminal) foreground(pgid int) {
+	_ = sys.WithSignalBlocked(unix.SIGTTOU, func() error {
+		return unix.IoctlSetPointerInt(int(t.f.Fd()), unix.TIOCSPGRP, pgid)
+	})
+}
+
+// joinSession gives the root task its session and process group, as far as
+// they were its own; else it stays in ours.
+func (b *builder) joinSession(t *taskModel, detach bool) error {
+	ownSession := t.SID == t.PID && !b.files.UsesTerminal()
+	switch {
+	case ownSession || detach:
+		return tracee.CallOK(b.root, "begin a session", unix.SYS_SETSID)
+	case t.PGID == t.PID || b.files.UsesTerminal():
+		return tracee.CallOK(b.root, "begin a process group", unix.SYS_SETPGID, 0, 0)
+	}
+	b.step("pid %d was in session %d and process group %d and is now in those of ckpt-apply", t.PID, t.SID, t.PGID)
+	return nil
+}

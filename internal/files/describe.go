@@ -1,0 +1,102 @@
+package files
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// anonNames are what people call the files without an inode of their own, by
+// the end of their link.
+var anonNames = map[string]string{
+	"[eventfd]": "an eventfd", "[eventpoll]": "an epoll", "[signalfd]": "a signalfd", "[timerfd]": "a timerfd",
+	"[io_uring]": "an io_uring", "[userfaultfd]": "a userfaultfd", "[perf_event]": "a perf event", "inotify": "an inotify",
+	"[fanotify]": "a fanotify", "[pidfd]": "a pidfd", "bpf-map": "a BPF map", "bpf-prog": "a BPF program",
+	"bpf_link": "a BPF link", "[landlock-ruleset]": "a Landlock ruleset", "seccomp notify": "a seccomp listener",
+	"kvm-vm": "a KVM machine", "kvm-vcpu:0": "a KVM CPU", "[fscontext]": "a mount in the making", "sync_file": "a fence",
+}
+
+// Describe says in words what a subject is.
+func Describe(s *Subject) string {
+	switch mode := s.Stat.Mode & unix.S_IFMT; {
+	case strings.HasPrefix(s.Target, "anon_inode:"):
+		name := strings.TrimPrefix(s.Target, "anon_inode:")
+		if known := anonNames[name]; known != "" {
+			return known
+		}
+		return "a special file (" + name + ")"
+	case strings.HasPrefix(s.Target, "/memfd:"):
+		return fmt.Sprintf("a memfd (%s)", strings.TrimSuffix(strings.TrimPrefix(s.Target, "/memfd:"), deletedSuffix))
+	case strings.HasPrefix(s.Target, "pidfd:"):
+		return "a pidfd"
+	case mode == unix.S_IFSOCK && s.FD >= 0:
+		return describeSocket(s)
+	case mode == unix.S_IFSOCK:
+		return fmt.Sprintf("a socket (%s)", s.Target)
+	case mode == unix.S_IFCHR && unix.Major(s.Stat.Rdev) == 5 && unix.Minor(s.Stat.Rdev) == ptmxMinor:
+		return "a terminal's master side (" + s.Target + ")"
+	case mode == unix.S_IFCHR:
+		return fmt.Sprintf("the device %s (%d:%d)", s.Target, unix.Major(s.Stat.Rdev), unix.Minor(s.Stat.Rdev))
+	case mode == unix.S_IFBLK:
+		return fmt.Sprintf("the block device %s", s.Target)
+	case mode == unix.S_IFLNK:
+		return fmt.Sprintf("a symbolic link (%s)", s.Target)
+	case strings.Contains(s.Target, ":["):
+		return fmt.Sprintf("a namespace (%s)", s.Target)
+	}
+	return fmt.Sprintf("a file of a kind that is not known here (%s)", s.Target)
+}
+
+var (
+	domains = map[int]string{unix.AF_UNIX: "unix", unix.AF_INET: "IPv4", unix.AF_INET6: "IPv6", unix.AF_NETLINK: "netlink",
+		unix.AF_PACKET: "packet", unix.AF_VSOCK: "vsock", unix.AF_ALG: "AF_ALG", unix.AF_XDP: "XDP", unix.AF_BLUETOOTH: "Bluetooth"}
+	sockTypes = map[int]string{unix.SOCK_STREAM: "stream", unix.SOCK_DGRAM: "datagram", unix.SOCK_RAW: "raw", unix.SOCK_SEQPACKET: "seqpacket"}
+)
+
+// describeSocket names a socket's family, type and addresses.
+func describeSocket(s *Subject) string {
+	f, err := borrow(s)
+	if err != nil {
+		return "a socket (" + s.Target + ")"
+	}
+	defer f.Close()
+	fd := int(f.Fd())
+	domain, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	typ, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	name := fmt.Sprintf("a %s %s socket", orElse(domains[domain], fmt.Sprintf("family %d", domain)), orElse(sockTypes[typ], fmt.Sprintf("type %d", typ)))
+	if (domain == unix.AF_INET || domain == unix.AF_INET6) && typ == unix.SOCK_STREAM {
+		name = "a TCP socket"
+	} else if (domain == unix.AF_INET || domain == unix.AF_INET6) && typ == unix.SOCK_DGRAM {
+		name = "a UDP socket"
+	}
+	local, _ := unix.Getsockname(fd)
+	peer, perr := unix.Getpeername(fd)
+	text := address(local)
+	if perr == nil {
+		text += "->" + address(peer)
+	} else if listening, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); listening != 0 {
+		text += " listening"
+	}
+	return fmt.Sprintf("%s (%s)", name, strings.TrimSpace(text))
+}
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+func address(sa unix.Sockaddr) string {
+	switch a := sa.(type) {
+	case *unix.SockaddrInet4:
+		return fmt.Sprintf("%d.%d.%d.%d:%d", a.Addr[0], a.Addr[1], a.Addr[2], a.Addr[3], a.Port)
+	case *unix.SockaddrInet6:
+		return fmt.Sprintf("[%x:%x:%x:%x:%x:%x:%x:%x]:%d", a.Addr[0:2], a.Addr[2:4], a.Addr[4:6], a.Addr[6:8], a.Addr[8:10],
+			a.Addr[10:12], a.Addr[12:14], a.Addr[14:16], a.Port)
+	case *unix.SockaddrUnix:
+		return orElse(a.Name, "unnamed")
+	}
+	return "no address"
+}

@@ -1,0 +1,82 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/stream"
+)
+
+// fifoKind: named pipes.
+var fifoKind = Kind{
+	Type:  stream.TypeFifo,
+	Match: func(s *Subject) bool { return isMode(s, unix.S_IFIFO) },
+	Collect: func(c *Collector, s *Subject) (uint64, error) {
+		fifo := stream.Fifo{Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeFifo, s.Stat.Dev, s.Stat.Ino)}, Stat: statOf(s)}
+		if !leadsTo(s.Target, &s.Stat) {
+			c.Block(s.PID, fmt.Errorf("%s is a FIFO that was deleted (%s), which can't be saved", where(s), s.Target))
+			return 0, nil
+		}
+		if s.FD >= 0 && s.Info.Flags&unix.O_PATH == 0 {
+			f, err := borrow(s)
+			if err != nil {
+				return 0, err
+			}
+			capacity, err := unix.FcntlInt(f.Fd(), unix.F_GETPIPE_SZ, 0)
+			if err != nil {
+				return 0, errors.Join(os.NewSyscallError("fcntl", err), f.Close())
+			}
+			fifo.Capacity = int64(capacity)
+			c.pipeData(fifo.ID, string(fifo.Ident), s, f, capacity)
+		}
+		return fifo.ID, c.Emit(stream.TypeFifo, &fifo)
+	},
+	Check: func(_ *Restorer, rec *stream.Record) []error {
+		f, err := decode[stream.Fifo](rec)
+		if err == nil {
+			err = checkCapacity(f.Capacity)
+		}
+		if err != nil {
+			return []error{err}
+		}
+		return checkPath(f.Path, unix.S_IFIFO, "a FIFO")
+	},
+	Restore: restoreFifo,
+}
+
+// restoreFifo opens a FIFO for both directions, which never waits for another
+// process. One with bytes in it is in use by somebody else.
+func restoreFifo(_ *Restorer, rec *stream.Record) (Inode, error) {
+	fifo, err := decode[stream.Fifo](rec)
+	if err != nil {
+		return nil, err
+	}
+	f, err := open(fifo.Path, os.O_RDWR|unix.O_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	waiting, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCINQ)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", fifo.Path, err), f.Close())
+	}
+	if fifo.Capacity > 0 {
+		if err := setCapacity(f, fifo.Capacity); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: %w", fifo.Path, err), f.Close())
+		}
+	}
+	w, err := reopen(f, unix.O_RDWR|unix.O_NONBLOCK)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	p := pipe{r: f, w: w}
+	if waiting > 0 {
+		return &busyFifo{p}, nil
+	}
+	return &p, nil
+}
+
+// busyFifo is a FIFO whose bytes another process keeps.
+type busyFifo struct{ pipe }

@@ -1,0 +1,261 @@
+// Package files knows open files. Each kind has one file that holds both
+// directions and one row in Kinds.
+//
+// What is open is described in three layers, as the kernel has them: the
+// descriptor (FD), the open file description (FILE), and what that has open, a
+// record of the kind (REG, PIPE, …). Two descriptions may have the same thing
+// open: both ends of a pipe, a file opened twice.
+package files
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/objhash"
+	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+// Subject is something a process has open, or a link of /proc leads to.
+type Subject struct {
+	PID    int
+	FD     int    // -1: not by a descriptor
+	Link   string // /proc/PID/fd/N, /proc/PID/exe, …
+	Target string // what the link reads
+	Stat   unix.Stat_t
+	Info   proc.FDInfo // zero without a descriptor
+}
+
+// Kind is a kind of open file.
+type Kind struct {
+	Type stream.Type
+	// Match says whether a subject is of this kind.
+	Match func(s *Subject) bool
+	// Collect emits the kind's record and returns its number.
+	Collect func(c *Collector, s *Subject) (uint64, error)
+	// Check says what in a record can't be restored here.
+	Check func(r *Restorer, rec *stream.Record) []error
+	// Restore makes the thing a record describes.
+	Restore func(r *Restorer, rec *stream.Record) (Inode, error)
+}
+
+// Inode is a restored thing that can be opened.
+type Inode interface {
+	objhash.Object
+	// Open opens it anew with O_ flags, without creating or truncating.
+	Open(flags int) (*os.File, error)
+}
+
+// Kinds are tried in order; the first that matches takes the subject.
+var Kinds = [...]Kind{
+	regKind,
+	dirKind,
+	pipeKind,
+	fifoKind,
+	charDevKind,
+	ttyKind,
+}
+
+// Find returns the row of a record type, or nil.
+func Find(t stream.Type) *Kind {
+	for i := range Kinds {
+		if Kinds[i].Type == t {
+			return &Kinds[i]
+		}
+	}
+	return nil
+}
+
+// FileFlags are the O_ flags of a FILE record that matter to a restore.
+const fileFlags = unix.O_ACCMODE | unix.O_APPEND | unix.O_NONBLOCK | unix.O_DIRECT | unix.O_NOATIME |
+	unix.O_SYNC | unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW
+
+// Collector describes open files.
+type Collector struct {
+	// Emit adds a record to the stream.
+	Emit func(t stream.Type, meta any) error
+	// NewID returns a number for an encounter with an object.
+	NewID func() uint64
+	// Bulk asks that send be called among the bulk data.
+	Bulk func(send Sender)
+	// Block notes something that stands in the way of a checkpoint.
+	Block func(pid int, reason error)
+
+	readers, writers map[uint64]bool // pipes by inode number: an end is inside the tree
+	packets          map[uint64]bool // pipes with a description in packet mode
+	sent             map[string]bool // contents by identity
+	buildIDs         map[string][]byte
+}
+
+// Sender writes bulk records. While byReference reports true, pages of files
+// and pipes may be handed on without copying them.
+type Sender func(w *stream.Writer, byReference func() bool) error
+
+// NewSubject reads what is known of a link. fd is -1 for links that are not of
+// a descriptor.
+func NewSubject(pid, fd int, link string) (*Subject, error) {
+	s := &Subject{PID: pid, FD: fd, Link: link}
+	var err error
+	if fd >= 0 {
+		if s.Info, err = proc.ReadFDInfo(pid, fd); err != nil {
+			return nil, err
+		}
+		s.Target, err = proc.FDLink(pid, fd)
+	} else {
+		s.Target, err = os.Readlink(link)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Stat(link, &s.Stat); err != nil {
+		return nil, fmt.Errorf("%s: %w", link, err)
+	}
+	return s, nil
+}
+
+// Collect describes the descriptors of a process, which stands still.
+func (c *Collector) Collect(pid int) error {
+	fds, err := proc.FDs(pid)
+	if err != nil {
+		return err
+	}
+	subjects := make([]*Subject, 0, len(fds))
+	for _, fd := range fds {
+		s, err := NewSubject(pid, fd, fmt.Sprintf("/proc/%d/fd/%d", pid, fd))
+		if err != nil {
+			return err
+		}
+		c.noteEnds(s)
+		subjects = append(subjects, s)
+	}
+	for _, s := range subjects {
+		if err := c.descriptor(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Path describes what a link leads to and returns the number of its record.
+func (c *Collector) Path(pid int, link string) (uint64, error) {
+	s, err := NewSubject(pid, -1, link)
+	if err != nil {
+		return 0, err
+	}
+	k := c.kind(s)
+	if k == nil {
+		c.Block(pid, fmt.Errorf("%s leads to %s, which can't be saved", filepath.Base(link), Describe(s)))
+		return 0, nil
+	}
+	return k.Collect(c, s)
+}
+
+func (c *Collector) kind(s *Subject) *Kind {
+	for i := range Kinds {
+		if Kinds[i].Match(s) {
+			return &Kinds[i]
+		}
+	}
+	return nil
+}
+
+// descriptor emits what is open, the description, the descriptor and its locks.
+func (c *Collector) descriptor(s *Subject) error {
+	k := c.kind(s)
+	if k == nil {
+		c.Block(s.PID, fmt.Errorf("fd %d is %s, which can't be saved", s.FD, Describe(s)))
+		return nil
+	}
+	inode, err := k.Collect(c, s)
+	if err != nil {
+		return fmt.Errorf("fd %d (%s) of pid %d: %w", s.FD, s.Target, s.PID, err)
+	}
+	file := stream.File{
+		Object: stream.Object{ID: c.NewID(), Genid: Genid(s.Stat.Dev, s.Stat.Ino, s.Info.Pos), Kcmp: &stream.Kcmp{PID: s.PID, Idx: uint64(s.FD)}},
+		Flags:  s.Info.Flags & fileFlags, Pos: s.Info.Pos, Refs: stream.InodeRef{Inode: inode},
+	}
+	if err := readOwner(s, &file); err != nil {
+		return err
+	}
+	if err := c.Emit(stream.TypeFile, &file); err != nil {
+		return err
+	}
+	ref := stream.FileRef{File: file.ID}
+	if err := c.Emit(stream.TypeFD, &stream.FD{PID: s.PID, FD: s.FD, Cloexec: s.Info.Flags&unix.O_CLOEXEC != 0, Refs: ref}); err != nil {
+		return err
+	}
+	return c.locks(s, ref)
+}
+
+// Genid is a cheap key that is equal for equal open files: 32 bits of device ^
+// inode ^ position.
+func Genid(dev, ino uint64, pos int64) uint32 {
+	x := dev ^ ino ^ uint64(pos)
+	return uint32(x) ^ uint32(x>>32)
+}
+
+// ident is the identity of an inode: equal exactly for equal ones.
+func ident(t stream.Type, dev, ino uint64) []byte {
+	b := binary.LittleEndian.AppendUint16(nil, uint16(t))
+	b = binary.LittleEndian.AppendUint64(b, dev)
+	return binary.LittleEndian.AppendUint64(b, ino)
+}
+
+func statOf(s *Subject) stream.Stat {
+	return stream.Stat{Path: s.Target, Dev: s.Stat.Dev, Ino: s.Stat.Ino, Mode: s.Stat.Mode, UID: s.Stat.Uid, GID: s.Stat.Gid,
+		MtimeNS: s.Stat.Mtim.Nano()}
+}
+
+// isMode reports whether a subject has a file type and a path.
+func isMode(s *Subject, mode uint32) bool {
+	return s.Stat.Mode&unix.S_IFMT == mode && filepath.IsAbs(s.Target)
+}
+
+// borrow copies a subject's descriptor.
+func borrow(s *Subject) (*os.File, error) {
+	fd, err := tracee.GetFD(s.PID, s.FD)
+	if err != nil {
+		return nil, fmt.Errorf("copy fd %d of pid %d: %w", s.FD, s.PID, err)
+	}
+	return os.NewFile(uintptr(fd), s.Target), nil
+}
+
+// decode returns the Go value of a record.
+func decode[T any](rec *stream.Record) (*T, error) {
+	v := new(T)
+	if err := rec.Decode(v); err != nil {
+		return nil, fmt.Errorf("%v record: %w", rec.Type, err)
+	}
+	return v, nil
+}
+
+// open is open(2). Unlike os.OpenFile it leaves O_NONBLOCK to the caller, for
+// what is opened here will be somebody else's.
+func open(path string, flags int) (*os.File, error) {
+	for {
+		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		return os.NewFile(uintptr(fd), path), nil
+	}
+}
+
+// reopen opens what one of our descriptors has open anew.
+func reopen(f *os.File, flags int) (*os.File, error) {
+	n, err := open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), flags)
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		err = &os.PathError{Op: "open", Path: f.Name(), Err: pe.Err}
+	}
+	return n, err
+}

@@ -1,0 +1,62 @@
+package files
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/sys"
+	"ckpt/stream"
+)
+
+// fcntl(2) operations x/sys/unix has no name for.
+const (
+	fSetSig = 10
+	fGetSig = 11
+)
+
+// readOwner reads who gets the signals of a pipe, FIFO or terminal. Regular
+// files send none.
+func readOwner(s *Subject, file *stream.File) error {
+	switch s.Stat.Mode & unix.S_IFMT {
+	case unix.S_IFREG, unix.S_IFDIR:
+		return nil
+	}
+	if s.Info.Flags&unix.O_PATH != 0 {
+		return nil
+	}
+	f, err := borrow(s)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	own, err := sys.GetOwnEx(int(f.Fd()))
+	if err != nil || own.PID == 0 {
+		return err
+	}
+	file.Owner = &stream.Owner{Type: int(own.Type), PID: int(own.PID)}
+	file.Flags |= s.Info.Flags & unix.O_ASYNC
+	file.Sig, err = unix.FcntlInt(f.Fd(), fGetSig, 0)
+	return os.NewSyscallError("fcntl", err)
+}
+
+// setOwner is readOwner's inverse. The owner may be a process that is made
+// later, or is gone: the kernel keeps no such owner, and neither is one set.
+func setOwner(f *os.File, s *stream.File) error {
+	own := sys.OwnerEx{Type: int32(s.Owner.Type), PID: int32(s.Owner.PID)}
+	if err := sys.SetOwnEx(int(f.Fd()), own); err != nil {
+		return fmt.Errorf("owner of %s: %w", f.Name(), err)
+	}
+	if _, err := unix.FcntlInt(f.Fd(), fSetSig, s.Sig); err != nil {
+		return fmt.Errorf("signal of %s: %w", f.Name(), err)
+	}
+	if s.Flags&unix.O_ASYNC == 0 {
+		return nil
+	}
+	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
+	if err == nil {
+		_, err = unix.FcntlInt(f.Fd(), unix.F_SETFL, flags|unix.O_ASYNC)
+	}
+	return os.NewSyscallError("fcntl", err)
+}

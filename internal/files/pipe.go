@@ -1,0 +1,251 @@
+package files
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/sys"
+	"ckpt/stream"
+)
+
+// pipeKind: pipes. The inode beneath both ends is the object; each end is a
+// description of its own that refers to it.
+var pipeKind = Kind{
+	Type:    stream.TypePipe,
+	Match:   func(s *Subject) bool { return s.Stat.Mode&unix.S_IFMT == unix.S_IFIFO && !isMode(s, unix.S_IFIFO) },
+	Collect: collectPipe,
+	Check: func(_ *Restorer, rec *stream.Record) []error {
+		p, err := decode[stream.Pipe](rec)
+		if err == nil {
+			err = checkCapacity(p.Capacity)
+		}
+		if err != nil {
+			return []error{err}
+		}
+		return nil
+	},
+	Restore: func(_ *Restorer, rec *stream.Record) (Inode, error) {
+		p, err := decode[stream.Pipe](rec)
+		if err != nil {
+			return nil, err
+		}
+		r, w, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		obj := &pipe{r: r, w: w}
+		err = setCapacity(w, p.Capacity)
+		if p.UID != 0 || p.GID != 0 {
+			err = errors.Join(err, w.Chown(int(p.UID), int(p.GID)))
+		}
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("pipe: %w", err), obj.Close())
+		}
+		return obj, nil
+	},
+}
+
+// pipe is a live pipe or FIFO, both ends open: the ends the program had closed
+// are missing once the last reference here is dropped.
+type pipe struct{ r, w *os.File }
+
+func (p *pipe) Open(flags int) (*os.File, error) {
+	if flags&unix.O_ACCMODE == unix.O_RDONLY {
+		return reopen(p.r, flags)
+	}
+	return reopen(p.w, flags)
+}
+
+func (p *pipe) Close() error { return errors.Join(p.r.Close(), p.w.Close()) }
+
+// noteEnds remembers which ends of which pipes are inside the tree.
+func (c *Collector) noteEnds(s *Subject) {
+	if s.Stat.Mode&unix.S_IFMT != unix.S_IFIFO || s.Info.Flags&unix.O_PATH != 0 {
+		return
+	}
+	if c.readers == nil {
+		c.readers, c.writers, c.packets = map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}
+	}
+	acc := s.Info.Flags & unix.O_ACCMODE
+	c.readers[s.Stat.Ino] = c.readers[s.Stat.Ino] || acc != unix.O_WRONLY
+	c.writers[s.Stat.Ino] = c.writers[s.Stat.Ino] || acc != unix.O_RDONLY
+	c.packets[s.Stat.Ino] = c.packets[s.Stat.Ino] || s.Info.Flags&unix.O_DIRECT != 0
+}
+
+func collectPipe(c *Collector, s *Subject) (uint64, error) {
+	f, err := borrow(s)
+	if err != nil {
+		return 0, err
+	}
+	capacity, err := unix.FcntlInt(f.Fd(), unix.F_GETPIPE_SZ, 0)
+	if err != nil {
+		return 0, errors.Join(os.NewSyscallError("fcntl", err), f.Close())
+	}
+	p := stream.Pipe{
+		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypePipe, s.Stat.Dev, s.Stat.Ino)},
+		Ino:    s.Stat.Ino, Capacity: int64(capacity), Mode: s.Stat.Mode, UID: s.Stat.Uid, GID: s.Stat.Gid,
+	}
+	others, err := otherEnd(f, s.Info.Flags)
+	if err != nil {
+		return 0, errors.Join(err, f.Close())
+	}
+	p.OutsideReaders = !c.readers[s.Stat.Ino] && others
+	p.OutsideWriters = !c.writers[s.Stat.Ino] && others
+	c.pipeData(p.ID, string(p.Ident), s, f, capacity)
+	return p.ID, c.Emit(stream.TypePipe, &p)
+}
+
+// otherEnd reports whether the other end of a pipe is open anywhere, by what
+// poll(2) says of this one.
+func otherEnd(f *os.File, flags uint32) (bool, error) {
+	p := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN | unix.POLLOUT}}
+	if _, err := unix.Poll(p, 0); err != nil {
+		return false, os.NewSyscallError("poll", err)
+	}
+	if flags&unix.O_ACCMODE == unix.O_RDONLY {
+		return p[0].Revents&unix.POLLHUP == 0, nil
+	}
+	return p[0].Revents&unix.POLLERR == 0, nil
+}
+
+// pipeData asks for what waits in a pipe to be sent once. When the reader is
+// outside it is the reader's, and stays there.
+func (c *Collector) pipeData(id uint64, identity string, s *Subject, f *os.File, capacity int) {
+	if c.sent[identity] || !c.readers[s.Stat.Ino] || s.Info.Flags&unix.O_ACCMODE == unix.O_WRONLY {
+		f.Close()
+		return
+	}
+	if c.sent == nil {
+		c.sent = map[string]bool{}
+	}
+	c.sent[identity] = true
+	packets := c.packets[s.Stat.Ino]
+	c.Bulk(func(w *stream.Writer, _ func() bool) error {
+		defer f.Close()
+		return sendPipeData(w, id, f, capacity, packets)
+	})
+}
+
+// sendPipeData copies what is in the pipe with tee(2), which takes nothing out
+// and keeps the borders of packets.
+func sendPipeData(w *stream.Writer, id uint64, f *os.File, capacity int, packets bool) error {
+	r, t, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	defer t.Close()
+	if _, err := unix.FcntlInt(t.Fd(), unix.F_SETPIPE_SZ, capacity); err != nil {
+		return fmt.Errorf("pipe of %d bytes: %w", capacity, err)
+	}
+	left, err := sys.Tee(int(f.Fd()), int(t.Fd()), capacity)
+	if errors.Is(err, unix.EAGAIN) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, stream.DataChunkBytes)
+	for left > 0 {
+		meta, n := stream.PipeData{Refs: stream.InodeRef{Inode: id}}, 0
+		for n < len(buf) && left > 0 && len(meta.Packets) < 1<<16 {
+			k, err := r.Read(buf[n:])
+			if err != nil {
+				return err
+			}
+			if packets {
+				meta.Packets = append(meta.Packets, int64(k))
+			}
+			n, left = n+k, left-k
+			if packets && len(buf)-n < pipeBuf {
+				break // the next packet might not fit
+			}
+		}
+		rec, err := stream.New(stream.TypePipeData, &meta)
+		if err != nil {
+			return err
+		}
+		rec.DataLen = int64(n)
+		if err := w.Write(rec, bytes.NewReader(buf[:n])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// FillPipe puts the bytes of a PIPEDATA record into their pipe.
+func (r *Restorer) FillPipe(rec *stream.Record, data io.Reader) error {
+	d, err := decode[stream.PipeData](rec)
+	if err != nil {
+		return err
+	}
+	obj, err := r.Hash.Get(d.Refs.Inode, stream.TypePipe, stream.TypeFifo)
+	if err != nil {
+		return err
+	}
+	p, ok := obj.(*pipe)
+	if !ok {
+		return nil // a FIFO somebody else still has open keeps its bytes itself
+	}
+	flags := unix.O_WRONLY | unix.O_NONBLOCK
+	chunks := d.Packets
+	if len(chunks) > 0 {
+		flags |= unix.O_DIRECT
+	} else {
+		chunks = []int64{rec.DataLen}
+	}
+	w, err := p.Open(flags)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	if rec.DataLen > maxPipeBytes {
+		return fmt.Errorf("%w: %d bytes in a pipe", stream.ErrCorrupt, rec.DataLen)
+	}
+	buf := make([]byte, rec.DataLen)
+	if _, err := io.ReadFull(data, buf); err != nil {
+		return stream.ErrTruncated
+	}
+	for _, n := range chunks {
+		if n < 0 || n > int64(len(buf)) {
+			return fmt.Errorf("%w: packet of %d bytes", stream.ErrCorrupt, n)
+		}
+		k, err := unix.Write(int(w.Fd()), buf[:n])
+		if err == nil && k != int(n) {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return fmt.Errorf("refill a pipe with %d bytes: %w", n, err)
+		}
+		buf = buf[n:]
+	}
+	return nil
+}
+
+const (
+	pipeBuf      = 4096 // PIPE_BUF: what one packet holds at most, see pipe(7)
+	maxPipeBytes = 16 << 20
+)
+
+func checkCapacity(n int64) error {
+	if n < 0 || n > 1<<31 {
+		return fmt.Errorf("%w: pipe of %d bytes", stream.ErrCorrupt, n)
+	}
+	return nil
+}
+
+func setCapacity(f *os.File, n int64) error {
+	now, err := unix.FcntlInt(f.Fd(), unix.F_GETPIPE_SZ, 0)
+	if err != nil || int64(now) == n {
+		return os.NewSyscallError("fcntl", err)
+	}
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETPIPE_SZ, int(n)); err != nil {
+		return fmt.Errorf("capacity of %d bytes, see /proc/sys/fs/pipe-max-size: %w", n, err)
+	}
+	return nil
+}

@@ -1,0 +1,109 @@
+package files
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/stream"
+)
+
+// Policy says how much a file may have changed since the checkpoint.
+type Policy string
+
+// The policies.
+const (
+	Strict   Policy = "strict"    // same inode, size and modification time
+	SamePath Policy = "same-path" // there is a file of that path
+	Append   Policy = "append"    // same inode, and it only grew
+)
+
+// Policies choose one for each file.
+type Policies []struct {
+	policy  Policy
+	pattern string
+}
+
+// ParsePolicies parses values of --files: POLICY or POLICY:PATTERN, where a
+// pattern is a shell pattern for whole paths. Later values win.
+func ParsePolicies(values []string) (Policies, error) {
+	var ps Policies
+	for _, v := range values {
+		name, pattern, _ := strings.Cut(v, ":")
+		switch Policy(name) {
+		case Strict, SamePath, Append:
+		default:
+			return nil, fmt.Errorf("--files %s: the policies are strict, same-path and append", v)
+		}
+		if _, err := filepath.Match(pattern, ""); err != nil {
+			return nil, fmt.Errorf("--files %s: %w", v, err)
+		}
+		ps = append(ps, struct {
+			policy  Policy
+			pattern string
+		}{Policy(name), pattern})
+	}
+	return ps, nil
+}
+
+func (ps Policies) of(path string) Policy {
+	for i := len(ps) - 1; i >= 0; i-- {
+		if ok, _ := filepath.Match(ps[i].pattern, path); ok || ps[i].pattern == "" {
+			return ps[i].policy
+		}
+	}
+	return Strict
+}
+
+// checkReg compares a file with what it was.
+func checkReg(r *Restorer, rec *stream.Record) []error {
+	reg, err := decode[stream.Reg](rec)
+	if err != nil {
+		return []error{err}
+	}
+	if reg.Size < 0 || !filepath.IsAbs(reg.Path) || strings.Contains(reg.Path, "\x00") {
+		return []error{fmt.Errorf("%w: file %q of %d bytes", stream.ErrCorrupt, reg.Path, reg.Size)}
+	}
+	if reg.Deleted {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(reg.Path, &st); err != nil {
+		return []error{fmt.Errorf("%s, which the program had open, is not there: %w", reg.Path, err)}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return []error{fmt.Errorf("%s was a regular file and is one no more", reg.Path)}
+	}
+	if why := changed(reg, &st, r.Policies.of(reg.Path)); why != "" {
+		return []error{fmt.Errorf("%s %s", reg.Path, why)}
+	}
+	return nil
+}
+
+// changed says in words how a file differs from what the policy allows, or "".
+func changed(reg *stream.Reg, st *unix.Stat_t, policy Policy) string {
+	sameInode, mtime := st.Ino == reg.Ino, st.Mtim.Nano()
+	if sameInode && st.Size == reg.Size && mtime == reg.MtimeNS {
+		return ""
+	}
+	if len(reg.BuildID) > 0 {
+		now := readBuildID(reg.Path)
+		if !bytes.Equal(now, reg.BuildID) {
+			return fmt.Sprintf("is another program or library than at the checkpoint: its build-id was %x and is %x", reg.BuildID, now)
+		}
+	}
+	switch {
+	case policy == SamePath, policy == Append && sameInode && st.Size >= reg.Size:
+		return ""
+	case !sameInode:
+		return "was replaced by another file since the checkpoint; --files same-path takes it as it is"
+	case st.Size > reg.Size:
+		return fmt.Sprintf("grew by %d bytes since the checkpoint; --files append takes it as it is", st.Size-reg.Size)
+	case st.Size < reg.Size:
+		return fmt.Sprintf("shrank by %d bytes since the checkpoint; --files same-path takes it as it is", reg.Size-st.Size)
+	}
+	return "was modified since the checkpoint; --files append or same-path takes it as it is"
+}

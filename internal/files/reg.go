@@ -1,0 +1,186 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/stream"
+)
+
+const deletedSuffix = " (deleted)"
+
+// regKind: regular files. A file no path leads to travels in the stream.
+var regKind = Kind{
+	Type: stream.TypeReg,
+	Match: func(s *Subject) bool {
+		return isMode(s, unix.S_IFREG) && !strings.HasPrefix(s.Target, "/memfd:")
+	},
+	Collect: collectReg,
+	Check:   checkReg,
+	Restore: restoreReg,
+}
+
+func collectReg(c *Collector, s *Subject) (uint64, error) {
+	reg := stream.Reg{
+		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeReg, s.Stat.Dev, s.Stat.Ino)},
+		Stat:   statOf(s), Size: s.Stat.Size, Nlink: s.Stat.Nlink,
+	}
+	if !leadsTo(s.Target, &s.Stat) {
+		reg.Deleted = true
+		reg.Path = strings.TrimSuffix(s.Target, deletedSuffix)
+		if s.Stat.Nlink > 0 {
+			reg.Handle = handleOf(s.Link)
+		}
+		f, err := os.Open(s.Link)
+		if err != nil {
+			return 0, err
+		}
+		c.Content(reg.ID, string(reg.Ident), f)
+	}
+	if s.FD < 0 {
+		reg.BuildID = c.buildID(s)
+	}
+	return reg.ID, c.Emit(stream.TypeReg, &reg)
+}
+
+// leadsTo reports whether path names the very file of st.
+func leadsTo(path string, st *unix.Stat_t) bool {
+	var now unix.Stat_t
+	return unix.Stat(path, &now) == nil && now.Dev == st.Dev && now.Ino == st.Ino
+}
+
+// handleOf returns a file handle, by which a file is found that has lost the
+// name it was opened by but not its last; nil where the file system has none.
+func handleOf(link string) *stream.Handle {
+	h, _, err := unix.NameToHandleAt(unix.AT_FDCWD, link, unix.AT_SYMLINK_FOLLOW)
+	if err != nil {
+		return nil
+	}
+	return &stream.Handle{Type: h.Type(), Bytes: h.Bytes()}
+}
+
+// buildID returns the build-id of an ELF file, read once for each.
+func (c *Collector) buildID(s *Subject) []byte {
+	key := string(ident(stream.TypeReg, s.Stat.Dev, s.Stat.Ino))
+	if id, ok := c.buildIDs[key]; ok {
+		return id
+	}
+	if c.buildIDs == nil {
+		c.buildIDs = map[string][]byte{}
+	}
+	id := readBuildID(s.Link)
+	c.buildIDs[key] = id
+	return id
+}
+
+func restoreReg(r *Restorer, rec *stream.Record) (Inode, error) {
+	reg, err := decode[stream.Reg](rec)
+	if err != nil {
+		return nil, err
+	}
+	if !reg.Deleted {
+		return &named{reg.Path}, nil
+	}
+	if reg.Handle != nil {
+		if f := openHandle(reg); f != nil {
+			return &ghost{r: f}, nil
+		}
+		r.Note("%s had other names that are not found here; its contents are restored without them", reg.Path)
+	}
+	return newGhost(r, reg)
+}
+
+// openHandle finds a file by its handle, or returns nil.
+func openHandle(reg *stream.Reg) *os.File {
+	dir, err := os.Open(filepath.Dir(reg.Path))
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	fd, err := unix.OpenByHandleAt(int(dir.Fd()), unix.NewFileHandle(reg.Handle.Type, reg.Handle.Bytes), unix.O_RDONLY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil
+	}
+	f := os.NewFile(uintptr(fd), reg.Path)
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || st.Ino != reg.Ino || st.Size != reg.Size || st.Mtim.Nano() != reg.MtimeNS {
+		f.Close()
+		return nil
+	}
+	return f
+}
+
+// ghost is a file without a name. While its contents come in, w is open.
+type ghost struct {
+	r, w  *os.File
+	mtime time.Time
+}
+
+// newGhost makes one in the folder it was in, or where that is not to be had in
+// the one for temporary files.
+func newGhost(r *Restorer, reg *stream.Reg) (*ghost, error) {
+	w, err := nameless(filepath.Dir(reg.Path))
+	if err != nil {
+		r.Note("%s was deleted and is restored in %s, for %v", reg.Path, os.TempDir(), err)
+		w, err = nameless(os.TempDir())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("restore deleted file %s: %w", reg.Path, err)
+	}
+	g := &ghost{w: w, mtime: time.Unix(0, reg.MtimeNS)}
+	err = errors.Join(w.Truncate(reg.Size), w.Chown(int(reg.UID), int(reg.GID)), unix.Fchmod(int(w.Fd()), reg.Mode&0o7777))
+	if err == nil {
+		g.r, err = reopen(w, os.O_RDONLY)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("restore deleted file %s: %w", reg.Path, err), g.Close())
+	}
+	return g, nil
+}
+
+// nameless makes a file without a name in dir; on file systems that can't, it
+// has one for a moment.
+func nameless(dir string) (*os.File, error) {
+	f, err := os.OpenFile(dir, unix.O_TMPFILE|os.O_RDWR, 0o600)
+	if err == nil || !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) {
+		return f, err
+	}
+	f, err = os.CreateTemp(dir, ".ckpt-")
+	if err != nil {
+		return nil, err
+	}
+	return f, os.Remove(f.Name())
+}
+
+func (g *ghost) Open(flags int) (*os.File, error) { return reopen(g.r, flags) }
+
+func (g *ghost) ContentFile() (*os.File, error) { return g.w, nil }
+
+// Finish is called when all contents are in: an executable can't be run while
+// somebody has it open for writing.
+func (g *ghost) Finish() error {
+	if g.w == nil {
+		return nil
+	}
+	ts := unix.NsecToTimespec(g.mtime.UnixNano())
+	err := unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", g.w.Fd()), []unix.Timespec{ts, ts}, 0)
+	err = errors.Join(err, g.w.Close())
+	g.w = nil
+	return err
+}
+
+func (g *ghost) Close() error {
+	var errs []error
+	for _, f := range []*os.File{g.r, g.w} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

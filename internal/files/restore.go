@@ -1,0 +1,206 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/objhash"
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+// Restorer makes open files again. The hash holds one reference on each while
+// the restart lasts; our own descriptors are those references.
+type Restorer struct {
+	Hash     *objhash.Hash[objhash.Object]
+	Policies Policies
+	Stdio    Stdio
+	// Note tells the user of something that is not as it was.
+	Note func(format string, args ...any)
+	// Termios are, after Object, the settings of the terminal the program had.
+	Termios []byte
+
+	plan plan
+}
+
+// file is a live open file description.
+type file struct{ f *os.File }
+
+func (f *file) Close() error { return f.f.Close() }
+
+func (r *Restorer) file(objref uint64) (*file, error) {
+	obj, err := r.Hash.Get(objref, stream.TypeFile)
+	if err != nil {
+		return nil, err
+	}
+	return obj.(*file), nil
+}
+
+// Open opens what an objref names.
+func (r *Restorer) Open(objref uint64, flags int) (*os.File, error) {
+	obj, err := r.Hash.Get(objref)
+	if err != nil {
+		return nil, err
+	}
+	in, ok := obj.(interface{ Open(int) (*os.File, error) })
+	if !ok {
+		return nil, fmt.Errorf("%w: object %d can't be opened", stream.ErrCorrupt, objref)
+	}
+	return in.Open(flags)
+}
+
+// Object restores what the record of a kind, or a FILE record, describes.
+func (r *Restorer) Object(rec *stream.Record) error {
+	var o stream.Object
+	if err := rec.Decode(&o); err != nil {
+		return err
+	}
+	if rec.Type == stream.TypeFile {
+		f, err := r.restoreFile(rec, o.Objref)
+		if err != nil || f == nil {
+			return err
+		}
+		return r.Hash.Add(o.Objref, rec.Type, f)
+	}
+	in, err := Find(rec.Type).Restore(r, rec)
+	if err != nil {
+		return err
+	}
+	return r.Hash.Add(o.Objref, rec.Type, in)
+}
+
+// restoreFile opens a description. One that --stdio replaces altogether is not
+// opened, and nil.
+func (r *Restorer) restoreFile(rec *stream.Record, objref uint64) (*file, error) {
+	s, err := decode[stream.File](rec)
+	if err != nil {
+		return nil, err
+	}
+	if sub := r.plan.files[objref]; sub != nil {
+		f, err := sub.open(s.Flags)
+		if err != nil {
+			return nil, err
+		}
+		return &file{f}, nil
+	}
+	// O_ASYNC is set when the owner is.
+	f, err := r.Open(s.Refs.Inode, int(s.Flags&fileFlags))
+	if err != nil {
+		return nil, err
+	}
+	if s.Flags&unix.O_PATH == 0 && s.Pos != 0 {
+		if _, err := unix.Seek(int(f.Fd()), s.Pos, io.SeekStart); err != nil && !errors.Is(err, unix.ESPIPE) {
+			return nil, errors.Join(fmt.Errorf("seek to %d in %s: %w", s.Pos, f.Name(), err), f.Close())
+		}
+	}
+	if s.Owner != nil {
+		if err := setOwner(f, s); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+	}
+	return &file{f}, nil
+}
+
+// Finish completes objects when all contents are in.
+func (r *Restorer) Finish(objrefs []uint64) error {
+	for _, ref := range objrefs {
+		obj, err := r.Hash.Get(ref)
+		if err != nil {
+			return err
+		}
+		if g, ok := obj.(*ghost); ok {
+			if err := g.Finish(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Install gives a puppet its descriptors and locks. It closes what it had.
+func (r *Restorer) Install(p *tracee.Puppet, fds []stream.FD, locks []stream.Lock) error {
+	if err := p.Reserve(freeNumber(fds)); err != nil {
+		return err
+	}
+	for i := range fds {
+		if err := r.install(p, &fds[i]); err != nil {
+			return err
+		}
+	}
+	for i := range locks {
+		if err := r.lock(p, &locks[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// freeNumber returns a descriptor number that fds, in order, don't use: the
+// first behind the last, or when the limit is there, the first gap.
+func freeNumber(fds []stream.FD) int {
+	last := -1
+	for _, fd := range fds {
+		last = max(last, fd.FD)
+	}
+	var lim unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &lim) == nil && uint64(last+1) < lim.Cur {
+		return last + 1
+	}
+	used := map[int]bool{}
+	for _, fd := range fds {
+		used[fd.FD] = true
+	}
+	n := 0
+	for used[n] {
+		n++
+	}
+	return n
+}
+
+func (r *Restorer) install(p *tracee.Puppet, fd *stream.FD) error {
+	source, err := r.plan.descriptor(r, fd)
+	if err != nil {
+		return err
+	}
+	n, err := p.Give(int(source.Fd()))
+	if err != nil {
+		return err
+	}
+	cloexec := uint64(0)
+	if fd.Cloexec {
+		cloexec = unix.O_CLOEXEC
+	}
+	what := fmt.Sprintf("place descriptor %d", fd.FD)
+	if n == fd.FD { // pidfd_getfd(2) sets FD_CLOEXEC
+		return tracee.CallOK(p, what, unix.SYS_FCNTL, uint64(n), unix.F_SETFD, cloexec/unix.O_CLOEXEC)
+	}
+	if err := tracee.CallOK(p, what, unix.SYS_DUP3, uint64(n), uint64(fd.FD), cloexec); err != nil {
+		return err
+	}
+	return tracee.CallOK(p, "close", unix.SYS_CLOSE, uint64(n))
+}
+
+// Check says what of the objects and descriptors can't be restored.
+func (r *Restorer) Check(objects []*stream.Record, fds []stream.FD) []error {
+	var errs []error
+	for _, rec := range objects {
+		if k := Find(rec.Type); k != nil {
+			errs = append(errs, k.Check(r, rec)...)
+		}
+	}
+	for _, fd := range fds {
+		if fd.FD < 0 || fd.FD > maxFD {
+			errs = append(errs, fmt.Errorf("%w: descriptor %d", stream.ErrCorrupt, fd.FD))
+		}
+	}
+	plan, more := r.Stdio.plan(objects, fds)
+	r.plan = plan
+	return append(errs, more...)
+}
+
+// maxFD bounds descriptor numbers as fs.nr_open does by default.
+const maxFD = 1 << 20

@@ -1,0 +1,71 @@
+package files
+
+import (
+	"fmt"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/sys"
+	"ckpt/stream"
+)
+
+// ttyMajors are virtual consoles, /dev/tty and the console, serial lines, and
+// the slaves of pseudoterminals; see Documentation/admin-guide/devices.txt.
+var ttyMajors = []uint32{4, 5, 136, 137, 138, 139, 140, 141, 142, 143, 204, 229}
+
+const ptmxMinor = 2 // of major 5: a master, which is not a terminal to restore
+
+// ttyKind: terminals. Restored, one is the terminal of ckpt-apply.
+var ttyKind = Kind{
+	Type: stream.TypeTTY,
+	Match: func(s *Subject) bool {
+		major, minor := unix.Major(s.Stat.Rdev), unix.Minor(s.Stat.Rdev)
+		return isMode(s, unix.S_IFCHR) && slices.Contains(ttyMajors, major) && (major != 5 || minor != ptmxMinor)
+	},
+	Collect: func(c *Collector, s *Subject) (uint64, error) {
+		t := stream.TTY{Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeTTY, s.Stat.Dev, s.Stat.Ino)},
+			Stat: statOf(s), Rdev: s.Stat.Rdev}
+		if s.FD >= 0 && s.Info.Flags&unix.O_PATH == 0 {
+			f, err := borrow(s)
+			if err != nil {
+				return 0, err
+			}
+			defer f.Close()
+			// A terminal that was hung up has no settings any more.
+			t.Termios, t.Rows, t.Cols, _ = sys.GetTermios(int(f.Fd()))
+		}
+		return t.ID, c.Emit(stream.TypeTTY, &t)
+	},
+	// What stands in the way depends on --stdio and is judged there.
+	Check: func(*Restorer, *stream.Record) []error { return nil },
+	Restore: func(r *Restorer, rec *stream.Record) (Inode, error) {
+		t, err := decode[stream.TTY](rec)
+		if err != nil {
+			return nil, err
+		}
+		if len(t.Termios) == sys.Termios2Bytes {
+			r.Termios = t.Termios
+		}
+		return &named{ownTerminal}, nil
+	},
+}
+
+// ownTerminal is the controlling terminal of whoever opens it, see tty(4).
+const ownTerminal = "/dev/tty"
+
+// hasTerminal reports whether ckpt-apply has a controlling terminal.
+func hasTerminal() bool {
+	f, err := open(ownTerminal, os.O_RDWR|unix.O_NOCTTY)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
+}
+
+// noTerminal is the reason a terminal can't be restored.
+func noTerminal(pid, fd int, path string) error {
+	return fmt.Errorf("fd %d of pid %d was a terminal (%s), and ckpt-apply has none to give it: --stdio %d=FILE names a file for it", fd, pid, path, fd)
+}

@@ -1,0 +1,28 @@
+// Package proc reads /proc as typed values.
+//
+// Reading and parsing are separate: a Parse function takes the text, a Read
+// function takes a process. Nothing here holds a process still, so a file read
+// while its process runs is a picture of no single moment; callers freeze first.
+//
+// # Bytes
+//
+// Names and paths are bytes, held in Go strings and never assumed to be UTF-8.
+// Paths in /proc/PID/maps and links in /proc/PID/fd are as seen from the
+// reader's root, not the target's, and end in " (deleted)" when the kernel found
+// the name gone; a living file may end so as well. The text is kept as it is.
+//
+// # Numbers
+//
+// Process ids are those of the pid namespace /proc was mounted in. Sizes are
+// bytes here even where the kernel prints kB. A device is a number made by
+// makedev(3) of the superblock's device, which on some file systems (btrfs,
+// overlayfs) is not the st_dev of stat(2).
+//
+// # Errors
+//
+// A process may end at any moment: then reading fails with ENOENT when a file
+// is opened and with ESRCH when it is read; Gone tells. A zombie has no address
+// space: its maps, auxv and cmdline are empty, without an error.
+//
+// Sources: proc(5), and in the kernel fs/proc/{array,base,fd,task_mmu}.c.
+package proc

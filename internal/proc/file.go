@@ -1,0 +1,123 @@
+package proc
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxFileBytes bounds a file that is read whole. The longest are status
+	// with 65536 groups (NGROUPS_MAX, 11 bytes each), cmdline (the stack's
+	// rlimit, a quarter of it) and children.
+	maxFileBytes = 64 << 20
+	// maxLineBytes bounds a line of maps: a path may be longer than PATH_MAX
+	// and each newline in it takes four bytes.
+	maxLineBytes = 1 << 20
+)
+
+// ErrFormat is found in the error of every text that is not as the kernel
+// writes it.
+var ErrFormat = errors.New("unexpected format")
+
+// Gone reports whether err says that the process or thread, or the descriptor
+// asked for, does not exist any more.
+func Gone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
+}
+
+// pidPath returns the path of a file of a process.
+func pidPath(pid int, name string) string {
+	return "/proc/" + strconv.Itoa(pid) + "/" + name
+}
+
+// threadPath returns the path of a file of a thread.
+func threadPath(pid, tid int, name string) string {
+	return "/proc/" + strconv.Itoa(pid) + "/task/" + strconv.Itoa(tid) + "/" + name
+}
+
+// ofPid puts the process in front of an error.
+func ofPid(pid int, err error) error {
+	return fmt.Errorf("pid %d: %w", pid, err)
+}
+
+// malformed makes an error about a text of the kernel's; what is named, the
+// text only quoted up to a bound.
+func malformed(what string, text []byte) error {
+	const maxQuoted = 80
+	if len(text) > maxQuoted {
+		text = text[:maxQuoted]
+	}
+	return fmt.Errorf("%s %q: %w", what, text, ErrFormat)
+}
+
+// readFile reads a whole file whose size the file system does not know.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxFileBytes {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: unix.EFBIG}
+	}
+	return b, nil
+}
+
+// readParsed reads a file of a process and parses it.
+func readParsed[T any](pid int, path string, parse func([]byte) (T, error)) (T, error) {
+	var none T
+	b, err := readFile(path)
+	if err != nil {
+		return none, ofPid(pid, err)
+	}
+	v, err := parse(b)
+	if err != nil {
+		return none, ofPid(pid, fmt.Errorf("parse %s: %w", path, err))
+	}
+	return v, nil
+}
+
+// newLineScanner splits a stream at newlines only. bufio.ScanLines would also
+// drop a carriage return, which a path may end in.
+func newLineScanner(r io.Reader) *bufio.Scanner {
+	s := bufio.NewScanner(r)
+	s.Buffer(make([]byte, 0, 64<<10), maxLineBytes)
+	s.Split(splitLF)
+	return s
+}
+
+func splitLF(data []byte, atEOF bool) (int, []byte, error) {
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		return i + 1, data[:i], nil
+	}
+	if atEOF && len(data) > 0 {
+		return len(data), data, nil
+	}
+	return 0, nil, nil
+}
+
+// readNumbers lists the entries of a directory that are numbers, ascending.
+func readNumbers(path string) ([]int, error) {
+	d, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	return sortedNumbers(names), nil
+}

@@ -1,0 +1,98 @@
+package proc
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+// Mapping is one mapping of an address space: a line of /proc/PID/maps, and
+// where it was read from smaps its attributes (proc_pid_smaps(5),
+// fs/proc/task_mmu.c). Sizes are bytes.
+type Mapping struct {
+	Start, End uint64
+	Prot       int  // PROT_READ, PROT_WRITE, PROT_EXEC
+	Shared     bool // MAP_SHARED, also if the file was opened without write access
+	Offset     uint64
+	Dev        uint64 // makedev(3) of the file system
+	Inode      uint64
+	Path       string // a file, a name in brackets, or empty: anonymous
+
+	// The following are from smaps only.
+	VmFlags        VmFlags
+	ProtectionKey  int
+	KernelPageSize uint64 // above 4096 for hugetlb
+	RSS            uint64
+	Anonymous      uint64
+	AnonHuge       uint64
+	Swap           uint64
+	Locked         uint64
+}
+
+// Len is the size of the mapping in bytes.
+func (m *Mapping) Len() uint64 { return m.End - m.Start }
+
+// Name is the kernel's name of a mapping without a file, with its brackets:
+// [heap], [stack], [vdso], [vvar], [vvar_vclock], [vsyscall], [anon:foo],
+// [anon_shmem:foo]. Empty for files and for plain anonymous memory.
+func (m *Mapping) Name() string {
+	if strings.HasPrefix(m.Path, "[") && strings.HasSuffix(m.Path, "]") {
+		return m.Path
+	}
+	return ""
+}
+
+// AnonName is the name given with prctl(PR_SET_VMA_ANON_NAME), if one was; it
+// may be empty. The name hides the path of shared anonymous memory.
+func (m *Mapping) AnonName() (string, bool) {
+	name, ok := strings.CutSuffix(m.Path, "]")
+	if !ok {
+		return "", false
+	}
+	if anon, ok := strings.CutPrefix(name, "[anon:"); ok {
+		return anon, true
+	}
+	return strings.CutPrefix(name, "[anon_shmem:")
+}
+
+// VmFlags are the two letter flags of smaps, in the kernel's order and apart
+// by one space: "rd wr mr mw me ac". See proc_pid_smaps(5), show_smap_vma_flags.
+type VmFlags string
+
+// Has reports whether a flag such as "gd" is set.
+func (v VmFlags) Has(flag string) bool {
+	if len(flag) != 2 {
+		return slices.Contains(v.List(), flag)
+	}
+	for i := 0; i+2 <= len(v); i += 3 {
+		if string(v[i:i+2]) == flag {
+			return true
+		}
+	}
+	return false
+}
+
+// List returns the flags one by one. "??" stands for a bit the kernel has no
+// letters for.
+func (v VmFlags) List() []string { return strings.Fields(string(v)) }
+
+// ReadMappings reads all mappings with their attributes, from smaps, for which the
+// kernel walks all page tables.
+func ReadMappings(pid int) ([]Mapping, error) { return readMappings(pid, "smaps") }
+
+// ReadMaps reads all mappings without the attributes only smaps has.
+func ReadMaps(pid int) ([]Mapping, error) { return readMappings(pid, "maps") }
+
+func readMappings(pid int, name string) ([]Mapping, error) {
+	f, err := os.Open(pidPath(pid, name))
+	if err != nil {
+		return nil, ofPid(pid, err)
+	}
+	defer f.Close()
+	all, err := ParseMappings(f)
+	if err != nil {
+		return nil, ofPid(pid, fmt.Errorf("parse %s: %w", f.Name(), err))
+	}
+	return all, nil
+}

@@ -1,0 +1,67 @@
+package proc
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Namespaces returns the inode numbers of a process's namespaces by the names of
+// /proc/PID/ns: cgroup, ipc, mnt, net, pid, pid_for_children, time,
+// time_for_children, user, uts (namespaces(7)). What the process has none of is
+// missing: of a zombie all but user and pid, and pid_for_children after
+// unshare(2) until the first child.
+func Namespaces(pid int) (map[string]uint64, error) {
+	dir := pidPath(pid, "ns")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, ofPid(pid, err)
+	}
+	all := make(map[string]uint64, len(entries))
+	for _, e := range entries {
+		text, err := os.Readlink(dir + "/" + e.Name())
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, ofPid(pid, err)
+		}
+		if _, all[e.Name()], err = ParseNamespace(text); err != nil {
+			return nil, ofPid(pid, err)
+		}
+	}
+	return all, nil
+}
+
+// ParseNamespace parses the text of a namespace's link, such as "mnt:[4026531832]".
+func ParseNamespace(text string) (kind string, inode uint64, err error) {
+	kind, rest, _ := strings.Cut(text, ":[")
+	digits, ok := strings.CutSuffix(rest, "]")
+	inode, err = strconv.ParseUint(digits, 10, 64)
+	if !ok || err != nil || kind == "" {
+		return "", 0, malformed("namespace", []byte(text))
+	}
+	return kind, inode, nil
+}
+
+// BootID is a random UUID that stays the same from boot to shutdown (random(4)).
+func BootID() (string, error) {
+	b, err := readFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// KernelRelease is what uname -r prints, such as "6.18.44".
+func KernelRelease() (string, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", os.NewSyscallError("uname", err)
+	}
+	return unix.ByteSliceToString(u.Release[:]), nil
+}

@@ -1,0 +1,120 @@
+package proc
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+)
+
+// Threads lists the thread ids of a process, ascending. The process's own id is
+// among them even if its first thread has ended, as a zombie.
+func Threads(pid int) ([]int, error) {
+	tids, err := readNumbers(pidPath(pid, "task"))
+	if err != nil {
+		return nil, ofPid(pid, err)
+	}
+	return tids, nil
+}
+
+// Children lists the child processes of all threads of a process, zombies too,
+// ascending. It is reliable only if neither the process nor its children run.
+func Children(pid int) ([]int, error) {
+	tids, err := Threads(pid)
+	if err != nil {
+		return nil, err
+	}
+	var all []int
+	for _, tid := range tids {
+		b, err := readFile(threadPath(pid, tid, "children"))
+		switch {
+		case err == nil:
+		case errors.Is(err, fs.ErrNotExist) && threadExists(pid, tid):
+			return childrenByScan(pid) // no CONFIG_PROC_CHILDREN
+		case Gone(err):
+			continue // the thread ended; its children have moved to another
+		default:
+			return nil, ofPid(pid, err)
+		}
+		children, err := ParseChildren(b)
+		if err != nil {
+			return nil, ofPid(pid, err)
+		}
+		all = append(all, children...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+// ParseChildren parses the text of a children file: ids apart by blanks.
+func ParseChildren(b []byte) ([]int, error) {
+	var all []int
+	if !setInts(&all, string(b)) {
+		return nil, malformed("children", b)
+	}
+	return all, nil
+}
+
+func threadExists(pid, tid int) bool {
+	_, err := os.Lstat(strings.TrimSuffix(threadPath(pid, tid, ""), "/"))
+	return err == nil
+}
+
+// childrenByScan finds children by asking every process for its parent.
+func childrenByScan(pid int) ([]int, error) {
+	pids, err := readNumbers("/proc")
+	if err != nil {
+		return nil, ofPid(pid, err)
+	}
+	var all []int
+	for _, p := range pids {
+		s, err := ReadStat(p)
+		if Gone(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if s.PPID == pid {
+			all = append(all, p)
+		}
+	}
+	return all, nil
+}
+
+// Cgroup is one line of /proc/PID/cgroup (cgroups(7)).
+type Cgroup struct {
+	HierarchyID int      // 0: the unified hierarchy, cgroup v2
+	Controllers []string // empty for v2; "name=systemd" for one named
+	Path        string   // from the root of the reader's cgroup namespace; ends in " (deleted)" if it is
+}
+
+// Cgroups lists the control groups a process is in.
+func Cgroups(pid int) ([]Cgroup, error) {
+	return readParsed(pid, pidPath(pid, "cgroup"), ParseCgroups)
+}
+
+// ParseCgroups parses lines "4:memory:/path". A path holds no newline, for no
+// cgroup can be named so, but may hold colons, as may the name of a hierarchy.
+func ParseCgroups(b []byte) ([]Cgroup, error) {
+	var all []Cgroup
+	for line := range bytes.SplitSeq(b, []byte{'\n'}) {
+		if len(line) == 0 {
+			continue
+		}
+		var c Cgroup
+		id, rest, ok := strings.Cut(string(line), ":")
+		names, path, found := strings.Cut(rest, ":/")
+		if !ok || !found || !setInt(&c.HierarchyID, id) {
+			return nil, malformed("cgroup line", line)
+		}
+		c.Path = "/" + path
+		if names != "" {
+			c.Controllers = strings.Split(names, ",")
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
