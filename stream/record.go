@@ -60,6 +60,15 @@ func (r *Record) Set(fields map[string]any) error {
 	return nil
 }
 
+// SetRefs replaces the refs map.
+func (r *Record) SetRefs(refs map[string]uint64) error {
+	b, err := keyMode.Marshal(refs)
+	if err != nil {
+		return err
+	}
+	return r.Set(map[string]any{"refs": cbor.RawMessage(b)})
+}
+
 // Marshal encodes v as a stream's meta: deterministic, map keys as text
 // strings from the cbor tags, every other Go string as a byte string, for
 // Linux paths and names are bytes.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"time"
 
 	"ckpt/internal/files"
 	"ckpt/internal/objhash"
@@ -21,6 +20,7 @@ type Options struct {
 	Detach   bool   // leave when the program runs
 	PIDFile  string // write the root's process id there
 	Check    bool   // judge the stream, make nothing
+	Running  func() // called when the program is about to run: signals are its own now
 	Policies files.Policies
 	Stdio    files.Stdio
 	Note     func(format string, args ...any) // something the user should know
@@ -33,13 +33,6 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 	// The thread that makes the tasks is their tracer and parent. It is not
 	// unlocked: the parent-death signal of the stub is tied to it.
 	runtime.LockOSThread()
-	stop := context.AfterFunc(ctx, func() {
-		// The build may be waiting for the stream. What was built dies with us.
-		time.Sleep(cancelGrace)
-		os.Exit(exitCancelled)
-	})
-	defer stop()
-
 	b := &builder{reader: stream.NewReader(in), hash: objhash.New[objhash.Object](), note: o.Note, step: o.Step}
 	b.files = &files.Restorer{Hash: b.hash, Policies: o.Policies, Stdio: o.Stdio, Note: o.Note}
 	s, err := b.run(ctx, &o)
@@ -49,14 +42,8 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 	if s == nil {
 		return 0, nil
 	}
-	stop()
 	return s.wait()
 }
-
-const (
-	cancelGrace   = 300 * time.Millisecond
-	exitCancelled = 125
-)
 
 // run builds the tree and lets it go. It returns no supervisor when there is
 // nothing to wait for.
@@ -110,14 +97,15 @@ func (b *builder) start(ctx context.Context, o *Options) (*supervisor, error) {
 	if err := writePIDFile(o.PIDFile, t.PID); err != nil {
 		return nil, err
 	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	s := newSupervisor(t.PID)
+	o.Running()
 	if b.files.UsesTerminal() && !o.Detach {
 		if s.term = openTerminal(); s.term != nil {
 			s.term.lend(t.PID, b.files.Termios)
 		}
-	}
-	if ctx.Err() != nil {
-		return nil, errors.Join(context.Cause(ctx), s.close())
 	}
 	// The references are dropped before the program runs: it must not find a
 	// pipe open that only we hold.

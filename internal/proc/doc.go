@@ -21,8 +21,9 @@
 // # Errors
 //
 // A process may end at any moment: then reading fails with ENOENT when a file
-// is opened and with ESRCH when it is read; Gone tells. A zombie has no address
-// space: its maps, auxv and cmdline are empty, without an error.
+// is opened and with ESRCH when it is read; Gone tells. A zombie, like a kernel
+// thread, has no address space: its maps and cmdline are empty without an error,
+// its auxv and pagemap are empty or, in newer kernels, fail with ESRCH.
 //
 // Sources: proc(5), and in the kernel fs/proc/{array,base,fd,task_mmu}.c.
 package proc

@@ -96,12 +96,24 @@ func scanPages(pagemap *os.File, start, end uint64, want PageScan, mode scanMode
 		if out, err = addRegions(out, pagemap, regions[:n], want); err != nil {
 			return nil, err
 		}
-		if arg.walkEnd <= start || arg.walkEnd > end {
-			return nil, fmt.Errorf("the kernel stopped at %#x: %w", arg.walkEnd, ErrFormat)
+		next := walkedTo(&arg, regions[:n])
+		if next <= start || next > end {
+			return nil, fmt.Errorf("the kernel stopped at %#x: %w", next, ErrFormat)
 		}
-		start = arg.walkEnd
+		start = next
 	}
 	return out, nil
+}
+
+// walkedTo is where the next call has to begin. The kernel collects 512 regions
+// at a time. After the last of several such rounds it leaves walk_end as the
+// round before had set it (fs/proc/task_mmu.c do_pagemap_scan, seen in 6.18):
+// the regions above it would be reported twice.
+func walkedTo(arg *pmScanArg, regions []pageRegion) uint64 {
+	if n := len(regions); n > 0 {
+		return max(arg.walkEnd, regions[n-1].end)
+	}
+	return arg.walkEnd
 }
 
 // scanArg says which pages the kernel is to report. A page's categories are

@@ -137,6 +137,12 @@ func (p *Puppet) Clone(pid int, flags uint64, exitSignal unix.Signal) (*Puppet, 
 	return child, c.getRegs(&child.base)
 }
 
+// CloseAll closes every descriptor the puppet has.
+func (p *Puppet) CloseAll() error {
+	p.us = -1
+	return CallOK(p, "close its descriptors", unix.SYS_CLOSE_RANGE, 0, 1<<32-1, 0)
+}
+
 // Give copies our descriptor fd into the puppet, which fetches it with
 // pidfd_getfd(2), and returns its number there, the lowest free.
 func (p *Puppet) Give(fd int) (int, error) {

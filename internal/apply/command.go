@@ -1,0 +1,62 @@
+package apply
+
+import (
+	"context"
+	"errors"
+
+	"ckpt/internal/cli"
+	"ckpt/internal/files"
+)
+
+// Tool is the name of the program.
+const Tool = "ckpt-apply"
+
+// Command is ckpt-apply.
+var Command = cli.Command{
+	Name:    Tool,
+	Summary: "restore a process from a stream",
+	Own125:  true,
+	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
+		var o Options
+		var policies, stdio []string
+		flags := []cli.Flag{
+			{Name: "detach", Aliases: []string{"d"}, Value: &o.Detach, Help: "leave when the program runs, in a session of its own"},
+			{Name: "pidfile", Value: &o.PIDFile, Arg: "FILE", Help: "write the restored process id there"},
+			{Name: "check", Value: &o.Check, Help: "say whether the stream can be restored here, restore nothing"},
+			{Name: "files", Value: &policies, Arg: "POLICY[:PATTERN]",
+				Help: "how much files may have changed: strict (the default), same-path, or append; for paths that match the pattern, or all"},
+			{Name: "stdio", Value: &stdio, Arg: "WHAT",
+				Help: "what takes the place of terminals and outside pipes on 0, 1, 2: inherit, null, or N=FILE"},
+		}
+		return flags, func(ctx context.Context, inv *cli.Invocation) error {
+			var err error
+			if o.Policies, err = files.ParsePolicies(policies); err != nil {
+				return cli.Exit(cli.StatusUsage, err)
+			}
+			if o.Stdio, err = files.ParseStdio(stdio); err != nil {
+				return cli.Exit(cli.StatusUsage, err)
+			}
+			if err := cli.RefuseTerminal(inv.Stdin, "ckpt-read < img | ckpt-apply"); err != nil {
+				return err
+			}
+			o.Note, o.Step, o.Running = inv.Log.Note, inv.Log.Step, inv.ReleaseSignals
+			return command(ctx, &o, inv)
+		}
+	},
+}
+
+func command(ctx context.Context, o *Options, inv *cli.Invocation) error {
+	status, err := Run(ctx, *o, inv.Stdin)
+	var refused *Refused
+	switch {
+	case errors.As(err, &refused):
+		return cli.Exit(cli.StatusRefused, err)
+	case err != nil:
+		return cli.StreamError(err)
+	case o.Check:
+		inv.Log.Note("the stream can be restored here")
+	case !o.Detach:
+		return &cli.Passthrough{Status: status}
+	}
+	return nil
+}

@@ -1,0 +1,222 @@
+// Package collect freezes a process, describes it as a stream of raw records,
+// and lets it go: the order of collecting. The how is in packages task, memory
+// and files.
+package collect
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/hold"
+	"ckpt/internal/memory"
+	"ckpt/internal/proc"
+	"ckpt/stream"
+)
+
+// What becomes of the target.
+const (
+	LeaveRunning = "running"
+	LeaveStopped = "stopped"
+	LeaveKilled  = "killed"
+)
+
+// Tool is the name this filter signs its records with.
+const Tool = "ckpt-collect"
+
+// Options are what the user asks for.
+type Options struct {
+	PID         int
+	Leave       string
+	HoldTimeout time.Duration // how long to wait for a filter to take the hold
+	Timeout     time.Duration // how long to wait for the target to stop
+	DryRun      bool
+	Version     string
+	Note        func(format string, args ...any) // something the user should know
+	Step        func(format string, args ...any) // something for -v
+}
+
+// Run collects the target into out. The target is let go before it returns,
+// whatever happens; if we are killed, it lets itself go.
+func Run(ctx context.Context, o Options, out *os.File) error {
+	if err := admit(o.PID); err != nil {
+		return err
+	}
+	// The kernel ties tracees to the thread that attached them.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	p, err := freeze(o.PID, o.Timeout)
+	if err != nil {
+		return err
+	}
+	c := &collection{Options: o, process: p, description: newDescription()}
+	err = c.run(ctx, out)
+	return errors.Join(err, c.letGo(LeaveRunning))
+}
+
+// collection is one checkpoint under way.
+type collection struct {
+	Options
+	process     *process
+	description *description
+}
+
+func (c *collection) run(ctx context.Context, out *os.File) error {
+	d := c.description
+	if err := d.describe(c.process); err != nil {
+		return err
+	}
+	if err := d.blockers.err(); err != nil {
+		return err
+	}
+	if c.DryRun {
+		c.Step("pid %d can be saved; it stood still for %v", c.PID, c.frozen())
+		return nil
+	}
+	h, err := hold.New()
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	if err := c.header(h.Ref()); err != nil {
+		return err
+	}
+	c.Step("pid %d described in %d records after %v", c.PID, len(d.records), c.frozen())
+	if err := c.send(ctx, out, h); err != nil {
+		return err
+	}
+	if err := d.loan.Return(); err != nil {
+		return err
+	}
+	d.loan = nil
+	return c.finish(ctx, out, h)
+}
+
+func (c *collection) frozen() time.Duration {
+	return time.Since(c.process.frozen).Round(time.Microsecond)
+}
+
+// header fills in what describe has not.
+func (c *collection) header(ref hold.Ref) error {
+	var id [16]byte
+	rand.Read(id[:])
+	h := &c.description.header
+	h.Checkpoint, h.Stage, h.Tool = hex.EncodeToString(id[:]), stream.StageRaw, Tool+" "+c.Version
+	h.TimeNS = c.process.frozen.UnixNano()
+	h.Arch, h.PageSize = runtime.GOARCH, int64(os.Getpagesize())
+	h.RootPID, h.Tracer = c.PID, unix.Gettid()
+	h.Hold = &stream.Hold{PID: ref.PID, StartTime: ref.StartTime, FD: ref.FD, BootID: ref.BootID}
+	var err error
+	if h.Host, err = os.Hostname(); err != nil {
+		return err
+	}
+	if h.Kernel, err = proc.KernelRelease(); err != nil {
+		return err
+	}
+	h.BootID, err = proc.BootID()
+	return err
+}
+
+// send writes the stream.
+func (c *collection) send(ctx context.Context, out *os.File, h *hold.Hold) error {
+	// A larger pipe means fewer turns between the filters; it may be refused.
+	_, _ = unix.FcntlInt(out.Fd(), unix.F_SETPIPE_SZ, stream.DataChunkBytes)
+	w := stream.NewWriter(out)
+	err := c.records(ctx, w, hold.Copies(out), h)
+	if err != nil {
+		stream.Fail(w, Tool, err)
+	}
+	return err
+}
+
+func (c *collection) records(ctx context.Context, w *stream.Writer, consumed bool, h *hold.Hold) error {
+	d := c.description
+	if err := w.Add(stream.TypeHeader, &d.header); err != nil {
+		return err
+	}
+	for _, rec := range d.records {
+		if err := w.Write(rec, nil); err != nil {
+			return err
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	byReference := func() bool { return consumed || h.DataHeld() }
+	for _, send := range d.bulk {
+		if err := send(w, byReference); err != nil {
+			return err
+		}
+	}
+	src := memory.Source{Loan: d.loan, PID: c.PID, ByReference: byReference}
+	if err := src.Send(w, d.pages); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	return w.End(stream.End{FrozenUS: c.frozen().Microseconds()})
+}
+
+// finish closes the stream and waits for the filters that hold the target, and
+// then does with it what the user asked.
+func (c *collection) finish(ctx context.Context, out *os.File, h *hold.Hold) error {
+	pipe := !hold.Copies(out)
+	if err := out.Close(); err != nil {
+		return err
+	}
+	wait := hold.WaitOptions{NeedCommit: c.Leave == LeaveKilled}
+	if pipe { // nobody can follow the stream's HEADER to the hold otherwise
+		wait.FirstTimeout = c.HoldTimeout
+	}
+	res, err := h.Wait(ctx, wait)
+	if err != nil {
+		return err
+	}
+	return c.judge(res, pipe)
+}
+
+// judge decides by what the holders said.
+func (c *collection) judge(res hold.Outcome, pipe bool) error {
+	switch {
+	case len(res.Failures) > 0:
+		return &HolderError{PID: c.PID, Failures: res.Failures}
+	case c.Leave == LeaveKilled && !res.Committed:
+		return fmt.Errorf("pid %d runs on: no filter said that the image is stored safely, as ckpt-write does when it writes to a file", c.PID)
+	case !res.Taken && pipe:
+		c.Note("no filter took the hold within %v, so pid %d goes on; ckpt-dedup will refuse this stream now", c.HoldTimeout, c.PID)
+	}
+	c.Step("pid %d stood still for %v", c.PID, c.frozen())
+	return c.letGo(c.Leave)
+}
+
+// HolderError: a filter that held the target failed. It has told the user why,
+// if it lives.
+type HolderError struct {
+	PID      int
+	Failures []string
+}
+
+func (e *HolderError) Error() string {
+	return fmt.Sprintf("pid %d runs on, for a filter behind gave up: %s", e.PID, e.Failures[0])
+}
+
+// letGo gives the target back. It does nothing the second time.
+func (c *collection) letGo(leave string) error {
+	var err error
+	if l := c.description.loan; l != nil {
+		err = l.Return()
+		c.description.loan = nil
+	}
+	if c.process.threads == nil {
+		return err
+	}
+	return errors.Join(err, c.process.end(leave))
+}

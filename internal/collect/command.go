@@ -1,0 +1,65 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/cli"
+)
+
+// Command is ckpt-collect.
+var Command = cli.Command{
+	Name: Tool, Args: "PID", MinArgs: 1, MaxArgs: 1,
+	Summary: "describe a running process as a stream of records",
+	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
+		o := Options{Leave: LeaveRunning, HoldTimeout: 5 * time.Second, Timeout: 10 * time.Second, Version: cli.Version()}
+		flags := []cli.Flag{
+			{Name: "leave", Value: &o.Leave, Arg: "STATE", OneOf: []string{LeaveRunning, LeaveStopped, LeaveKilled},
+				Help: "what becomes of the target: running, stopped, or killed once the image is stored safely"},
+			{Name: "hold-timeout", Value: &o.HoldTimeout, Arg: "TIME", Help: "how long to keep the target still for a filter that has not taken the hold yet"},
+			{Name: "timeout", Value: &o.Timeout, Arg: "TIME", Help: "how long to wait for the target to stop"},
+			{Name: "dry-run", Aliases: []string{"n"}, Value: &o.DryRun, Help: "list all that would stop a checkpoint, write no stream"},
+		}
+		return flags, func(ctx context.Context, inv *cli.Invocation) error { return command(ctx, inv, &o) }
+	},
+}
+
+func command(ctx context.Context, inv *cli.Invocation, o *Options) error {
+	pid, err := strconv.Atoi(inv.Args[0])
+	if err != nil || pid < 1 {
+		return cli.Exit(cli.StatusUsage, fmt.Errorf("%q is not a process id", inv.Args[0]))
+	}
+	if !o.DryRun {
+		if err := cli.RefuseTerminal(inv.Stdout, fmt.Sprintf("ckpt-collect %d | ckpt-dedup | ckpt-write > img", pid)); err != nil {
+			return err
+		}
+	}
+	o.PID, o.Note, o.Step = pid, inv.Log.Note, inv.Log.Step
+	return status(Run(ctx, *o, inv.Stdout), o, inv)
+}
+
+// status gives a failure its exit status.
+func status(err error, o *Options, inv *cli.Invocation) error {
+	var refused *Refused
+	var holder *HolderError
+	switch {
+	case errors.As(err, &refused):
+		return cli.Exit(cli.StatusRefused, err)
+	case errors.As(err, &holder) || errors.Is(err, unix.EPIPE):
+		// The filter behind has told why, or was killed.
+		if o.Leave != LeaveRunning {
+			inv.Log.Note("pid %d runs on, for a filter behind did not get done", o.PID)
+		}
+		if holder != nil {
+			return cli.Exit(cli.StatusFailed, nil)
+		}
+	case err == nil && o.DryRun:
+		inv.Log.Note("pid %d can be saved", o.PID)
+	}
+	return err
+}

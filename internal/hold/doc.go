@@ -1,0 +1,19 @@
+// Package hold is how filters behind ckpt-collect ask it to keep the target
+// still, and how it learns what became of the image.
+//
+// The collector makes a pipe and names it in the HEADER record: its own process
+// id and start time, and the number of the pipe's read end. A filter opens
+// /proc/PID/fd/N for writing, which works on a pipe's inode whichever end the
+// link is of, and writes lines:
+//
+//	<name> hold description     at once: until I am done, the target must not run
+//	<name> hold data            at once: and I am not done before I consumed all data
+//	<name> ok                   last: done
+//	<name> committed <bytes>    last: done, and the image is stored safely
+//	<name> failed: <why>        last: done for
+//
+// and closes it. A holder that dies closes it, too, without a last line, and
+// that is a failure. While somebody holds data, the collector may hand on pages
+// by reference; else they are copied, for they would change with the target's
+// once it runs.
+package hold

@@ -1,0 +1,112 @@
+package hold
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+)
+
+// ErrGone: the collector has let the target go, or it is on another host.
+var ErrGone = errors.New("the target is not held any more")
+
+// What a holder needs.
+const (
+	Description = "description" // the target must not run
+	Data        = "data"        // and I consume all data before I am done
+)
+
+// Copies reports whether a write to f returns only when the data was copied, so
+// that whoever writes there has consumed it. In a pipe pages stay what they are.
+func Copies(f *os.File) bool {
+	st, err := f.Stat()
+	return err == nil && (st.Mode().IsRegular() || st.Mode()&os.ModeCharDevice != 0)
+}
+
+// Holder is a filter's side of a hold.
+type Holder struct {
+	name string
+	f    *os.File
+}
+
+// Take takes the hold that ref names.
+func Take(ref Ref, name, what string) (*Holder, error) {
+	boot, err := proc.BootID()
+	if err != nil {
+		return nil, err
+	}
+	if boot != ref.BootID || !alive(ref) {
+		return nil, ErrGone
+	}
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/%d", ref.PID, ref.FD), os.O_WRONLY|unix.O_NONBLOCK, 0)
+	if errors.Is(err, os.ErrPermission) {
+		return nil, fmt.Errorf("the hold of ckpt-collect (pid %d) can't be opened: run both as the same user: %w", ref.PID, err)
+	}
+	if err != nil {
+		return nil, ErrGone
+	}
+	h := &Holder{name: name, f: f}
+	st, err := f.Stat()
+	if err != nil || st.Mode()&os.ModeNamedPipe == 0 || !alive(ref) {
+		h.Close()
+		return nil, ErrGone
+	}
+	if err := h.say("hold " + what); err != nil {
+		h.Close()
+		return nil, ErrGone
+	}
+	return h, nil
+}
+
+// alive reports whether the collector is still the process ref means.
+func alive(ref Ref) bool {
+	stat, err := proc.ReadStat(ref.PID)
+	return err == nil && stat.StartTime == ref.StartTime && stat.State != 'Z'
+}
+
+func (h *Holder) say(line string) error {
+	_, err := h.f.WriteString(h.name + " " + line + "\n")
+	return err
+}
+
+// last writes the last line and closes. Without a collector nobody listens.
+func (h *Holder) last(line string) error {
+	if h == nil || h.f == nil {
+		return nil
+	}
+	err := h.say(line)
+	if cerr := h.Close(); err == nil {
+		err = cerr
+	}
+	if errors.Is(err, unix.EPIPE) {
+		return ErrGone
+	}
+	return err
+}
+
+// OK says that the holder is done.
+func (h *Holder) OK() error { return h.last("ok") }
+
+// Committed says that the image, of so many bytes, is stored safely.
+func (h *Holder) Committed(bytes int64) error { return h.last(fmt.Sprintf("committed %d", bytes)) }
+
+// Failed says why the holder gave up.
+func (h *Holder) Failed(cause error) error {
+	why := strings.Join(strings.Fields(cause.Error()), " ")
+	return h.last("failed: " + why[:min(len(why), 512)])
+}
+
+// Close lets go without a word, which the collector takes for death. Of a nil
+// Holder, and after a last line, it does nothing.
+func (h *Holder) Close() error {
+	if h == nil || h.f == nil {
+		return nil
+	}
+	err := h.f.Close()
+	h.f = nil
+	return err
+}

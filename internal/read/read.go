@@ -1,0 +1,79 @@
+// Package read turns an image back into the stream.
+package read
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+
+	"ckpt/internal/image"
+	"ckpt/stream"
+)
+
+// Tool is the name this filter signs its records with.
+const Tool = "ckpt-read"
+
+// Options are what the user asks for.
+type Options struct {
+	Threads int
+	Step    func(format string, args ...any) // something for -v
+}
+
+// Run reads an image from in and writes its stream to out. A file is verified
+// from end to end before the first record goes out; from a pipe each frame is
+// verified before it does.
+func Run(ctx context.Context, o Options, in, out *os.File) error {
+	w := stream.NewWriter(out)
+	err := run(ctx, o, in, w)
+	if err != nil {
+		stream.Fail(w, Tool, err)
+	}
+	return err
+}
+
+func run(ctx context.Context, o Options, in *os.File, w *stream.Writer) error {
+	if st, err := in.Stat(); err == nil && st.Mode().IsRegular() {
+		at, err := in.Seek(0, io.SeekCurrent)
+		if err != nil {
+			return err
+		}
+		if err := image.Verify(io.NewSectionReader(in, at, st.Size()-at), st.Size()-at, o.Threads); err != nil {
+			return err
+		}
+		o.Step("image of %d bytes verified", st.Size()-at)
+	}
+	img := image.NewReader(in, image.ReaderOptions{Threads: o.Threads})
+	defer img.Close()
+	return copyStream(ctx, stream.NewReader(img), w)
+}
+
+func copyStream(ctx context.Context, r *stream.Reader, w *stream.Writer) error {
+	for {
+		rec, err := r.Next()
+		if err == nil && rec.Type == stream.TypeEnd {
+			// Only behind END is the image known to be whole.
+			if _, err = r.Next(); err == io.EOF {
+				return w.Write(rec, nil)
+			}
+		}
+		if err == nil {
+			err = w.Write(rec, r.Data())
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return imageError(err)
+		}
+	}
+}
+
+// imageError prefers what package image found wrong to what it led to.
+func imageError(err error) error {
+	var fe *image.FrameError
+	if errors.As(err, &fe) {
+		return fe
+	}
+	return err
+}

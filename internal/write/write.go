@@ -1,0 +1,153 @@
+// Package write turns a stream into an image and makes it durable.
+package write
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"ckpt/internal/hold"
+	"ckpt/internal/image"
+	"ckpt/stream"
+)
+
+// Tool is the name this filter signs its records with.
+const Tool = "ckpt-write"
+
+// Options are what the user asks for.
+type Options struct {
+	Level   int
+	Threads int
+	Output  string                           // a file; "" for standard output
+	Step    func(format string, args ...any) // something for -v
+}
+
+// Run reads a stream from in and writes its image to out or to the file the
+// options name, which appears there complete or not at all.
+func Run(ctx context.Context, o Options, in, out *os.File) error {
+	d, err := newDest(o.Output, out)
+	if err != nil {
+		return err
+	}
+	t := &transfer{Options: o, reader: stream.NewReader(in)}
+	bytes, err := t.run(d.f)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = d.commit()
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		err = errors.Join(err, d.discard())
+		if herr := t.holder.Failed(err); herr != nil && !errors.Is(herr, hold.ErrGone) {
+			err = errors.Join(err, herr)
+		}
+		return err
+	}
+	o.Step("%d bytes of stream in an image of %d bytes", t.reader.Totals().MetaBytes+t.reader.Totals().DataBytes, bytes)
+	return t.report(d.durable(), bytes)
+}
+
+// transfer is one image in the making.
+type transfer struct {
+	Options
+	reader *stream.Reader
+	holder *hold.Holder
+}
+
+// run writes the image and returns its size in bytes.
+func (t *transfer) run(out io.Writer) (int64, error) {
+	first, err := t.reader.Next()
+	if err != nil {
+		return 0, err
+	}
+	t.take(first)
+	img, err := image.NewWriter(out, image.WriterOptions{Level: t.Level, Threads: t.Threads})
+	if err != nil {
+		return 0, err
+	}
+	defer img.Abort()
+	w := stream.NewWriter(img)
+	bulk := false
+	for rec := first; ; {
+		if rec.Flags&stream.Bulk != 0 && !bulk {
+			// A reader of the metadata alone stops here.
+			bulk = true
+			if err := errors.Join(w.Flush(), img.Cut()); err != nil {
+				return 0, err
+			}
+		}
+		if err := w.Write(rec, t.reader.Data()); err != nil {
+			return 0, err
+		}
+		if rec, err = t.reader.Next(); err == io.EOF {
+			break
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	if err := img.Close(); err != nil {
+		return 0, err
+	}
+	return img.Written(), nil
+}
+
+// take takes the target's hold, if it is on this host and not gone: nothing
+// here depends on it but the target's fate.
+func (t *transfer) take(first *stream.Record) {
+	var h stream.Header
+	if first.Decode(&h) != nil || h.Hold == nil {
+		return
+	}
+	ref := hold.Ref{PID: h.Hold.PID, StartTime: h.Hold.StartTime, FD: h.Hold.FD, BootID: h.Hold.BootID}
+	holder, err := hold.Take(ref, "write", hold.Data)
+	if err != nil {
+		t.Step("the target is not held for this image: %v", err)
+		return
+	}
+	t.holder = holder
+}
+
+// report tells the collector.
+func (t *transfer) report(durable bool, bytes int64) error {
+	if t.holder == nil {
+		return nil
+	}
+	var err error
+	if durable {
+		err = t.holder.Committed(bytes)
+	} else {
+		err = t.holder.OK()
+	}
+	if errors.Is(err, hold.ErrGone) {
+		return nil
+	}
+	return err
+}
+
+// dest is where the image goes.
+type dest struct {
+	f    *os.File
+	path string // of the file to become, or ""
+}
+
+// newDest opens it. A file is written under another name beside its own.
+func newDest(path string, stdout *os.File) (*dest, error) {
+	if path == "" {
+		return &dest{f: stdout}, nil
+	}
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file; write to it with > instead of -o", path)
+	}
+	f, err := createBeside(path)
+	if err != nil {
+		return nil, fmt.Errorf("image file: %w", err)
+	}
+	return &dest{f: f, path: path}, nil
+}
