@@ -84,14 +84,14 @@ func (r *Reader) next() (*Record, error) {
 // admit checks a whole record against the stream's order and totals.
 func (r *Reader) admit(rec *Record) error {
 	switch {
-	case (r.total.Records == 0) != (rec.Type == TypeHeader):
-		return r.fail(fmt.Errorf("%w: HEADER must be the first record and only that", ErrCorrupt))
-	case rec.Type == TypeAbort:
+	case rec.Type == TypeAbort: // also before HEADER: it failed before it began
 		var a AbortError
 		if err := rec.Decode(&a.Abort); err != nil {
 			return r.fail(err)
 		}
 		return &a
+	case (r.total.Records == 0) != (rec.Type == TypeHeader):
+		return r.fail(fmt.Errorf("%w: HEADER must be the first record and only that", ErrCorrupt))
 	case rec.Type == TypeEnd:
 		var end End
 		if err := rec.Decode(&end); err != nil {

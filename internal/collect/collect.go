@@ -46,6 +46,17 @@ type Options struct {
 // Run collects the target into out. The target is let go before it returns,
 // whatever happens; if we are killed, it lets itself go.
 func Run(ctx context.Context, o Options, out *os.File) error {
+	c := &collection{Options: o}
+	err := c.collect(ctx, out)
+	if err != nil && !c.begun && !o.DryRun && !hold.Copies(out) {
+		// The filters behind wait for a stream; the user is told here.
+		stream.Fail(stream.NewWriter(out), Tool, err)
+	}
+	return err
+}
+
+func (c *collection) collect(ctx context.Context, out *os.File) error {
+	o := &c.Options
 	if err := admit(o.PID); err != nil {
 		return err
 	}
@@ -56,7 +67,7 @@ func Run(ctx context.Context, o Options, out *os.File) error {
 	if err != nil {
 		return err
 	}
-	c := &collection{Options: o, process: p, description: newDescription()}
+	c.process, c.description = p, newDescription()
 	err = c.run(ctx, out)
 	return errors.Join(err, c.letGo(LeaveRunning))
 }
@@ -66,6 +77,7 @@ type collection struct {
 	Options
 	process     *process
 	description *description
+	begun       bool // the stream is
 }
 
 func (c *collection) run(ctx context.Context, out *os.File) error {
@@ -128,6 +140,7 @@ func (c *collection) header(ref hold.Ref) error {
 func (c *collection) send(ctx context.Context, out *os.File, h *hold.Hold) error {
 	// A larger pipe means fewer turns between the filters; it may be refused.
 	_, _ = unix.FcntlInt(out.Fd(), unix.F_SETPIPE_SZ, stream.DataChunkBytes)
+	c.begun = true
 	w := stream.NewWriter(out)
 	err := c.records(ctx, w, hold.Copies(out), h)
 	if err != nil {
