@@ -29,6 +29,9 @@ type Reader struct {
 // data from it by splice(2).
 func NewReader(r io.Reader) *Reader {
 	f, _ := r.(*os.File)
+	if f != nil {
+		growPipe(f)
+	}
 	return &Reader{src: r, file: f}
 }
 

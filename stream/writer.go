@@ -28,6 +28,9 @@ type Writer struct {
 // from one is moved by splice(2) where the kernel can.
 func NewWriter(w io.Writer) *Writer {
 	f, _ := w.(*os.File)
+	if f != nil {
+		growPipe(f)
+	}
 	return &Writer{dst: w, buf: bufio.NewWriterSize(w, 64<<10), file: f}
 }
 

@@ -37,6 +37,12 @@ func run(m *testing.M) int {
 		return 1
 	}
 	os.Setenv("PATH", dir+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+	// Restored programs whose ckpt-apply has left or died become our children:
+	// not every machine has an init that reaps.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	// What starts the tests may have left descriptors open, which the programs
 	// under test are not to inherit.
 	if err := unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ckpt/internal/proc"
 )
 
@@ -60,8 +62,10 @@ func unharmed(pid int) error {
 	return last
 }
 
-// gone says whether a process does not exist any more.
+// gone says whether a process does not exist any more. Restored ones whose
+// ckpt-apply is gone are ours, see TestMain, and are reaped here.
 func gone(pid int) bool {
+	_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
 	_, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
 	return errors.Is(err, os.ErrNotExist)
 }

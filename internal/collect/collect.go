@@ -138,8 +138,6 @@ func (c *collection) header(ref hold.Ref) error {
 
 // send writes the stream.
 func (c *collection) send(ctx context.Context, out *os.File, h *hold.Hold) error {
-	// A larger pipe means fewer turns between the filters; it may be refused.
-	_, _ = unix.FcntlInt(out.Fd(), unix.F_SETPIPE_SZ, stream.DataChunkBytes)
 	c.begun = true
 	w := stream.NewWriter(out)
 	err := c.records(ctx, w, hold.Copies(out), h)

@@ -1,0 +1,222 @@
+package tests
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// killRepetitions is how often each filter is killed.
+const killRepetitions = 25
+
+// TestKillFilter kills each filter at random moments. The target must not
+// notice: it runs on, without a tracer, to the right result. Told to kill the
+// target, collect must not do so unless the image is there.
+func TestKillFilter(t *testing.T) {
+	t.Parallel()
+	want := expected(t)
+	for victim, name := range []string{"collect", "dedup", "write"} {
+		for _, leave := range []string{"running", "killed"} {
+			t.Run(name+"/leave-"+leave, func(t *testing.T) { killFilter(t, victim, leave, want) })
+		}
+	}
+}
+
+func killFilter(t *testing.T, victim int, leave, want string) {
+	dir := t.TempDir()
+	img := filepath.Join(dir, "img")
+	w := startWorker(t, dir)
+	killed, survived := 0, 0
+	for range killRepetitions {
+		if w.ended() {
+			if got := w.result(); got != want {
+				t.Fatalf("the target's output is wrong:\n%s", got)
+			}
+			w = startWorker(t, dir)
+		}
+		p := startPipeline(t, nil, nil,
+			fmt.Sprintf("ckpt-collect --leave %s %d", leave, w.pid()), "ckpt-dedup", "ckpt-write -o "+img)
+		time.Sleep(time.Duration(rand.IntN(60_000)) * time.Microsecond)
+		_ = p.cmds[victim].Process.Kill()
+		status := p.wait()
+		if status[victim] == -1 {
+			killed++
+		}
+		if leave == "killed" && w.gone() {
+			// Only if the image is complete, and then it restores.
+			if in, err := os.Open(img); err != nil {
+				t.Fatalf("the target was killed and there is no image (%v): exit statuses %v\n%s", err, status, p.said())
+			} else {
+				restoreWorker(t, in)
+			}
+			if got := w.result(); got != want {
+				t.Fatalf("the restored target's output is wrong:\n%s", got)
+			}
+			w = startWorker(t, dir)
+		} else if err := unharmed(w.pid()); err != nil && !w.ended() {
+			t.Fatalf("%v; exit statuses %v\n%s", err, status, p.said())
+		} else {
+			survived++
+		}
+		os.Remove(img)
+		if left, _ := os.ReadDir(dir); len(left) != 1 {
+			t.Fatalf("files are left behind: %v", left)
+		}
+	}
+	if got := w.result(); got != want {
+		t.Fatalf("the target's output is wrong:\n%s", got)
+	}
+	if killed == 0 {
+		t.Errorf("the filter was never caught at work")
+	}
+	t.Logf("%d of %d times killed at work, the target went on %d times", killed, killRepetitions, survived)
+}
+
+// gone reports whether the worker was killed, waiting a moment for it.
+func (w *worker) gone() bool {
+	select {
+	case <-w.done:
+		ws := w.cmd.ProcessState.Sys().(syscall.WaitStatus)
+		return ws.Signaled()
+	case <-time.After(50 * time.Millisecond):
+		return false
+	}
+}
+
+// restoreWorker restores and waits for the end.
+func restoreWorker(t *testing.T, in *os.File) {
+	t.Helper()
+	defer in.Close()
+	if status, said := runPipeline(t, in, nil, "ckpt-read", "ckpt-apply"); status[0] != 0 || status[1] != 0 {
+		t.Fatalf("exit statuses %v\n%s", status, said)
+	}
+}
+
+// TestKillReader kills ckpt-read and ckpt-apply at random moments: no task is
+// left, and the image restores afterwards.
+func TestKillReader(t *testing.T) {
+	t.Parallel()
+	want := expected(t)
+	dir := t.TempDir()
+	img := filepath.Join(dir, "img")
+	w := startWorker(t, dir)
+	time.Sleep(300 * time.Millisecond)
+	if status, said := runPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave killed %d", w.pid()), "ckpt-dedup", "ckpt-write -o "+img); status[0]+status[1]+status[2] != 0 {
+		t.Fatalf("exit statuses %v\n%s", status, said)
+	}
+	<-w.done
+	for i := range 2 * killRepetitions {
+		in, err := os.Open(img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := startPipeline(t, in, nil, "ckpt-read", "ckpt-apply")
+		time.Sleep(time.Duration(rand.IntN(25_000)) * time.Microsecond)
+		_ = p.cmds[i%2].Process.Kill()
+		ran := make(chan []int)
+		go func() { ran <- p.wait() }()
+		select {
+		case <-ran:
+		case <-time.After(500 * time.Millisecond): // it had come to run
+			_ = p.cmds[1].Process.Signal(unix.SIGTERM)
+			<-ran
+		}
+		in.Close()
+		// A restored process that ckpt-apply has let go lives on without it;
+		// one that it has not must be gone.
+		if !goneSoon(w.pid()) {
+			if err := unharmed(w.pid()); err != nil && !gone(w.pid()) {
+				t.Fatalf("a half-restored process is left: %v", err)
+			}
+			_ = unix.Kill(w.pid(), unix.SIGKILL)
+			if !goneSoon(w.pid()) {
+				t.Fatalf("pid %d is left", w.pid())
+			}
+		}
+		if left := processesNamed("ckpt-stub"); left != "" {
+			t.Fatalf("left behind: %s", left)
+		}
+	}
+	// The killed attempts may have let it write more than it had.
+	in, err := os.Open(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if status, said := runPipeline(t, in, nil, "ckpt-read", "ckpt-apply --files append"); status[0] != 0 || status[1] != 0 {
+		t.Fatalf("exit statuses %v\n%s", status, said)
+	}
+	if got := w.result(); got != want {
+		t.Fatalf("the restored target's output is wrong:\n%s", got)
+	}
+}
+
+func goneSoon(pid int) bool {
+	for range 100 {
+		if gone(pid) {
+			return true
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return false
+}
+
+// processesNamed lists processes by the first word of their command line.
+func processesNamed(name string) string {
+	out, _ := exec.Command("pgrep", "-a", "-f", "^"+name).Output()
+	return string(out)
+}
+
+// TestNoSpace fills the image's file system. Nothing of the image is left, the
+// target runs on although it was to be killed, and the user is told once.
+func TestNoSpace(t *testing.T) {
+	t.Parallel()
+	dir, mnt := t.TempDir(), t.TempDir()
+	if err := unix.Mount("tmpfs", mnt, "tmpfs", 0, "size=256k"); err != nil {
+		t.Fatalf("a small tmpfs: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(mnt, unix.MNT_DETACH) })
+	w := startWorker(t, dir)
+	time.Sleep(300 * time.Millisecond)
+	check := func(what string, status []int, said string) {
+		t.Helper()
+		if status[0] == 0 || status[2] != 1 {
+			t.Errorf("%s: exit statuses %v\n%s", what, status, said)
+		}
+		if n := strings.Count(said, "error:"); n != 1 || !strings.Contains(said, "no space left") {
+			t.Errorf("%s: %d errors:\n%s", what, n, said)
+		}
+		if err := unharmed(w.pid()); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	collect := fmt.Sprintf("ckpt-collect --leave killed %d", w.pid())
+	status, said := runPipeline(t, nil, nil, collect, "ckpt-dedup", "ckpt-write -o "+filepath.Join(mnt, "img"))
+	check("-o", status, said)
+	if left, _ := os.ReadDir(mnt); len(left) != 0 {
+		t.Errorf("files are left behind: %v", left)
+	}
+	out, err := os.Create(filepath.Join(mnt, "img2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	status, said = runPipeline(t, nil, out, collect, "ckpt-dedup", "ckpt-write")
+	check("stdout", status, said)
+	in, err := os.Open(filepath.Join(mnt, "img2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if status, said := runPipeline(t, in, nil, "ckpt-read", "ckpt-apply"); status[0] != 4 || status[1] != 125 {
+		t.Errorf("the cut image: exit statuses %v\n%s", status, said)
+	}
+}
