@@ -22,7 +22,7 @@ type pipeline struct {
 
 // startPipeline starts programs as a shell would. in and out may be nil for
 // /dev/null.
-func startPipeline(t *testing.T, in, out *os.File, lines ...string) *pipeline {
+func startPipeline(t testing.TB, in, out *os.File, lines ...string) *pipeline {
 	t.Helper()
 	p := &pipeline{}
 	for i, line := range lines {
@@ -78,7 +78,7 @@ func (p *pipeline) said() string {
 }
 
 // runPipeline starts a pipeline and waits for it.
-func runPipeline(t *testing.T, in, out *os.File, lines ...string) ([]int, string) {
+func runPipeline(t testing.TB, in, out *os.File, lines ...string) ([]int, string) {
 	t.Helper()
 	p := startPipeline(t, in, out, lines...)
 	status := p.wait()
@@ -163,7 +163,7 @@ func expected(t *testing.T) string {
 var buildMu sync.Mutex
 
 // buildC compiles a program of testdata into the folder of the tools, once.
-func buildC(t *testing.T, name string, flags ...string) string {
+func buildC(t testing.TB, name string, flags ...string) string {
 	t.Helper()
 	buildMu.Lock()
 	defer buildMu.Unlock()
