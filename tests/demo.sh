@@ -39,12 +39,16 @@ say "The same again, in the background:"
 setsid bash -c 'for f in /proc/$$/fd/*; do n=${f##*/}; if [ "$n" -gt 2 ]; then eval "exec $n>&-"; fi; done
 	exec xz -T1 -c input' </dev/null >output 2>/dev/null &
 target=$!
+disown # bash would report its death
 sleep "$(printf '%d.%03d' $((took / 2000)) $((took / 2 % 1000)))"
 echo "  pid $target after half that time: $(stat -c %s output) bytes written"
 
 say "Saved and killed:"
 run "ckpt-collect -v --leave killed $target | ckpt-dedup -v | ckpt-write -v > img"
-wait "$target" 2>/dev/null || true
+for _ in $(seq 100); do
+	if [ ! -d "/proc/$target" ]; then break; fi
+	sleep 0.02
+done
 if [ -d "/proc/$target" ]; then
 	echo "demo: pid $target still lives" >&2
 	exit 1

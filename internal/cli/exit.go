@@ -6,7 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Exit statuses. They are part of the interface.
+// Exit statuses. They are part of the interface. After a signal it is 128 and
+// the signal's number.
 const (
 	StatusOK      = 0
 	StatusFailed  = 1 // failed, the target is as before
@@ -45,28 +46,11 @@ type hinted struct {
 
 func (h *hinted) Unwrap() error { return h.error }
 
-// WithHint returns err with a hint, which is printed on a line of its own.
-func WithHint(err error, hint string) error { return &hinted{err, hint} }
+func (h *hinted) Hint() string { return h.hint }
 
-// report prints an error, each part of a joined one on a line of its own, and
-// returns the exit status.
-func (l *Log) report(err error, own125 bool) int {
-	if err == nil {
-		return StatusOK
-	}
-	status := statusOf(err)
-	var passed *Passthrough
-	if errors.As(err, &passed) {
-		return passed.Status
-	}
-	if status < 128 {
-		l.printErrors(err)
-	}
-	if own125 && status < 128 && status != StatusUsage {
-		return StatusOwn
-	}
-	return status
-}
+// WithHint returns err with a hint, which is printed on a line of its own. So
+// is what a method Hint() string of any error returns.
+func WithHint(err error, hint string) error { return &hinted{err, hint} }
 
 // Passthrough is the error of a command that ran a program to its end: the
 // command's exit status is the program's.
@@ -74,45 +58,41 @@ type Passthrough struct{ Status int }
 
 func (*Passthrough) Error() string { return "the program ended" }
 
+// statusOf returns the exit status of a failure. That the target was lost is
+// told whatever else happened; else a signal explains the rest, and a status
+// that was given explains a broken pipe.
 func statusOf(err error) int {
+	given := exits(err)
 	var sig *Signalled
-	var exit *exitError
+	for _, s := range given {
+		if s == StatusChanged {
+			return s
+		}
+	}
 	switch {
 	case errors.As(err, &sig):
 		return 128 + int(sig.Signal)
+	case len(given) > 0:
+		return given[0]
 	case errors.Is(err, unix.EPIPE):
 		return StatusPipe
-	case errors.As(err, &exit):
-		return exit.status
 	}
 	return StatusFailed
 }
 
-func (l *Log) printErrors(err error) {
-	var exit *exitError
-	if errors.As(err, &exit) && exit.err == nil {
-		return
-	}
-	// A joined error is printed part by part, behind whatever carries it.
-	for e := err; e != nil; e = errors.Unwrap(e) {
-		if many, ok := e.(interface{ Unwrap() []error }); ok {
-			for _, part := range many.Unwrap() {
-				l.printErrors(part)
-			}
-			l.printHints(err)
-			return
+// exits returns the statuses given in err's tree, the outermost of each branch.
+func exits(err error) []int {
+	switch e := err.(type) {
+	case nil:
+		return nil
+	case *exitError:
+		return []int{e.status}
+	case interface{ Unwrap() []error }:
+		var all []int
+		for _, part := range e.Unwrap() {
+			all = append(all, exits(part)...)
 		}
+		return all
 	}
-	l.line("error: ", "%v", err)
-	l.printHints(err)
-}
-
-// printHints prints the hints around err, down to a joined error, whose parts
-// print their own.
-func (l *Log) printHints(err error) {
-	for e := err; e != nil; e = errors.Unwrap(e) {
-		if h, ok := e.(*hinted); ok {
-			l.line("hint: ", "%s", h.hint)
-		}
-	}
+	return exits(errors.Unwrap(err))
 }

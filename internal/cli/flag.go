@@ -3,51 +3,104 @@ package cli
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
-
-	"github.com/urfave/cli/v2"
 )
 
-// library returns the flag as the library has it.
-func (f *Flag) library() cli.Flag {
-	help := f.Help
-	if f.Arg != "" {
-		help = "`" + f.Arg + "`: " + f.Help
-	}
-	switch v := f.Value.(type) {
-	case *bool:
-		return &cli.BoolFlag{Name: f.Name, Aliases: f.Aliases, Usage: f.Help, Value: *v, DisableDefaultText: true}
-	case *string:
-		return &cli.StringFlag{Name: f.Name, Aliases: f.Aliases, Usage: help, Value: *v}
-	case *int:
-		return &cli.IntFlag{Name: f.Name, Aliases: f.Aliases, Usage: help, Value: *v}
-	case *time.Duration:
-		return &cli.DurationFlag{Name: f.Name, Aliases: f.Aliases, Usage: help, Value: *v}
-	case *[]string:
-		return &cli.StringSliceFlag{Name: f.Name, Aliases: f.Aliases, Usage: help}
-	}
-	panic(fmt.Sprintf("flag --%s has a value of type %T", f.Name, f.Value))
+// Flag is one option of a command. Value is a pointer to a bool, string, int,
+// []string or time.Duration that holds the default and gets the user's value.
+// A list begins anew with the first value the user gives.
+type Flag struct {
+	Name    string
+	Aliases []string
+	Value   any
+	Help    string
+	Arg     string   // what to call the value in the help: FILE, N, …
+	OneOf   []string // the values allowed, for strings
 }
 
-// take stores what the user gave.
-func (f *Flag) take(c *cli.Context) error {
-	switch v := f.Value.(type) {
+// value is a flag as the library has it: a flag.Value.
+type value struct {
+	flag Flag
+	seen bool
+	bad  *error // gets the first error of Set, in our words
+}
+
+// IsBoolFlag tells package flag that no value follows.
+func (v *value) IsBoolFlag() bool {
+	_, ok := v.flag.Value.(*bool)
+	return ok
+}
+
+// String is not used for anything the user sees.
+func (v *value) String() string { return "" }
+
+// Set takes in what the user gave.
+func (v *value) Set(s string) error {
+	err := v.set(s)
+	if err != nil && *v.bad == nil {
+		*v.bad = fmt.Errorf("--%s %q: it takes %w", v.flag.Name, s, err)
+	}
+	v.seen = true
+	return err
+}
+
+// expected is an error that says what would have been right.
+type expected string
+
+func (e expected) Error() string { return string(e) }
+
+func (v *value) set(s string) (err error) {
+	switch p := v.flag.Value.(type) {
 	case *bool:
-		*v = c.Bool(f.Name)
-	case *string:
-		*v = c.String(f.Name)
-		if len(f.OneOf) > 0 && !slices.Contains(f.OneOf, *v) {
-			return fmt.Errorf("--%s %s: it takes %s", f.Name, *v, strings.Join(f.OneOf, ", "))
+		if *p, err = strconv.ParseBool(s); err != nil {
+			return expected("no value")
 		}
+	case *string:
+		if len(v.flag.OneOf) > 0 && !slices.Contains(v.flag.OneOf, s) {
+			return expected(alternatives(v.flag.OneOf))
+		}
+		*p = s
 	case *int:
-		*v = c.Int(f.Name)
+		if *p, err = strconv.Atoi(s); err != nil {
+			return expected("a whole number")
+		}
 	case *time.Duration:
-		if *v = c.Duration(f.Name); *v < 0 {
-			return fmt.Errorf("--%s %v: a time can't be negative", f.Name, *v)
+		if *p, err = time.ParseDuration(s); err != nil || *p < 0 {
+			return expected("a time such as 500ms or 10s")
 		}
 	case *[]string:
-		*v = c.StringSlice(f.Name)
+		if !v.seen {
+			*p = nil
+		}
+		*p = append(*p, s)
+	default:
+		panic(fmt.Sprintf("flag --%s has a value of type %T", v.flag.Name, p))
 	}
 	return nil
+}
+
+// alternatives joins words as a sentence does.
+func alternatives(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// defaultText returns the default as the help tells it, or "".
+func (f *Flag) defaultText() string {
+	switch p := f.Value.(type) {
+	case *string:
+		return *p
+	case *int:
+		return strconv.Itoa(*p)
+	case *time.Duration:
+		return p.String()
+	case *[]string:
+		return strings.Join(*p, " ")
+	}
+	return ""
 }

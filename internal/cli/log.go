@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Log writes to stderr, one fact a line.
@@ -17,25 +18,27 @@ type Log struct {
 	verbose bool
 }
 
-func (l *Log) line(kind, format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
+func (l *Log) line(kind, text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for s := range strings.SplitSeq(text, "\n") {
-		fmt.Fprintf(l.w, "%s: %s%s\n", l.name, kind, printable(s))
-	}
+	fmt.Fprintf(l.w, "%s: %s%s\n", l.name, kind, printable(text))
 }
 
-// printable escapes control characters: names of files and programs are not to
-// be trusted with a terminal.
+// printable escapes what is not to be printed: names of files and programs are
+// not to be trusted with a terminal, nor with a second line.
 func printable(s string) string {
 	var b strings.Builder
-	for _, r := range s {
-		if unicode.IsPrint(r) {
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[0])
+		case unicode.IsPrint(r):
 			b.WriteRune(r)
-		} else {
+		default:
 			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
 		}
+		s = s[n:]
 	}
 	return b.String()
 }
@@ -43,9 +46,9 @@ func printable(s string) string {
 // Step says what is done, for -v.
 func (l *Log) Step(format string, args ...any) {
 	if l.verbose {
-		l.line("", format, args...)
+		l.line("", fmt.Sprintf(format, args...))
 	}
 }
 
 // Note says something the user should know, though nothing failed.
-func (l *Log) Note(format string, args ...any) { l.line("note: ", format, args...) }
+func (l *Log) Note(format string, args ...any) { l.line("note: ", fmt.Sprintf(format, args...)) }

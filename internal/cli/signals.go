@@ -21,44 +21,44 @@ func (s *Signalled) Error() string { return fmt.Sprintf("ended by %v", s.Signal)
 const grace = 500 * time.Millisecond
 
 // watchSignals returns a context that SIGINT, SIGTERM and SIGHUP cancel; a
-// second one, or grace, ends the program at once. SIGPIPE is caught and dropped, so that a
-// reader's death comes up as EPIPE and there is time to let a target go;
-// ignored, it would be so in children, too.
+// second one, or grace, ends the program at once. Those that whoever started
+// the program had it ignore, as nohup(1) does, stay ignored.
+//
+// SIGPIPE is caught and dropped, so that a reader's death comes up as EPIPE and
+// there is time to let a target go; ignored, it would be so in children, too.
+//
+// The function returned stops all this but the last.
 func watchSignals() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	pipe := make(chan os.Signal, 1)
-	signal.Notify(pipe, unix.SIGPIPE)
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	ch := make(chan os.Signal, 4)
-	signal.Notify(ch, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
+		if !signal.Ignored(s) {
+			signal.Notify(ch, s)
+		}
+	}
 	done := make(chan struct{})
 	go func() {
-		for n := 0; ; n++ {
+		var status int
+		var timeout <-chan time.Time
+		for {
 			select {
 			case s := <-ch:
-				if n > 0 {
+				if timeout != nil {
 					os.Exit(128 + int(s.(unix.Signal)))
 				}
+				status = 128 + int(s.(unix.Signal))
 				cancel(&Signalled{s.(unix.Signal)})
-				time.AfterFunc(grace, func() { os.Exit(128 + int(s.(unix.Signal))) })
+				timeout = time.After(grace)
+			case <-timeout:
+				os.Exit(status)
 			case <-done:
 				return
 			}
 		}
 	}()
-	var once sync.Once
-	return ctx, func() {
-		once.Do(func() {
-			signal.Stop(ch)
-			close(done)
-		})
-	}
-}
-
-// RefuseTerminal is an error when f, which a stream is read from or written to,
-// is a terminal.
-func RefuseTerminal(f *os.File, hint string) error {
-	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err != nil {
-		return nil
-	}
-	return WithHint(Exit(StatusUsage, fmt.Errorf("%s is a terminal, and a stream is not text", f.Name())), hint)
+	return ctx, sync.OnceFunc(func() {
+		signal.Stop(ch)
+		close(done)
+	})
 }

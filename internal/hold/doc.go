@@ -16,4 +16,10 @@
 // that is a failure. While somebody holds data, the collector may hand on pages
 // by reference; else they are copied, for they would change with the target's
 // once it runs.
+//
+// A name is [a-z][a-z0-9-]*, and a line at most 1024 bytes, so that the kernel
+// writes it at once or not at all (PIPE_BUF, pipe(7)). Holders may share a name:
+// two ckpt-write behind a tee do. Their lines can't be told apart, but counted.
+// Other words behind a name are for later versions and mean nothing. What is not
+// such a line makes the hold fail, for nobody knows what it was to say.
 package hold

@@ -1,12 +1,9 @@
 package hold
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,11 +11,12 @@ import (
 	"ckpt/internal/proc"
 )
 
-// maxLine bounds a line; PIPE_BUF bytes are written at once or not at all.
-const maxLine = 1024
-
-// tick is how often Wait looks at its context.
-const tick = 20 * time.Millisecond
+const (
+	// tick is how often Wait looks at its context.
+	tick = 20 * time.Millisecond
+	// maxDrainBytes bounds one look at the pipe, however fast somebody writes.
+	maxDrainBytes = 64 << 10
+)
 
 // Ref names a hold to a filter on the same host.
 type Ref struct {
@@ -30,21 +28,9 @@ type Ref struct {
 
 // Hold is the collector's side. It is not safe for concurrent use.
 type Hold struct {
-	r, w    int
-	ref     Ref
-	pending []byte
-	holders map[string]*holder
-	order   []*holder
-	bad     error
-}
-
-type holder struct {
-	name   string
-	data   bool
-	done   bool
-	commit bool
-	bytes  int64
-	why    string // of a failure
+	r, w int // the pipe's ends; -1 when closed
+	ref  Ref
+	said ledger
 }
 
 // New makes a hold.
@@ -53,7 +39,7 @@ func New() (*Hold, error) {
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, os.NewSyscallError("pipe2", err)
 	}
-	h := &Hold{r: p[0], w: p[1], holders: map[string]*holder{}}
+	h := &Hold{r: p[0], w: p[1]}
 	stat, err := proc.ReadStat(os.Getpid())
 	if err != nil {
 		return nil, errors.Join(err, h.Close())
@@ -93,82 +79,32 @@ func (h *Hold) closeWriter() {
 // is done. It does not wait.
 func (h *Hold) DataHeld() bool {
 	h.drain()
-	for _, o := range h.order {
-		if o.data && !o.done {
-			return true
-		}
-	}
-	return false
+	return h.said.dataHeld()
 }
 
 // drain takes in what holders wrote. It reports EOF.
 func (h *Hold) drain() (eof bool) {
 	var buf [4096]byte
-	for {
+	for total := 0; total < maxDrainBytes; {
 		n, err := unix.Read(h.r, buf[:])
 		switch {
 		case err == unix.EINTR:
 			continue
+		case err == unix.EAGAIN: // nothing now
+			return false
 		case err != nil:
-			return false // EAGAIN: nothing now
+			h.said.bad = os.NewSyscallError("read the hold", err)
+			return true
 		case n == 0:
 			return true
 		}
-		h.pending = append(h.pending, buf[:n]...)
-		for {
-			line, rest, ok := bytes.Cut(h.pending, []byte("\n"))
-			if !ok {
-				break
-			}
-			h.line(string(line))
-			h.pending = rest
-		}
-		if len(h.pending) > maxLine {
-			h.pending = h.pending[:0]
-			h.bad = errors.New("a filter wrote what is not a line into the hold")
+		total += n
+		h.said.add(buf[:n])
+		if h.said.taken() {
+			h.closeWriter()
 		}
 	}
-}
-
-// line takes one line in. What is not understood is ignored, but a holder that
-// says nothing else has then failed.
-func (h *Hold) line(s string) {
-	name, what, _ := bytes.Cut([]byte(s), []byte(" "))
-	if !validName(string(name)) {
-		h.bad = errors.New("a filter wrote what is not a line into the hold")
-		return
-	}
-	o := h.holders[string(name)]
-	if o == nil {
-		o = &holder{name: string(name)}
-		h.holders[o.name] = o
-		h.order = append(h.order, o)
-	}
-	h.closeWriter()
-	switch text := string(what); {
-	case text == "hold data":
-		o.data = true
-	case text == "ok":
-		o.done = true
-	case bytes.HasPrefix(what, []byte("committed ")):
-		n, err := strconv.ParseInt(string(what[len("committed "):]), 10, 64)
-		if err == nil && n >= 0 {
-			o.done, o.commit, o.bytes = true, true, n
-		}
-	case bytes.HasPrefix(what, []byte("failed: ")):
-		o.done, o.why = true, string(what[len("failed: "):])
-	}
-}
-
-func validName(s string) bool {
-	for i, c := range []byte(s) {
-		if c < 'a' || c > 'z' {
-			if i == 0 || c != '-' && (c < '0' || c > '9') {
-				return false
-			}
-		}
-	}
-	return s != "" && len(s) <= 64
+	return false
 }
 
 // WaitOptions bound a Wait.
@@ -185,8 +121,11 @@ type Outcome struct {
 	Taken     bool
 	Committed bool
 	Bytes     int64    // of the committed image
-	Failures  []string // "ckpt-write: why"
+	Failures  []string // "ckpt-write: why", not to be trusted with a terminal
 }
+
+// Success reports whether somebody held, and all who did got done.
+func (o *Outcome) Success() bool { return o.Taken && len(o.Failures) == 0 }
 
 // Wait waits until nobody holds any more.
 func (h *Hold) Wait(ctx context.Context, o WaitOptions) (Outcome, error) {
@@ -196,44 +135,31 @@ func (h *Hold) Wait(ctx context.Context, o WaitOptions) (Outcome, error) {
 			return Outcome{}, context.Cause(ctx)
 		}
 		eof := h.drain()
-		out := h.outcome()
-		waiting := !out.Taken || o.NeedCommit && !out.Committed && len(out.Failures) == 0
-		switch {
-		case eof && !waiting:
-			return out, nil
-		case eof || h.w >= 0: // nobody there
-			if !time.Now().Before(deadline) || eof && len(out.Failures) > 0 {
-				return h.outcome(), nil
+		if eof || h.w >= 0 { // nobody there
+			out := h.said.outcome()
+			settled := out.Committed || !o.NeedCommit || len(out.Failures) > 0
+			if out.Taken && settled || !time.Now().Before(deadline) {
+				return out, nil
 			}
-		default:
+		} else {
 			deadline = time.Now().Add(o.FirstTimeout)
 		}
-		if eof { // poll(2) would return at once
-			time.Sleep(tick / 10)
-			continue
-		}
-		p := []unix.PollFd{{Fd: int32(h.r), Events: unix.POLLIN}}
-		if _, err := unix.Poll(p, int(tick/time.Millisecond)); err != nil && err != unix.EINTR {
-			return Outcome{}, os.NewSyscallError("poll", err)
+		if err := h.pause(eof); err != nil {
+			return Outcome{}, err
 		}
 	}
 }
 
-// outcome sums up; it is final once nobody holds.
-func (h *Hold) outcome() Outcome {
-	out := Outcome{Taken: len(h.order) > 0}
-	for _, o := range h.order {
-		switch {
-		case !o.done:
-			out.Failures = append(out.Failures, fmt.Sprintf("ckpt-%s died before it was done", o.name))
-		case o.why != "":
-			out.Failures = append(out.Failures, fmt.Sprintf("ckpt-%s: %s", o.name, o.why))
-		case o.commit:
-			out.Committed, out.Bytes = true, o.bytes
-		}
+// pause waits for something to read, for a tick at most. At EOF poll(2) would
+// return at once, so that a late holder is seen with the next tick.
+func (h *Hold) pause(eof bool) error {
+	if eof {
+		time.Sleep(tick)
+		return nil
 	}
-	if h.bad != nil {
-		out.Failures = append(out.Failures, h.bad.Error())
+	p := []unix.PollFd{{Fd: int32(h.r), Events: unix.POLLIN}}
+	if _, err := unix.Poll(p, int(tick/time.Millisecond)); err != nil && err != unix.EINTR {
+		return os.NewSyscallError("poll", err)
 	}
-	return out
+	return nil
 }

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -35,6 +37,9 @@ type Holder struct {
 
 // Take takes the hold that ref names.
 func Take(ref Ref, name, what string) (*Holder, error) {
+	if !validName(name) || what != Description && what != Data {
+		return nil, fmt.Errorf("%q can't hold %q", name, what)
+	}
 	boot, err := proc.BootID()
 	if err != nil {
 		return nil, err
@@ -95,9 +100,19 @@ func (h *Holder) OK() error { return h.last("ok") }
 func (h *Holder) Committed(bytes int64) error { return h.last(fmt.Sprintf("committed %d", bytes)) }
 
 // Failed says why the holder gave up.
-func (h *Holder) Failed(cause error) error {
-	why := strings.Join(strings.Fields(cause.Error()), " ")
-	return h.last("failed: " + why[:min(len(why), 512)])
+func (h *Holder) Failed(cause error) error { return h.last("failed: " + oneLine(cause.Error())) }
+
+// oneLine makes text fit for a line: without control characters, and short.
+func oneLine(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	quoted := strconv.Quote(text)
+	if quoted = quoted[1 : len(quoted)-1]; len(quoted) != len(text) {
+		text = strings.ReplaceAll(quoted, `\"`, `"`)
+	}
+	for len(text) > maxWhyBytes || !utf8.ValidString(text) {
+		text = text[:min(len(text)-1, maxWhyBytes)]
+	}
+	return text
 }
 
 // Close lets go without a word, which the collector takes for death. Of a nil

@@ -1,0 +1,96 @@
+# make help lists the targets. CONTRIBUTING.md says more.
+
+VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null)
+PREFIX    ?= /usr/local
+DESTDIR   ?=
+FUZZTIME  ?= 10m
+TIMEOUT   ?= 30m
+GO        ?= go
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
+MD2MAN      := github.com/cpuguy83/go-md2man/v2
+
+# The version comes from git describe above; go's own stamp fails in a clone
+# that belongs to somebody else.
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false
+LDFLAGS := $(if $(VERSION),-X ckpt/internal/cli.version=$(VERSION))
+
+# The race detector and ptrace don't mix: these packages hold no other process.
+RACE_PACKAGES := $(patsubst %,./%,$(wildcard stream internal/image internal/kcmp internal/cli internal/hold \
+	internal/proc internal/objhash internal/dedup internal/write internal/read internal/jsonl))
+
+MAN_PAGES := $(patsubst man/%.md,bin/man/%,$(wildcard man/*.[1-8].md))
+
+.PHONY: all build test race lint format vet staticcheck cross vuln fuzz bench demo man install clean help
+.DELETE_ON_ERROR:
+
+all: build ## build
+
+build: ## build the programs, static, into bin/
+	@mkdir -p bin
+	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+test: ## run all tests, as root; installs the Debian packages they need
+	tests/install-deps.sh
+	$(GO) vet ./...
+	$(GO) test ./... -count=1 -timeout $(TIMEOUT)
+
+race: ## run the tests where no process is traced under the race detector
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout $(TIMEOUT) $(RACE_PACKAGES)
+
+lint: format vet staticcheck cross vuln ## format, vet, staticcheck, cross and vuln
+
+format: ## gofmt has nothing to say
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
+
+vet: ## go vet
+	$(GO) vet ./...
+
+staticcheck: ## staticcheck
+	$(GO) run $(STATICCHECK) ./...
+
+cross: ## build for arm64
+	GOOS=linux GOARCH=arm64 $(BUILD) ./...
+	GOOS=linux GOARCH=arm64 $(GO) vet ./...
+
+# Without its database there is nothing to be said, for or against the code.
+vuln: ## govulncheck; passes, saying so, where its database is out of reach
+	@out=$$($(GO) run $(GOVULNCHECK) ./... 2>&1) && { echo "$$out"; exit 0; }; \
+	echo "$$out"; \
+	if echo "$$out" | grep -q 'fetching vulnerabilities:'; then \
+		echo "govulncheck: the vulnerability database is out of reach: NOT CHECKED"; \
+	else exit 1; fi
+
+fuzz: ## run every fuzz target for FUZZTIME (10m)
+	@set -e; for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package 2>/dev/null | grep '^Fuzz' || true); do \
+			echo "fuzz $$package $$target"; \
+			$(GO) test $$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME); \
+		done; \
+	done
+
+bench: ## run the benchmarks
+	$(GO) test ./... -run '^$$' -bench . -benchmem -timeout $(TIMEOUT)
+
+demo: build ## show it at work
+	PATH="$(CURDIR)/bin:$$PATH" tests/demo.sh
+
+man: $(MAN_PAGES) ## make the manual pages in bin/man/
+
+bin/man/%: man/%.md
+	@mkdir -p bin/man
+	$(GO) run $(MD2MAN) -in $< -out $@
+
+install: build man ## install under PREFIX (/usr/local), in DESTDIR
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	install -m 755 bin/ckpt-* '$(DESTDIR)$(PREFIX)/bin'
+	for page in $(MAN_PAGES); do \
+		install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/man/man'"$${page##*.}" "$$page" || exit; \
+	done
+
+clean: ## remove bin/
+	rm -rf bin
+
+help: ## print this
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

@@ -1,0 +1,2 @@
+// Package fences holds no code but a test: which package may import what.
+package fences

@@ -1,0 +1,221 @@
+package hold
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	patience = 20 * time.Second       // for what will happen
+	brief    = 150 * time.Millisecond // for what will not
+)
+
+// wait waits for an outcome that must come.
+func wait(t *testing.T, h *Hold, o WaitOptions) Outcome {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	out, err := h.Wait(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func expect(t *testing.T, got Outcome, want Outcome) {
+	t.Helper()
+	if got.Taken != want.Taken || got.Committed != want.Committed || got.Bytes != want.Bytes || !slices.Equal(got.Failures, want.Failures) {
+		t.Errorf("outcome %+v, want %+v", got, want)
+	}
+}
+
+// Each case is what holders do, one after the other; "2:" before a step means
+// the second holder. At the end all of them are gone.
+func TestOutcome(t *testing.T) {
+	for name, c := range map[string]struct {
+		steps []string
+		want  Outcome
+	}{
+		"ok":              {[]string{"take dedup description", "ok"}, Outcome{Taken: true}},
+		"committed":       {[]string{"take write data", "committed"}, Outcome{Taken: true, Committed: true, Bytes: 12345}},
+		"died":            {[]string{"take dedup description", "kill"}, Outcome{Taken: true, Failures: []string{"ckpt-dedup died before it was done"}}},
+		"closed":          {[]string{"take dedup data", "close"}, Outcome{Taken: true, Failures: []string{"ckpt-dedup died before it was done"}}},
+		"failed":          {[]string{"take write data", "failed disk\tfull \x1b[2J\u00e9"}, Outcome{Taken: true, Failures: []string{`ckpt-write: disk full \x1b[2Jé`}}},
+		"two":             {[]string{"take dedup data", "2:take write data", "ok", "2:committed"}, Outcome{Taken: true, Committed: true, Bytes: 12345}},
+		"two, one died":   {[]string{"take dedup data", "2:take write data", "kill", "2:committed"}, Outcome{Taken: true, Committed: true, Bytes: 12345, Failures: []string{"ckpt-dedup died before it was done"}}},
+		"two of one name": {[]string{"take write data", "2:take write data", "committed", "2:kill"}, Outcome{Taken: true, Committed: true, Bytes: 12345, Failures: []string{"ckpt-write died before it was done"}}},
+		"two fail":        {[]string{"take write data", "2:take write data", "failed a", "2:failed b"}, Outcome{Taken: true, Failures: []string{"ckpt-write: a", "ckpt-write: b"}}},
+		"unknown word":    {[]string{"take pv data", `raw pv progress 5\n`, "ok"}, Outcome{Taken: true}},
+		"unannounced":     {[]string{"take a data", `raw b ok\n`, "ok"}, Outcome{Taken: true}},
+		"garbage":         {[]string{"take a data", "raw \x01\x02 ok\\n", "ok"}, Outcome{Taken: true, Failures: []string{errLine.Error()}}},
+		"bad number":      {[]string{"take a data", `raw a committed -1\n`, "ok"}, Outcome{Taken: true, Failures: []string{errLine.Error()}}},
+		"half a line":     {[]string{"take a data", `raw a committed 5`, "kill"}, Outcome{Taken: true, Failures: []string{"ckpt-a died before it was done"}}},
+		"long line":       {[]string{"take a data", "raw a failed: " + strings.Repeat("x", 2000) + `\n`, "ok"}, Outcome{Taken: true, Failures: []string{errLine.Error()}}},
+		"no line at all":  {[]string{"take a data", "raw " + strings.Repeat("x", 60000), `raw \n`, "ok"}, Outcome{Taken: true, Failures: []string{errLine.Error()}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHold(t)
+			peers := []*peer{newPeer(t, h.Ref()), newPeer(t, h.Ref())}
+			for _, step := range c.steps {
+				p := peers[0]
+				if s, ok := strings.CutPrefix(step, "2:"); ok {
+					p, step = peers[1], s
+				}
+				if step == "kill" {
+					p.kill()
+				} else {
+					p.must(step)
+				}
+			}
+			got := wait(t, h, WaitOptions{FirstTimeout: patience})
+			expect(t, got, c.want)
+			if got.Success() != (len(c.want.Failures) == 0) {
+				t.Error("Success is", got.Success())
+			}
+		})
+	}
+}
+
+func TestNobodyTakes(t *testing.T) {
+	h := newHold(t)
+	start := time.Now()
+	out := wait(t, h, WaitOptions{FirstTimeout: brief})
+	expect(t, out, Outcome{})
+	if out.Success() {
+		t.Error("that is no success")
+	}
+	if d := time.Since(start); d < brief {
+		t.Errorf("gave up after %v, before its time", d)
+	}
+}
+
+// While somebody holds, no timeout ends the wait.
+func TestWaitIsHeld(t *testing.T) {
+	h := newHold(t)
+	p := newPeer(t, h.Ref())
+	p.must("take dedup description")
+	ctx, cancel := context.WithTimeout(t.Context(), 4*brief)
+	defer cancel()
+	if _, err := h.Wait(ctx, WaitOptions{FirstTimeout: brief, NeedCommit: true}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("error %v", err)
+	}
+	p.must("ok")
+	expect(t, wait(t, h, WaitOptions{FirstTimeout: patience}), Outcome{Taken: true})
+}
+
+func TestWaitGivesTheCause(t *testing.T) {
+	cause := errors.New("a signal")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	if _, err := newHold(t).Wait(ctx, WaitOptions{FirstTimeout: patience}); err != cause {
+		t.Errorf("error %v", err)
+	}
+}
+
+// ckpt-dedup may be done and gone before ckpt-write has come.
+func TestLateSecondHolder(t *testing.T) {
+	h := newHold(t)
+	first, second := newPeer(t, h.Ref()), newPeer(t, h.Ref())
+	first.must("take dedup description", "ok")
+	res := make(chan Outcome)
+	go func() {
+		out, _ := h.Wait(context.Background(), WaitOptions{FirstTimeout: patience, NeedCommit: true})
+		res <- out
+	}()
+	select {
+	case out := <-res:
+		t.Fatalf("did not wait for a second: %+v", out)
+	case <-time.After(brief):
+	}
+	second.must("take write data")
+	select {
+	case out := <-res:
+		t.Fatalf("did not wait for the second's end: %+v", out)
+	case <-time.After(brief):
+	}
+	second.must("committed")
+	expect(t, <-res, Outcome{Taken: true, Committed: true, Bytes: 12345})
+}
+
+// A failure is final: there will be no commit.
+func TestNoSecondHolder(t *testing.T) {
+	h := newHold(t)
+	p := newPeer(t, h.Ref())
+	p.must("take dedup description", "ok")
+	expect(t, wait(t, h, WaitOptions{FirstTimeout: brief, NeedCommit: true}), Outcome{Taken: true})
+
+	h = newHold(t)
+	p = newPeer(t, h.Ref())
+	p.must("take dedup description", "failed no")
+	expect(t, wait(t, h, WaitOptions{FirstTimeout: time.Hour, NeedCommit: true}), Outcome{Taken: true, Failures: []string{"ckpt-dedup: no"}})
+}
+
+func TestDataHeld(t *testing.T) {
+	h := newHold(t)
+	a, b := newPeer(t, h.Ref()), newPeer(t, h.Ref())
+	held := func(want bool, after string) {
+		t.Helper()
+		if got := h.DataHeld(); got != want {
+			t.Errorf("after %s: DataHeld is %v", after, got)
+		}
+	}
+	held(false, "nothing")
+	a.must("take dedup description")
+	held(false, "a description's hold")
+	b.must("take write data")
+	held(true, "a hold of data")
+	a.must("ok")
+	held(true, "the other's end")
+	b.must("committed")
+	held(false, "its end")
+}
+
+// Many may hold at once, and the one that dies is missed.
+func TestManyHolders(t *testing.T) {
+	h := newHold(t)
+	const n = 20
+	var peers []*peer
+	for range n {
+		p := newPeer(t, h.Ref())
+		p.must("take tee data")
+		peers = append(peers, p)
+	}
+	for i, p := range peers {
+		if i == 7 {
+			p.kill()
+			continue
+		}
+		p.must("ok")
+	}
+	expect(t, wait(t, h, WaitOptions{}), Outcome{Taken: true, Failures: []string{"ckpt-tee died before it was done"}})
+}
+
+func TestDescriptors(t *testing.T) {
+	newHold(t).Close() // what the runtime opens once is open now
+	before := descriptors(t)
+	h := newHold(t)
+	ref := h.Ref()
+	holder, err := Take(ref, "a", Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(holder.OK(), holder.Close(), holder.OK(), h.Close(), h.Close()); err != nil {
+		t.Error(err)
+	}
+	ref.StartTime++
+	if _, err := Take(ref, "a", Data); err == nil {
+		t.Error("took it from another process")
+	}
+	if after := descriptors(t); after != before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	var none *Holder
+	if err := errors.Join(none.OK(), none.Failed(os.ErrInvalid), none.Committed(1), none.Close()); err != nil {
+		t.Error(err)
+	}
+}

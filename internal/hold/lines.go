@@ -1,0 +1,164 @@
+package hold
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+const (
+	maxLineBytes = 1024 // below PIPE_BUF
+	maxNameBytes = 64
+	maxWhyBytes  = 512
+	maxNames     = 64
+	maxFailures  = 64
+)
+
+var errLine = errors.New("a filter wrote what is not a line into the hold")
+
+// ledger is what the holders wrote.
+type ledger struct {
+	pending   []byte // the beginning of a line
+	names     []*name
+	failures  []string
+	committed bool
+	bytes     int64
+	bad       error
+}
+
+// name is all holders of one name. Each line counts for one of them.
+type name struct {
+	name string
+	held int // announced themselves
+	data int // of these, hold data
+	done int // wrote a last line
+}
+
+// add takes in what was read.
+func (l *ledger) add(b []byte) {
+	l.pending = append(l.pending, b...)
+	for {
+		line, rest, ok := bytes.Cut(l.pending, []byte("\n"))
+		if !ok {
+			break
+		}
+		if len(line) > maxLineBytes {
+			l.bad = errLine
+		} else {
+			l.line(string(line))
+		}
+		l.pending = rest
+	}
+	if len(l.pending) > maxLineBytes {
+		l.pending, l.bad = nil, errLine
+	}
+}
+
+func (l *ledger) line(s string) {
+	who, what, _ := strings.Cut(s, " ")
+	if !validName(who) {
+		l.bad = errLine
+		return
+	}
+	h := l.find(who)
+	if h == nil {
+		return
+	}
+	words, _, _ := strings.Cut(what, " ")
+	switch {
+	case what == "hold data":
+		h.held++
+		h.data++
+	case words == "hold":
+		h.held++
+	case what == "ok":
+		h.last()
+	case words == "committed":
+		n, err := strconv.ParseInt(strings.TrimPrefix(what, "committed "), 10, 64)
+		if err != nil || n < 0 {
+			l.bad = errLine
+			return
+		}
+		l.committed, l.bytes = true, n
+		h.last()
+	case words == "failed:":
+		l.fail(fmt.Sprintf("ckpt-%s: %s", h.name, strings.TrimPrefix(what, "failed: ")))
+		h.last()
+	}
+}
+
+// last counts a last line. Who never announced itself did hold, too.
+func (h *name) last() {
+	h.done++
+	h.held = max(h.held, h.done)
+}
+
+func (l *ledger) fail(why string) {
+	if len(l.failures) < maxFailures {
+		l.failures = append(l.failures, why)
+	}
+}
+
+func (l *ledger) find(s string) *name {
+	for _, h := range l.names {
+		if h.name == s {
+			return h
+		}
+	}
+	if len(l.names) == maxNames {
+		l.bad = errors.New("too many filters hold the target")
+		return nil
+	}
+	h := &name{name: s}
+	l.names = append(l.names, h)
+	return h
+}
+
+// taken reports whether somebody ever held.
+func (l *ledger) taken() bool {
+	for _, h := range l.names {
+		if h.held > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// dataHeld reports whether some holder of data is surely not done: more
+// announced themselves than last lines of their name were written.
+func (l *ledger) dataHeld() bool {
+	for _, h := range l.names {
+		if h.data > h.done {
+			return true
+		}
+	}
+	return false
+}
+
+// outcome sums up; it is final once nobody holds.
+func (l *ledger) outcome() Outcome {
+	out := Outcome{Taken: l.taken(), Committed: l.committed, Bytes: l.bytes}
+	out.Failures = append(out.Failures, l.failures...)
+	for _, h := range l.names {
+		for range min(h.held-h.done, maxFailures) {
+			out.Failures = append(out.Failures, fmt.Sprintf("ckpt-%s died before it was done", h.name))
+		}
+	}
+	if l.bad != nil {
+		out.Failures = append(out.Failures, l.bad.Error())
+	}
+	return out
+}
+
+func validName(s string) bool {
+	for i, c := range []byte(s) {
+		if c < 'a' || c > 'z' {
+			if i == 0 || c != '-' && (c < '0' || c > '9') {
+				return false
+			}
+		}
+	}
+	return s != "" && len(s) <= maxNameBytes
+}
