@@ -72,9 +72,6 @@ func (b *builder) check() error {
 // checkOrigin compares the system the image was made on with this one.
 func checkOrigin(h *stream.Header) []error {
 	var errs []error
-	if h.Stage != stream.StageShared {
-		errs = append(errs, fmt.Errorf("the stream is as ckpt-collect wrote it (stage %q); it must pass through ckpt-dedup while the target is held", h.Stage))
-	}
 	if h.Arch != runtime.GOARCH {
 		errs = append(errs, fmt.Errorf("the image is of a %s system, this is %s", h.Arch, runtime.GOARCH))
 	}

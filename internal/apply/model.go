@@ -38,6 +38,9 @@ func readModel(r *stream.Reader) (*model, *stream.Record, error) {
 	if err := first.Decode(&m.header); err != nil {
 		return nil, nil, err
 	}
+	if m.header.Stage != stream.StageShared {
+		return nil, nil, &Refused{[]error{fmt.Errorf("the stream is as ckpt-collect wrote it (stage %q); it must pass through ckpt-dedup while the target is held", m.header.Stage)}}
+	}
 	for {
 		rec, err := r.Next()
 		if err == io.EOF {

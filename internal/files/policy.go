@@ -27,8 +27,9 @@ type Policies []struct {
 	pattern string
 }
 
-// ParsePolicies parses values of --files: POLICY or POLICY:PATTERN, where a
-// pattern is a shell pattern for whole paths. Later values win.
+// ParsePolicies parses values of --files: POLICY or POLICY:PATTERN. A shell
+// pattern with a slash is for whole paths, one without for their last part.
+// Later values win.
 func ParsePolicies(values []string) (Policies, error) {
 	var ps Policies
 	for _, v := range values {
@@ -51,7 +52,11 @@ func ParsePolicies(values []string) (Policies, error) {
 
 func (ps Policies) of(path string) Policy {
 	for i := len(ps) - 1; i >= 0; i-- {
-		if ok, _ := filepath.Match(ps[i].pattern, path); ok || ps[i].pattern == "" {
+		name := path
+		if !strings.Contains(ps[i].pattern, "/") {
+			name = filepath.Base(path)
+		}
+		if ok, _ := filepath.Match(ps[i].pattern, name); ok || ps[i].pattern == "" {
 			return ps[i].policy
 		}
 	}
