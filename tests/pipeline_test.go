@@ -167,7 +167,7 @@ func buildC(t testing.TB, name string, flags ...string) string {
 	t.Helper()
 	buildMu.Lock()
 	defer buildMu.Unlock()
-	exe := filepath.Join(binDir, strings.TrimSuffix(name, ".c"))
+	exe := filepath.Join(binDir, "test-"+strings.TrimSuffix(filepath.Base(name), ".c"))
 	if _, err := os.Stat(exe); err == nil {
 		return exe
 	}

@@ -8,9 +8,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ckpt/stream"
 )
@@ -25,7 +28,19 @@ func TestMain(m *testing.M) {
 		c.Own125 = kind == "own"
 		os.Exit(Main(&c, os.Args))
 	}
+	heedSignals()
 	os.Exit(m.Run())
+}
+
+// heedSignals undoes what a nohup(1) around the tests, or a shell that runs
+// them in the background, did: programs under test are to heed signals. A
+// signal with a handler has its default again in a program that is started.
+func heedSignals() {
+	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
 }
 
 var tryCommand = Command{

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,15 +15,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// patience is how long a test waits for what must come.
+const patience = 30 * time.Second
+
 // started is a command that runs and has said that it is ready.
 type started struct {
 	*exec.Cmd
 	stderr bytes.Buffer
 }
 
-func start(t *testing.T, args ...string) *started {
+func start(t *testing.T, cmd *exec.Cmd) *started {
 	t.Helper()
-	s := &started{Cmd: command("try", args...)}
+	s := &started{Cmd: cmd}
 	s.Stderr = &s.stderr
 	out, err := s.StdoutPipe()
 	if err != nil {
@@ -49,12 +51,13 @@ func (s *started) signal(t *testing.T, signals ...unix.Signal) result {
 		}
 		time.Sleep(20 * time.Millisecond) // so that two are not one
 	}
+	defer time.AfterFunc(patience, func() { _ = s.Process.Kill() }).Stop()
 	return result{exitOf(t, s.Wait()), "", s.stderr.String()}
 }
 
 func TestSignals(t *testing.T) {
 	for sig, status := range map[unix.Signal]int{unix.SIGINT: 130, unix.SIGTERM: 143, unix.SIGHUP: 129} {
-		if got := start(t, "wait").signal(t, sig); got != (result{status, "", said("note: clean")}) {
+		if got := start(t, command("try", "wait")).signal(t, sig); got != (result{status, "", said("note: clean")}) {
 			t.Errorf("%v: %+v", sig, got)
 		}
 	}
@@ -62,13 +65,13 @@ func TestSignals(t *testing.T) {
 
 // That the target was lost outweighs the signal, and is told.
 func TestSignalAndLoss(t *testing.T) {
-	if got := start(t, "lost").signal(t, unix.SIGINT); got != (result{StatusChanged, "", said("error: the target is lost")}) {
+	if got := start(t, command("try", "lost")).signal(t, unix.SIGINT); got != (result{StatusChanged, "", said("error: the target is lost")}) {
 		t.Errorf("%+v", got)
 	}
 }
 
 func TestSecondSignalEndsAtOnce(t *testing.T) {
-	s := start(t, "stuck")
+	s := start(t, command("try", "stuck"))
 	begin := time.Now()
 	if got := s.signal(t, unix.SIGTERM, unix.SIGINT); got.status != 130 {
 		t.Errorf("%+v", got)
@@ -79,23 +82,27 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 }
 
 func TestStuckCommandEnds(t *testing.T) {
-	if got := start(t, "stuck").signal(t, unix.SIGTERM); got.status != 143 {
+	if got := start(t, command("try", "stuck")).signal(t, unix.SIGTERM); got.status != 143 {
 		t.Errorf("%+v", got)
 	}
 }
 
 // Released, a signal does what it does to any program.
 func TestReleaseSignals(t *testing.T) {
-	if got := start(t, "released").signal(t, unix.SIGTERM); got.status != -1 {
+	if got := start(t, command("try", "released")).signal(t, unix.SIGTERM); got.status != -1 {
 		t.Errorf("%+v", got)
 	}
 }
 
 // nohup(1) and shells have background programs ignore signals.
 func TestIgnoredSignalStaysIgnored(t *testing.T) {
-	signal.Ignore(unix.SIGHUP)
-	s := start(t, "wait")
-	signal.Reset(unix.SIGHUP)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := command("try")
+	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", `trap "" HUP; exec "$0" wait`, self}
+	s := start(t, cmd)
 	if err := s.Process.Signal(unix.SIGHUP); err != nil {
 		t.Fatal(err)
 	}

@@ -54,11 +54,21 @@ var pipeKind = Kind{
 // are missing once the last reference here is dropped.
 type pipe struct{ r, w *os.File }
 
+// Open opens an end. The kernel takes O_DIRECT, packet mode, from fcntl(2) but
+// not from open(2).
 func (p *pipe) Open(flags int) (*os.File, error) {
+	end := p.w
 	if flags&unix.O_ACCMODE == unix.O_RDONLY {
-		return reopen(p.r, flags)
+		end = p.r
 	}
-	return reopen(p.w, flags)
+	f, err := reopen(end, flags&^unix.O_DIRECT)
+	if err != nil || flags&unix.O_DIRECT == 0 {
+		return f, err
+	}
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETFL, flags&(unix.O_DIRECT|unix.O_NONBLOCK)); err != nil {
+		return nil, errors.Join(fmt.Errorf("packet mode of a pipe: %w", err), f.Close())
+	}
+	return f, nil
 }
 
 func (p *pipe) Close() error { return errors.Join(p.r.Close(), p.w.Close()) }

@@ -1,77 +1,126 @@
 package kcmp
 
-// node of a red-black tree, left-leaning (R. Sedgewick, 2008): red links lean
-// left, no path has two in a row, and all paths have as many black ones.
-type node[K, V any] struct {
-	key         K
-	val         V
-	left, right *node[K, V]
-	red         bool
+import "fmt"
+
+const (
+	left  = 0
+	right = 1
+)
+
+// node is a node of a red-black tree: no red node has a red parent, and every
+// way from the root to a leaf passes as many black nodes.
+type node[V any] struct {
+	value  V
+	parent *node[V]
+	child  [2]*node[V]
+	red    bool
 }
 
-// rbtree is a map ordered by a comparison that may fail.
-type rbtree[K, V any] struct {
-	root *node[K, V]
-	cmp  func(a, b K) (int, error)
+// rbTree only grows. Searching and linking are two steps, so that a search
+// that fails half-way has changed nothing.
+type rbTree[V any] struct {
+	root *node[V]
 }
 
-// findOrInsert is one descent for both: the value there is, or make's, with
-// false. When a comparison fails the tree is as before.
-func (t *rbtree[K, V]) findOrInsert(key K, make func() V) (val *V, found bool, err error) {
-	var path []step[K, V]
-	for n := t.root; n != nil; {
-		c, err := t.cmp(key, n.key)
+// place is where a search ended.
+type place[V any] struct {
+	hit    *node[V] // the equal node, or nil
+	parent *node[V] // without a hit: the node to link below, nil for the root
+	side   int
+	loose  bool // without a hit: an answer was Unordered, there is no place to link
+}
+
+// search descends from the root. order answers how what is sought stands to v.
+func (t *rbTree[V]) search(order func(v *V) (Ordering, error)) (place[V], error) {
+	return descend(t.root, order)
+}
+
+func descend[V any](n *node[V], order func(v *V) (Ordering, error)) (at place[V], err error) {
+	for n != nil {
+		o, err := order(&n.value)
 		if err != nil {
-			return nil, false, err
+			return place[V]{}, err
 		}
-		if c == 0 {
-			return &n.val, true, nil
+		switch o {
+		case Equal:
+			return place[V]{hit: n}, nil
+		case Less:
+			at.side = left
+		case Greater:
+			at.side = right
+		case Unordered:
+			return descendBoth(n, order)
+		default:
+			return place[V]{}, fmt.Errorf("comparing gave %v, which no kcmp gives", o)
 		}
-		path = append(path, step[K, V]{n, c < 0})
-		if c < 0 {
-			n = n.left
-		} else {
-			n = n.right
-		}
+		at.parent, n = n, n.child[at.side]
 	}
-	fresh := &node[K, V]{key: key, val: make(), red: true}
-	child := fresh
-	for i := len(path) - 1; i >= 0; i-- {
-		n := path[i].n
-		if path[i].left {
-			n.left = child
-		} else {
-			n.right = child
-		}
-		child = balance(n)
-	}
-	child.red = false
-	t.root = child
-	return &fresh.val, false, nil
+	return at, nil
 }
 
-type step[K, V any] struct {
-	n    *node[K, V]
-	left bool
+// descendBoth searches both branches of a node that gave no direction.
+func descendBoth[V any](n *node[V], order func(v *V) (Ordering, error)) (place[V], error) {
+	for _, c := range n.child {
+		at, err := descend(c, order)
+		if err != nil || at.hit != nil {
+			return at, err
+		}
+	}
+	return place[V]{loose: true}, nil
 }
 
-func isRed[K, V any](n *node[K, V]) bool { return n != nil && n.red }
-
-func balance[K, V any](n *node[K, V]) *node[K, V] {
-	if isRed(n.right) && !isRed(n.left) {
-		r := n.right
-		n.right, r.left = r.left, n
-		r.red, n.red = n.red, true
-		n = r
+// link adds v at the place a search for it ended.
+func (t *rbTree[V]) link(at place[V], v V) *node[V] {
+	n := &node[V]{value: v, parent: at.parent, red: true}
+	if at.parent == nil {
+		t.root = n
+	} else {
+		at.parent.child[at.side] = n
 	}
-	if isRed(n.left) && isRed(n.left.left) {
-		l := n.left
-		n.left, l.right = l.right, n
-		l.red, n.red = n.red, true
-		n = l
-	}
-	if isRed(n.left) && isRed(n.right) {
-		n.red, n.left.red, n.right.red = true, false, false
-	}
+	t.rebalance(n)
 	return n
+}
+
+// rebalance repairs the one rule a new red node can break, a red parent.
+func (t *rbTree[V]) rebalance(n *node[V]) {
+	for n.parent != nil && n.parent.red {
+		p, g := n.parent, n.parent.parent // a red node is not the root: g exists
+		s := g.sideOf(p)
+		if u := g.child[1-s]; u != nil && u.red {
+			p.red, u.red, g.red = false, false, true
+			n = g
+			continue
+		}
+		if p.sideOf(n) != s { // an inner grandchild: make it an outer one
+			t.rotate(p, s)
+			p = n
+		}
+		p.red, g.red = false, true
+		t.rotate(g, 1-s)
+		break
+	}
+	t.root.red = false
+}
+
+// rotate moves n down to side s and its child of the other side up.
+func (t *rbTree[V]) rotate(n *node[V], s int) {
+	up := n.child[1-s]
+	n.child[1-s] = up.child[s]
+	if c := up.child[s]; c != nil {
+		c.parent = n
+	}
+	up.parent = n.parent
+	if n.parent == nil {
+		t.root = up
+	} else {
+		n.parent.child[n.parent.sideOf(n)] = up
+	}
+	up.child[s], n.parent = n, up
+}
+
+func (n *node[V]) sideOf(child *node[V]) int {
+	if n.child[left] == child {
+		return left
+	}
+	return right
 }

@@ -1,65 +1,155 @@
-// Package kcmp finds out which handles are one kernel object. The idea, a tree
-// of trees, is that of CRIU's file-ids (C. Gorcunov, 2012): kcmp(2) is exact
-// but costs a system call for each comparison, so objects are first told apart
-// by a genid, 32 bits that are cheap to have and equal for equal objects. The
-// main tree holds the distinct genids; only within one are objects compared,
-// and since kcmp's answer orders them, they form a tree, too. One pass over n
-// handles makes O(log n) calls each, and none for a genid seen once.
 package kcmp
 
-// Stats count what a Tree did.
+// Comparer answers how object a stands to object b. Kernel is the real one.
+type Comparer interface {
+	Compare(a, b Handle, typ Type) (Ordering, error)
+}
+
+// Stats counts what a Tree did. Calls per Seen is its price.
 type Stats struct {
-	Seen    int // handles looked up
-	Objects int // distinct ones among them
-	Calls   int // comparisons made
+	Seen    int // handles inserted, shared ones included
+	Objects int // different objects among them
+	Calls   int // comparisons made, failed ones and those of lookups included
 }
 
-// Tree is the tree of trees for one Type. It is not safe for concurrent use.
+// Tree gives every handle the id of its object. It is not safe for concurrent
+// use. All handles are of one type and of tasks that stand still.
 type Tree struct {
-	typ   Type
-	cmp   Comparer
-	main  rbtree[uint32, *rbtree[Handle, uint64]]
-	stats Stats
+	typ    Type
+	cmp    Comparer
+	groups rbTree[group]
+	stats  Stats
 }
 
-// NewTree returns an empty Tree.
-func NewTree(t Type, cmp Comparer) *Tree {
-	return &Tree{typ: t, cmp: cmp, main: rbtree[uint32, *rbtree[Handle, uint64]]{cmp: func(a, b uint32) (int, error) {
-		switch {
-		case a < b:
-			return -1, nil
-		case a > b:
-			return 1, nil
-		}
-		return 0, nil
-	}}}
+// group is all objects of one genid.
+type group struct {
+	genid   uint32
+	objects rbTree[object]
+	loose   []object // those without a place in the order
 }
 
-// Insert returns the number of the object that h is a handle of, and whether
-// this is its first encounter, whose number newID gave. After an error the Tree
-// is as before.
+type object struct {
+	at Handle // the first handle it was met by
+	id uint64
+}
+
+// NewTree returns an empty tree of objects of type typ.
+func NewTree(typ Type, cmp Comparer) *Tree {
+	return &Tree{typ: typ, cmp: cmp}
+}
+
+// Stats returns the counts so far.
+func (t *Tree) Stats() Stats { return t.stats }
+
+// Insert returns the id of h's object. An object not met before gets its id
+// from newID, and isNew is true; newID is not called otherwise. The genid must
+// be the same for all handles of one object. After an error the tree is what
+// it was before.
 func (t *Tree) Insert(genid uint32, h Handle, newID func() uint64) (id uint64, isNew bool, err error) {
-	sub, _, err := t.main.findOrInsert(genid, func() *rbtree[Handle, uint64] {
-		return &rbtree[Handle, uint64]{cmp: t.compare}
+	at := t.group(genid)
+	if at.hit == nil {
+		id = newID()
+		g := t.groups.link(at, group{genid: genid})
+		g.value.objects.link(place[object]{}, object{h, id})
+		t.count(true)
+		return id, true, nil
+	}
+	g := &at.hit.value
+	found, end, err := g.find(t.order(h))
+	if err != nil {
+		return 0, false, err
+	}
+	if found != nil {
+		t.count(false)
+		return found.id, false, nil
+	}
+	id = newID()
+	g.add(end, object{h, id})
+	t.count(true)
+	return id, true, nil
+}
+
+// Lookup returns the id of h's object if it was inserted, and adds nothing.
+func (t *Tree) Lookup(genid uint32, h Handle) (id uint64, found bool, err error) {
+	_, id, found, err = t.find(genid, t.order(h))
+	return id, found, err
+}
+
+// LookupFunc is Lookup for an object no handle of the tree's type reaches, such
+// as the target of an epoll. order answers how the sought object stands to the
+// stored handle's. It also returns the handle the object was first met by.
+func (t *Tree) LookupFunc(genid uint32, order func(stored Handle) (Ordering, error)) (at Handle, id uint64, found bool, err error) {
+	return t.find(genid, func(o *object) (Ordering, error) {
+		t.stats.Calls++
+		return order(o.at)
 	})
-	if err != nil {
-		return 0, false, err
+}
+
+func (t *Tree) find(genid uint32, order func(*object) (Ordering, error)) (at Handle, id uint64, found bool, err error) {
+	place := t.group(genid)
+	if place.hit == nil {
+		return Handle{}, 0, false, nil
 	}
-	val, found, err := (*sub).findOrInsert(h, newID)
-	if err != nil {
-		return 0, false, err
+	o, _, err := place.hit.value.find(order)
+	if err != nil || o == nil {
+		return Handle{}, 0, false, err
 	}
+	return o.at, o.id, true, nil
+}
+
+// group searches the main tree.
+func (t *Tree) group(genid uint32) place[group] {
+	at, _ := t.groups.search(func(g *group) (Ordering, error) {
+		switch {
+		case genid < g.genid:
+			return Less, nil
+		case genid > g.genid:
+			return Greater, nil
+		}
+		return Equal, nil
+	})
+	return at
+}
+
+func (t *Tree) order(h Handle) func(*object) (Ordering, error) {
+	return func(o *object) (Ordering, error) {
+		t.stats.Calls++
+		return t.cmp.Compare(h, o.at, t.typ)
+	}
+}
+
+func (t *Tree) count(isNew bool) {
 	t.stats.Seen++
-	if !found {
+	if isNew {
 		t.stats.Objects++
 	}
-	return *val, !found, nil
 }
 
-func (t *Tree) compare(a, b Handle) (int, error) {
-	t.stats.Calls++
-	return t.cmp.Compare(t.typ, a, b)
+// find returns the equal object, or where a new one belongs.
+func (g *group) find(order func(*object) (Ordering, error)) (*object, place[object], error) {
+	at, err := g.objects.search(order)
+	if err != nil {
+		return nil, at, err
+	}
+	if at.hit != nil {
+		return &at.hit.value, at, nil
+	}
+	for i := range g.loose {
+		o, err := order(&g.loose[i])
+		if err != nil {
+			return nil, at, err
+		}
+		if o == Equal {
+			return &g.loose[i], at, nil
+		}
+	}
+	return nil, at, nil
 }
 
-// Stats returns what was done so far.
-func (t *Tree) Stats() Stats { return t.stats }
+func (g *group) add(at place[object], o object) {
+	if at.loose {
+		g.loose = append(g.loose, o)
+		return
+	}
+	g.objects.link(at, o)
+}

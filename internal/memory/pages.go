@@ -209,7 +209,7 @@ func (r *Restorer) find(addr uint64) *stream.VMA {
 	return &r.vmas[i]
 }
 
-func (r *Restorer) writable(addr uint64) bool { return r.find(addr).Prot&unix.PROT_WRITE != 0 }
+func (r *Restorer) writable(addr uint64) bool { return mapProt(r.find(addr))&unix.PROT_WRITE != 0 }
 
 // fillDirect has the puppet read(2) from the stream's own descriptor.
 func (r *Restorer) fillDirect(extents []stream.Extent, in *stream.Reader) error {

@@ -178,7 +178,7 @@ func (r *Restorer) mmap(v *stream.VMA, flags, fd uint64) error {
 	if fd == ^uint64(0) {
 		offset = 0
 	}
-	got, err := r.Puppet.Call(unix.SYS_MMAP, v.Start, v.End-v.Start, uint64(v.Prot), flags, fd, offset)
+	got, err := r.Puppet.Call(unix.SYS_MMAP, v.Start, v.End-v.Start, uint64(mapProt(v)), flags, fd, offset)
 	if err == nil && got != v.Start {
 		err = unix.EEXIST
 	}
@@ -186,6 +186,16 @@ func (r *Restorer) mmap(v *stream.VMA, flags, fd uint64) error {
 		return fmt.Errorf("pid %d: map %s at %x-%x: %w", r.PID, orWord(v.Name, "memory"), v.Start, v.End, err)
 	}
 	return nil
+}
+
+// mapProt is the protection a mapping has until its pages are filled in. What
+// was writable once is accounted for by the kernel ("ac"), and stays so only if
+// it has pages when it becomes read-only.
+func mapProt(v *stream.VMA) uint32 {
+	if !v.Shared && slices.Contains(strings.Fields(v.VmFlags), "ac") {
+		return v.Prot | unix.PROT_WRITE
+	}
+	return v.Prot
 }
 
 func orWord(s, word string) string {
@@ -232,7 +242,7 @@ func (r *Restorer) Advise() error {
 	return nil
 }
 
-// Finish does what must wait for the pages: locking and guard pages.
+// Finish does what must wait for the pages: protection, locking, guard pages.
 func (r *Restorer) Finish() error {
 	if r.in >= 0 {
 		if err := r.call("close", unix.SYS_CLOSE, uint64(r.in)); err != nil {
@@ -242,6 +252,11 @@ func (r *Restorer) Finish() error {
 	}
 	for i := range r.vmas {
 		v := &r.vmas[i]
+		if mapProt(v) != v.Prot {
+			if err := r.call(fmt.Sprintf("protect its mapping at %x", v.Start), unix.SYS_MPROTECT, v.Start, v.End-v.Start, uint64(v.Prot)); err != nil {
+				return err
+			}
+		}
 		for _, g := range v.Guards {
 			if err := r.call("install guard pages", unix.SYS_MADVISE, g.Start, g.End-g.Start, madvGuardInstall); err != nil {
 				return err
