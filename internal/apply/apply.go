@@ -63,7 +63,7 @@ func (b *builder) run(ctx context.Context, o *Options) (*supervisor, error) {
 		return nil, err
 	}
 	if o.Check {
-		return nil, errors.Join(b.readOut(next), b.discard())
+		return nil, errors.Join(b.readOut(), b.discard())
 	}
 	if err := b.build(next); err != nil {
 		return nil, err
@@ -72,13 +72,11 @@ func (b *builder) run(ctx context.Context, o *Options) (*supervisor, error) {
 }
 
 // readOut reads a stream to its end, to know that it is whole.
-func (b *builder) readOut(rec *stream.Record) error {
+func (b *builder) readOut() error {
 	for {
-		var err error
-		if rec, err = b.reader.Next(); err == io.EOF {
+		if _, err := b.reader.Next(); err == io.EOF {
 			return nil
-		}
-		if err != nil {
+		} else if err != nil {
 			return err
 		}
 	}

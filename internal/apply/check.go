@@ -78,40 +78,15 @@ func checkOrigin(h *stream.Header) []error {
 	if h.PageSize != int64(os.Getpagesize()) {
 		errs = append(errs, fmt.Errorf("the image has pages of %d bytes, this system of %d", h.PageSize, os.Getpagesize()))
 	}
-	sum, err := ownVDSO()
+	text, err := tracee.VDSO()
 	if err != nil {
 		return append(errs, err)
 	}
-	if len(h.VDSO) > 0 && !bytes.Equal(sum, h.VDSO) {
+	if sum := sha256.Sum256(text); len(h.VDSO) > 0 && !bytes.Equal(sum[:], h.VDSO) {
 		now, _ := proc.KernelRelease()
 		errs = append(errs, fmt.Errorf("this kernel (%s) brings other code into each process (vdso) than the image's (%s); restore it on that kernel", now, h.Kernel))
 	}
 	return errs
-}
-
-// ownVDSO is the digest of our own vdso, the same in all processes.
-func ownVDSO() ([]byte, error) {
-	maps, err := proc.ReadMaps(os.Getpid())
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range maps {
-		if m.Name() != "[vdso]" {
-			continue
-		}
-		mem, err := os.Open("/proc/self/mem")
-		if err != nil {
-			return nil, err
-		}
-		defer mem.Close()
-		text := make([]byte, m.Len())
-		if _, err := mem.ReadAt(text, int64(m.Start)); err != nil {
-			return nil, err
-		}
-		sum := sha256.Sum256(text)
-		return sum[:], nil
-	}
-	return nil, nil
 }
 
 // pidTaken says who has a process or thread id that is needed.

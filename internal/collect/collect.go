@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -217,6 +218,17 @@ type HolderError struct {
 
 func (e *HolderError) Error() string {
 	return fmt.Sprintf("pid %d runs on, for a filter behind gave up: %s", e.PID, e.Failures[0])
+}
+
+// untold is what no filter can have told the user: that it died.
+func (e *HolderError) untold() error {
+	var errs []error
+	for _, why := range e.Failures {
+		if strings.Contains(why, " died ") {
+			errs = append(errs, fmt.Errorf("%s, so pid %d runs on", why, e.PID))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // letGo gives the target back. It does nothing the second time.

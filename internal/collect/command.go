@@ -56,7 +56,7 @@ func status(err error, o *Options, inv *cli.Invocation) error {
 			inv.Log.Note("pid %d runs on, for a filter behind did not get done", o.PID)
 		}
 		if holder != nil {
-			return cli.Exit(cli.StatusFailed, nil)
+			return cli.Exit(cli.StatusFailed, holder.untold())
 		}
 	case err == nil && o.DryRun:
 		inv.Log.Note("pid %d can be saved", o.PID)

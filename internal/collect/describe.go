@@ -96,12 +96,12 @@ func (d *description) describe(p *process) error {
 }
 
 // vdso notes what the kernel's own code in the process is: a thread may be
-// inside it. It must be read before a system call is made there.
+// inside it. It is the same in ours.
 func (d *description) vdso(t *tracee.Tracee, maps []proc.Mapping) error {
 	for _, m := range maps {
 		if m.Name() == "[vdso]" {
-			text := make([]byte, m.Len())
-			if err := t.ReadMem(m.Start, text); err != nil {
+			text, err := tracee.VDSO()
+			if err != nil {
 				return err
 			}
 			sum := sha256.Sum256(text)

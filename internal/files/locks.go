@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
+	"io"
 
 	"golang.org/x/sys/unix"
 
@@ -68,7 +68,7 @@ func (r *Restorer) lock(p *tracee.Puppet, l *stream.Lock) error {
 }
 
 func flockT(l *stream.Lock) unix.Flock_t {
-	lk := unix.Flock_t{Type: unix.F_RDLCK, Whence: int16(os.SEEK_SET), Start: l.Start, Len: l.Len}
+	lk := unix.Flock_t{Type: unix.F_RDLCK, Whence: int16(io.SeekStart), Start: l.Start, Len: l.Len}
 	if l.Write {
 		lk.Type = unix.F_WRLCK
 	}

@@ -29,7 +29,7 @@ var regKind = Kind{
 func collectReg(c *Collector, s *Subject) (uint64, error) {
 	reg := stream.Reg{
 		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeReg, s.Stat.Dev, s.Stat.Ino)},
-		Stat:   statOf(s), Size: s.Stat.Size, Nlink: s.Stat.Nlink,
+		Stat:   statOf(s), Size: s.Stat.Size, Nlink: uint64(s.Stat.Nlink), // 32 bits wide on arm64
 	}
 	if !leadsTo(s.Target, &s.Stat) {
 		reg.Deleted = true

@@ -15,7 +15,6 @@ import (
 )
 
 const (
-	archMapVDSO64     = 0x2003 // arch/x86/include/uapi/asm/prctl.h
 	mapFixedNoreplace = 0x100000
 	mapDroppable      = 0x08
 	mlockOnfault      = 1
@@ -114,7 +113,7 @@ func (r *Restorer) placeVDSO() error {
 	if len(want) == 0 {
 		return nil
 	}
-	if err := r.call(fmt.Sprintf("place the vdso at %#x", want[0].Start), unix.SYS_ARCH_PRCTL, archMapVDSO64, want[0].Start); err != nil {
+	if err := r.Puppet.PlaceVDSO(want[0].Start); err != nil {
 		return err
 	}
 	maps, err := proc.ReadMaps(r.PID)

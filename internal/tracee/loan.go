@@ -47,11 +47,8 @@ func (t *Tracee) FindPlace(maps []proc.Mapping, fds []int) (*Place, error) {
 		}
 	}
 	for _, m := range exec {
-		if err := t.zeroTail(m, p); err != nil {
-			return nil, err
-		}
-		if p.slots >= slots {
-			break
+		if p.slots < slots {
+			t.zeroTail(m, p)
 		}
 	}
 	if p.slots == 0 {
@@ -66,17 +63,47 @@ func (t *Tracee) FindPlace(maps []proc.Mapping, fds []int) (*Place, error) {
 }
 
 // zeroTail takes m's end as the place for code if that is better than what p has.
-func (t *Tracee) zeroTail(m proc.Mapping, p *Place) error {
+func (t *Tracee) zeroTail(m proc.Mapping, p *Place) {
 	page := make([]byte, pageBytes)
-	if err := t.ReadMem(m.End-pageBytes, page); err != nil {
-		return nil // not readable: no place
+	if m.Name() == "[vdso]" {
+		// The same in all processes. Bytes that differ in this one are what an
+		// earlier loan left whose tracer was killed.
+		own, err := VDSO()
+		if err != nil || uint64(len(own)) != m.Len() {
+			return
+		}
+		copy(page, own[len(own)-pageBytes:])
+	} else if t.ReadMem(m.End-pageBytes, page) != nil {
+		return
 	}
 	// Keep 16 bytes away from what is in use.
 	free := len(page) - len(bytes.TrimRight(page, "\x00")) - 16
 	if n := min(free/slotBytes, slots); n > p.slots {
 		p.slots, p.code = n, m.End-uint64(n*slotBytes)
 	}
-	return nil
+}
+
+// VDSO returns the code that this kernel maps into every process, see vdso(7);
+// nothing where there is none.
+func VDSO() ([]byte, error) {
+	maps, err := proc.ReadMaps(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range maps {
+		if m.Name() != "[vdso]" {
+			continue
+		}
+		mem, err := os.Open("/proc/self/mem")
+		if err != nil {
+			return nil, err
+		}
+		defer mem.Close()
+		text := make([]byte, m.Len())
+		_, err = mem.ReadAt(text, int64(m.Start))
+		return text, err
+	}
+	return nil, nil
 }
 
 // lowestFree returns the two lowest numbers not in fds, which is sorted.

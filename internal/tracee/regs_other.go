@@ -64,3 +64,6 @@ type homeCall struct {
 }
 
 func wayHome(uint64, *Regs, uint64, []homeCall) []byte { return nil }
+
+// PlaceVDSO has the kernel map the vdso at addr.
+func (p *Puppet) PlaceVDSO(uint64) error { return ErrArch }

@@ -1,0 +1,140 @@
+// Package stream reads and writes ckpt's record stream, which is how a process
+// tree travels from ckpt-collect to ckpt-apply. This page is the format's whole
+// specification; testdata/vectors holds examples to test a reader against.
+//
+// A filter of one's own reads records, changes, drops or adds some, and writes
+// them; see [Filter].
+//
+// # Layout
+//
+// A stream is a preamble and then records, without gaps. All integers of the
+// framing are little-endian.
+//
+//	preamble, 16 bytes
+//	 0  8  magic: 89 43 4b 50 54 0d 0a 1a
+//	 8  2  major version, 1
+//	10  2  minor version, 0
+//	12  4  zero
+//
+//	record: header of 20 bytes, meta, data
+//	 0  2  type
+//	 2  2  flags
+//	 4  4  length of meta in bytes, at most 1 MiB (MaxMetaBytes)
+//	 8  8  length of data in bytes, at most 1 GiB (MaxDataBytes)
+//	16  4  CRC32C (Castagnoli, RFC 3720) of bytes 0 to 15 and of meta
+//	20     meta
+//	       data
+//
+// A reader takes any minor version of the major version it knows: a new minor
+// version adds record types and fields. It checks lengths before it allocates.
+// Data is not covered by the checksum, so that a filter need not look at it;
+// it is the image around a stream, or the transport, that protects it.
+//
+// # Meta
+//
+// Meta is one CBOR map (RFC 8949) in the core deterministic encoding of its
+// section 4.2.1: shortest forms, definite lengths, keys sorted by their encoded
+// bytes, none twice. Keys are text strings. All other strings are byte strings,
+// for paths and names on Linux are bytes. Besides there are integers, booleans,
+// arrays and maps; no floats, no tags; nesting is at most 8 deep. A field that
+// is zero or empty may be left out.
+//
+// The fields of each type are those of its Go struct, by the cbor tags.
+//
+// # Flags
+//
+//	1  critical   a restore that does not know the type must stop
+//	2  bulk       the record belongs to the second part of the stream
+//	4  shareable  meta has the fields of [Object]
+//
+// Other bits are an error.
+//
+// # Order
+//
+// HEADER is the first record and stands only there. Then comes the description
+// of everything, without bulk data, so that a reader can judge it all before it
+// acts. Then come bulk records, and after the first of them no other kind. END
+// is last; nothing follows it. A stream without END is a failed stream, however
+// much of it there is.
+//
+// END counts the records before it, and the bytes of their meta and data. A
+// filter that changes the stream writes new totals. In place of END, and even
+// of HEADER, there may be ABORT: a filter failed, has told the user why, and
+// passes its reason on. Behind ABORT nothing needs to be read. A record whose
+// data broke off is filled up with zeros before ABORT.
+//
+// # What a filter must pass on
+//
+// Records of types it does not know, and fields it does not know in those it
+// does, it passes on as they are, byte for byte. Types from 0x8000 on belong to
+// users; this project will define none there.
+//
+// # Objects and references
+//
+// A shareable record describes a kernel object: an open file description, an
+// inode, shared memory. A record refers to objects by numbers in a map named
+// refs, and nowhere else; 0 means none. What is referred to stands before.
+//
+// In a raw stream, HEADER's stage "raw", each encounter with an object is a
+// record of its own: id is a number unique in the stream, which refs use.
+// Encounters are of one object exactly if both have the same ident, or if both
+// have kcmp and kcmp(2) finds those equal. genid is equal for equal objects.
+//
+// In a shared stream, stage "shared", an object has one record, with objref in
+// place of id, genid, kcmp and ident. Refs hold objrefs. Where the object was
+// met again stands an OBJREF record that names it and its type. ckpt-dedup turns
+// a raw stream into a shared one, without knowing the types of its objects.
+//
+// # The hold
+//
+// kcmp(2) needs the target to stand still, and a target that is to be killed
+// must live until its image is safe. HEADER's hold names a pipe of the
+// collector, which a filter on the same host (boot_id) and with the same
+// collector (pid, start_time) may open for writing: /proc/PID/fd/FD. It writes
+//
+//	<name> hold description     at once: the target must not run until I am done
+//	<name> hold data            or this: and I am not done before I consumed all data
+//	<name> ok                   last, when done
+//	<name> committed <bytes>    or this: done, the image is stored safely
+//	<name> failed: <why>        or this
+//
+// each line with one write, and closes it. Names match [a-z][a-z0-9-]*.
+//
+// # Record types
+//
+//	 1  HEADER      Header
+//	 2  END         End
+//	 3  ABORT       Abort
+//	 4  OBJREF      ObjrefUse
+//	16  TASK        Task
+//	17  MM          MM
+//	18  FS          FS
+//	19  CREDS       Creds
+//	20  LIMITS      Limits
+//	21  SCHED       Sched
+//	22  PROCATTR    ProcAttr
+//	23  PRCTL       Prctl
+//	24  SIGACTIONS  Sigactions
+//	25  SIGNALS     Signals
+//	26  ITIMERS     Itimers
+//	27  REGS        Regs
+//	28  RSEQ        Rseq
+//	29  USERPTRS    UserPtrs
+//	48  VMA         VMA
+//	49  PAGES       Pages, bulk
+//	50  SHMEM       Shmem, shareable
+//	64  FD          FD
+//	65  FILE        File, shareable
+//	66  REG         Reg, shareable
+//	67  DIR         Dir, shareable
+//	68  PIPE        Pipe, shareable
+//	69  FIFO        Fifo, shareable
+//	70  CHARDEV     CharDev, shareable
+//	71  TTY         TTY, shareable
+//	72  LOCK        Lock
+//	73  CONTENT     Content, bulk
+//	74  PIPEDATA    PipeData, bulk
+//
+// All of them are critical. A record that names a pid belongs to the TASK
+// record of that pid, which stands before it.
+package stream

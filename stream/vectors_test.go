@@ -1,0 +1,146 @@
+package stream
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the test vectors anew")
+
+// vector is a stream and what a reader must make of it. In its file, lines of
+// "expect: ok|truncated|corrupt|foreign|version|trailing|aborted", "records: N"
+// (how many are read before the error) and "comment: …" stand before an empty
+// line and the bytes in hexadecimal.
+type vector struct {
+	name, expect, comment string
+	records               int
+	bytes                 []byte
+}
+
+var expectations = map[string]error{"truncated": ErrTruncated, "corrupt": ErrCorrupt, "foreign": ErrForeign, "version": ErrVersion, "trailing": ErrTrailing}
+
+// vectors are made here; the files are for readers in other languages.
+func vectors(t *testing.T) []vector {
+	t.Helper()
+	small := func(add func(w *Writer)) []byte {
+		var b bytes.Buffer
+		w := NewWriter(&b)
+		if err := w.Add(TypeHeader, &Header{Checkpoint: "00", Stage: StageRaw}); err != nil {
+			t.Fatal(err)
+		}
+		if add != nil {
+			add(w)
+		}
+		if err := w.End(End{}); err != nil && add == nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	raw := func(typ Type, flags Flags, meta []byte, data int) []byte {
+		return small(func(w *Writer) {
+			_ = w.Write(&Record{Type: typ, Flags: flags, Meta: meta, DataLen: int64(data)}, bytes.NewReader(make([]byte, data)))
+		})
+	}
+	flip := func(b []byte, at int, mask byte) []byte {
+		c := bytes.Clone(b)
+		c[at] ^= mask
+		return c
+	}
+	meta := func(v any) []byte {
+		b, err := keyMode.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	empty, whole := small(nil), sample(t)
+	first := bytes.Index(empty[16:], []byte{2, 0, 1, 0}) + 16 // END's header
+	var aborted bytes.Buffer
+	NewWriter(&aborted).Abort("ckpt-collect", errors.New("there is no process 7"))
+	return []vector{
+		{"empty", "ok", "HEADER and END alone", 2, empty},
+		{"everything", "ok", "descriptions, a custom record, a bulk record", 7, whole},
+		{"custom-type", "ok", "a type of the user's own, not critical", 3, raw(0x8001, 0, meta(map[string]any{"hello": []byte("world")}), 0)},
+		{"unknown-field", "ok", "a REG record with a field of a later version", 3, raw(TypeReg, Critical|Shareable, meta(map[string]any{"objref": 1, "later": true}), 0)},
+		{"bytes-not-utf8", "ok", "a path that is not UTF-8", 3, raw(TypeReg, Critical|Shareable, meta(map[string]any{"path": []byte{'/', 0xff}}), 0)},
+		{"with-data", "ok", "a CONTENT record with 5 bytes of data", 3, raw(TypeContent, Critical|Bulk, meta(map[string]any{"offset": 0}), 5)},
+		{"minor-version", "ok", "a later minor version is read", 2, flip(empty, 10, 1)},
+		{"major-version", "version", "a later major version is not", 0, flip(empty, 8, 2)},
+		{"nothing", "truncated", "an empty input", 0, nil},
+		{"half-preamble", "truncated", "the preamble breaks off", 0, empty[:11]},
+		{"foreign", "foreign", "another kind of file", 0, []byte("#!/bin/sh\necho this is no stream\n")},
+		{"foreign-short", "foreign", "another kind of file, shorter than a preamble", 0, []byte("hello\n")},
+		{"line-ends", "foreign", "a transfer that changes line ends", 0, bytes.Replace(empty, []byte("\r\n"), []byte("\n"), 1)},
+		{"preamble-reserved", "corrupt", "reserved bytes of the preamble are not zero", 0, flip(empty, 13, 1)},
+		{"no-end", "truncated", "END is missing", 1, empty[:first]},
+		{"half-header", "truncated", "a record's header breaks off", 1, empty[:first+9]},
+		{"half-meta", "truncated", "a record's meta breaks off", 1, empty[:len(empty)-3]},
+		{"half-data", "truncated", "a record's data breaks off", 5, whole[:bytes.Index(whole, []byte("pppp"))+77]},
+		{"flipped-type", "corrupt", "a bit of a record's type", 1, flip(empty, first+1, 1)},
+		{"flipped-meta", "corrupt", "a bit of a record's meta", 1, flip(empty, len(empty)-2, 16)},
+		{"flipped-checksum", "corrupt", "a bit of a record's checksum", 1, flip(empty, first+17, 4)},
+		{"unknown-flag", "corrupt", "a flag that is not defined", 0, flip(empty, 16+3, 0x40)},
+		{"meta-too-long", "corrupt", "meta longer than 1 MiB is promised", 0, flip(empty, 16+6, 0x20)},
+		{"data-too-long", "corrupt", "data longer than 1 GiB is promised", 0, flip(empty, 16+14, 1)},
+		{"two-headers", "corrupt", "HEADER stands twice", 1, raw(TypeHeader, Critical, meta(map[string]any{}), 0)},
+		{"order", "corrupt", "a description behind a bulk record", 2, small(func(w *Writer) {
+			_ = w.Add(TypePages, &Pages{})
+			_ = w.Add(TypeTask, &Task{})
+		})},
+		{"wrong-totals", "corrupt", "END counts a record that is not there", 1, recount(t, empty, first)},
+		{"trailing", "trailing", "a byte behind END", 2, append(bytes.Clone(empty), 0)},
+		{"aborted", "aborted", "a filter failed before it began", 0, aborted.Bytes()},
+	}
+}
+
+// recount changes what END says and mends its checksum.
+func recount(t *testing.T, b []byte, end int) []byte {
+	t.Helper()
+	meta, err := Marshal(&End{Totals: Totals{Records: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := header{typ: TypeEnd, flags: Critical, metaLen: uint32(len(meta))}
+	return append(h.append(bytes.Clone(b[:end]), meta), meta...)
+}
+
+func TestVectors(t *testing.T) {
+	dir := filepath.Join("testdata", "vectors")
+	for _, v := range vectors(t) {
+		file := filepath.Join(dir, v.name+".txt")
+		text := fmt.Sprintf("comment: %s\nexpect: %s\nrecords: %d\n\n%s\n", v.comment, v.expect, v.records, fold(hex.EncodeToString(v.bytes)))
+		if *update {
+			if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(file, []byte(text), 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if on, err := os.ReadFile(file); err != nil || string(on) != text {
+			t.Errorf("%s is not what this test makes (run with -update): %v", file, err)
+		}
+		n, err := readAll(bytes.NewReader(v.bytes))
+		var abort *AbortError
+		switch {
+		case v.expect == "ok" && err != nil, v.expect == "aborted" && !errors.As(err, &abort),
+			expectations[v.expect] != nil && !errors.Is(err, expectations[v.expect]):
+			t.Errorf("%s: %v, want %s", v.name, err, v.expect)
+		case n != v.records:
+			t.Errorf("%s: %d records, want %d", v.name, n, v.records)
+		}
+	}
+}
+
+func fold(s string) string {
+	var b strings.Builder
+	for len(s) > 64 {
+		b.WriteString(s[:64] + "\n")
+		s = s[64:]
+	}
+	return b.String() + s
+}
