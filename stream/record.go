@@ -110,7 +110,8 @@ func mustDec() cbor.DecMode {
 		MaxArrayElements:   MaxMetaBytes,
 		MaxMapPairs:        4096,
 		ByteStringToString: cbor.ByteStringToStringAllowed,
-		UTF8:               cbor.UTF8RejectInvalid,
+		// Filters pass on what they don't look at, also text that is none.
+		UTF8: cbor.UTF8DecodeInvalid,
 	}.DecMode()
 	if err != nil {
 		panic(err)

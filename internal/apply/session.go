@@ -36,28 +36,33 @@ func openTerminal() *terminal {
 // lend makes pgid the terminal's foreground group and gives the terminal the
 // settings the program left it with. nil termios keep those there are.
 func (t *terminal) lend(pgid int, termios []byte) {
-	t.foreground(pgid)
-	if termios != nil {
-		_ = sys.SetTermios(int(t.f.Fd()), termios)
-	}
+	t.fromBackground(func() error {
+		if termios != nil {
+			if err := sys.SetTermios(int(t.f.Fd()), termios); err != nil {
+				return err
+			}
+		}
+		return unix.IoctlSetPointerInt(int(t.f.Fd()), unix.TIOCSPGRP, pgid)
+	})
 }
 
 // takeBack undoes lend and returns the settings the program had set.
 func (t *terminal) takeBack() []byte {
-	t.foreground(t.ours)
 	now, _, _, _ := sys.GetTermios(int(t.f.Fd()))
-	if t.saved != nil {
-		_ = sys.SetTermios(int(t.f.Fd()), t.saved)
-	}
+	t.fromBackground(func() error {
+		if err := unix.IoctlSetPointerInt(int(t.f.Fd()), unix.TIOCSPGRP, t.ours); err != nil || t.saved == nil {
+			return err
+		}
+		return sys.SetTermios(int(t.f.Fd()), t.saved)
+	})
 	return now
 }
 
-// foreground sets the foreground group. From the background that raises
-// SIGTTOU, unless it is blocked, see tcsetpgrp(3).
-func (t *terminal) foreground(pgid int) {
-	_ = sys.WithSignalBlocked(unix.SIGTTOU, func() error {
-		return unix.IoctlSetPointerInt(int(t.f.Fd()), unix.TIOCSPGRP, pgid)
-	})
+// fromBackground changes the terminal. In the background that would raise
+// SIGTTOU, unless it is blocked, see tcsetpgrp(3). The terminal may be gone by
+// now, which is no reason to fail.
+func (t *terminal) fromBackground(change func() error) {
+	_ = sys.WithSignalBlocked(unix.SIGTTOU, change)
 }
 
 // joinSession gives the root task its session and process group, as far as

@@ -12,22 +12,10 @@ import (
 var itimers = Resource{
 	Type: stream.TypeItimers,
 	Collect: func(c *Collector) error {
-		rec := stream.Itimers{PID: c.PID}
-		for which := range 3 {
-			b, err := peek(c.Loan, 32, unix.SYS_GETITIMER, uint64(which), scratchArg)
-			if err != nil {
-				return fmt.Errorf("pid %d: interval timer %d: %w", c.PID, which, err)
-			}
-			w := words(b) // struct itimerval: interval, then value, as sec and µs
-			value := int64(w[2])*1e6 + int64(w[3])
-			if value != 0 {
-				rec.Timers = append(rec.Timers, stream.Itimer{Which: which, ValueUS: value, IntervalUS: int64(w[0])*1e6 + int64(w[1])})
-			}
-		}
-		if len(rec.Timers) == 0 {
+		if len(c.timers) == 0 {
 			return nil
 		}
-		return c.Emit(stream.TypeItimers, &rec)
+		return c.Emit(stream.TypeItimers, &stream.Itimers{PID: c.PID, Timers: c.timers})
 	},
 	Restore: func(r *Restorer, rec *stream.Record) error {
 		it, err := decode[stream.Itimers](rec)
@@ -42,4 +30,20 @@ var itimers = Resource{
 		}
 		return nil
 	},
+}
+
+// readItimers returns the timers that run.
+func readItimers(c *Collector) (timers []stream.Itimer, err error) {
+	for which := range 3 {
+		b, err := peek(c.Loan, 32, unix.SYS_GETITIMER, uint64(which), scratchArg)
+		if err != nil {
+			return nil, fmt.Errorf("pid %d: interval timer %d: %w", c.PID, which, err)
+		}
+		w := words(b) // struct itimerval: interval, then value, as sec and µs
+		value := int64(w[2])*1e6 + int64(w[3])
+		if value != 0 {
+			timers = append(timers, stream.Itimer{Which: which, ValueUS: value, IntervalUS: int64(w[0])*1e6 + int64(w[1])})
+		}
+	}
+	return timers, nil
 }

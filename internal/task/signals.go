@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
 
@@ -26,7 +27,7 @@ var signals = Resource{
 			return err
 		}
 		if c.PID == c.TID {
-			if s.Shared, err = t.PendingSignals(true); err != nil {
+			if s.Shared, err = sharedSignals(c, t); err != nil {
 				return err
 			}
 		}
@@ -51,6 +52,25 @@ var signals = Resource{
 		return nil
 	},
 	Restore: restoreSignals,
+}
+
+// sharedSignals returns the process's pending signals and notes its interval
+// timers, both of one moment: a timer that ends in between would be lost, or
+// be there twice.
+func sharedSignals(c *Collector, t *tracee.Tracee) ([][]byte, error) {
+	for {
+		before, err := t.PendingSignals(true)
+		if err != nil {
+			return nil, err
+		}
+		if c.timers, err = readItimers(c); err != nil {
+			return nil, err
+		}
+		after, err := t.PendingSignals(true)
+		if err != nil || len(before) == len(after) {
+			return after, err
+		}
+	}
 }
 
 func restoreSignals(r *Restorer, rec *stream.Record) error {

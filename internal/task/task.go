@@ -29,6 +29,8 @@ type Collector struct {
 	// Block notes something that stands in the way of a checkpoint; collecting
 	// goes on, so that all of it is found.
 	Block func(reason error)
+
+	timers []stream.Itimer // noted with the pending signals
 }
 
 // Restorer is one task to give its state back.
