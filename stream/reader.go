@@ -80,6 +80,9 @@ func (r *Reader) next() (*Record, error) {
 		return nil, r.fail(fmt.Errorf("%w: the record's checksum does not match", ErrCorrupt))
 	}
 	r.typ = h.typ
+	if !isMap(meta) {
+		return nil, r.fail(errNoMap)
+	}
 	rec := &Record{Type: h.typ, Flags: h.flags, Meta: meta, DataLen: int64(h.dataLen)}
 	return rec, r.admit(rec)
 }

@@ -41,6 +41,9 @@ func (r *Record) Set(fields map[string]any) error {
 	if err := decMode.Unmarshal(r.Meta, &m); err != nil {
 		return fmt.Errorf("%w: %v", ErrCorrupt, err)
 	}
+	if m == nil { // CBOR's null
+		return errNoMap
+	}
 	for k, v := range fields {
 		if v == nil {
 			delete(m, k)
@@ -59,6 +62,12 @@ func (r *Record) Set(fields map[string]any) error {
 	r.Meta = b
 	return nil
 }
+
+// errNoMap: meta is something else than a map.
+var errNoMap = fmt.Errorf("%w: meta is not a CBOR map", ErrCorrupt)
+
+// isMap looks at the major type of meta's first byte, RFC 8949 §3.1.
+func isMap(meta []byte) bool { return len(meta) > 0 && meta[0]>>5 == 5 }
 
 // SetRefs replaces the refs map.
 func (r *Record) SetRefs(refs map[string]uint64) error {

@@ -89,6 +89,8 @@ func vectors(t *testing.T) []vector {
 		{"unknown-flag", "corrupt", "a flag that is not defined", 0, flip(empty, 16+3, 0x40)},
 		{"meta-too-long", "corrupt", "meta longer than 1 MiB is promised", 0, flip(empty, 16+6, 0x20)},
 		{"data-too-long", "corrupt", "data longer than 1 GiB is promised", 0, flip(empty, 16+14, 1)},
+		{"no-map", "corrupt", "meta is CBOR's null, not a map", 1, raw(0x8001, 0, []byte{0xf6}, 0)},
+		{"no-meta", "corrupt", "a record without meta", 1, raw(0x8001, 0, nil, 0)},
 		{"two-headers", "corrupt", "HEADER stands twice", 1, raw(TypeHeader, Critical, meta(map[string]any{}), 0)},
 		{"order", "corrupt", "a description behind a bulk record", 2, small(func(w *Writer) {
 			_ = w.Add(TypePages, &Pages{})
