@@ -1,0 +1,140 @@
+package tracee
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+)
+
+// Place is where a Loan finds room in an address space.
+type Place struct {
+	code    uint64 // zero bytes at the end of an executable mapping
+	slots   int    // how many times slotBytes fit there
+	scratch Range  // a hole between mappings
+	fds     [2]int // the numbers the next two descriptors will get
+}
+
+// FindPlace looks for a Loan's place. The process must stand still.
+func (t *Tracee) FindPlace(maps []proc.Mapping, fds []int) (*Place, error) {
+	p := &Place{}
+	exec := make([]proc.Mapping, 0, 8)
+	occupied := make([]Range, len(maps))
+	for i, m := range maps {
+		occupied[i] = Range{m.Start, m.End - m.Start}
+		switch {
+		case m.Prot&unix.PROT_EXEC == 0 || m.Shared || m.Name() == "[vsyscall]":
+		case m.Name() == "[vdso]":
+			exec = slices.Insert(exec, 0, m)
+		default:
+			exec = append(exec, m)
+		}
+	}
+	for _, m := range exec {
+		if p.slots < slots {
+			t.zeroTail(m, p)
+		}
+	}
+	if p.slots == 0 {
+		return nil, t.wrap("find room for system calls", ErrNoPlace)
+	}
+	var ok bool
+	if p.scratch, ok = Hole(occupied, scratchBytes); !ok {
+		return nil, t.wrap("find room for system calls", errors.New("its address space is full"))
+	}
+	p.fds = lowestFree(fds)
+	return p, nil
+}
+
+// zeroTail takes m's end as the place for code if that is better than what p has.
+func (t *Tracee) zeroTail(m proc.Mapping, p *Place) {
+	page := make([]byte, pageBytes)
+	if m.Name() == "[vdso]" {
+		// The same in all processes. Bytes that differ in this one are what an
+		// earlier loan left whose tracer was killed.
+		own, err := VDSO()
+		if err != nil || uint64(len(own)) != m.Len() {
+			return
+		}
+		copy(page, own[len(own)-pageBytes:])
+	} else if t.ReadMem(m.End-pageBytes, page) != nil {
+		return
+	}
+	// Keep 16 bytes away from what is in use.
+	free := len(page) - len(bytes.TrimRight(page, "\x00")) - 16
+	if n := min(free/slotBytes, slots); n > p.slots {
+		p.slots, p.code = n, m.End-uint64(n*slotBytes)
+	}
+}
+
+// VDSO returns the code that this kernel maps into every process, see vdso(7);
+// nothing where there is none.
+func VDSO() ([]byte, error) {
+	maps, err := proc.ReadMaps(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range maps {
+		if m.Name() != "[vdso]" {
+			continue
+		}
+		mem, err := os.Open("/proc/self/mem")
+		if err != nil {
+			return nil, err
+		}
+		defer mem.Close()
+		text := make([]byte, m.Len())
+		_, err = mem.ReadAt(text, int64(m.Start))
+		return text, err
+	}
+	return nil, nil
+}
+
+// lowestFree returns the two lowest numbers not in fds, which is sorted.
+func lowestFree(fds []int) (free [2]int) {
+	n, found := 0, 0
+	for i := 0; found < len(free); n++ {
+		if i < len(fds) && fds[i] == n {
+			i++
+			continue
+		}
+		free[found] = n
+		found++
+	}
+	return free
+}
+
+// Hole returns a range of size bytes that is at least 1 MiB away from every
+// occupied one, so that the kernel neither merges nor grows into it.
+func Hole(occupied []Range, size uint64) (Range, bool) {
+	const (
+		gap    = 1 << 20
+		lowest = 1 << 28
+		top    = 1<<47 - pageBytes
+	)
+	sorted := slices.Clone(occupied)
+	slices.SortFunc(sorted, func(a, b Range) int {
+		if a.Addr < b.Addr {
+			return -1
+		}
+		return 1
+	})
+	at := uint64(lowest)
+	for _, r := range sorted {
+		if r.Addr >= top {
+			break
+		}
+		if r.Addr > at && r.Addr-at >= size+2*gap {
+			return Range{at + gap, size}, true
+		}
+		at = max(at, r.Addr+r.Len)
+	}
+	if at < top && top-at >= size+2*gap {
+		return Range{at + gap, size}, true
+	}
+	return Range{}, false
+}
