@@ -119,6 +119,7 @@ func mustDec() cbor.DecMode {
 		MaxArrayElements:   MaxMetaBytes,
 		MaxMapPairs:        4096,
 		ByteStringToString: cbor.ByteStringToStringAllowed,
+		FieldNameMatching:  cbor.FieldNameMatchingCaseSensitive,
 		// Filters pass on what they don't look at, also text that is none.
 		UTF8: cbor.UTF8DecodeInvalid,
 	}.DecMode()
