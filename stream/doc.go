@@ -61,7 +61,7 @@
 // filter that changes the stream writes new totals. In place of END, and even
 // of HEADER, there may be ABORT: a filter failed, has told the user why, and
 // passes its reason on. Behind ABORT nothing needs to be read. A record whose
-// data broke off is filled up with zeros before ABORT.
+// data broke off is filled up with zeros before ABORT, if that is at most 1 MiB.
 //
 // # What a filter must pass on
 //

@@ -182,9 +182,10 @@ func (w *Writer) End(end End) error { return w.Add(TypeEnd, &end) }
 // Abort ends a stream that failed with the first cause, so that the filters
 // behind need not guess one. It can only be tried: when the output is gone,
 // nothing happens. A record whose data broke off is first filled with zeros,
-// so that the ABORT record can be found behind it.
+// so that the ABORT record can be found behind it; a large one, which none of
+// ours is, is left broken off.
 func (w *Writer) Abort(tool string, cause error) {
-	if w.ended {
+	if w.ended || w.owed > maxPadBytes {
 		return
 	}
 	w.err = nil
@@ -195,6 +196,9 @@ func (w *Writer) Abort(tool string, cause error) {
 	reason := cause.Error()
 	_ = w.Add(TypeAbort, &Abort{Tool: tool, Reason: reason[:min(len(reason), 4096)]})
 }
+
+// maxPadBytes bounds what Abort fills up.
+const maxPadBytes = DataChunkBytes
 
 // zeros is an endless source of zero bytes.
 type zeros struct{}
