@@ -30,7 +30,7 @@ type Command struct {
 	Summary string
 	MinArgs int
 	MaxArgs int
-	Verb    bool // the operand is a verb, and options may stand behind it
+	Verb    bool // the first operand is a verb, and options may stand behind it
 	// Own: failures exit with 125, as for timeout(1) and env(1), for the
 	// command's status is that of the program it runs.
 	Own125 bool

@@ -90,6 +90,27 @@ func TestLibraryTraps(t *testing.T) {
 	}
 }
 
+func TestOptionsBehindVerb(t *testing.T) {
+	for args, out := range map[string]string{
+		"show":                                   `running||3|1s|["default"]|false|[]`,
+		"show --dry-run":                         `running||3|1s|["default"]|true|[]`,
+		"--dry-run show -n 5 x":                  `running||5|1s|["default"]|true|["x"]`,
+		"-n 4 -l killed show -n 5 --text=t -- x": `killed|t|5|1s|["default"]|false|["x"]`,
+		"show x --dry-run":                       "",
+		"show --bogus":                           "",
+		"show -n":                                "",
+		"show x y":                               "",
+	} {
+		got := try(t, "verb", strings.Fields(args)...)
+		if usage := out == ""; got.out != out || usage != (got.status == StatusUsage) || usage != (got.stderr != "") {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+	if got := try(t, "verb", "show", "--version"); got != (result{0, "ckpt-try " + Version() + "\n", ""}) {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestHelpAndVersion(t *testing.T) {
 	want := `ckpt-try - try out what commands share
 

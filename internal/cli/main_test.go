@@ -19,13 +19,13 @@ import (
 )
 
 // The test binary, run again with this set, is a command of the package: "try",
-// or "own", whose failures exit with 125.
+// "own", whose failures exit with 125, or "verb", whose first operand is one.
 const commandEnv = "CKPT_TEST_CLI"
 
 func TestMain(m *testing.M) {
 	if kind := os.Getenv(commandEnv); kind != "" {
 		c := tryCommand
-		c.Own125 = kind == "own"
+		c.Own125, c.Verb = kind == "own", kind == "verb"
 		os.Exit(Main(&c, os.Args))
 	}
 	heedSignals()

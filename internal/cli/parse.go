@@ -33,11 +33,13 @@ func (c *Command) parseAndRun(ctx context.Context, inv *Invocation, args []strin
 	var o common
 	flags := append(own, o.flags()...)
 	help := c.help(flags) // now, for the values are still the defaults
-	if c.Verb && len(args) > 2 && !strings.HasPrefix(args[1], "-") {
-		// "ckpt-json decode --data" reads naturally; the library wants options first.
-		args = append(append([]string{args[0]}, args[2:]...), args[1])
-	}
 	operands, err := parse(ctx, c.Name, flags, args)
+	if err == nil && c.Verb && len(operands) > 0 {
+		// The library stopped at the verb.
+		var rest []string
+		rest, err = parse(ctx, c.Name, flags, operands)
+		operands = append(operands[:1], rest...)
+	}
 	if err != nil {
 		return c.usage("%v", err)
 	}

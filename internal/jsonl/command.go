@@ -28,7 +28,8 @@ var Command = cli.Command{
 				}
 				return status(Encode(ctx, inv.Stdin, inv.Stdout))
 			}
-			return cli.Exit(cli.StatusUsage, fmt.Errorf("%q is neither decode nor encode", inv.Args[0]))
+			err := cli.Exit(cli.StatusUsage, fmt.Errorf("%q is neither decode nor encode", inv.Args[0]))
+			return cli.WithHint(err, "ckpt-json --help lists the options")
 		}
 	},
 }

@@ -1,12 +1,16 @@
 package jsonl
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math"
 	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -27,10 +31,7 @@ func appendHead(out []byte, major byte, n uint64) []byte {
 }
 
 // toCBOR appends the CBOR of a value as encoding/json decodes it with UseNumber.
-func toCBOR(out []byte, v any, depth int) ([]byte, error) {
-	if depth > maxDepth {
-		return nil, fmt.Errorf("nested deeper than %d", maxDepth)
-	}
+func toCBOR(out []byte, v any) ([]byte, error) {
 	switch v := v.(type) {
 	case nil:
 		return append(out, simpleNull), nil
@@ -47,31 +48,27 @@ func toCBOR(out []byte, v any, depth int) ([]byte, error) {
 		out = appendHead(out, majorArray, uint64(len(v)))
 		for _, item := range v {
 			var err error
-			if out, err = toCBOR(out, item, depth+1); err != nil {
+			if out, err = toCBOR(out, item); err != nil {
 				return nil, err
 			}
 		}
 		return out, nil
 	case map[string]any:
-		return mapToCBOR(out, v, depth)
+		return mapToCBOR(out, v)
 	}
 	return nil, fmt.Errorf("a value of type %T", v)
 }
 
-func mapToCBOR(out []byte, m map[string]any, depth int) ([]byte, error) {
-	keys := make([][]byte, 0, len(m))
-	values := make(map[string]any, len(m))
-	for k, v := range m {
-		encoded := append(appendHead(nil, majorText, uint64(len(k))), k...)
-		keys = append(keys, encoded)
-		values[string(encoded)] = v
-	}
-	slices.SortFunc(keys, slices.Compare)
+// mapToCBOR puts the keys in the order of their encoding.
+func mapToCBOR(out []byte, m map[string]any) ([]byte, error) {
+	keys := slices.SortedFunc(maps.Keys(m), func(a, b string) int {
+		return cmp.Or(len(a)-len(b), strings.Compare(a, b))
+	})
 	out = appendHead(out, majorMap, uint64(len(m)))
 	for _, k := range keys {
 		var err error
-		if out, err = toCBOR(append(out, k...), values[string(k)], depth+1); err != nil {
-			return nil, err
+		if out, err = toCBOR(append(appendHead(out, majorText, uint64(len(k))), k...), m[k]); err != nil {
+			return nil, fmt.Errorf("%.100s: %w", k, err)
 		}
 	}
 	return out, nil
@@ -79,7 +76,7 @@ func mapToCBOR(out []byte, m map[string]any, depth int) ([]byte, error) {
 
 func stringToCBOR(out []byte, s string) ([]byte, error) {
 	if digits, ok := strings.CutPrefix(s, prefixInt); ok {
-		return numberToCBOR(out, digits)
+		return integerToCBOR(out, digits)
 	}
 	if text, ok := strings.CutPrefix(s, prefixText); ok {
 		return append(appendHead(out, majorText, uint64(len(text))), text...), nil
@@ -94,29 +91,43 @@ func stringToCBOR(out []byte, s string) ([]byte, error) {
 	return append(appendHead(out, majorBytes, uint64(len(s))), s...), nil
 }
 
-// numberToCBOR takes integers in any notation: jq writes 1e3 and 1.0.
+// numberToCBOR takes integers in any notation: jq writes 1e3 and 1.0. Larger
+// ones than every program keeps may have been rounded.
 func numberToCBOR(out []byte, s string) ([]byte, error) {
-	if len(s) > 64 {
-		return nil, fmt.Errorf("a number of %d characters", len(s))
+	// Rough bounds first, for an exponent could ask for gigabytes.
+	if f, err := strconv.ParseFloat(s, 64); len(s) > 64 || err != nil || f > 1e20 || f < -1e20 || f != math.Trunc(f) {
+		return nil, fmt.Errorf("%.64s is not an integer of 64 bits", s)
 	}
-	n, ok := new(big.Int).SetString(s, 10)
-	if !ok {
-		f, _, err := big.ParseFloat(s, 10, 256, big.ToNearestEven)
-		if err != nil || !f.IsInt() || f.MantExp(nil) > 70 {
-			return nil, fmt.Errorf("%s is not an integer of 64 bits", s)
-		}
-		if n, _ = f.Int(nil); !exact(n) {
-			return nil, fmt.Errorf("%s was rounded by the program that wrote it; integers that large are strings, %q", s, prefixInt+"…")
-		}
+	n, ok := new(big.Rat).SetString(s)
+	if !ok || !n.IsInt() {
+		return nil, fmt.Errorf("%s is not an integer of 64 bits", s)
 	}
-	major := byte(majorUint)
+	i := n.Num()
+	if !i.IsInt64() || i.Int64() > maxExact || i.Int64() < -maxExact {
+		return nil, fmt.Errorf("%s may have been rounded; an integer that large stands in a string, %q", s, prefixInt+s)
+	}
+	return appendInteger(out, i)
+}
+
+// integerToCBOR takes the digits behind prefixInt.
+func integerToCBOR(out []byte, digits string) ([]byte, error) {
+	n, ok := new(big.Int), false
+	if len(digits) <= len("-18446744073709551616") {
+		n, ok = n.SetString(digits, 10)
+	}
+	if !ok || n.String() != digits {
+		return nil, fmt.Errorf("%.64q is not an integer of 64 bits", prefixInt+digits)
+	}
+	return appendInteger(out, n)
+}
+
+func appendInteger(out []byte, n *big.Int) ([]byte, error) {
+	major, text := byte(majorUint), n
 	if n.Sign() < 0 {
-		major, n = majorNegative, n.Not(n)
+		major, n = majorNegative, new(big.Int).Not(n)
 	}
 	if !n.IsUint64() {
-		return nil, fmt.Errorf("%s is not an integer of 64 bits", s)
+		return nil, fmt.Errorf("%v is not an integer of 64 bits", text)
 	}
 	return appendHead(out, major, n.Uint64()), nil
 }
-
-func exact(n *big.Int) bool { return n.IsInt64() && n.Int64() <= maxExact && n.Int64() >= -maxExact }

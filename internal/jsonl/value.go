@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/big"
 	"slices"
 	"strconv"
@@ -27,9 +26,6 @@ const (
 // maxExact is the largest integer that every JSON program keeps exactly.
 const maxExact = 1<<53 - 1
 
-// maxDepth is how deep maps and arrays may nest, see package stream.
-const maxDepth = 8
-
 // Major types of CBOR, RFC 8949 §3.1, and its simple values.
 const (
 	majorUint = iota
@@ -46,13 +42,13 @@ const (
 
 var errNotDeterministic = errors.New("its meta is not in CBOR's deterministic encoding, so that it could not be made again")
 
-// toJSON appends the JSON of one CBOR item to out and returns what follows it.
-func toJSON(out, in []byte, depth int) (json, rest []byte, err error) {
+var errBreaksOff = fmt.Errorf("%w: its meta breaks off", stream.ErrCorrupt)
+
+// toJSON appends the JSON of one CBOR item, which checkMeta has seen, to out
+// and returns what follows it.
+func toJSON(out, in []byte) (json, rest []byte, err error) {
 	if len(in) == 0 {
-		return nil, nil, io.ErrUnexpectedEOF
-	}
-	if depth > maxDepth {
-		return nil, nil, fmt.Errorf("%w: nested deeper than %d", stream.ErrCorrupt, maxDepth)
+		return nil, nil, errBreaksOff
 	}
 	switch in[0] {
 	case simpleFalse:
@@ -71,13 +67,17 @@ func toJSON(out, in []byte, depth int) (json, rest []byte, err error) {
 		return appendInt(out, n, major == majorNegative), rest, nil
 	case majorBytes, majorText:
 		if n > uint64(len(rest)) {
-			return nil, nil, io.ErrUnexpectedEOF
+			return nil, nil, errBreaksOff
 		}
-		return appendString(out, string(rest[:n]), major == majorText), rest[n:], nil
+		text := major == majorText
+		if text && !utf8.Valid(rest[:n]) {
+			return nil, nil, fmt.Errorf("%w: a text in its meta is not UTF-8", stream.ErrCorrupt)
+		}
+		return appendString(out, string(rest[:n]), text), rest[n:], nil
 	case majorArray:
-		return arrayToJSON(out, rest, n, depth)
+		return arrayToJSON(out, rest, n)
 	case majorMap:
-		return mapToJSON(out, rest, n, depth)
+		return mapToJSON(out, rest, n)
 	}
 	return nil, nil, fmt.Errorf("%w: CBOR of a kind that streams don't have (%#x)", stream.ErrCorrupt, in[0])
 }
@@ -93,7 +93,7 @@ func head(in []byte) (major byte, n uint64, rest []byte, err error) {
 		return 0, 0, nil, fmt.Errorf("%w: CBOR of a kind that streams don't have (%#x)", stream.ErrCorrupt, in[0])
 	}
 	if len(rest) < size {
-		return 0, 0, nil, io.ErrUnexpectedEOF
+		return 0, 0, nil, errBreaksOff
 	}
 	var b [8]byte
 	copy(b[8-size:], rest[:size])
@@ -138,21 +138,21 @@ func appendQuoted(out []byte, s string) []byte {
 	return append(out, strings.TrimSuffix(b.String(), "\n")...)
 }
 
-func arrayToJSON(out, in []byte, n uint64, depth int) ([]byte, []byte, error) {
+func arrayToJSON(out, in []byte, n uint64) ([]byte, []byte, error) {
 	out = append(out, '[')
 	for i := range n {
 		if i > 0 {
 			out = append(out, ',')
 		}
 		var err error
-		if out, in, err = toJSON(out, in, depth+1); err != nil {
+		if out, in, err = toJSON(out, in); err != nil {
 			return nil, nil, err
 		}
 	}
 	return append(out, ']'), in, nil
 }
 
-func mapToJSON(out, in []byte, n uint64, depth int) ([]byte, []byte, error) {
+func mapToJSON(out, in []byte, n uint64) ([]byte, []byte, error) {
 	out = append(out, '{')
 	var last []byte
 	for i := range n {
@@ -160,13 +160,13 @@ func mapToJSON(out, in []byte, n uint64, depth int) ([]byte, []byte, error) {
 			out = append(out, ',')
 		}
 		if len(in) == 0 {
-			return nil, nil, io.ErrUnexpectedEOF
+			return nil, nil, errBreaksOff
 		}
 		major, size, rest, err := head(in)
 		if err != nil {
 			return nil, nil, err
 		}
-		if major != majorText || size > uint64(len(rest)) {
+		if major != majorText || size > uint64(len(rest)) || !utf8.Valid(rest[:size]) {
 			return nil, nil, fmt.Errorf("%w: a map's key is not text", stream.ErrCorrupt)
 		}
 		key := in[:len(in)-len(rest)+int(size)]
@@ -175,7 +175,7 @@ func mapToJSON(out, in []byte, n uint64, depth int) ([]byte, []byte, error) {
 		}
 		last = key
 		out = append(appendQuoted(out, string(rest[:size])), ':')
-		if out, in, err = toJSON(out, rest[size:], depth+1); err != nil {
+		if out, in, err = toJSON(out, rest[size:]); err != nil {
 			return nil, nil, err
 		}
 	}

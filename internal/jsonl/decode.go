@@ -1,0 +1,132 @@
+package jsonl
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"ckpt/stream"
+)
+
+// Decode writes a stream as JSON Lines, with the bulk data if withData.
+func Decode(ctx context.Context, in io.Reader, out io.Writer, withData bool) error {
+	w := bufio.NewWriterSize(out, 64<<10)
+	err := decode(ctx, stream.NewReader(in), w, withData)
+	if ferr := w.Flush(); !errors.Is(err, ferr) {
+		err = errors.Join(err, ferr)
+	}
+	return err
+}
+
+func decode(ctx context.Context, r *stream.Reader, w *bufio.Writer, withData bool) error {
+	var end []byte // the last line, held until the input is known to be whole
+	for ctx.Err() == nil {
+		rec, err := r.Next()
+		var abort *stream.AbortError
+		switch {
+		case err == io.EOF:
+			_, err := w.Write(end)
+			return err
+		case errors.As(err, &abort):
+			return errors.Join(abort, writeAbort(w, abort))
+		case err != nil:
+			return err
+		}
+		line, err := recordJSON(rec)
+		if err == nil && withData && rec.DataLen > maxDataBytes {
+			err = fmt.Errorf("data of %d bytes makes a line longer than encode takes", rec.DataLen)
+		}
+		if err != nil {
+			return &stream.RecordError{Index: index(r, rec), Type: rec.Type, Offset: r.Offset(), Err: err}
+		}
+		if rec.Type == stream.TypeEnd {
+			end = append(line, "}\n"...)
+			continue
+		}
+		if err := writeLine(w, line, rec, r.Data(), withData); err != nil {
+			return err
+		}
+		if rec.Type == stream.TypeHeader { // at once, as stream.Writer does
+			if err := w.Flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// index returns the current record's number. Totals don't count END.
+func index(r *stream.Reader, rec *stream.Record) int64 {
+	n := r.Totals().Records
+	if rec.Type == stream.TypeEnd {
+		return n
+	}
+	return n - 1
+}
+
+func writeAbort(w io.Writer, a *stream.AbortError) error {
+	rec, err := stream.New(stream.TypeAbort, &a.Abort)
+	if err != nil {
+		return err
+	}
+	line, err := recordJSON(rec)
+	if err == nil {
+		_, err = w.Write(append(line, "}\n"...))
+	}
+	return err
+}
+
+// writeLine completes and writes what recordJSON began.
+func writeLine(w *bufio.Writer, line []byte, rec *stream.Record, data io.Reader, withData bool) error {
+	if rec.DataLen > 0 && !withData {
+		line = fmt.Appendf(line, `,"data_len":%d`, rec.DataLen)
+	}
+	if rec.DataLen == 0 || !withData {
+		_, err := w.Write(append(line, "}\n"...))
+		return err
+	}
+	if _, err := w.Write(append(line, `,"data":"`...)); err != nil {
+		return err
+	}
+	e := base64.NewEncoder(base64.StdEncoding, w)
+	if _, err := io.Copy(e, data); err != nil {
+		return err
+	}
+	if err := e.Close(); err != nil {
+		return err
+	}
+	_, err := w.WriteString("\"}\n")
+	return err
+}
+
+// recordJSON returns a record's line without its data and the closing brace.
+func recordJSON(rec *stream.Record) ([]byte, error) {
+	if err := checkMeta(rec.Meta); err != nil {
+		return nil, err
+	}
+	line := []byte(`{"type":`)
+	if info := stream.Lookup(rec.Type); info != nil {
+		line = appendQuoted(line, info.Name)
+		if rec.Flags != info.Flags {
+			line = appendFlags(line, rec.Flags)
+		}
+	} else {
+		line = appendFlags(fmt.Append(line, uint16(rec.Type)), rec.Flags)
+	}
+	line, _, err := toJSON(append(line, `,"meta":`...), rec.Meta)
+	return line, err
+}
+
+func appendFlags(line []byte, f stream.Flags) []byte {
+	var names []string
+	for i, name := range flagNames {
+		if f&(1<<i) != 0 {
+			names = append(names, `"`+name+`"`)
+		}
+	}
+	return append(line, `,"flags":[`+strings.Join(names, ",")+`]`...)
+}
