@@ -47,7 +47,25 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	undo, err := raisePIDMax()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer undo()
 	return m.Run()
+}
+
+// raisePIDMax keeps process ids from wrapping around while the tests run: a
+// killed target must get its own back, and they start thousands of others. It
+// returns what puts the limit back.
+func raisePIDMax() (undo func(), err error) {
+	const file, most = "/proc/sys/kernel/pid_max", "4194304"
+	old, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = os.WriteFile(file, old, 0) }, os.WriteFile(file, []byte(most), 0)
 }
 
 // scripts runs the scripts that match a pattern of testdata.
