@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -219,4 +220,58 @@ func TestNoSpace(t *testing.T) {
 	if status, said := runPipeline(t, in, nil, "ckpt-read", "ckpt-apply"); status[0] != 4 || status[1] != 125 {
 		t.Errorf("the cut image: exit statuses %v\n%s", status, said)
 	}
+}
+
+// TestKillStarved kills ckpt-collect while the target hardly gets to run, so
+// that the next one finds it still recovering from the last.
+func TestKillStarved(t *testing.T) {
+	want := expected(t)
+	dir := t.TempDir()
+	starve := func() *worker {
+		w := startWorker(t, dir)
+		idle := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}
+		if err := unix.SchedSetAttr(w.pid(), &idle, 0); err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	stop := hogs(t)
+	w := starve()
+	for range 2 * killRepetitions {
+		if w.ended() {
+			if got := w.result(); got != want {
+				t.Fatalf("the target's output is wrong:\n%s", got)
+			}
+			w = starve()
+		}
+		p := startPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect %d", w.pid()), "ckpt-dedup", "ckpt-write")
+		time.Sleep(time.Duration(10_000+rand.IntN(60_000)) * time.Microsecond)
+		_ = p.cmds[0].Process.Kill()
+		p.wait()
+	}
+	stop()
+	if got := w.result(); got != want {
+		t.Errorf("the target's output is wrong:\n%s", got)
+	}
+}
+
+// hogs keep all processors busy until stopped.
+func hogs(t *testing.T) (stop func()) {
+	var all []*exec.Cmd
+	stop = func() {
+		for _, hog := range all {
+			_ = hog.Process.Kill()
+			_ = hog.Wait()
+		}
+		all = nil
+	}
+	t.Cleanup(func() { stop() })
+	for range 2 * runtime.NumCPU() {
+		hog := exec.Command("sh", "-c", "while :; do :; done")
+		if err := hog.Start(); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, hog)
+	}
+	return stop
 }

@@ -45,6 +45,9 @@ func freeze(pid int, timeout time.Duration) (*process, error) {
 			}
 			held[tid], found = true, true
 			p.threads = append(p.threads, t)
+			if err := t.ComeHome(timeout); err != nil {
+				return nil, errors.Join(whyNot(pid, err), p.release())
+			}
 		}
 	}
 	return p, nil

@@ -19,6 +19,9 @@
 // live they never run, for the thread is caught at every system call's exit. If
 // the tracer dies, the kernel detaches and the thread walks home by itself.
 //
+// A thread that is let go that way may not get to run for a while. Whoever
+// seizes it next lets it come home first, see ComeHome.
+//
 // All signals stay blocked, and so pending, while a loan lasts. System call
 // stops are used, not single steps or breakpoints: those are signals, and a
 // forced SIGTRAP would reset the program's own action for it.

@@ -36,6 +36,7 @@ int main(void)
 	must(sigaction(SIGRTMIN + 3, &a, NULL) == 0);
 	a.sa_sigaction = on_usr1;
 	must(sigaction(SIGUSR1, &a, NULL) == 0);
+	must(signal(SIGHUP, SIG_DFL) != SIG_ERR); /* nohup ignores it */
 	must(signal(SIGWINCH, SIG_IGN) != SIG_ERR && signal(SIGALRM, on_alarm) != SIG_ERR);
 	must(sigaltstack(&ss, NULL) == 0);
 	struct sigaction u = {.sa_handler = on_usr2, .sa_flags = SA_ONSTACK};
