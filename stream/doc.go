@@ -1,6 +1,7 @@
 // Package stream reads and writes ckpt's record stream, which is how a process
 // tree travels from ckpt-collect to ckpt-apply. This page is the format's whole
-// specification; testdata/vectors holds examples to test a reader against.
+// specification; testdata/vectors holds examples to test a reader against, and
+// testdata/README.md says how.
 //
 // A filter of one's own reads records, changes, drops or adds some, and writes
 // them; see [Filter].
@@ -26,7 +27,8 @@
 //	       data
 //
 // A reader takes any minor version of the major version it knows: a new minor
-// version adds record types and fields. It checks lengths before it allocates.
+// version adds record types and fields. A filter writes the version it knows
+// itself, whatever it read. A reader checks lengths before it allocates.
 // Data is not covered by the checksum, so that a filter need not look at it;
 // it is the image around a stream, or the transport, that protects it.
 //
@@ -36,8 +38,11 @@
 // section 4.2.1: shortest forms, definite lengths, keys sorted by their encoded
 // bytes, none twice. Keys are text strings. All other strings are byte strings,
 // for paths and names on Linux are bytes. Besides there are integers, booleans,
-// arrays and maps; no floats, no tags; nesting is at most 8 deep. A field that
-// is zero or empty may be left out.
+// arrays and maps; no floats, no tags. Nesting is at most 8 deep, and a map has
+// at most 4096 pairs. A field that is zero or empty may be left out.
+//
+// The Reader itself looks only at whether meta is a map; the rest is checked when
+// a record is decoded or changed, so that passing one on costs nothing.
 //
 // The fields of each type are those of its Go struct, by the cbor tags.
 //
@@ -54,8 +59,8 @@
 // HEADER is the first record and stands only there. Then comes the description
 // of everything, without bulk data, so that a reader can judge it all before it
 // acts. Then come bulk records, and after the first of them no other kind. END
-// is last; nothing follows it. A stream without END is a failed stream, however
-// much of it there is.
+// is last and has no data; nothing follows it. A stream without END is a failed
+// stream, however much of it there is.
 //
 // END counts the records before it, and the bytes of their meta and data. A
 // filter that changes the stream writes new totals. In place of END, and even
@@ -98,7 +103,9 @@
 //	<name> committed <bytes>    or this: done, the image is stored safely
 //	<name> failed: <why>        or this
 //
-// each line with one write, and closes it. Names match [a-z][a-z0-9-]*.
+// each line, of at most 1024 bytes, with one write, and closes the pipe. Names
+// match [a-z][a-z0-9-]*. A holder that closes without a last line has failed.
+// Other words behind a name mean nothing yet; what is no such line is a failure.
 //
 // # Record types
 //

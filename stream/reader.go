@@ -37,7 +37,8 @@ func NewReader(r io.Reader) *Reader {
 
 // Next returns the next record, END included; after END it returns io.EOF,
 // and at an ABORT record an *AbortError. Data of the current record that was
-// not read is passed over. Every other error is a *RecordError.
+// not read is passed over. Whatever is wrong with a record is a *RecordError;
+// what is wrong before the first one, with the preamble, may not be.
 func (r *Reader) Next() (*Record, error) {
 	if r.err != nil {
 		return nil, r.err

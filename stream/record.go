@@ -38,7 +38,7 @@ func (r *Record) Decode(v any) error { return Unmarshal(r.Meta, v) }
 // as it is, byte for byte; a nil value removes the field.
 func (r *Record) Set(fields map[string]any) error {
 	var m map[string]cbor.RawMessage
-	if err := decMode.Unmarshal(r.Meta, &m); err != nil {
+	if err := keyDecMode.Unmarshal(r.Meta, &m); err != nil {
 		return fmt.Errorf("%w: %v", ErrCorrupt, err)
 	}
 	if m == nil { // CBOR's null
@@ -95,7 +95,10 @@ func Unmarshal(meta []byte, v any) error {
 var (
 	encMode = mustEnc(cbor.StringToByteString)
 	keyMode = mustEnc(cbor.StringToTextString)
-	decMode = mustDec()
+	decMode = mustDec(cbor.ByteStringToStringAllowed)
+	// keyDecMode is for maps of raw values, whose only strings are keys: one
+	// of bytes would come back as text.
+	keyDecMode = mustDec(cbor.ByteStringToStringForbidden)
 )
 
 func mustEnc(s cbor.StringMode) cbor.EncMode {
@@ -110,7 +113,7 @@ func mustEnc(s cbor.StringMode) cbor.EncMode {
 	return m
 }
 
-func mustDec() cbor.DecMode {
+func mustDec(s cbor.ByteStringToStringMode) cbor.DecMode {
 	m, err := cbor.DecOptions{
 		DupMapKey:          cbor.DupMapKeyEnforcedAPF,
 		IndefLength:        cbor.IndefLengthForbidden,
@@ -118,7 +121,7 @@ func mustDec() cbor.DecMode {
 		MaxNestedLevels:    8,
 		MaxArrayElements:   MaxMetaBytes,
 		MaxMapPairs:        4096,
-		ByteStringToString: cbor.ByteStringToStringAllowed,
+		ByteStringToString: s,
 		FieldNameMatching:  cbor.FieldNameMatchingCaseSensitive,
 		// Filters pass on what they don't look at, also text that is none.
 		UTF8: cbor.UTF8DecodeInvalid,

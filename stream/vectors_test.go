@@ -16,7 +16,7 @@ var update = flag.Bool("update", false, "write the test vectors anew")
 
 // vector is a stream and what a reader must make of it. In its file, lines of
 // "expect: ok|truncated|corrupt|foreign|version|trailing|aborted", "records: N"
-// (how many are read before the error) and "comment: …" stand before an empty
+// (how many are read whole, data and all, before the error) and "comment: …" stand before an empty
 // line and the bytes in hexadecimal.
 type vector struct {
 	name, expect, comment string
@@ -99,6 +99,19 @@ func vectors(t *testing.T) []vector {
 		{"wrong-totals", "corrupt", "END counts a record that is not there", 1, recount(t, empty, first)},
 		{"trailing", "trailing", "a byte behind END", 2, append(bytes.Clone(empty), 0)},
 		{"aborted", "aborted", "a filter failed before it began", 0, aborted.Bytes()},
+		{"aborted-later", "aborted", "a filter failed in the middle", 2, small(func(w *Writer) {
+			_ = w.Add(TypeTask, &Task{PID: 7})
+			w.Abort("ckpt-collect", errors.New("pid 7 is gone"))
+		})},
+		{"aborted-in-data", "aborted", "data that broke off after 3 of 9 bytes is filled up with zeros", 2, small(func(w *Writer) {
+			rec := &Record{Type: TypeContent, Flags: Critical | Bulk, Meta: meta(map[string]any{}), DataLen: 9}
+			w.Abort("ckpt-collect", w.Write(rec, strings.NewReader("abc")))
+		})},
+		{"flipped-data", "ok", "a bit of data, which the checksum does not cover", 7, flip(whole, bytes.Index(whole, []byte("pppp"))+9, 1)},
+		{"no-header", "corrupt", "HEADER is missing", 0, append(bytes.Clone(empty[:preambleBytes]), empty[first:]...)},
+		{"header-not-first", "corrupt", "another record stands before HEADER", 0, headerSecond(empty)},
+		{"end-with-data", "corrupt", "END has data", 1, endWithData(empty, first)},
+		{"later-version-short", "truncated", "a preamble that breaks off in its version", 0, empty[:9]},
 	}
 }
 
@@ -111,6 +124,37 @@ func recount(t *testing.T, b []byte, end int) []byte {
 	}
 	h := header{typ: TypeEnd, flags: Critical, metaLen: uint32(len(meta))}
 	return append(h.append(bytes.Clone(b[:end]), meta), meta...)
+}
+
+// endWithData lets END promise a byte of data, and gives it.
+func endWithData(b []byte, end int) []byte {
+	meta := b[end+headerBytes:]
+	h := header{typ: TypeEnd, flags: Critical, metaLen: uint32(len(meta)), dataLen: 1}
+	return append(append(h.append(bytes.Clone(b[:end]), meta), meta...), 0)
+}
+
+// headerSecond puts a record before HEADER.
+func headerSecond(b []byte) []byte {
+	h := header{typ: FirstCustom, metaLen: 1}
+	front := append(h.append(bytes.Clone(b[:preambleBytes]), []byte{0xa0}), 0xa0)
+	return append(front, b[preambleBytes:]...)
+}
+
+// TestNoStrayVectors: each file is one of vectors.
+func TestNoStrayVectors(t *testing.T) {
+	known := map[string]bool{}
+	for _, v := range vectors(t) {
+		known[filepath.Join("testdata", "vectors", v.name+".txt")] = true
+	}
+	files, err := filepath.Glob("testdata/vectors/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		if !known[name] {
+			t.Errorf("%s is none of this test's", name)
+		}
+	}
 }
 
 func TestVectors(t *testing.T) {
