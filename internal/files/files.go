@@ -250,9 +250,11 @@ func open(path string, flags int) (*os.File, error) {
 	}
 }
 
-// reopen opens what one of our descriptors has open anew.
+// reopen opens what one of our descriptors has open anew. The way there is a
+// link, and flags that forbid or presume something of the way have had their
+// say when the program opened it: O_NOFOLLOW, and the O_DIRECTORY in O_TMPFILE.
 func reopen(f *os.File, flags int) (*os.File, error) {
-	n, err := open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), flags)
+	n, err := open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), flags&^(unix.O_NOFOLLOW|unix.O_DIRECTORY))
 	var pe *os.PathError
 	if errors.As(err, &pe) {
 		err = &os.PathError{Op: "open", Path: f.Name(), Err: pe.Err}

@@ -9,7 +9,7 @@ int main(void)
 {
 	char buf[4096];
 	struct stat st, before;
-	int append, flags, gone, again, linked, dir, path, clo;
+	int append, flags, gone, again, linked, dir, path, clo, nofollow, tmp;
 	DIR *d;
 
 	memset(block, 'b', sizeof block);
@@ -27,6 +27,9 @@ int main(void)
 
 	must((linked = open("linked", O_RDWR | O_CREAT, 0600)) >= 0 && write(linked, "one", 3) == 3);
 	must(link("linked", "other") == 0 && unlink("linked") == 0);
+
+	must((nofollow = open("nofollow", O_RDWR | O_CREAT | O_NOFOLLOW, 0600)) >= 0 && write(nofollow, "nf", 2) == 2 && unlink("nofollow") == 0);
+	must((tmp = open(".", O_RDWR | O_TMPFILE, 0600)) >= 0 && write(tmp, "tmp", 3) == 3);
 
 	must(mkdir("dir", 0700) == 0 && (dir = open("dir", O_RDONLY | O_DIRECTORY)) >= 0);
 	must(close(openat(dir, "inside", O_CREAT | O_WRONLY, 0600)) == 0);
@@ -52,6 +55,9 @@ int main(void)
 	check(pwrite(linked, "two", 3, 0) == 3);
 	int o = open("other", O_RDONLY);
 	check(o >= 0 && read(o, buf, 3) == 3 && !memcmp(buf, "two", 3), "the other name leads elsewhere");
+
+	check(pread(nofollow, buf, 4, 0) == 2 && !memcmp(buf, "nf", 2));
+	check(pread(tmp, buf, 4, 0) == 3 && !memcmp(buf, "tmp", 3) && write(tmp, "!", 1) == 1 && pread(tmp, buf, 1, 3) == 1 && buf[0] == '!');
 
 	check(faccessat(dir, "inside", F_OK, 0) == 0);
 	check(fcntl(path, F_GETFL) & O_PATH);
