@@ -148,7 +148,7 @@ const reapTime = 2 * time.Second
 func pidTaken(pid int) []error {
 	stat, err := proc.ReadStat(pid)
 	// One that was killed just now will be waited for any moment.
-	for begin := time.Now(); err == nil && stat.State == 'Z' && time.Since(begin) < reapTime; {
+	for begin := time.Now(); err == nil && (stat.State == 'Z' || stat.State == 'X') && time.Since(begin) < reapTime; {
 		time.Sleep(time.Millisecond)
 		stat, err = proc.ReadStat(pid)
 	}

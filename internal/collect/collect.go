@@ -190,6 +190,9 @@ func (c *collection) records(ctx context.Context, w *stream.Writer, consumed boo
 	return w.End(stream.End{FrozenUS: c.frozen().Microseconds()})
 }
 
+// worthBorrowing is how many bytes are not simply copied.
+const worthBorrowing = 1 << 20
+
 // pages sends the pages of one address space.
 func (c *collection) pages(w *stream.Writer, s *space, byReference func() bool) error {
 	pid := s.process.pid
@@ -198,6 +201,10 @@ func (c *collection) pages(w *stream.Writer, s *space, byReference func() bool) 
 	}
 	if len(s.pages) == 0 {
 		return nil
+	}
+	if s.bytes() < worthBorrowing {
+		never := func() bool { return false }
+		return (&memory.Source{PID: pid, ID: s.id, ByReference: never}).Send(w, s.pages)
 	}
 	loan, err := s.process.threads[0].Borrow(s.place)
 	if err != nil {

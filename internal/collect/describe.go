@@ -47,6 +47,13 @@ type space struct {
 	place   *tracee.Place
 }
 
+func (s *space) bytes() (n uint64) {
+	for _, r := range s.pages {
+		n += r.Len
+	}
+	return n
+}
+
 func newDescription(t *tree) *description {
 	d := &description{tree: t, about: map[*process]*about{}}
 	d.files = &files.Collector{

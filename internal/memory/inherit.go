@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -287,26 +288,64 @@ func (r *Restorer) Inherit(rec *stream.Record) error {
 }
 
 // endInherit drops what came from the parent behind the last page that holds.
+// The process's own pages are filled in after that.
 func (r *Restorer) endInherit() error {
 	if r.parent == nil || r.cursor == taskSize {
 		return nil
 	}
 	at := r.cursor
 	r.cursor = taskSize
-	return r.dropKept(at, taskSize)
+	if err := r.dropKept(at, taskSize); err != nil {
+		return err
+	}
+	return r.drop()
 }
 
-// dropKept makes the pages of private mappings in a range as if never written.
+// dropKept notes the pages of private mappings in a range, to become as if
+// never written. Ranges ascend.
 func (r *Restorer) dropKept(start, end uint64) error {
-	for _, k := range r.kept {
-		if k.end <= start || k.from.Shared {
-			continue
-		}
+	for ; r.dropped < len(r.kept) && r.kept[r.dropped].end <= start; r.dropped++ {
+	}
+	for _, k := range r.kept[r.dropped:] {
 		if k.start >= end {
 			break
 		}
+		if k.from.Shared {
+			continue
+		}
 		from, to := max(start, k.start), min(end, k.end)
-		if err := r.call("drop pages its parent has", unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED); err != nil {
+		r.drops = binary.LittleEndian.AppendUint64(r.drops, from)
+		r.drops = binary.LittleEndian.AppendUint64(r.drops, to-from)
+		if len(r.drops) == 16*iovMax {
+			if err := r.drop(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// pidfdSelf stands for the calling thread, see PIDFD_SELF in uapi linux/pidfd.h.
+const pidfdSelf = 1<<64 - 10000
+
+// drop drops what dropKept noted: with one call where the kernel lets a process
+// do that to itself (6.14), else one by one.
+func (r *Restorer) drop() error {
+	ranges := r.drops
+	r.drops = r.drops[:0]
+	if len(ranges) == 0 {
+		return nil
+	}
+	at := r.Puppet.Scratch().Addr
+	if err := r.Puppet.Tracee().WriteMem(at, ranges); err != nil {
+		return err
+	}
+	if _, err := r.Puppet.Call(unix.SYS_PROCESS_MADVISE, pidfdSelf, at, uint64(len(ranges)/16), unix.MADV_DONTNEED, 0); err == nil {
+		return nil
+	}
+	for ; len(ranges) > 0; ranges = ranges[16:] {
+		from, n := binary.LittleEndian.Uint64(ranges), binary.LittleEndian.Uint64(ranges[8:])
+		if err := r.call("drop pages its parent has", unix.SYS_MADVISE, from, n, unix.MADV_DONTNEED); err != nil {
 			return err
 		}
 	}

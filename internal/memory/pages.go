@@ -164,6 +164,9 @@ func (r *Restorer) Fill(rec *stream.Record, in *stream.Reader) error {
 	if err := r.checkExtents(&p, rec.DataLen); err != nil {
 		return err
 	}
+	if err := r.endInherit(); err != nil {
+		return err
+	}
 	for len(p.Extents) > 0 {
 		direct := r.writable(p.Extents[0].Start)
 		n := 1

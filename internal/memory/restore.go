@@ -35,9 +35,11 @@ type Restorer struct {
 	mem  *os.File
 	in   int // the stream's descriptor in the puppet, -1 before it is needed
 
-	parent *Restorer // of a forked puppet
-	kept   []kept    // what came from it and stays, ascending
-	cursor uint64    // Inherit has been here
+	parent  *Restorer // of a forked puppet
+	kept    []kept    // what came from it and stays, ascending
+	cursor  uint64    // Inherit has been here
+	dropped int       // of kept, those before the cursor
+	drops   []byte    // struct iovec of pages to drop
 }
 
 // Check says what in the VMA records, sorted by address, can't be built.

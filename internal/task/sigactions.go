@@ -15,14 +15,16 @@ const (
 	kernelSigsetLen = 8
 )
 
-// sigactions: what a process does on each signal.
+// sigactions: what a process does on each signal. Asking for each takes a system
+// call in the process, so only those are asked for that the kernel shows as
+// caught or ignored, and SIGCHLD, whose flags mean something by themselves.
 var sigactions = Resource{
 	Type:  stream.TypeSigactions,
 	Scope: Shared,
 	Collect: func(c *Collector) error {
 		all := stream.Sigactions{Object: c.object(kcmp.Sighand), PID: c.PID}
 		for sig := 1; sig <= lastSignal; sig++ {
-			if sig == int(unix.SIGKILL) || sig == int(unix.SIGSTOP) {
+			if (c.Status.SigCgt|c.Status.SigIgn|sigBit(unix.SIGCHLD))&sigBit(unix.Signal(sig)) == 0 {
 				continue
 			}
 			b, err := peek(c.Loan, sigactionBytes, unix.SYS_RT_SIGACTION, uint64(sig), 0, scratchArg, kernelSigsetLen)
@@ -40,18 +42,11 @@ var sigactions = Resource{
 		if err != nil {
 			return err
 		}
-		want := map[int]stream.Sigaction{}
-		for _, a := range s.Actions {
-			want[a.Signal] = a
-		}
-		// The stub inherited what ckpt-apply ignores, so every signal is set.
-		for sig := 1; sig <= lastSignal; sig++ {
-			if sig == int(unix.SIGKILL) || sig == int(unix.SIGSTOP) {
-				continue
-			}
-			a := want[sig]
-			err := poke(r.Puppet, fmt.Sprintf("set the action of signal %d", sig),
-				bytesOf(a.Handler, a.Flags, a.Restorer, a.Mask), unix.SYS_RT_SIGACTION, uint64(sig), scratchArg, 0, kernelSigsetLen)
+		// The puppet has all at their default but SIGCHLD, which may be ignored.
+		actions := append([]stream.Sigaction{{Signal: int(unix.SIGCHLD)}}, s.Actions...)
+		for _, a := range actions {
+			err := poke(r.Puppet, fmt.Sprintf("set the action of signal %d", a.Signal),
+				bytesOf(a.Handler, a.Flags, a.Restorer, a.Mask), unix.SYS_RT_SIGACTION, uint64(a.Signal), scratchArg, 0, kernelSigsetLen)
 			if err != nil {
 				return err
 			}
@@ -59,3 +54,5 @@ var sigactions = Resource{
 		return nil
 	},
 }
+
+func sigBit(sig unix.Signal) uint64 { return 1 << (sig - 1) }

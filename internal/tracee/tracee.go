@@ -3,7 +3,6 @@ package tracee
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -103,12 +102,16 @@ type stop struct {
 	syscall bool
 }
 
+// spins is how often wait asks before it sleeps: most stops are a few µs away,
+// and to sleep and be woken costs a multiple.
+const spins = 100
+
 // wait waits for the next stop; timeout 0 waits without end.
 func (t *Tracee) wait(timeout time.Duration) (stop, error) {
 	var ws unix.WaitStatus
 	for begin, round := time.Now(), 0; ; round++ {
 		flags := unix.WALL
-		if timeout > 0 {
+		if timeout > 0 || round < spins {
 			flags |= unix.WNOHANG
 		}
 		n, err := unix.Wait4(t.TID, &ws, flags, nil)
@@ -121,12 +124,13 @@ func (t *Tracee) wait(timeout time.Duration) (stop, error) {
 		case n == t.TID:
 			return t.classify(ws)
 		}
-		if time.Since(begin) > timeout {
+		if round < spins {
+			continue
+		}
+		if timeout > 0 && time.Since(begin) > timeout {
 			return stop{}, t.wrap("stop", ErrTimeout)
 		}
-		if round < 100 {
-			runtime.Gosched()
-		} else {
+		if timeout > 0 {
 			time.Sleep(50 * time.Microsecond)
 		}
 	}
