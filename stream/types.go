@@ -37,6 +37,10 @@ const (
 	TypeLock     Type = 72 // Lock
 	TypeContent  Type = 73 // Content, with the bytes of a file
 	TypePipeData Type = 74 // PipeData, with the bytes in a pipe or FIFO
+
+	TypeEventFD     Type = 75 // EventFD
+	TypeEpoll       Type = 76 // Epoll
+	TypeEpollTarget Type = 77 // EpollTarget
 )
 
 var types = [...]TypeInfo{
@@ -75,4 +79,8 @@ var types = [...]TypeInfo{
 	row[Lock](TypeLock, "LOCK", Critical),
 	row[Content](TypeContent, "CONTENT", Critical|Bulk),
 	row[PipeData](TypePipeData, "PIPEDATA", Critical|Bulk),
+
+	row[EventFD](TypeEventFD, "EVENTFD", Critical|Shareable),
+	row[Epoll](TypeEpoll, "EPOLL", Critical|Shareable),
+	row[EpollTarget](TypeEpollTarget, "EPOLLTARGET", Critical),
 }

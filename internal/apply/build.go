@@ -200,6 +200,9 @@ func (b *builder) raiseAndInstall(t *taskModel) error {
 			}
 		}
 	}
+	if err := b.files.AddEpollTargets(b.root, t.epolls); err != nil {
+		return err
+	}
 	return b.files.Install(b.root, t.fds, t.locks)
 }
 

@@ -26,6 +26,7 @@ type taskModel struct {
 	vmas      []stream.VMA
 	fds       []stream.FD
 	locks     []stream.Lock
+	epolls    []stream.EpollTarget
 }
 
 // readModel reads up to the first bulk record, or END, and returns that record.
@@ -104,6 +105,8 @@ func (m *model) belongs(rec *stream.Record) error {
 		return appendDecoded(&t.fds, rec)
 	case stream.TypeLock:
 		return appendDecoded(&t.locks, rec)
+	case stream.TypeEpollTarget:
+		return appendDecoded(&t.epolls, rec)
 	}
 	if task.Find(rec.Type) == nil {
 		return fmt.Errorf("%w: it has no place there", stream.ErrCorrupt)

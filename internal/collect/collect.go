@@ -86,6 +86,9 @@ func (c *collection) run(ctx context.Context, out *os.File) error {
 	if err := d.describe(c.process); err != nil {
 		return err
 	}
+	if err := d.files.Done(); err != nil {
+		return err
+	}
 	if err := d.blockers.err(); err != nil {
 		return err
 	}
