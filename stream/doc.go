@@ -144,6 +144,8 @@
 //	75  EVENTFD     EventFD, shareable
 //	76  EPOLL       Epoll, shareable
 //	77  EPOLLTARGET  EpollTarget
+//	78  UNIXSOCK    UnixSock, shareable
+//	79  SOCKDATA    SockData, bulk
 //
 // All of them are critical. A record that names a pid belongs to the TASK
 // record of that pid, which stands before it.

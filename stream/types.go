@@ -41,6 +41,8 @@ const (
 	TypeEventFD     Type = 75 // EventFD
 	TypeEpoll       Type = 76 // Epoll
 	TypeEpollTarget Type = 77 // EpollTarget
+	TypeUnixSock    Type = 78 // UnixSock
+	TypeSockData    Type = 79 // SockData, with the bytes that wait in a socket
 )
 
 var types = [...]TypeInfo{
@@ -83,4 +85,6 @@ var types = [...]TypeInfo{
 	row[EventFD](TypeEventFD, "EVENTFD", Critical|Shareable),
 	row[Epoll](TypeEpoll, "EPOLL", Critical|Shareable),
 	row[EpollTarget](TypeEpollTarget, "EPOLLTARGET", Critical),
+	row[UnixSock](TypeUnixSock, "UNIXSOCK", Critical|Shareable),
+	row[SockData](TypeSockData, "SOCKDATA", Critical|Bulk),
 }

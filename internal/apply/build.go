@@ -152,6 +152,8 @@ func (b *builder) bulk(rec *stream.Record) error {
 			err = b.files.Fill(rec, b.reader.Data())
 		case stream.TypePipeData:
 			err = b.files.FillPipe(rec, b.reader.Data())
+		case stream.TypeSockData:
+			err = b.files.FillSocket(rec, b.reader.Data())
 		default:
 			if rec.Flags&stream.Critical != 0 {
 				err = errors.New("this version does not know the record's type, and the restore would not be complete without it")
@@ -180,10 +182,8 @@ func (b *builder) recordError(rec *stream.Record, err error) error {
 
 func (b *builder) finishObjects() error {
 	refs := make([]uint64, 0, len(b.model.defined))
-	for ref, typ := range b.model.defined {
-		if typ == stream.TypeReg {
-			refs = append(refs, ref)
-		}
+	for ref := range b.model.defined {
+		refs = append(refs, ref)
 	}
 	return b.files.Finish(refs)
 }

@@ -1,7 +1,6 @@
 package files
 
 import (
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -107,10 +106,4 @@ func (c *Collector) targetFile(e *opened, t *proc.EpollTarget) (uint64, error) {
 		}
 	}
 	return 0, nil
-}
-
-// Done is called when all processes are collected: it describes and judges what
-// takes more than one of them.
-func (c *Collector) Done() error {
-	return errors.Join(c.epolls())
 }

@@ -62,6 +62,7 @@ var Kinds = [...]Kind{
 	ttyKind,
 	eventfdKind,
 	epollKind,
+	unixSockKind,
 }
 
 // Find returns the row of a record type, or nil.
@@ -93,7 +94,8 @@ type Collector struct {
 	packets          map[uint64]bool // pipes with a description in packet mode
 	sent             map[string]bool // contents by identity
 	buildIDs         map[string][]byte
-	opened           []opened // every descriptor of the tree
+	opened           []opened            // every descriptor of the tree
+	sockets          map[uint64]*unixEnd // by inode number
 }
 
 // Sender writes bulk records. While byReference reports true, pages of files

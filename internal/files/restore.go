@@ -25,6 +25,7 @@ type Restorer struct {
 	Termios []byte
 
 	plan plan
+	ends map[uint64]*unixSock // sockets by inode number that wait for their other end's record
 }
 
 // file is a live open file description.
@@ -112,8 +113,8 @@ func (r *Restorer) Finish(objrefs []uint64) error {
 		if err != nil {
 			return err
 		}
-		if g, ok := obj.(*ghost); ok {
-			if err := g.Finish(); err != nil {
+		if o, ok := obj.(interface{ Finish() error }); ok {
+			if err := o.Finish(); err != nil {
 				return err
 			}
 		}
