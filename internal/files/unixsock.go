@@ -129,7 +129,8 @@ func unixObstacle(f *os.File, d *sys.UnixSocket, failed bool) string {
 		return "with an error waiting in it"
 	}
 	if peer, err := unix.Getpeername(int(f.Fd())); err == nil {
-		if name, ok := peer.(*unix.SockaddrUnix); !ok || name.Name != "" {
+		// x/sys has @ for the NUL of an abstract name, also for one that is empty.
+		if name, ok := peer.(*unix.SockaddrUnix); !ok || name.Name != "" && name.Name != "@" {
 			return "connected to one with an address"
 		}
 	}
