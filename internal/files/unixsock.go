@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -73,6 +75,7 @@ func collectUnixSock(c *Collector, s *Subject) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	first := c.meet(s, d.Peer)
 	failed, err := hasError(f)
 	if err != nil {
 		return 0, err
@@ -88,11 +91,7 @@ func collectUnixSock(c *Collector, s *Subject) (uint64, error) {
 	if err := readSockOptions(int(f.Fd()), &rec); err != nil {
 		return 0, err
 	}
-	if c.sockets == nil {
-		c.sockets = map[uint64]*unixEnd{}
-	}
-	if c.sockets[rec.Ino] == nil { // else what waits in it is known already
-		c.sockets[rec.Ino] = &unixEnd{s.PID, s.FD, rec.Peer}
+	if first { // else what waits in it is known already
 		if err := c.sockData(rec.ID, f, d, failed); errors.Is(err, errInFlight) {
 			return block("with descriptors in flight (SCM_RIGHTS)")
 		} else if err != nil {
@@ -100,6 +99,18 @@ func collectUnixSock(c *Collector, s *Subject) (uint64, error) {
 		}
 	}
 	return rec.ID, c.Emit(stream.TypeUnixSock, &rec)
+}
+
+// meet notes a socket, and reports whether it is met for the first time.
+func (c *Collector) meet(s *Subject, peer uint64) (first bool) {
+	if c.sockets == nil {
+		c.sockets = map[uint64]*unixEnd{}
+	}
+	if c.sockets[s.Stat.Ino] != nil {
+		return false
+	}
+	c.sockets[s.Stat.Ino] = &unixEnd{s.PID, s.FD, peer}
+	return true
 }
 
 // hasError reports whether an error waits in a socket for its next call.
@@ -182,7 +193,8 @@ func (q *queue) send(w *stream.Writer, id uint64) error {
 
 // judgePeers blocks sockets whose other end is not in the tree.
 func (c *Collector) judgePeers() {
-	for ino, end := range c.sockets {
+	for _, ino := range slices.Sorted(maps.Keys(c.sockets)) {
+		end := c.sockets[ino]
 		if end.peer == 0 {
 			continue
 		}
