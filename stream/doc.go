@@ -146,6 +146,7 @@
 //	77  EPOLLTARGET  EpollTarget
 //	78  UNIXSOCK    UnixSock, shareable
 //	79  SOCKDATA    SockData, bulk
+//	80  MEMFD       MemFD, shareable
 //
 // All of them are critical. A record that names a pid belongs to the TASK
 // record of that pid, which stands before it.

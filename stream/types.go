@@ -43,6 +43,7 @@ const (
 	TypeEpollTarget Type = 77 // EpollTarget
 	TypeUnixSock    Type = 78 // UnixSock
 	TypeSockData    Type = 79 // SockData, with the bytes that wait in a socket
+	TypeMemFD       Type = 80 // MemFD
 )
 
 var types = [...]TypeInfo{
@@ -87,4 +88,5 @@ var types = [...]TypeInfo{
 	row[EpollTarget](TypeEpollTarget, "EPOLLTARGET", Critical),
 	row[UnixSock](TypeUnixSock, "UNIXSOCK", Critical|Shareable),
 	row[SockData](TypeSockData, "SOCKDATA", Critical|Bulk),
+	row[MemFD](TypeMemFD, "MEMFD", Critical|Shareable),
 }

@@ -85,6 +85,9 @@ func (b *builder) build(next *stream.Record) error {
 	if err := b.memory.Finish(); err != nil {
 		return err
 	}
+	if err := b.files.Seal(); err != nil {
+		return err
+	}
 	return b.raiseAndInstall(t)
 }
 

@@ -63,6 +63,7 @@ var Kinds = [...]Kind{
 	eventfdKind,
 	epollKind,
 	unixSockKind,
+	memfdKind,
 }
 
 // Find returns the row of a record type, or nil.

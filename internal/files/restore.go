@@ -24,8 +24,9 @@ type Restorer struct {
 	// Termios are, after Object, the settings of the terminal the program had.
 	Termios []byte
 
-	plan plan
-	ends map[uint64]*unixSock // sockets by inode number that wait for their other end's record
+	plan   plan
+	memfds []*memfd
+	ends   map[uint64]*unixSock // sockets by inode number that wait for their other end's record
 }
 
 // file is a live open file description.
