@@ -28,8 +28,11 @@ type queue struct {
 func (q *queue) empty() bool { return len(q.data) == 0 && len(q.messages) == 0 }
 
 // peekQueue reads what waits in a socket and takes nothing out. One look is
-// enough for most; where it is not, SO_PEEK_OFF moves behind what was seen. That
-// is state of the socket's, and set back whatever happens here.
+// enough for most streams; where it is not, SO_PEEK_OFF moves behind what was
+// seen. That is state of the socket's, and set back whatever happens here.
+//
+// The kernel shows an empty message to one look only: such a one is missing if
+// the socket was saved before while it waited there.
 func peekQueue(fd int, d *sys.UnixSocket) (*queue, error) {
 	p := &peeker{fd: fd, stream: d.Type == unix.SOCK_STREAM, total: int(d.Queued), buf: make([]byte, max(int(d.Queued), 1<<16))}
 	// At its end a stream gives its pending error, and a SOCK_SEQPACKET that
@@ -38,19 +41,20 @@ func peekQueue(fd int, d *sys.UnixSocket) (*queue, error) {
 	if p.counted && p.total == 0 {
 		return &p.queue, nil
 	}
+	waiting := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	if _, err := unix.Poll(waiting, 0); err != nil || waiting[0].Revents&unix.POLLIN == 0 {
+		return &p.queue, os.NewSyscallError("poll", err)
+	}
 	old, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF)
 	if err != nil {
 		return nil, os.NewSyscallError("getsockopt", err)
 	}
-	if old < 0 {
+	if p.stream && old < 0 {
 		n, err := p.look()
-		if err == unix.EAGAIN {
-			return &p.queue, nil
-		}
 		if err != nil {
 			return nil, peekError(err)
 		}
-		if p.stream && n == p.total {
+		if n == p.total {
 			p.take(n)
 			return &p.queue, nil
 		}
