@@ -72,7 +72,7 @@ func newMemFD(m *stream.MemFD) (*memfd, error) {
 // may write: unlike one that was opened, it does not keep the file from being
 // executed.
 func (m *memfd) Open(flags int) (*os.File, error) {
-	if flags&unix.O_ACCMODE == unix.O_RDWR && flags&unix.O_PATH == 0 && !m.given {
+	if !m.given && flags&^statusFlags == unix.O_RDWR {
 		m.given = true
 		return m.single.Open(flags)
 	}
