@@ -83,7 +83,7 @@
 // In a raw stream, HEADER's stage "raw", each encounter with an object is a
 // record of its own: id is a number unique in the stream, which refs use.
 // Encounters are of one object exactly if both have the same ident, or if both
-// have kcmp and kcmp(2) finds those equal. genid is equal for equal objects.
+// have kcmp, are of one type, and kcmp(2) finds those equal. genid is equal for equal objects.
 //
 // In a shared stream, stage "shared", an object has one record, with objref in
 // place of id, genid, kcmp and ident. Refs hold objrefs. Where the object was
@@ -151,6 +151,12 @@
 //	72  LOCK        Lock
 //	73  CONTENT     Content, bulk
 //	74  PIPEDATA    PipeData, bulk
+//	75  EVENTFD     EventFD, shareable
+//	76  EPOLL       Epoll, shareable
+//	77  EPOLLTARGET  EpollTarget
+//	78  UNIXSOCK    UnixSock, shareable
+//	79  SOCKDATA    SockData, bulk
+//	80  MEMFD       MemFD, shareable
 //
 // All of them are critical. A record that names a pid belongs to the TASK
 // record of that pid, which stands before it, and one that names a tid as well

@@ -3,7 +3,7 @@ package stream
 // Kinds of VMA.
 const (
 	VMAAnon     = "anon"     // private anonymous: heap, stack, malloc
-	VMAFile     = "file"     // a REG, private or shared
+	VMAFile     = "file"     // a REG or MEMFD, private or shared
 	VMAShmem    = "shmem"    // a SHMEM, shared
 	VMADev      = "dev"      // a CHARDEV: /dev/zero, private
 	VMAVDSO     = "vdso"     // placed by the kernel, contents are its own

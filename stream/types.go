@@ -42,6 +42,13 @@ const (
 	TypeLock     Type = 72 // Lock
 	TypeContent  Type = 73 // Content, with the bytes of a file
 	TypePipeData Type = 74 // PipeData, with the bytes in a pipe or FIFO
+
+	TypeEventFD     Type = 75 // EventFD
+	TypeEpoll       Type = 76 // Epoll
+	TypeEpollTarget Type = 77 // EpollTarget
+	TypeUnixSock    Type = 78 // UnixSock
+	TypeSockData    Type = 79 // SockData, with the bytes that wait in a socket
+	TypeMemFD       Type = 80 // MemFD
 )
 
 var types = [...]TypeInfo{
@@ -85,4 +92,11 @@ var types = [...]TypeInfo{
 	row[Lock](TypeLock, "LOCK", Critical),
 	row[Content](TypeContent, "CONTENT", Critical|Bulk),
 	row[PipeData](TypePipeData, "PIPEDATA", Critical|Bulk),
+
+	row[EventFD](TypeEventFD, "EVENTFD", Critical|Shareable),
+	row[Epoll](TypeEpoll, "EPOLL", Critical|Shareable),
+	row[EpollTarget](TypeEpollTarget, "EPOLLTARGET", Critical),
+	row[UnixSock](TypeUnixSock, "UNIXSOCK", Critical|Shareable),
+	row[SockData](TypeSockData, "SOCKDATA", Critical|Bulk),
+	row[MemFD](TypeMemFD, "MEMFD", Critical|Shareable),
 }

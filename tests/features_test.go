@@ -166,7 +166,7 @@ func (f *feature) judge(p *pipeline) {
 }
 
 func TestFeatures(t *testing.T) {
-	for _, name := range []string{"files", "pipes", "devices", "locks", "maps", "task", "creds", "signals"} {
+	for _, name := range []string{"files", "pipes", "devices", "locks", "maps", "task", "creds", "signals", "events", "socketpair", "memfd"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			(&feature{t: t, args: []string{buildC(t, "c/"+name+".c")}}).run()

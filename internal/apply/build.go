@@ -100,6 +100,9 @@ func (b *builder) build(next *stream.Record) error {
 			return err
 		}
 	}
+	if err := b.files.Seal(); err != nil {
+		return err
+	}
 	for _, do := range []func() error{b.groups, b.endHelpers, b.endZombies, b.makeThreads, b.install} {
 		if err := do(); err != nil {
 			return err
@@ -144,6 +147,8 @@ func (b *builder) bulk(rec *stream.Record) error {
 			err = b.files.Fill(rec, b.reader.Data())
 		case stream.TypePipeData:
 			err = b.files.FillPipe(rec, b.reader.Data())
+		case stream.TypeSockData:
+			err = b.files.FillSocket(rec, b.reader.Data())
 		default:
 			if rec.Flags&stream.Critical != 0 {
 				err = errors.New("this version does not know the record's type, and the restore would not be complete without it")
@@ -183,10 +188,8 @@ func (b *builder) recordError(rec *stream.Record, err error) error {
 
 func (b *builder) finishObjects() error {
 	refs := make([]uint64, 0, len(b.model.defined))
-	for ref, rec := range b.model.defined {
-		if rec.Type == stream.TypeReg {
-			refs = append(refs, ref)
-		}
+	for ref := range b.model.defined {
+		refs = append(refs, ref)
 	}
 	return b.files.Finish(refs)
 }
@@ -202,30 +205,19 @@ func (b *builder) install() error {
 			}
 			done[ref] = true
 			table := b.model.tables[ref]
-			b.raise(t.PID, table)
-			if err := b.files.Install(b.puppets[th.TID], table.fds, table.locks); err != nil {
+			p := b.puppets[th.TID]
+			if err := p.CloseAll(); err != nil {
+				return err
+			}
+			if err := b.files.AddEpollTargets(p, table.epolls); err != nil {
+				return err
+			}
+			if err := b.files.Install(p, table.fds, table.locks); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-// raise makes room for a table, for which the process's limit may be too low as
-// yet.
-func (b *builder) raise(pid int, table *tableModel) {
-	n := len(table.fds)
-	if n == 0 {
-		return
-	}
-	lim := unix.Rlimit{}
-	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &lim); err != nil {
-		return // placing the descriptor will say if it was too low
-	}
-	if want := uint64(table.fds[n-1].FD) + 8; want > lim.Cur {
-		raised := unix.Rlimit{Cur: min(want, lim.Max), Max: lim.Max}
-		_ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &raised, nil)
-	}
 }
 
 func writePIDFile(path string, pid int) error {

@@ -56,8 +56,9 @@ type spaceModel struct {
 
 // tableModel is a descriptor table.
 type tableModel struct {
-	fds   []stream.FD
-	locks []stream.Lock
+	fds    []stream.FD
+	locks  []stream.Lock
+	epolls []stream.EpollTarget // of epolls in it, whose targets may be elsewhere
 }
 
 // readModel reads up to the first bulk record, or END, and returns that record.
@@ -127,6 +128,8 @@ func (m *model) add(rec *stream.Record) error {
 		return m.vma(rec)
 	case stream.TypeFD:
 		return appendPart(m, rec, func(t *tableModel, fd stream.FD) { t.fds = append(t.fds, fd) })
+	case stream.TypeEpollTarget:
+		return m.epollTarget(rec)
 	case stream.TypeLock:
 		return appendPart(m, rec, func(t *tableModel, l stream.Lock) { t.locks = append(t.locks, l) })
 	}
@@ -210,6 +213,21 @@ func appendPart[T any](m *model, rec *stream.Record, add func(*tableModel, T)) e
 		return fmt.Errorf("%w: it is part of object %d, which is no FDTABLE", stream.ErrCorrupt, of.Refs.Of)
 	}
 	add(t, v)
+	return nil
+}
+
+// epollTarget gives a record to the table of the thread it names.
+func (m *model) epollTarget(rec *stream.Record) error {
+	var e stream.EpollTarget
+	if err := rec.Decode(&e); err != nil {
+		return err
+	}
+	th := m.byTID[e.PID]
+	if th == nil {
+		return fmt.Errorf("%w: it belongs to thread %d, which has no THREAD record before it", stream.ErrCorrupt, e.PID)
+	}
+	t := m.tables[th.Refs.Files]
+	t.epolls = append(t.epolls, e)
 	return nil
 }
 

@@ -90,7 +90,7 @@ func (d *description) describe() error {
 			return err
 		}
 	}
-	return nil
+	return d.files.Done()
 }
 
 // look finds out of a process what must be known of all before any is

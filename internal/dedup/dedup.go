@@ -99,7 +99,7 @@ func finish(holder *hold.Holder, out *os.File, dataBytes int64) error {
 // sorter is one pass over a stream.
 type sorter struct {
 	header *stream.Header
-	trees  map[kcmp.Type]*kcmp.Tree
+	trees  map[treeKey]*kcmp.Tree
 	cmp    kcmp.Comparer
 	idents map[string]uint64
 	objref map[uint64]uint64 // a raw stream's ids
@@ -109,11 +109,18 @@ type sorter struct {
 	fds    int
 }
 
+// treeKey: what kcmp(2) compares may be described by records of two types, as
+// an epoll is by EPOLL and FILE, and an objref has one.
+type treeKey struct {
+	rec stream.Type
+	cmp kcmp.Type
+}
+
 func newSorter(h *stream.Header, cmp kcmp.Comparer) *sorter {
 	if cmp == nil {
 		cmp = kcmp.Kernel{}
 	}
-	return &sorter{header: h, cmp: cmp, trees: map[kcmp.Type]*kcmp.Tree{}, idents: map[string]uint64{}, objref: map[uint64]uint64{}, again: map[uint64]bool{}}
+	return &sorter{header: h, cmp: cmp, trees: map[treeKey]*kcmp.Tree{}, idents: map[string]uint64{}, objref: map[uint64]uint64{}, again: map[uint64]bool{}}
 }
 
 func (s *sorter) run(ctx context.Context, r *stream.Reader, w *stream.Writer, step func(string, ...any)) error {
@@ -220,7 +227,7 @@ func (s *sorter) object(rec *stream.Record) (*stream.Record, error) {
 		return nil, fmt.Errorf("%w: id %d stands twice", stream.ErrCorrupt, o.ID)
 	}
 	s.seen++
-	ref, isNew, err := s.sort(&o)
+	ref, isNew, err := s.sort(rec.Type, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +242,7 @@ func (s *sorter) object(rec *stream.Record) (*stream.Record, error) {
 	return rec, rec.Set(map[string]any{"objref": ref, "id": nil, "genid": nil, "kcmp": nil, "ident": nil})
 }
 
-func (s *sorter) sort(o *stream.Object) (ref uint64, isNew bool, err error) {
+func (s *sorter) sort(t stream.Type, o *stream.Object) (ref uint64, isNew bool, err error) {
 	next := func() uint64 { s.last++; return s.last }
 	switch {
 	case o.Kcmp != nil:
@@ -243,10 +250,11 @@ func (s *sorter) sort(o *stream.Object) (ref uint64, isNew bool, err error) {
 		if typ < kcmp.File || typ > kcmp.SysVSem {
 			return 0, false, fmt.Errorf("%w: kcmp type %d", stream.ErrCorrupt, typ)
 		}
-		if s.trees[typ] == nil {
-			s.trees[typ] = kcmp.NewTree(typ, s.cmp)
+		key := treeKey{t, typ}
+		if s.trees[key] == nil {
+			s.trees[key] = kcmp.NewTree(typ, s.cmp)
 		}
-		return s.trees[typ].Insert(o.Genid, kcmp.Handle{PID: o.Kcmp.PID, Idx: o.Kcmp.Idx}, next)
+		return s.trees[key].Insert(o.Genid, kcmp.Handle{PID: o.Kcmp.PID, Idx: o.Kcmp.Idx}, next)
 	case len(o.Ident) > 0:
 		if ref, ok := s.idents[string(o.Ident)]; ok {
 			return ref, false, nil

@@ -88,7 +88,7 @@ func (r *Restorer) Fill(rec *stream.Record, data io.Reader) error {
 	if err != nil || f == nil {
 		return err
 	}
-	n, err := io.Copy(io.NewOffsetWriter(f, c.Offset), data)
+	n, err := io.Copy(io.NewOffsetWriter(contentWriter(target, f), c.Offset), data)
 	if err != nil {
 		return fmt.Errorf("write to %s: %w", f.Name(), err)
 	}

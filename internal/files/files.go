@@ -60,6 +60,10 @@ var Kinds = [...]Kind{
 	fifoKind,
 	charDevKind,
 	ttyKind,
+	eventfdKind,
+	epollKind,
+	unixSockKind,
+	memfdKind,
 }
 
 // Find returns the row of a record type, or nil.
@@ -91,6 +95,8 @@ type Collector struct {
 	packets          map[uint64]bool // pipes with a description in packet mode
 	sent             map[string]bool // contents by identity
 	buildIDs         map[string][]byte
+	opened           []opened            // every descriptor of the tree
+	sockets          map[uint64]*unixEnd // by inode number
 }
 
 // Sender writes bulk records. While byReference reports true, pages of files
@@ -194,6 +200,7 @@ func (c *Collector) descriptor(table uint64, s *Subject) error {
 	if err := c.Emit(stream.TypeFile, &file); err != nil {
 		return err
 	}
+	c.opened = append(c.opened, opened{s, file.ID})
 	ref := stream.FDRefs{Of: table, File: file.ID}
 	if err := c.Emit(stream.TypeFD, &stream.FD{PID: s.PID, FD: s.FD, Cloexec: s.Info.Flags&unix.O_CLOEXEC != 0, Refs: ref}); err != nil {
 		return err

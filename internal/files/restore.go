@@ -24,8 +24,10 @@ type Restorer struct {
 	// Termios are, after Object, the settings of the terminal the program had.
 	Termios []byte
 
-	plan  plan
-	extra uint64 // objects put in the hash that no record defines
+	plan   plan
+	extra  uint64 // objects put in the hash that no record defines
+	memfds []*memfd
+	ends   map[uint64]*unixSock // sockets by inode number that wait for their other end's record
 }
 
 // file is a live open file description.
@@ -113,8 +115,8 @@ func (r *Restorer) Finish(objrefs []uint64) error {
 		if err != nil {
 			return err
 		}
-		if g, ok := obj.(*ghost); ok {
-			if err := g.Finish(); err != nil {
+		if o, ok := obj.(interface{ Finish() error }); ok {
+			if err := o.Finish(); err != nil {
 				return err
 			}
 		}
@@ -122,10 +124,11 @@ func (r *Restorer) Finish(objrefs []uint64) error {
 	return nil
 }
 
-// Install gives a puppet its descriptors and locks. It closes what it had.
+// Install gives a puppet, which has none, its descriptors, in ascending order,
+// and locks.
 func (r *Restorer) Install(p *tracee.Puppet, fds []stream.FD, locks []stream.Lock) error {
-	if err := p.CloseAll(); err != nil {
-		return err
+	if n := len(fds); n > 0 {
+		raiseLimit(p.Tracee().PID, uint64(fds[n-1].FD)+8)
 	}
 	if err := p.Reserve(freeNumber(fds)); err != nil {
 		return err

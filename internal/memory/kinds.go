@@ -92,8 +92,6 @@ func obstacle(m *proc.Mapping, k *kind) string {
 		return "under a memory protection key"
 	case strings.HasPrefix(m.Path, "/SYSV") && k.name == stream.VMAFile:
 		return "System V shared memory"
-	case strings.HasPrefix(m.Path, "/memfd:"):
-		return "a memfd"
 	case strings.HasPrefix(m.Path, "anon_inode:"), strings.HasPrefix(m.Path, "socket:"):
 		return "not a file"
 	case m.Name() == "[uprobes]":

@@ -1,0 +1,109 @@
+package files
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/kcmp"
+	"ckpt/internal/proc"
+	"ckpt/stream"
+)
+
+// epollKind: epoll instances. They have no identity but kcmp(2)'s.
+var epollKind = Kind{
+	Type:  stream.TypeEpoll,
+	Match: func(s *Subject) bool { return isAnon(s, "[eventpoll]") },
+	Collect: func(c *Collector, s *Subject) (uint64, error) {
+		if c.blockPath(s) {
+			return 0, nil
+		}
+		e := stream.Epoll{Object: stream.Object{ID: c.NewID(), Genid: Genid(s.Stat.Dev, s.Stat.Ino, s.Info.Pos),
+			Kcmp: &stream.Kcmp{Type: int(kcmp.File), PID: s.PID, Idx: uint64(s.FD)}}}
+		return e.ID, c.Emit(stream.TypeEpoll, &e)
+	},
+	Check: func(*Restorer, *stream.Record) []error { return nil },
+	Restore: func(*Restorer, *stream.Record) (Inode, error) {
+		fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+		if err != nil {
+			return nil, fmt.Errorf("make an epoll: %w", err)
+		}
+		return newSingle(fd, "an epoll"), nil
+	},
+}
+
+// opened is a descriptor that was described, and the number of its FILE.
+type opened struct {
+	*Subject
+	file uint64
+}
+
+// epolls describes what each epoll of the tree watches, once, whoever shares
+// it. A target may be open under another number than it was added under, and in
+// another process.
+func (c *Collector) epolls() error {
+	tree, last := kcmp.NewTree(kcmp.File, kcmp.Kernel{}), uint64(0)
+	for i := range c.opened {
+		e := &c.opened[i]
+		if !epollKind.Match(e.Subject) {
+			continue
+		}
+		_, isNew, err := tree.Insert(0, kcmp.Handle{PID: e.PID, Idx: uint64(e.FD)}, func() uint64 { last++; return last })
+		if err != nil {
+			return err
+		}
+		if !isNew {
+			continue
+		}
+		if err := c.epollTargets(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Collector) epollTargets(e *opened) error {
+	targets, err := e.Info.EpollTargets()
+	if err != nil {
+		return fmt.Errorf("fd %d of pid %d: %w", e.FD, e.PID, err)
+	}
+	for i := range targets {
+		t := &targets[i]
+		file, err := c.targetFile(e, t)
+		if err != nil {
+			return err
+		}
+		if file == 0 {
+			c.Block(e.PID, fmt.Errorf("fd %d is an epoll that watches a file added as descriptor %d, which no process to be saved has open any more: such a target can't be saved", e.FD, t.FD))
+			continue
+		}
+		rec := stream.EpollTarget{PID: e.PID, FD: t.FD, Events: t.Events, Data: t.Data, Refs: stream.EpollFileRef{Epoll: e.file, File: file}}
+		if err := c.Emit(stream.TypeEpollTarget, &rec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// targetFile returns the number of a target's FILE, or 0. Most likely it is
+// open where it was when it was added.
+func (c *Collector) targetFile(e *opened, t *proc.EpollTarget) (uint64, error) {
+	slot := kcmp.EpollSlot{EpollFD: uint32(e.FD), TargetFD: uint32(t.FD), Offset: t.Slot}
+	likely := func(o *opened) bool { return o.PID == e.PID && o.FD == t.FD }
+	for _, first := range []bool{true, false} {
+		for i := range c.opened {
+			o := &c.opened[i]
+			if o.Stat.Ino != t.Ino || likely(o) != first {
+				continue
+			}
+			order, err := kcmp.CompareEpollTarget(o.PID, uint64(o.FD), e.PID, slot)
+			if err != nil {
+				return 0, fmt.Errorf("fd %d of pid %d: %w", e.FD, e.PID, err)
+			}
+			if order == kcmp.Equal {
+				return o.file, nil
+			}
+		}
+	}
+	return 0, nil
+}

@@ -1,0 +1,124 @@
+package files
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+// epollPrivate are the bits the kernel leaves when an EPOLLONESHOT target has
+// fired: one with no others is spent.
+const epollPrivate = unix.EPOLLWAKEUP | unix.EPOLLONESHOT | unix.EPOLLET | unix.EPOLLEXCLUSIVE
+
+// AddEpollTargets lets the epolls watch their targets again, each under the
+// number the program knows it by. It is called before Install of the puppet:
+// the puppet's table is still empty, so the number is free for the moment.
+func (r *Restorer) AddEpollTargets(p *tracee.Puppet, targets []stream.EpollTarget) error {
+	if len(targets) == 0 {
+		return nil
+	}
+	last := 0
+	for i := range targets {
+		if t := &targets[i]; t.FD < 0 || t.FD > maxFD {
+			return fmt.Errorf("%w: target of an epoll added as descriptor %d", stream.ErrCorrupt, t.FD)
+		}
+		last = max(last, targets[i].FD)
+	}
+	raiseLimit(p.Tracee().PID, uint64(last)+8)
+	if err := p.Reserve(last + 1); err != nil {
+		return err
+	}
+	// Spent ones first: spending one again must not find another's event.
+	for _, spent := range []bool{true, false} {
+		for i := range targets {
+			t := &targets[i]
+			if (t.Events&^uint32(epollPrivate) == 0 && t.Events&unix.EPOLLONESHOT != 0) != spent {
+				continue
+			}
+			if err := r.addEpollTarget(p, t, spent); err != nil {
+				return fmt.Errorf("pid %d: let an epoll watch descriptor %d: %w", t.PID, t.FD, err)
+			}
+		}
+	}
+	return nil
+}
+
+// raiseLimit makes room for n descriptors, as far as the hard limit allows. The
+// process gets its own limits later.
+func raiseLimit(pid int, n uint64) {
+	lim := unix.Rlimit{}
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &lim); err == nil && lim.Cur < n {
+		_ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: min(n, lim.Max), Max: lim.Max}, nil) // placing the descriptor will say if it was too low
+	}
+}
+
+// addEpollTarget adds one from inside the puppet, for the kernel keeps the
+// number together with the file.
+func (r *Restorer) addEpollTarget(p *tracee.Puppet, t *stream.EpollTarget, spent bool) error {
+	epoll, err := r.file(t.Refs.Epoll)
+	if err != nil {
+		return err
+	}
+	target, err := r.file(t.Refs.File)
+	if err != nil {
+		return err
+	}
+	n, err := p.Give(int(target.f.Fd()))
+	if err != nil {
+		return err
+	}
+	if n != t.FD {
+		if err := tracee.CallOK(p, "place it", unix.SYS_DUP3, uint64(n), uint64(t.FD), unix.O_CLOEXEC); err != nil {
+			return err
+		}
+		if err := tracee.CallOK(p, "close", unix.SYS_CLOSE, uint64(n)); err != nil {
+			return err
+		}
+	}
+	ep, err := p.Give(int(epoll.f.Fd()))
+	if err != nil {
+		return err
+	}
+	if spent {
+		err = addSpent(p, uint64(ep), t)
+	} else {
+		err = epollCtl(p, uint64(ep), unix.EPOLL_CTL_ADD, t, t.Events)
+	}
+	return errors.Join(err, tracee.CallOK(p, "close", unix.SYS_CLOSE, uint64(ep)), tracee.CallOK(p, "close", unix.SYS_CLOSE, uint64(t.FD)))
+}
+
+// addSpent adds a target and takes an event of it, which disarms it wholly. Of
+// one that has none to give, errors and hang-ups stay armed.
+func addSpent(p *tracee.Puppet, ep uint64, t *stream.EpollTarget) error {
+	if err := epollCtl(p, ep, unix.EPOLL_CTL_ADD, t, t.Events|unix.EPOLLIN|unix.EPOLLOUT); err != nil {
+		return err
+	}
+	n, err := p.Call(unix.SYS_EPOLL_PWAIT, ep, p.Scratch().Addr, 1, 0, 0, 0)
+	if err != nil || n > 0 {
+		return err
+	}
+	return epollCtl(p, ep, unix.EPOLL_CTL_MOD, t, t.Events)
+}
+
+func epollCtl(p *tracee.Puppet, ep, op uint64, t *stream.EpollTarget, events uint32) error {
+	at := p.Scratch().Addr
+	if err := p.Tracee().WriteMem(at, epollEvent(events, t.Data)); err != nil {
+		return err
+	}
+	_, err := p.Call(unix.SYS_EPOLL_CTL, ep, op, uint64(t.FD), at)
+	return err
+}
+
+// epollEvent is struct epoll_event, packed on amd64 alone.
+func epollEvent(events uint32, data uint64) []byte {
+	b := binary.NativeEndian.AppendUint32(nil, events)
+	if binary.Size(unix.EpollEvent{}) == 16 {
+		b = append(b, 0, 0, 0, 0)
+	}
+	return binary.NativeEndian.AppendUint64(b, data)
+}

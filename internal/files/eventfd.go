@@ -1,0 +1,74 @@
+package files
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/stream"
+)
+
+// maxEventCount is the most write(2) puts into an eventfd; one more stands for
+// an overflow the kernel itself made.
+const maxEventCount = 1<<64 - 2
+
+// eventfdKind: eventfds. All have one inode, but a number of their own.
+var eventfdKind = Kind{
+	Type:    stream.TypeEventFD,
+	Match:   func(s *Subject) bool { return isAnon(s, "[eventfd]") },
+	Collect: collectEventFD,
+	Check: func(_ *Restorer, rec *stream.Record) []error {
+		e, err := decode[stream.EventFD](rec)
+		if err == nil && e.Count > maxEventCount {
+			err = fmt.Errorf("%w: eventfd with a count of %d", stream.ErrCorrupt, e.Count)
+		}
+		if err != nil {
+			return []error{err}
+		}
+		return nil
+	},
+	Restore: restoreEventFD,
+}
+
+func collectEventFD(c *Collector, s *Subject) (uint64, error) {
+	if c.blockPath(s) {
+		return 0, nil
+	}
+	e, err := s.Info.EventFD()
+	if err != nil {
+		return 0, err
+	}
+	if e.Count > maxEventCount {
+		c.Block(s.PID, fmt.Errorf("fd %d is an eventfd that overflowed, which can't be saved; a read would empty it", s.FD))
+		return 0, nil
+	}
+	rec := stream.EventFD{
+		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeEventFD, 0, e.ID)},
+		Count:  e.Count, Semaphore: e.Semaphore,
+	}
+	return rec.ID, c.Emit(stream.TypeEventFD, &rec)
+}
+
+func restoreEventFD(_ *Restorer, rec *stream.Record) (Inode, error) {
+	e, err := decode[stream.EventFD](rec)
+	if err != nil {
+		return nil, err
+	}
+	flags := unix.EFD_CLOEXEC
+	if e.Semaphore {
+		flags |= unix.EFD_SEMAPHORE
+	}
+	fd, err := unix.Eventfd(0, flags)
+	if err != nil {
+		return nil, fmt.Errorf("make an eventfd: %w", err)
+	}
+	obj := newSingle(fd, "an eventfd")
+	if e.Count > 0 {
+		if _, err := unix.Write(fd, binary.NativeEndian.AppendUint64(nil, e.Count)); err != nil {
+			return nil, errors.Join(fmt.Errorf("put %d into an eventfd: %w", e.Count, err), obj.Close())
+		}
+	}
+	return obj, nil
+}

@@ -1,0 +1,79 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/stream"
+)
+
+const memfdPrefix = "/memfd:"
+
+// memfdKind: files of memfd_create(2). No path leads to one, and it never had a
+// link: that tells it from a file in / that only has such a name.
+var memfdKind = Kind{
+	Type: stream.TypeMemFD,
+	Match: func(s *Subject) bool {
+		return isMode(s, unix.S_IFREG) && s.Stat.Nlink == 0 && strings.HasPrefix(s.Target, memfdPrefix) && strings.HasSuffix(s.Target, deletedSuffix)
+	},
+	Collect: collectMemFD,
+	Check: func(_ *Restorer, rec *stream.Record) []error {
+		m, err := decode[stream.MemFD](rec)
+		if err == nil {
+			err = checkMemFD(m)
+		}
+		if err != nil {
+			return []error{err}
+		}
+		return nil
+	},
+	Restore: restoreMemFD,
+}
+
+func collectMemFD(c *Collector, s *Subject) (uint64, error) {
+	f, err := os.Open(s.Link)
+	if err != nil {
+		return 0, err
+	}
+	m := stream.MemFD{
+		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeMemFD, s.Stat.Dev, s.Stat.Ino)},
+		Name:   strings.TrimSuffix(strings.TrimPrefix(s.Target, memfdPrefix), deletedSuffix),
+		Size:   s.Stat.Size, Mode: s.Stat.Mode, UID: s.Stat.Uid, GID: s.Stat.Gid, MtimeNS: s.Stat.Mtim.Nano(),
+	}
+	if m.Seals, err = unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0); err != nil {
+		f.Close()
+		c.Block(s.PID, fmt.Errorf("%s is %s without seals (%w), which can't be saved", where(s), Describe(s), err))
+		return 0, nil
+	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
+		return 0, errors.Join(os.NewSyscallError("fstatfs", err), f.Close())
+	}
+	if fs.Type == unix.HUGETLBFS_MAGIC {
+		m.HugeTLB = int64(fs.Bsize)
+	}
+	c.Content(m.ID, string(m.Ident), f)
+	return m.ID, c.Emit(stream.TypeMemFD, &m)
+}
+
+const (
+	maxMemFDName = 249 // memfd_create(2)
+	// allSeals are F_SEAL_SEAL, SHRINK, GROW, WRITE, FUTURE_WRITE and EXEC.
+	allSeals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE | unix.F_SEAL_FUTURE_WRITE | unix.F_SEAL_EXEC
+)
+
+func checkMemFD(m *stream.MemFD) error {
+	switch {
+	case m.Size < 0, len(m.Name) > maxMemFDName, strings.Contains(m.Name, "\x00"),
+		m.HugeTLB < 0, m.HugeTLB > 0 && (bits.OnesCount64(uint64(m.HugeTLB)) != 1 || m.Size%m.HugeTLB != 0):
+		return fmt.Errorf("%w: memfd %q of %d bytes", stream.ErrCorrupt, m.Name, m.Size)
+	case m.Seals&^allSeals != 0:
+		return fmt.Errorf("memfd %s has seals (%#x) that are not known to this version", m.Name, m.Seals)
+	}
+	return nil
+}

@@ -1,0 +1,209 @@
+package files
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/sys"
+	"ckpt/stream"
+)
+
+// unixSockKind: unnamed unix sockets, as socketpair(2) makes them.
+var unixSockKind = Kind{
+	Type:    stream.TypeUnixSock,
+	Match:   func(s *Subject) bool { return s.Stat.Mode&unix.S_IFMT == unix.S_IFSOCK && s.FD >= 0 && isUnixSock(s) },
+	Collect: collectUnixSock,
+	Check: func(_ *Restorer, rec *stream.Record) []error {
+		s, err := decode[stream.UnixSock](rec)
+		if err == nil {
+			err = checkUnixSock(s)
+		}
+		if err != nil {
+			return []error{err}
+		}
+		return nil
+	},
+	Restore: restoreUnixSock,
+}
+
+const (
+	shutRead = 1 << iota // of Shutdown
+	shutWrite
+	shutBoth = shutRead | shutWrite
+)
+
+// isUnixSock asks the socket. One that can't be asked is of no known kind.
+func isUnixSock(s *Subject) bool {
+	if s.Info.Flags&unix.O_PATH != 0 {
+		return false
+	}
+	f, err := borrow(s)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	domain, err := unix.GetsockoptInt(int(f.Fd()), unix.SOL_SOCKET, unix.SO_DOMAIN)
+	return err == nil && domain == unix.AF_UNIX
+}
+
+// unixEnd is a socket that was met, and where.
+type unixEnd struct {
+	pid, fd int
+	peer    uint64
+}
+
+func collectUnixSock(c *Collector, s *Subject) (uint64, error) {
+	f, err := borrow(s)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	block := func(why string) (uint64, error) {
+		c.Block(s.PID, fmt.Errorf("fd %d is %s %s, which can't be saved", s.FD, Describe(s), why))
+		return 0, nil
+	}
+	d, err := sys.QueryUnix(s.Stat.Ino)
+	if errors.Is(err, unix.ENOENT) {
+		return block("of another network namespace")
+	}
+	if err != nil {
+		return 0, err
+	}
+	first := c.meet(s, d.Peer)
+	failed, err := hasError(f)
+	if err != nil {
+		return 0, err
+	}
+	if why := unixObstacle(f, d, failed); why != "" {
+		return block(why)
+	}
+	rec := stream.UnixSock{
+		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeUnixSock, s.Stat.Dev, s.Stat.Ino)},
+		Ino:    s.Stat.Ino, Peer: d.Peer, Orphan: d.HasPeer && d.Peer == 0, Reset: failed, Kind: d.Type,
+		UID: s.Stat.Uid, GID: s.Stat.Gid, Shutdown: d.Shutdown,
+	}
+	if err := readSockOptions(int(f.Fd()), &rec); err != nil {
+		return 0, err
+	}
+	if first { // else what waits in it is known already
+		if err := c.sockData(rec.ID, f, d, failed); errors.Is(err, errInFlight) {
+			return block("with descriptors in flight (SCM_RIGHTS)")
+		} else if err != nil {
+			return 0, err
+		}
+	}
+	return rec.ID, c.Emit(stream.TypeUnixSock, &rec)
+}
+
+// meet notes a socket, and reports whether it is met for the first time.
+func (c *Collector) meet(s *Subject, peer uint64) (first bool) {
+	if c.sockets == nil {
+		c.sockets = map[uint64]*unixEnd{}
+	}
+	if c.sockets[s.Stat.Ino] != nil {
+		return false
+	}
+	c.sockets[s.Stat.Ino] = &unixEnd{s.PID, s.FD, peer}
+	return true
+}
+
+// hasError reports whether an error waits in a socket for its next call.
+func hasError(f *os.File) (bool, error) {
+	p := []unix.PollFd{{Fd: int32(f.Fd())}}
+	if _, err := unix.Poll(p, 0); err != nil {
+		return false, os.NewSyscallError("poll", err)
+	}
+	return p[0].Revents&unix.POLLERR != 0, nil
+}
+
+// unixObstacle says what makes a unix socket one that can't be saved, or "".
+func unixObstacle(f *os.File, d *sys.UnixSocket, failed bool) string {
+	orphan := d.HasPeer && d.Peer == 0
+	switch {
+	case d.State == sys.UnixListening:
+		return fmt.Sprintf("with %d connections waiting", d.Pending)
+	case d.Name != nil:
+		return "with an address"
+	case d.Type != unix.SOCK_STREAM && d.Type != unix.SOCK_DGRAM && d.Type != unix.SOCK_SEQPACKET:
+		return fmt.Sprintf("of type %d", d.Type)
+	case orphan && d.Type != unix.SOCK_DGRAM && d.Shutdown != shutBoth:
+		return "that waits to be accepted"
+	case !d.HasPeer && d.Queued > 0:
+		return "with messages in it, and connected to none"
+	case failed && (d.Type == unix.SOCK_DGRAM || !orphan || d.Type == unix.SOCK_SEQPACKET && d.Queued > 0):
+		return "with an error waiting in it"
+	}
+	if peer, err := unix.Getpeername(int(f.Fd())); err == nil {
+		// x/sys has @ for the NUL of an abstract name, also for one that is empty.
+		if name, ok := peer.(*unix.SockaddrUnix); !ok || name.Name != "" && name.Name != "@" {
+			return "connected to one with an address"
+		}
+	}
+	if d.Type == unix.SOCK_STREAM {
+		if n, _, err := unix.Recvfrom(int(f.Fd()), make([]byte, 1), unix.MSG_OOB|unix.MSG_PEEK|unix.MSG_DONTWAIT); err == nil && n == 1 {
+			return "with out-of-band data in it"
+		}
+	}
+	return ""
+}
+
+// sockData asks for what waits in a socket to be sent.
+func (c *Collector) sockData(id uint64, f *os.File, d *sys.UnixSocket, failed bool) error {
+	if failed && d.Queued == 0 {
+		return nil // to look would take the error
+	}
+	q, err := peekQueue(int(f.Fd()), d)
+	if err != nil || q.empty() {
+		return err
+	}
+	c.Bulk(func(w *stream.Writer, _ func() bool) error { return q.send(w, id) })
+	return nil
+}
+
+// send writes SOCKDATA records.
+func (q *queue) send(w *stream.Writer, id uint64) error {
+	data, messages := q.data, q.messages
+	for len(data) > 0 || len(messages) > 0 {
+		meta, n := stream.SockData{Refs: stream.InodeRef{Inode: id}}, min(len(data), stream.DataChunkBytes)
+		if len(messages) > 0 {
+			n = 0
+			for len(messages) > 0 && len(meta.Messages) < 1<<16 && (n == 0 || n+int(messages[0]) <= stream.DataChunkBytes) {
+				meta.Messages = append(meta.Messages, messages[0])
+				n, messages = n+int(messages[0]), messages[1:]
+			}
+		}
+		rec, err := stream.New(stream.TypeSockData, &meta)
+		if err != nil {
+			return err
+		}
+		rec.DataLen = int64(n)
+		if err := w.Write(rec, bytes.NewReader(data[:n])); err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	return nil
+}
+
+// judgePeers blocks sockets whose other end is not in the tree.
+func (c *Collector) judgePeers() {
+	for _, ino := range slices.Sorted(maps.Keys(c.sockets)) {
+		end := c.sockets[ino]
+		if end.peer == 0 {
+			continue
+		}
+		other := c.sockets[end.peer]
+		switch {
+		case other == nil:
+			c.Block(end.pid, fmt.Errorf("fd %d is a unix socket whose other end (socket:[%d]) no process to be saved has open, which can't be saved", end.fd, end.peer))
+		case other.peer != ino:
+			c.Block(end.pid, fmt.Errorf("fd %d is a unix socket connected to fd %d of pid %d, which is not connected to it, which can't be saved", end.fd, other.fd, other.pid))
+		}
+	}
+}

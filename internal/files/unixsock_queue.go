@@ -1,0 +1,166 @@
+package files
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/sys"
+)
+
+// errInFlight: descriptors wait in a socket.
+var errInFlight = errors.New("descriptors in flight")
+
+const (
+	scmPIDFD     = 4    // SCM_PIDFD of include/linux/socket.h
+	controlBytes = 4096 // more than SCM_MAX_FD descriptors and what else options ask for
+)
+
+// queue is what waits in a socket.
+type queue struct {
+	data     []byte
+	messages []int64 // their lengths; nil for a stream
+}
+
+func (q *queue) empty() bool { return len(q.data) == 0 && len(q.messages) == 0 }
+
+// peekQueue reads what waits in a socket and takes nothing out. One look is
+// enough for most streams; where it is not, SO_PEEK_OFF moves behind what was
+// seen. That is state of the socket's, and set back whatever happens here.
+//
+// The kernel shows an empty message to one look only: such a one is missing if
+// the socket was saved before while it waited there.
+func peekQueue(fd int, d *sys.UnixSocket) (*queue, error) {
+	p := &peeker{fd: fd, stream: d.Type == unix.SOCK_STREAM, total: int(d.Queued), buf: make([]byte, max(int(d.Queued), 1<<16))}
+	// At its end a stream gives its pending error, and a SOCK_SEQPACKET that
+	// is shut an empty message without end.
+	p.counted = p.stream || d.Type == unix.SOCK_SEQPACKET && d.Shutdown&shutRead != 0
+	if p.counted && p.total == 0 {
+		return &p.queue, nil
+	}
+	waiting := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	if _, err := unix.Poll(waiting, 0); err != nil || waiting[0].Revents&unix.POLLIN == 0 {
+		return &p.queue, os.NewSyscallError("poll", err)
+	}
+	old, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF)
+	if err != nil {
+		return nil, os.NewSyscallError("getsockopt", err)
+	}
+	if p.stream && old < 0 {
+		n, err := p.look()
+		if err != nil {
+			return nil, peekError(err)
+		}
+		if n == p.total {
+			p.take(n)
+			return &p.queue, nil
+		}
+	}
+	err = errors.Join(p.walk(), os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF, old)))
+	return &p.queue, err
+}
+
+type peeker struct {
+	queue
+	fd      int
+	stream  bool
+	total   int  // bytes there are, of a stream or SOCK_SEQPACKET
+	counted bool // stop there
+	buf     []byte
+}
+
+// walk looks at one part after the other.
+func (p *peeker) walk() error {
+	if err := p.seek(); err != nil {
+		return err
+	}
+	for !p.counted || len(p.data) < p.total {
+		n, err := p.look()
+		if err == unix.EAGAIN || err == nil && n == 0 && p.stream {
+			return nil
+		}
+		if err != nil {
+			return peekError(err)
+		}
+		if n > len(p.buf) { // cut off: once more with room
+			p.buf = make([]byte, n)
+			if err := p.seek(); err != nil {
+				return err
+			}
+			continue
+		}
+		p.take(n)
+	}
+	return nil
+}
+
+func (p *peeker) take(n int) {
+	p.data = append(p.data, p.buf[:n]...)
+	if !p.stream {
+		p.messages = append(p.messages, int64(n))
+	}
+}
+
+// seek has the next look begin behind what was taken.
+func (p *peeker) seek() error {
+	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF, len(p.data)))
+}
+
+// look peeks at what comes next and returns its length, of a message also if
+// it is longer than buf. Descriptors that come along are ours then, and closed.
+func (p *peeker) look() (int, error) {
+	flags := unix.MSG_PEEK | unix.MSG_DONTWAIT | unix.MSG_CMSG_CLOEXEC
+	if !p.stream {
+		flags |= unix.MSG_TRUNC
+	}
+	control := make([]byte, controlBytes)
+	for {
+		n, cn, got, _, err := unix.Recvmsg(p.fd, p.buf, control, flags)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		if closeReceived(control[:cn]) || got&unix.MSG_CTRUNC != 0 {
+			return 0, errInFlight
+		}
+		return n, nil
+	}
+}
+
+// closeReceived closes descriptors in control messages. It reports whether some
+// were sent; a pidfd is the kernel's own addition (SO_PASSPIDFD).
+func closeReceived(control []byte) (sent bool) {
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return false
+	}
+	for i := range messages {
+		m := &messages[i]
+		switch {
+		case m.Header.Level != unix.SOL_SOCKET:
+		case m.Header.Type == unix.SCM_RIGHTS:
+			sent = true
+			fds, _ := unix.ParseUnixRights(m)
+			for _, fd := range fds {
+				unix.Close(fd)
+			}
+		case m.Header.Type == scmPIDFD && len(m.Data) >= 4:
+			if fd := int32(binary.NativeEndian.Uint32(m.Data)); fd >= 0 {
+				unix.Close(int(fd))
+			}
+		}
+	}
+	return sent
+}
+
+func peekError(err error) error {
+	if errors.Is(err, errInFlight) {
+		return err
+	}
+	return fmt.Errorf("look at what waits in a socket: %w", err)
+}

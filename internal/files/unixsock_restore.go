@@ -1,0 +1,171 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/stream"
+)
+
+const (
+	maxSockBytes = 256 << 20 // what one SOCKDATA record may hold
+	fillBuf      = 512 << 20 // send buffer while a socket is refilled
+)
+
+// unixSock is a live socket. Until Finish, other is where what waits in it is
+// written.
+type unixSock struct {
+	single
+	rec    *stream.UnixSock
+	other  *os.File
+	closed bool // the program had closed the other end
+	alone  bool // the record of the other end is still to come
+}
+
+func checkUnixSock(s *stream.UnixSock) error {
+	switch {
+	case s.Kind != unix.SOCK_STREAM && s.Kind != unix.SOCK_DGRAM && s.Kind != unix.SOCK_SEQPACKET,
+		s.Shutdown&^shutBoth != 0, s.Ino == 0 || s.Ino == s.Peer, s.Orphan && s.Peer != 0, s.Reset && !s.Orphan:
+		return fmt.Errorf("%w: unix socket %d of type %d with peer %d", stream.ErrCorrupt, s.Ino, s.Kind, s.Peer)
+	}
+	return checkSockOptions(s)
+}
+
+// restoreUnixSock makes a pair for the first of two ends; the second finds its
+// own waiting.
+func restoreUnixSock(r *Restorer, rec *stream.Record) (Inode, error) {
+	s, err := decode[stream.UnixSock](rec)
+	if err != nil {
+		return nil, err
+	}
+	u := &unixSock{rec: s, closed: s.Orphan}
+	switch first := r.ends[s.Ino]; {
+	case first != nil:
+		if first.rec.Ino != s.Peer || first.rec.Kind != s.Kind {
+			return nil, fmt.Errorf("%w: unix sockets %d and %d are no pair", stream.ErrCorrupt, s.Ino, first.rec.Ino)
+		}
+		delete(r.ends, s.Ino)
+		u.f, u.other, first.alone = first.other, first.f, false
+	case s.Peer == 0 && !s.Orphan:
+		fd, err := unix.Socket(unix.AF_UNIX, s.Kind|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return nil, fmt.Errorf("make a unix socket: %w", err)
+		}
+		u.single = *newSingle(fd, "a unix socket")
+	default:
+		fds, err := unix.Socketpair(unix.AF_UNIX, s.Kind|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return nil, fmt.Errorf("make a pair of unix sockets: %w", err)
+		}
+		u.single, u.other, u.alone = *newSingle(fds[0], "a unix socket"), newSingle(fds[1], "a unix socket").f, !s.Orphan
+		if u.alone {
+			if r.ends == nil {
+				r.ends = map[uint64]*unixSock{}
+			}
+			r.ends[s.Peer] = u
+		}
+	}
+	if s.UID != 0 || s.GID != 0 {
+		if err := u.f.Chown(int(s.UID), int(s.GID)); err != nil {
+			return nil, errors.Join(fmt.Errorf("owner of a unix socket: %w", err), u.Close())
+		}
+	}
+	return u, nil
+}
+
+// Close drops our reference; the other end has its own, unless it has no owner.
+func (u *unixSock) Close() error {
+	if u.other != nil && (u.closed || u.alone) {
+		return errors.Join(u.f.Close(), u.other.Close())
+	}
+	return u.f.Close()
+}
+
+// FillSocket puts the bytes of a SOCKDATA record into their socket, by way of
+// the other end.
+func (r *Restorer) FillSocket(rec *stream.Record, data io.Reader) error {
+	d, err := decode[stream.SockData](rec)
+	if err != nil {
+		return err
+	}
+	obj, err := r.Hash.Get(d.Refs.Inode, stream.TypeUnixSock)
+	if err != nil {
+		return err
+	}
+	u := obj.(*unixSock)
+	messages := d.Messages
+	if u.rec.Kind == unix.SOCK_STREAM {
+		messages = []int64{rec.DataLen}
+	}
+	if u.other == nil || rec.DataLen > maxSockBytes {
+		return fmt.Errorf("%w: %d bytes in a unix socket", stream.ErrCorrupt, rec.DataLen)
+	}
+	buf := make([]byte, rec.DataLen)
+	if _, err := io.ReadFull(data, buf); err != nil {
+		return stream.ErrTruncated
+	}
+	// Room for all of it; Finish sets the size the program had.
+	to := int(u.other.Fd())
+	if unix.SetsockoptInt(to, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, fillBuf) != nil {
+		_ = unix.SetsockoptInt(to, unix.SOL_SOCKET, unix.SO_SNDBUF, fillBuf) // sending will say if it was too little
+	}
+	for _, n := range messages {
+		if n < 0 || n > int64(len(buf)) {
+			return fmt.Errorf("%w: message of %d bytes", stream.ErrCorrupt, n)
+		}
+		if err := sendAll(to, buf[:n], u.rec.Kind == unix.SOCK_STREAM); err != nil {
+			return fmt.Errorf("refill a unix socket with %d bytes: %w", n, err)
+		}
+		buf = buf[n:]
+	}
+	return nil
+}
+
+// sendAll sends a message, or all of a stream's bytes.
+func sendAll(fd int, b []byte, isStream bool) error {
+	for {
+		n, err := unix.SendmsgN(fd, b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if b = b[n:]; len(b) == 0 {
+			return nil
+		}
+		if !isStream || n == 0 {
+			return io.ErrShortWrite
+		}
+	}
+}
+
+// Finish is called when all bytes are in: it closes and shuts what the program
+// had closed and shut, and sets options.
+func (u *unixSock) Finish() error {
+	if u.alone {
+		return fmt.Errorf("%w: unix socket %d has its other end (%d) nowhere in the image", stream.ErrCorrupt, u.rec.Ino, u.rec.Peer)
+	}
+	fd := int(u.f.Fd())
+	if u.closed && u.other != nil {
+		if u.rec.Reset { // who closes with bytes unread resets the connection
+			if err := sendAll(fd, []byte{0}, true); err != nil {
+				return fmt.Errorf("reset a unix socket: %w", err)
+			}
+		}
+		if err := u.other.Close(); err != nil {
+			return err
+		}
+	}
+	u.other = nil
+	if u.rec.Shutdown != 0 {
+		if err := unix.Shutdown(fd, u.rec.Shutdown-1); err != nil {
+			return fmt.Errorf("shut down a unix socket: %w", err)
+		}
+	}
+	return setSockOptions(fd, u.rec)
+}

@@ -1,0 +1,327 @@
+package files
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"reflect"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/objhash"
+	"ckpt/internal/sys"
+	"ckpt/stream"
+)
+
+// socketPair returns both ends.
+func socketPair(t *testing.T, typ int) (fds [2]int) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, typ|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fds[0]); unix.Close(fds[1]) })
+	return fds
+}
+
+func queueOf(t *testing.T, fd int) (*queue, error) {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		t.Fatal(err)
+	}
+	d, err := sys.QueryUnix(st.Ino)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return peekQueue(fd, d)
+}
+
+// TestPeekQueue: what is seen is what is read afterwards, and SO_PEEK_OFF is
+// what it was.
+func TestPeekQueue(t *testing.T) {
+	long := strings.Repeat("0123456789", 10_000) // more than the first buffer
+	for _, typ := range []int{unix.SOCK_STREAM, unix.SOCK_DGRAM, unix.SOCK_SEQPACKET} {
+		for _, off := range []int{-1, 0, 3} {
+			for _, messages := range [][]string{nil, {"a"}, {"one", "", "three"}, {"x", long, "y", ""}, {""}} {
+				t.Run(fmt.Sprintf("type %d, offset %d, %d messages", typ, off, len(messages)), func(t *testing.T) {
+					p := socketPair(t, typ)
+					if err := unix.SetsockoptInt(p[0], unix.SOL_SOCKET, unix.SO_PEEK_OFF, off); err != nil {
+						t.Fatal(err)
+					}
+					var want queue
+					for _, m := range messages {
+						if err := sendAll(p[1], []byte(m), typ == unix.SOCK_STREAM); err != nil {
+							t.Fatal(err)
+						}
+						want.data = append(want.data, m...)
+						if typ != unix.SOCK_STREAM {
+							want.messages = append(want.messages, int64(len(m)))
+						}
+					}
+					q, err := queueOf(t, p[0])
+					if err != nil || !bytes.Equal(q.data, want.data) || !reflect.DeepEqual(q.messages, want.messages) {
+						t.Errorf("%d bytes, messages of %v, %v; want %d, %v", len(q.data), q.messages, err, len(want.data), want.messages)
+					}
+					if now, err := unix.GetsockoptInt(p[0], unix.SOL_SOCKET, unix.SO_PEEK_OFF); err != nil || now != off {
+						t.Errorf("SO_PEEK_OFF is %d, %v", now, err)
+					}
+					for i, m := range want.messages {
+						if n, _, err := unix.Recvfrom(p[0], make([]byte, m+1), unix.MSG_DONTWAIT); err != nil || int64(n) != m {
+							t.Errorf("message %d read: %d bytes, %v; want %d", i, n, err, m)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestPeekInFlight: descriptors in a message are found, and none stays with us.
+func TestPeekInFlight(t *testing.T) {
+	open := func() int {
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(fds)
+	}
+	for _, typ := range []int{unix.SOCK_STREAM, unix.SOCK_DGRAM, unix.SOCK_SEQPACKET} {
+		p := socketPair(t, typ)
+		if _, err := unix.Write(p[1], []byte("before")); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Sendmsg(p[1], []byte("x"), unix.UnixRights(0, 1, 2), nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		before := open()
+		if q, err := queueOf(t, p[0]); !errors.Is(err, errInFlight) {
+			t.Errorf("type %d: %v %v", typ, q, err)
+		}
+		if after := open(); after != before {
+			t.Errorf("type %d: %d descriptors were open, and %d are", typ, before, after)
+		}
+	}
+}
+
+// holder starts a process that has fds open from 3 on, and waits until it is
+// past opening files of its own.
+func holder(t *testing.T, fds ...int) int {
+	t.Helper()
+	cmd := exec.Command("cat")
+	for _, fd := range fds {
+		n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := os.NewFile(uintptr(n), "shared")
+		defer f.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	if _, err := in.Write([]byte{'x'}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.Process.Pid
+}
+
+// gathered is what a Collector told.
+type gathered struct {
+	records []*stream.Record
+	blocked []string
+	bulk    []Sender
+}
+
+func gather(t *testing.T, pids ...int) *gathered {
+	t.Helper()
+	g, last := &gathered{}, uint64(0)
+	c := &Collector{
+		Emit: func(typ stream.Type, meta any) error {
+			rec, err := stream.New(typ, meta)
+			g.records = append(g.records, rec)
+			return err
+		},
+		NewID: func() uint64 { last++; return last },
+		Bulk:  func(s Sender) { g.bulk = append(g.bulk, s) },
+		Block: func(pid int, reason error) { g.blocked = append(g.blocked, fmt.Sprintf("pid %d %v", pid, reason)) },
+	}
+	for _, pid := range pids {
+		subjects, err := c.Look(pid)
+		if err == nil {
+			err = c.Collect(c.NewID(), subjects)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Done(); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// TestPairInTwoProcesses saves a pair of which two processes have an end each,
+// and restores it here.
+func TestPairInTwoProcesses(t *testing.T) {
+	p := socketPair(t, unix.SOCK_SEQPACKET)
+	for i, m := range []string{"to b", "to a", "", "and more to a"} {
+		if err := sendAll(p[min(i, 1)], []byte(m), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, b := holder(t, p[0]), holder(t, p[1])
+	g := gather(t, a, b)
+	if len(g.blocked) != 0 {
+		t.Fatalf("both ends: %q", g.blocked)
+	}
+	if g := gather(t, a); len(g.blocked) != 1 || !strings.Contains(g.blocked[0], "fd 3 is a unix socket whose other end") {
+		t.Errorf("one end alone: %q", g.blocked)
+	}
+	r := &Restorer{Hash: objhash.New[objhash.Object]()}
+	defer r.Hash.Close()
+	socks := restoreSockets(t, r, g)
+	if len(socks) != 2 {
+		t.Fatalf("%d sockets", len(socks))
+	}
+	refill(t, r, g)
+	for _, u := range socks {
+		if err := u.Finish(); err != nil {
+			t.Error(err)
+		}
+	}
+	for i, want := range [][]string{{"to a", "", "and more to a"}, {"to b"}} {
+		buf := make([]byte, 100)
+		for _, m := range want {
+			if n, _, err := unix.Recvfrom(int(socks[i].f.Fd()), buf, unix.MSG_DONTWAIT); err != nil || string(buf[:n]) != m {
+				t.Errorf("end %d: %q %v, want %q", i, buf[:max(n, 0)], err, m)
+			}
+		}
+		if _, _, err := unix.Recvfrom(int(socks[i].f.Fd()), buf, unix.MSG_DONTWAIT); err != unix.EAGAIN {
+			t.Errorf("end %d: %v, want nothing more", i, err)
+		}
+	}
+}
+
+func restoreSockets(t *testing.T, r *Restorer, g *gathered) (socks []*unixSock) {
+	t.Helper()
+	for _, rec := range g.records {
+		if rec.Type != stream.TypeUnixSock {
+			continue
+		}
+		s, err := decode[stream.UnixSock](rec)
+		if err == nil {
+			err = rec.Set(map[string]any{"objref": s.ID})
+		}
+		if err == nil {
+			err = errors.Join(append(unixSockKind.Check(r, rec), r.Object(rec))...)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		obj, err := r.Hash.Get(s.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		socks = append(socks, obj.(*unixSock))
+	}
+	return socks
+}
+
+// refill sends what the Collector has and lets the Restorer take it.
+func refill(t *testing.T, r *Restorer, g *gathered) {
+	t.Helper()
+	var b bytes.Buffer
+	w := stream.NewWriter(&b)
+	err := w.Add(stream.TypeHeader, &stream.Header{})
+	for _, send := range g.bulk {
+		err = errors.Join(err, send(w, func() bool { return false }))
+	}
+	if err := errors.Join(err, w.End(stream.End{})); err != nil {
+		t.Fatal(err)
+	}
+	in := stream.NewReader(&b)
+	for {
+		rec, err := in.Next()
+		if err != nil {
+			return
+		}
+		if rec.Type == stream.TypeSockData {
+			if err := r.FillSocket(rec, in.Data()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestHalfAPair: an image with one end of two is refused.
+func TestHalfAPair(t *testing.T) {
+	r := &Restorer{Hash: objhash.New[objhash.Object]()}
+	defer r.Hash.Close()
+	rec, err := stream.New(stream.TypeUnixSock, &stream.UnixSock{Object: stream.Object{Objref: 1}, Ino: 5, Peer: 6, Kind: unix.SOCK_STREAM})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Object(rec); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Finish([]uint64{1}); !errors.Is(err, stream.ErrCorrupt) {
+		t.Error(err)
+	}
+}
+
+// TestSharedEpoll: what an epoll watches is told once, whoever shares it, also
+// when another process has the target.
+func TestSharedEpoll(t *testing.T) {
+	p := socketPair(t, unix.SOCK_STREAM)
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(ep)
+	if err := unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, p[0], &unix.EpollEvent{Events: unix.EPOLLIN, Fd: 77}); err != nil {
+		t.Fatal(err)
+	}
+	a, b := holder(t, ep), holder(t, p[1], p[0], ep)
+	g := gather(t, a, b)
+	if len(g.blocked) != 0 {
+		t.Fatal(g.blocked)
+	}
+	fileOf := map[[2]int]uint64{}
+	var targets []stream.EpollTarget
+	for _, rec := range g.records {
+		switch rec.Type {
+		case stream.TypeFD:
+			fd, _ := decode[stream.FD](rec)
+			fileOf[[2]int{fd.PID, fd.FD}] = fd.Refs.File
+		case stream.TypeEpollTarget:
+			target, _ := decode[stream.EpollTarget](rec)
+			targets = append(targets, *target)
+		}
+	}
+	want := []stream.EpollTarget{{PID: a, FD: p[0], Events: unix.EPOLLIN | unix.EPOLLERR | unix.EPOLLHUP, Data: 77,
+		Refs: stream.EpollFileRef{Epoll: fileOf[[2]int{a, 3}], File: fileOf[[2]int{b, 4}]}}}
+	if !reflect.DeepEqual(targets, want) {
+		t.Errorf("%+v, want %+v", targets, want)
+	}
+	if g := gather(t, a); len(g.blocked) != 1 || !strings.Contains(g.blocked[0], "fd 3 is an epoll that watches a file added as descriptor") {
+		t.Errorf("%q", g.blocked)
+	}
+}

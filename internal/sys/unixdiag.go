@@ -1,0 +1,147 @@
+package sys
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// UnixSocket is what sock_diag(7) says of a unix socket.
+type UnixSocket struct {
+	Type     int    // SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET
+	State    int    // TCP_ESTABLISHED and so on, see below
+	Name     []byte // the address it is bound to, nil without
+	HasPeer  bool   // it was connected
+	Peer     uint64 // inode number of the other end, 0: that is closed
+	Pending  int    // connections that wait for accept(2)
+	Queued   uint32 // bytes waiting in it; of a SOCK_DGRAM those of the first message
+	Shutdown int    // bit 0: it reads no more; bit 1: it writes no more
+}
+
+// States of a unix socket, the TCP_ values of include/net/tcp_states.h.
+const (
+	UnixConnected   = 1
+	UnixUnconnected = 7
+	UnixListening   = 10
+)
+
+// From include/uapi/linux/unix_diag.h and sock_diag.h.
+const (
+	sockDiagByFamily = 20
+	udiagShow        = 1 | 4 | 8 | 0x10 // name, peer, pending connections, queue length
+	udiagReqBytes    = 24
+	udiagMsgBytes    = 16
+
+	unixDiagName     = 0
+	unixDiagPeer     = 2
+	unixDiagICons    = 3
+	unixDiagRQLen    = 4
+	unixDiagShutdown = 6
+
+	nlAttrBytes = 4
+)
+
+var errDiag = errors.New("an answer that is cut short")
+
+// QueryUnix asks for the unix socket with an inode number, in our own network
+// namespace. ENOENT: there is none.
+func QueryUnix(ino uint64) (*UnixSocket, error) {
+	s, err := queryUnix(ino)
+	if err != nil {
+		return nil, fmt.Errorf("sock_diag for unix socket %d: %w", ino, err)
+	}
+	return s, nil
+}
+
+func queryUnix(ino uint64) (*UnixSocket, error) {
+	if ino == 0 || ino>>32 != 0 {
+		return nil, unix.ENOENT // the kernel asks for 32 bits
+	}
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Sendto(fd, udiagRequest(uint32(ino)), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return nil, os.NewSyscallError("sendto", err)
+	}
+	buf := make([]byte, 8192)
+	n, _, err := unix.Recvfrom(fd, buf, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("recvfrom", err)
+	}
+	return parseUnixDiag(buf[:n])
+}
+
+// udiagRequest is nlmsghdr and unix_diag_req.
+func udiagRequest(ino uint32) []byte {
+	e := binary.NativeEndian
+	b := e.AppendUint32(nil, unix.SizeofNlMsghdr+udiagReqBytes)
+	b = e.AppendUint16(b, sockDiagByFamily)
+	b = e.AppendUint16(b, unix.NLM_F_REQUEST)
+	b = append(b, make([]byte, 8)...) // sequence number, port
+	b = append(b, unix.AF_UNIX, 0, 0, 0)
+	b = e.AppendUint32(b, ^uint32(0)) // any state
+	b = e.AppendUint32(b, ino)
+	b = e.AppendUint32(b, udiagShow)
+	return e.AppendUint64(b, ^uint64(0)) // no cookie
+}
+
+// parseUnixDiag parses the answer: nlmsghdr and unix_diag_msg with attributes,
+// or an errno.
+func parseUnixDiag(b []byte) (*UnixSocket, error) {
+	e := binary.NativeEndian
+	if len(b) < unix.SizeofNlMsghdr+4 || int(e.Uint32(b)) > len(b) || e.Uint32(b) < unix.SizeofNlMsghdr+4 {
+		return nil, errDiag
+	}
+	typ := e.Uint16(b[4:])
+	b = b[unix.SizeofNlMsghdr:e.Uint32(b)]
+	if typ == unix.NLMSG_ERROR {
+		return nil, unix.Errno(-int32(e.Uint32(b)))
+	}
+	if typ != sockDiagByFamily || len(b) < udiagMsgBytes {
+		return nil, errDiag
+	}
+	s := &UnixSocket{Type: int(b[1]), State: int(b[2])}
+	for b = b[udiagMsgBytes:]; len(b) >= nlAttrBytes; {
+		n, attr := int(e.Uint16(b)), e.Uint16(b[2:])
+		if n < nlAttrBytes || n > len(b) {
+			return nil, errDiag
+		}
+		if !s.attribute(attr, b[nlAttrBytes:n]) {
+			return nil, errDiag
+		}
+		b = b[min((n+3)&^3, len(b)):]
+	}
+	return s, nil
+}
+
+// attribute stores one attribute and reports whether it is well formed.
+func (s *UnixSocket) attribute(typ uint16, v []byte) bool {
+	e := binary.NativeEndian
+	switch typ {
+	case unixDiagName:
+		s.Name = append([]byte{}, v...)
+	case unixDiagPeer:
+		if len(v) != 4 {
+			return false
+		}
+		s.HasPeer, s.Peer = true, uint64(e.Uint32(v))
+	case unixDiagICons:
+		s.Pending = len(v) / 4
+	case unixDiagRQLen:
+		if len(v) != 8 {
+			return false
+		}
+		s.Queued = e.Uint32(v)
+	case unixDiagShutdown:
+		if len(v) != 1 {
+			return false
+		}
+		s.Shutdown = int(v[0])
+	}
+	return true
+}

@@ -1,0 +1,100 @@
+package sys
+
+import (
+	"errors"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func pair(t *testing.T, typ int) (fds [2]int) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, typ|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fds[0]); unix.Close(fds[1]) })
+	return fds
+}
+
+func inode(t *testing.T, fd int) uint64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Ino
+}
+
+func query(t *testing.T, fd int) UnixSocket {
+	t.Helper()
+	s, err := QueryUnix(inode(t, fd))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *s
+}
+
+func TestQueryUnixPair(t *testing.T) {
+	for _, typ := range []int{unix.SOCK_STREAM, unix.SOCK_DGRAM, unix.SOCK_SEQPACKET} {
+		p := pair(t, typ)
+		want := UnixSocket{Type: typ, State: UnixConnected, HasPeer: true, Peer: inode(t, p[1])}
+		if got := query(t, p[0]); !reflect.DeepEqual(got, want) {
+			t.Errorf("type %d: %+v, want %+v", typ, got, want)
+		}
+		if _, err := unix.Write(p[1], []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Shutdown(p[0], unix.SHUT_WR); err != nil {
+			t.Fatal(err)
+		}
+		want.Queued, want.Shutdown = 5, 2
+		if got := query(t, p[0]); !reflect.DeepEqual(got, want) {
+			t.Errorf("type %d: %+v, want %+v", typ, got, want)
+		}
+		unix.Close(p[1])
+		if got := query(t, p[0]); !got.HasPeer || got.Peer != 0 {
+			t.Errorf("type %d: a closed peer is %+v", typ, got)
+		}
+	}
+}
+
+func TestQueryUnixAlone(t *testing.T) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	want := UnixSocket{Type: unix.SOCK_STREAM, State: UnixUnconnected}
+	if got := query(t, fd); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	name := filepath.Join(t.TempDir(), "s")
+	client, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(client)
+	err = errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: name}), unix.Listen(fd, 5), unix.Connect(client, &unix.SockaddrUnix{Name: name}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := query(t, fd); got.State != UnixListening || got.Pending != 1 || string(got.Name) != name+"\x00" && string(got.Name) != name {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestQueryUnixNone(t *testing.T) {
+	for _, ino := range []uint64{0, 1, 1 << 32} {
+		if s, err := QueryUnix(ino); !errors.Is(err, unix.ENOENT) {
+			t.Errorf("%d: %+v %v", ino, s, err)
+		}
+	}
+}
+
+func FuzzParseUnixDiag(f *testing.F) {
+	f.Add(udiagRequest(7))
+	f.Fuzz(func(_ *testing.T, b []byte) { parseUnixDiag(b) })
+}
