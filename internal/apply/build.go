@@ -188,8 +188,10 @@ func (b *builder) recordError(rec *stream.Record, err error) error {
 
 func (b *builder) finishObjects() error {
 	refs := make([]uint64, 0, len(b.model.defined))
-	for ref := range b.model.defined {
-		refs = append(refs, ref)
+	for ref, rec := range b.model.defined {
+		if files.Find(rec.Type) != nil {
+			refs = append(refs, ref)
+		}
 	}
 	return b.files.Finish(refs)
 }
