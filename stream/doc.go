@@ -127,6 +127,10 @@
 //	27  REGS        Regs
 //	28  RSEQ        Rseq
 //	29  USERPTRS    UserPtrs
+//	30  TIMERS      Timers
+//	31  SECCOMP     Seccomp
+//	32  CGROUPS     Cgroups
+//	33  LOGINUID    LoginUID
 //	48  VMA         VMA
 //	49  PAGES       Pages, bulk
 //	50  SHMEM       Shmem, shareable

@@ -21,6 +21,10 @@ const (
 	TypeRegs       Type = 27 // Regs
 	TypeRseq       Type = 28 // Rseq
 	TypeUserPtrs   Type = 29 // UserPtrs
+	TypeTimers     Type = 30 // Timers
+	TypeSeccomp    Type = 31 // Seccomp
+	TypeCgroups    Type = 32 // Cgroups
+	TypeLoginUID   Type = 33 // LoginUID
 
 	TypeVMA   Type = 48 // VMA
 	TypePages Type = 49 // Pages, with their contents
@@ -59,6 +63,10 @@ var types = [...]TypeInfo{
 	row[Regs](TypeRegs, "REGS", Critical),
 	row[Rseq](TypeRseq, "RSEQ", Critical),
 	row[UserPtrs](TypeUserPtrs, "USERPTRS", Critical),
+	row[Timers](TypeTimers, "TIMERS", Critical),
+	row[Seccomp](TypeSeccomp, "SECCOMP", Critical),
+	row[Cgroups](TypeCgroups, "CGROUPS", Critical),
+	row[LoginUID](TypeLoginUID, "LOGINUID", Critical),
 
 	row[VMA](TypeVMA, "VMA", Critical),
 	row[Pages](TypePages, "PAGES", Critical|Bulk),

@@ -81,13 +81,6 @@ func preflight(b *blockers, pid int, status *proc.Status) error {
 	if status.Seccomp != 0 {
 		b.add(pid, errors.New("is confined by seccomp, which can't be saved"))
 	}
-	timers, err := proc.ReadTimers(pid)
-	if err != nil {
-		return err
-	}
-	if len(timers) > 0 {
-		b.add(pid, fmt.Errorf("has %d POSIX timers (timer_create), which can't be saved", len(timers)))
-	}
 	return namespaces(b, pid)
 }
 

@@ -30,7 +30,7 @@ type Collector struct {
 	// goes on, so that all of it is found.
 	Block func(reason error)
 
-	timers []stream.Itimer // noted with the pending signals
+	moment *moment // of the process, see theMoment
 }
 
 // Restorer is one task to give its state back.
@@ -80,6 +80,7 @@ var Resources = [...]Resource{
 	creds,
 	prctl,
 	itimers,
+	timers,
 	regs,
 }
 
