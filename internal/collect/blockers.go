@@ -1,7 +1,6 @@
 package collect
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -77,9 +76,6 @@ func preflight(b *blockers, pid int, status *proc.Status) error {
 	for _, child := range children {
 		comm, _ := proc.ReadComm(child, child)
 		b.add(pid, fmt.Errorf("has a child, pid %d (%s), and only programs without children can be saved", child, comm))
-	}
-	if status.Seccomp != 0 {
-		b.add(pid, errors.New("is confined by seccomp, which can't be saved"))
 	}
 	return namespaces(b, pid)
 }

@@ -76,11 +76,15 @@ func (d *description) describe(p *process) error {
 	if err := d.vdso(leader, maps); err != nil {
 		return err
 	}
-	if regs, err := leader.Regs(); err != nil || !regs.Is64() || leader.UsesSyscallDispatch() || status.Seccomp != 0 {
+	if regs, err := leader.Regs(); err != nil || !regs.Is64() || leader.UsesSyscallDispatch() {
 		if err == nil && !regs.Is64() {
 			d.blockers.add(p.pid, errors.New("runs 32-bit code, which can't be saved"))
 		}
 		return errors.Join(err, d.outside(p, maps)) // no system calls in such a one
+	}
+	if err := task.SuspendSeccomp(leader); err != nil {
+		d.blockers.add(p.pid, err)
+		return d.outside(p, maps)
 	}
 	place, err := leader.FindPlace(maps, fds)
 	if err != nil {

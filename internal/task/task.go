@@ -77,6 +77,7 @@ var Resources = [...]Resource{
 	procAttr,
 	sched,
 	limits,
+	seccomp,
 	creds,
 	prctl,
 	itimers,
