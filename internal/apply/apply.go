@@ -11,6 +11,7 @@ import (
 
 	"ckpt/internal/files"
 	"ckpt/internal/objhash"
+	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
@@ -23,6 +24,7 @@ type Options struct {
 	Running  func() // called when the program is about to run: signals are its own now
 	Policies files.Policies
 	Stdio    files.Stdio
+	Cgroups  task.CgroupPolicy
 	Note     func(format string, args ...any) // something the user should know
 	Step     func(format string, args ...any) // something for -v
 }
@@ -33,7 +35,7 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 	// The thread that makes the tasks is their tracer and parent. It is not
 	// unlocked: the parent-death signal of the stub is tied to it.
 	runtime.LockOSThread()
-	b := &builder{reader: stream.NewReader(in), hash: objhash.New[objhash.Object](), note: o.Note, step: o.Step}
+	b := &builder{reader: stream.NewReader(in), hash: objhash.New[objhash.Object](), cgroups: o.Cgroups, note: o.Note, step: o.Step}
 	b.files = &files.Restorer{Hash: b.hash, Policies: o.Policies, Stdio: o.Stdio, Note: o.Note}
 	s, err := b.run(ctx, &o)
 	if err != nil {

@@ -20,12 +20,13 @@ import (
 // builder makes a process tree of a model. Nothing of the tree runs before all
 // of it stands, and all of it dies with us until then.
 type builder struct {
-	model  *model
-	reader *stream.Reader
-	hash   *objhash.Hash[objhash.Object]
-	files  *files.Restorer
-	note   func(format string, args ...any)
-	step   func(format string, args ...any)
+	model   *model
+	reader  *stream.Reader
+	hash    *objhash.Hash[objhash.Object]
+	files   *files.Restorer
+	cgroups task.CgroupPolicy
+	note    func(format string, args ...any)
+	step    func(format string, args ...any)
 
 	stub   *tracee.Puppet
 	root   *tracee.Puppet
@@ -206,7 +207,7 @@ func (b *builder) raiseAndInstall(t *taskModel) error {
 // resources gives the task what is neither memory nor descriptors, and returns
 // what it is to be let go with.
 func (b *builder) resources(t *taskModel) (*task.Final, error) {
-	r := &task.Restorer{PID: t.PID, Puppet: b.root, Inode: b.files.Open, Note: b.note}
+	r := &task.Restorer{PID: t.PID, Puppet: b.root, Inode: b.files.Open, Note: b.note, Cgroups: b.cgroups}
 	for i := range task.Resources {
 		res := &task.Resources[i]
 		rec := t.resources[res.Type]

@@ -61,6 +61,7 @@ func (b *builder) check() error {
 			add(r.Check(rec)...)
 		}
 	}
+	add(task.CheckCgroups(t.resources[stream.TypeCgroups], b.cgroups)...)
 	slices.SortFunc(t.fds, func(x, y stream.FD) int { return x.FD - y.FD })
 	add(b.files.Check(m.objects, t.fds)...)
 	if len(reasons) > 0 {

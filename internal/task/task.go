@@ -41,6 +41,8 @@ type Restorer struct {
 	Inode func(objref uint64, flags int) (*os.File, error)
 	// Note tells the user of something that is not as it was.
 	Note func(format string, args ...any)
+	// Cgroups is what to do about control groups.
+	Cgroups CgroupPolicy
 	// Final is what the task is let go with.
 	Final Final
 }
@@ -75,8 +77,10 @@ var Resources = [...]Resource{
 	sigactions,
 	signals,
 	procAttr,
+	cgroups,
 	sched,
 	limits,
+	loginUID,
 	seccomp,
 	creds,
 	prctl,
