@@ -90,6 +90,11 @@
 // met again stands an OBJREF record that names it and its type. ckpt-dedup turns
 // a raw stream into a shared one, without knowing the types of its objects.
 //
+// A record whose refs have the key of is part of the object that names, as a
+// descriptor is of its table. An object met again may be described again: its
+// parts follow each encounter or only the first. ckpt-dedup drops those of later
+// encounters.
+//
 // # The hold
 //
 // kcmp(2) needs the target to stand still, and a target that is to be killed
@@ -114,14 +119,14 @@
 //	 3  ABORT       Abort
 //	 4  OBJREF      ObjrefUse
 //	16  TASK        Task
-//	17  MM          MM
-//	18  FS          FS
+//	17  MM          MM, shareable
+//	18  FS          FS, shareable
 //	19  CREDS       Creds
 //	20  LIMITS      Limits
 //	21  SCHED       Sched
 //	22  PROCATTR    ProcAttr
 //	23  PRCTL       Prctl
-//	24  SIGACTIONS  Sigactions
+//	24  SIGACTIONS  Sigactions, shareable
 //	25  SIGNALS     Signals
 //	26  ITIMERS     Itimers
 //	27  REGS        Regs
@@ -131,9 +136,14 @@
 //	31  SECCOMP     Seccomp
 //	32  CGROUPS     Cgroups
 //	33  LOGINUID    LoginUID
+//	34  THREAD      Thread
+//	35  FDTABLE     FDTable, shareable
+//	36  IOCTX       IOCtx, shareable
+//	37  SEMUNDO     SemUndo, shareable
 //	48  VMA         VMA
 //	49  PAGES       Pages, bulk
 //	50  SHMEM       Shmem, shareable
+//	51  INHERIT     Inherit, bulk
 //	64  FD          FD
 //	65  FILE        File, shareable
 //	66  REG         Reg, shareable
@@ -147,5 +157,6 @@
 //	74  PIPEDATA    PipeData, bulk
 //
 // All of them are critical. A record that names a pid belongs to the TASK
-// record of that pid, which stands before it.
+// record of that pid, which stands before it, and one that names a tid as well
+// to that THREAD record. A shareable record names one for people to read.
 package stream

@@ -22,6 +22,10 @@ type Header struct {
 	VDSOBytes  int64  `cbor:"vdso_size,omitempty"` // length of the vdso, bytes
 	RootPID    int    `cbor:"root_pid"`            // the process that was named
 	Tracer     int    `cbor:"tracer"`              // the thread that holds the tasks by ptrace(2)
+	Processes  int    `cbor:"processes"`           // zombies are counted
+	Threads    int    `cbor:"threads"`
+	StopUS     int64  `cbor:"stop_us"`             // how long it took to stop them all, µs
+	DescribeUS int64  `cbor:"describe_us"`         // how long it took to describe them then, µs
 	Hold       *Hold  `cbor:"hold,omitempty"`      // how to ask that the target be held
 }
 
@@ -82,9 +86,4 @@ type ObjrefUse struct {
 // number is an Object.ID, in a shared one an Object.Objref; 0 means none.
 type InodeRef struct {
 	Inode uint64 `cbor:"inode,omitempty"`
-}
-
-// FileRef is the refs map of records that use an open file description.
-type FileRef struct {
-	File uint64 `cbor:"file,omitempty"`
 }

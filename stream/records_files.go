@@ -1,12 +1,18 @@
 package stream
 
-// FD is a descriptor of a process. In a raw stream its FILE stands right
+// FD is a descriptor in a table. In a raw stream its FILE stands right
 // before it.
 type FD struct {
-	PID     int     `cbor:"pid"`
-	FD      int     `cbor:"fd"`
-	Cloexec bool    `cbor:"cloexec,omitempty"`
-	Refs    FileRef `cbor:"refs"`
+	PID     int    `cbor:"pid"`
+	FD      int    `cbor:"fd"`
+	Cloexec bool   `cbor:"cloexec,omitempty"`
+	Refs    FDRefs `cbor:"refs"`
+}
+
+// FDRefs is the refs map of FD and LOCK.
+type FDRefs struct {
+	Of   uint64 `cbor:"of"`   // the FDTABLE
+	File uint64 `cbor:"file"` // a FILE
 }
 
 // File is an open file description (struct file): what dup(2) and fork(2) share.
@@ -110,13 +116,13 @@ const (
 
 // Lock is a file lock held through a descriptor.
 type Lock struct {
-	PID   int     `cbor:"pid"`
-	FD    int     `cbor:"fd"`
-	Kind  string  `cbor:"kind"`
-	Write bool    `cbor:"write,omitempty"`
-	Start int64   `cbor:"start,omitempty"`
-	Len   int64   `cbor:"len,omitempty"` // 0: to the end of the file
-	Refs  FileRef `cbor:"refs"`
+	PID   int    `cbor:"pid"`
+	FD    int    `cbor:"fd"`
+	Kind  string `cbor:"kind"`
+	Write bool   `cbor:"write,omitempty"`
+	Start int64  `cbor:"start,omitempty"`
+	Len   int64  `cbor:"len,omitempty"` // 0: to the end of the file
+	Refs  FDRefs `cbor:"refs"`
 }
 
 // Content is the meta of CONTENT; data are the bytes of a file or SHMEM at

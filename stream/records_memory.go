@@ -25,7 +25,13 @@ type VMA struct {
 	RW      bool     `cbor:"rw,omitempty"`     // the object was mapped from a descriptor open for writing
 	Anon    string   `cbor:"anon_name,omitempty"`
 	Guards  []Extent `cbor:"guards,omitempty"` // ranges under MADV_GUARD_INSTALL
-	Refs    InodeRef `cbor:"refs"`             // what is mapped
+	Refs    VMARefs  `cbor:"refs"`
+}
+
+// VMARefs is VMA's refs map.
+type VMARefs struct {
+	Of    uint64 `cbor:"of"`              // the MM
+	Inode uint64 `cbor:"inode,omitempty"` // what is mapped
 }
 
 // Extent is a range of addresses, page aligned, End exclusive.
@@ -40,6 +46,16 @@ type Extent struct {
 type Pages struct {
 	PID     int      `cbor:"pid"`
 	Extents []Extent `cbor:"extents"`
+	Refs    PartOf   `cbor:"refs"` // the MM
+}
+
+// Inherit names pages that a process still shares, copy on write, with its
+// parent: content and address are the same. Those of one MM ascend, and stand
+// behind the parent's PAGES and before its own.
+type Inherit struct {
+	PID     int      `cbor:"pid"`
+	Extents []Extent `cbor:"extents"`
+	Refs    PartOf   `cbor:"refs"` // the MM
 }
 
 // Shmem is the object behind shared anonymous mappings. Its bytes come in

@@ -29,7 +29,7 @@ type Seccomp struct {
 	Mode    int             `cbor:"mode"` // SECCOMP_MODE_STRICT 1, FILTER 2
 	Filters []SeccompFilter `cbor:"filters,omitempty"`
 	// Common is how many of the filters, from the first on, all threads of the
-	// process have. It stands with the first thread.
+	// process have.
 	Common int `cbor:"common,omitempty"`
 }
 

@@ -1,22 +1,79 @@
 package stream
 
-// Task begins the description of one process; all records up to the next TASK
-// belong to it or name their pid.
+// Task begins the description of one process. Parents stand before their
+// children, and the first is the root.
 type Task struct {
-	PID       int    `cbor:"pid"`
-	PPID      int    `cbor:"ppid"`
-	PGID      int    `cbor:"pgid"`
-	SID       int    `cbor:"sid"`
-	StartTime uint64 `cbor:"start_time"` // clock ticks since boot, /proc/PID/stat field 22
-	Comm      string `cbor:"comm"`
-	Cmdline   []byte `cbor:"cmdline,omitempty"` // NUL-separated, for people; memory holds the real one
-	StopSig   int    `cbor:"stop_sig,omitempty"`
+	PID        int    `cbor:"pid"`
+	PPID       int    `cbor:"ppid"`
+	PGID       int    `cbor:"pgid"`
+	SID        int    `cbor:"sid"`
+	TPGID      int    `cbor:"tpgid,omitempty"` // foreground process group of its controlling terminal
+	StartTime  uint64 `cbor:"start_time"`      // clock ticks since boot, /proc/PID/stat field 22
+	Comm       string `cbor:"comm"`
+	Cmdline    []byte `cbor:"cmdline,omitempty"` // NUL-separated, for people; memory holds the real one
+	StopSig    int    `cbor:"stop_sig,omitempty"`
+	ExitSignal int    `cbor:"exit_signal,omitempty"` // what its parent gets when it ends, see clone(2)
+	// Zombie: it has ended and waits for its parent. There are no other
+	// records of it.
+	Zombie bool `cbor:"zombie,omitempty"`
+	Status int  `cbor:"status,omitempty"` // of a zombie, as wait(2) gives it
+	// The leader of its session or process group is a process outside of the
+	// tree; a leader in neither place has ended.
+	SIDOutside  bool `cbor:"sid_outside,omitempty"`
+	PGIDOutside bool `cbor:"pgid_outside,omitempty"`
 }
 
-// MM is the layout of an address space that PR_SET_MM_MAP sets, see
-// struct prctl_mm_map in uapi linux/prctl.h.
+// Thread is one thread of a process and names what it shares with others.
+// The first thread's record, whose tid is the pid, stands before the others'.
+type Thread struct {
+	PID  int        `cbor:"pid"`
+	TID  int        `cbor:"tid"`
+	Comm string     `cbor:"comm"`
+	Refs ThreadRefs `cbor:"refs"`
+}
+
+// ThreadRefs is Thread's refs map, the objects that clone(2) shares or copies.
+type ThreadRefs struct {
+	MM      uint64 `cbor:"mm"`                // an MM
+	Sighand uint64 `cbor:"sighand"`           // a SIGACTIONS
+	Files   uint64 `cbor:"files"`             // an FDTABLE
+	FS      uint64 `cbor:"fs"`                // an FS
+	IO      uint64 `cbor:"io,omitempty"`      // an IOCTX, absent when it has none
+	SysVSem uint64 `cbor:"sysvsem,omitempty"` // a SEMUNDO, absent when it has none
+}
+
+// PartOf is the refs map of records that are part of an object: they describe
+// it as much as its own record does.
+type PartOf struct {
+	Of uint64 `cbor:"of"`
+}
+
+// FDTable is a table of descriptors, what CLONE_FILES shares. FD and LOCK
+// records are part of it.
+type FDTable struct {
+	Object
+	PID int `cbor:"pid"` // a thread that has it, for people
+}
+
+// IOCtx is an I/O context, what CLONE_IO shares.
+type IOCtx struct {
+	Object
+	PID int `cbor:"pid"`
+}
+
+// SemUndo is a list of System V semaphore adjustments, what CLONE_SYSVSEM
+// shares. The kernel does not show what is on it.
+type SemUndo struct {
+	Object
+	PID int `cbor:"pid"`
+}
+
+// MM is an address space, what CLONE_VM shares: the layout that PR_SET_MM_MAP
+// sets, see struct prctl_mm_map in uapi linux/prctl.h. VMA, INHERIT and PAGES
+// records are part of it.
 type MM struct {
-	PID        int    `cbor:"pid"`
+	Object
+	PID        int    `cbor:"pid"` // a process that has it
 	StartCode  uint64 `cbor:"start_code"`
 	EndCode    uint64 `cbor:"end_code"`
 	StartData  uint64 `cbor:"start_data"`
@@ -39,6 +96,7 @@ type ExeRef struct {
 
 // FS is what CLONE_FS shares.
 type FS struct {
+	Object
 	PID   int    `cbor:"pid"`
 	Umask uint32 `cbor:"umask"`
 	Refs  FSRefs `cbor:"refs"`
@@ -97,7 +155,7 @@ type ProcAttr struct {
 	CoredumpFilter uint64 `cbor:"coredump_filter"`
 }
 
-// Prctl holds the attributes prctl(2) gets and sets, those that are not zero.
+// Prctl holds a thread's attributes that prctl(2) gets and sets.
 type Prctl struct {
 	PID    int          `cbor:"pid"`
 	TID    int          `cbor:"tid"`
@@ -111,8 +169,10 @@ type PrctlValue struct {
 	Value uint64 `cbor:"value"`
 }
 
-// Sigactions are the signal actions other than the default with no flags.
+// Sigactions are the signal actions other than the default with no flags, what
+// CLONE_SIGHAND shares.
 type Sigactions struct {
+	Object
 	PID     int         `cbor:"pid"`
 	Actions []Sigaction `cbor:"actions,omitempty"`
 }

@@ -28,7 +28,7 @@ func sample(t testing.TB) []byte {
 	must(w.Add(TypeHeader, &Header{Checkpoint: "c0ffee", Stage: StageShared, Host: "h\xff"}))
 	must(w.Add(TypeReg, &Reg{Object: Object{Objref: 1}, Stat: Stat{Path: "/tmp/a\xff"}, Size: 7}))
 	must(w.Add(TypeFile, &File{Object: Object{Objref: 2}, Refs: InodeRef{Inode: 1}}))
-	must(w.Add(TypeFD, &FD{PID: 10, FD: 3, Refs: FileRef{File: 2}}))
+	must(w.Add(TypeFD, &FD{PID: 10, FD: 3, Refs: FDRefs{Of: 1, File: 2}}))
 	meta, err := Marshal(map[string]any{})
 	must(err)
 	must(w.Write(&Record{Type: FirstCustom + 7, Meta: meta}, nil))

@@ -25,10 +25,15 @@ const (
 	TypeSeccomp    Type = 31 // Seccomp
 	TypeCgroups    Type = 32 // Cgroups
 	TypeLoginUID   Type = 33 // LoginUID
+	TypeThread     Type = 34 // Thread
+	TypeFDTable    Type = 35 // FDTable
+	TypeIOCtx      Type = 36 // IOCtx
+	TypeSemUndo    Type = 37 // SemUndo
 
-	TypeVMA   Type = 48 // VMA
-	TypePages Type = 49 // Pages, with their contents
-	TypeShmem Type = 50 // Shmem
+	TypeVMA     Type = 48 // VMA
+	TypePages   Type = 49 // Pages, with their contents
+	TypeShmem   Type = 50 // Shmem
+	TypeInherit Type = 51 // Inherit
 
 	TypeFD       Type = 64 // FD
 	TypeFile     Type = 65 // File
@@ -50,14 +55,14 @@ var types = [...]TypeInfo{
 	row[ObjrefUse](TypeObjref, "OBJREF", Critical),
 
 	row[Task](TypeTask, "TASK", Critical),
-	row[MM](TypeMM, "MM", Critical),
-	row[FS](TypeFS, "FS", Critical),
+	row[MM](TypeMM, "MM", Critical|Shareable),
+	row[FS](TypeFS, "FS", Critical|Shareable),
 	row[Creds](TypeCreds, "CREDS", Critical),
 	row[Limits](TypeLimits, "LIMITS", Critical),
 	row[Sched](TypeSched, "SCHED", Critical),
 	row[ProcAttr](TypeProcAttr, "PROCATTR", Critical),
 	row[Prctl](TypePrctl, "PRCTL", Critical),
-	row[Sigactions](TypeSigactions, "SIGACTIONS", Critical),
+	row[Sigactions](TypeSigactions, "SIGACTIONS", Critical|Shareable),
 	row[Signals](TypeSignals, "SIGNALS", Critical),
 	row[Itimers](TypeItimers, "ITIMERS", Critical),
 	row[Regs](TypeRegs, "REGS", Critical),
@@ -67,10 +72,15 @@ var types = [...]TypeInfo{
 	row[Seccomp](TypeSeccomp, "SECCOMP", Critical),
 	row[Cgroups](TypeCgroups, "CGROUPS", Critical),
 	row[LoginUID](TypeLoginUID, "LOGINUID", Critical),
+	row[Thread](TypeThread, "THREAD", Critical),
+	row[FDTable](TypeFDTable, "FDTABLE", Critical|Shareable),
+	row[IOCtx](TypeIOCtx, "IOCTX", Critical|Shareable),
+	row[SemUndo](TypeSemUndo, "SEMUNDO", Critical|Shareable),
 
 	row[VMA](TypeVMA, "VMA", Critical),
 	row[Pages](TypePages, "PAGES", Critical|Bulk),
 	row[Shmem](TypeShmem, "SHMEM", Critical|Shareable),
+	row[Inherit](TypeInherit, "INHERIT", Critical|Bulk),
 
 	row[FD](TypeFD, "FD", Critical),
 	row[File](TypeFile, "FILE", Critical|Shareable),

@@ -10,6 +10,7 @@ import (
 	"runtime"
 
 	"ckpt/internal/files"
+	"ckpt/internal/memory"
 	"ckpt/internal/objhash"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
@@ -21,6 +22,7 @@ type Options struct {
 	Detach   bool   // leave when the program runs
 	PIDFile  string // write the root's process id there
 	Check    bool   // judge the stream, make nothing
+	Session  string // SessionNew or SessionInherit
 	Running  func() // called when the program is about to run: signals are its own now
 	Policies files.Policies
 	Stdio    files.Stdio
@@ -35,7 +37,8 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 	// The thread that makes the tasks is their tracer and parent. It is not
 	// unlocked: the parent-death signal of the stub is tied to it.
 	runtime.LockOSThread()
-	b := &builder{reader: stream.NewReader(in), hash: objhash.New[objhash.Object](), cgroups: o.Cgroups, note: o.Note, step: o.Step}
+	b := &builder{reader: stream.NewReader(in), hash: objhash.New[objhash.Object](), cgroups: o.Cgroups, note: o.Note, step: o.Step,
+		puppets: map[int]*tracee.Puppet{}, spaces: map[uint64]*memory.Restorer{}, owners: map[uint64]int{}}
 	b.files = &files.Restorer{Hash: b.hash, Policies: o.Policies, Stdio: o.Stdio, Note: o.Note}
 	s, err := b.run(ctx, &o)
 	if err != nil {
@@ -55,7 +58,7 @@ func (b *builder) run(ctx context.Context, o *Options) (*supervisor, error) {
 	if b.model, next, err = readModel(b.reader); err != nil {
 		return nil, err
 	}
-	if err := b.check(); err != nil {
+	if err := b.check(o); err != nil {
 		return nil, err
 	}
 	if b.stub, err = tracee.StartStub(); err != nil {
@@ -84,27 +87,24 @@ func (b *builder) readOut() error {
 	}
 }
 
-// start gives the task the last of its state and lets it run.
+// start gives the tasks the last of their state and lets them run.
 func (b *builder) start(ctx context.Context, o *Options) (*supervisor, error) {
-	t := b.model.tasks[0]
-	if err := b.joinSession(t, o.Detach); err != nil {
-		return nil, err
-	}
-	final, err := b.resources(t)
+	root := b.model.tasks[0]
+	all, err := b.resources()
 	if err != nil {
 		return nil, err
 	}
-	if err := writePIDFile(o.PIDFile, t.PID); err != nil {
+	if err := writePIDFile(o.PIDFile, root.PID); err != nil {
 		return nil, err
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	s := newSupervisor(t.PID)
+	s := newSupervisor(root.PID)
 	o.Running()
 	if b.files.UsesTerminal() && !o.Detach {
 		if s.term = openTerminal(); s.term != nil {
-			s.term.lend(t.PID, b.files.Termios)
+			s.term.lend(b.foreground(), b.files.Termios)
 		}
 	}
 	// The references are dropped before the program runs: it must not find a
@@ -112,11 +112,15 @@ func (b *builder) start(ctx context.Context, o *Options) (*supervisor, error) {
 	if err := b.close(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
-	if err := b.release(t, final); err != nil {
+	err = b.prepare(all)
+	if err == nil {
+		err = b.release(all)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.close(), removePIDFile(o.PIDFile))
 	}
-	b.step("pid %d (%s) runs", t.PID, t.Comm)
-	b.root = nil
+	b.step("pid %d (%s) runs, with %d threads in %d processes", root.PID, root.Comm, len(all), len(b.model.tasks))
+	clear(b.puppets)
 	if o.Detach {
 		return nil, s.close()
 	}

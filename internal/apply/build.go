@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/files"
 	"ckpt/internal/memory"
 	"ckpt/internal/objhash"
-	"ckpt/internal/proc"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -21,6 +21,7 @@ import (
 // of it stands, and all of it dies with us until then.
 type builder struct {
 	model   *model
+	plan    *plan
 	reader  *stream.Reader
 	hash    *objhash.Hash[objhash.Object]
 	files   *files.Restorer
@@ -28,71 +29,95 @@ type builder struct {
 	note    func(format string, args ...any)
 	step    func(format string, args ...any)
 
-	stub   *tracee.Puppet
-	root   *tracee.Puppet
-	memory *memory.Restorer
+	stub    *tracee.Puppet
+	puppets map[int]*tracee.Puppet // by thread id
+	helpers []int
+	spaces  map[uint64]*memory.Restorer // by the MM's objref
+	owners  map[uint64]int              // which task an MM is restored in
+	born    int                         // whose children are made
 }
 
 // discard kills what was made and drops every reference.
 func (b *builder) discard() error {
 	var errs []error
-	for _, p := range []*tracee.Puppet{b.root, b.stub} {
-		if p != nil {
-			errs = append(errs, p.Tracee().Kill())
+	var leaders []*tracee.Puppet
+	for _, p := range b.puppets {
+		_ = unix.Kill(p.Tracee().PID, unix.SIGKILL)
+	}
+	for _, p := range b.puppets {
+		if t := p.Tracee(); t.TID == t.PID {
+			leaders = append(leaders, p) // their end is told last
+		} else {
+			errs = append(errs, t.AwaitEnd())
 		}
 	}
-	b.root, b.stub = nil, nil
+	if b.stub != nil && !slices.Contains(leaders, b.stub) {
+		leaders = append(leaders, b.stub)
+	}
+	for _, p := range leaders {
+		errs = append(errs, p.Tracee().Kill())
+	}
+	b.stub = nil
+	clear(b.puppets)
 	return errors.Join(append(errs, b.close())...)
 }
 
 // close drops what is held for building.
 func (b *builder) close() error {
-	var err error
-	if b.memory != nil {
-		err = b.memory.Close()
-		b.memory = nil
+	var errs []error
+	for _, r := range b.spaces {
+		errs = append(errs, r.Close())
 	}
-	return errors.Join(err, b.hash.Close())
+	clear(b.spaces)
+	return errors.Join(append(errs, b.hash.Close())...)
 }
 
 // build makes everything up to the moment of letting go. next is the first
 // record behind the description.
 func (b *builder) build(next *stream.Record) error {
-	t := b.model.tasks[0]
 	for _, rec := range b.model.objects {
 		if err := b.object(rec); err != nil {
 			return err
 		}
 	}
 	b.step("%d objects open", b.hash.Len())
-	if err := b.makeRoot(t); err != nil {
+	if err := b.makeRoot(); err != nil {
 		return err
 	}
-	b.memory = &memory.Restorer{PID: t.PID, Puppet: b.root, Inode: b.files.Open}
-	if err := b.memory.Map(t.vmas); err != nil {
-		return err
-	}
-	if err := b.memory.Advise(); err != nil {
-		return err
-	}
-	b.step("pid %d has its %d mappings", t.PID, len(t.vmas))
 	if err := b.bulk(next); err != nil {
 		return err
 	}
-	b.step("%d bytes of contents in place", b.reader.Totals().DataBytes)
+	if err := b.birthsBefore(len(b.model.tasks)); err != nil {
+		return err
+	}
+	b.step("%d processes made, %d bytes of contents in place", len(b.model.tasks), b.reader.Totals().DataBytes)
 	if err := b.finishObjects(); err != nil {
 		return err
 	}
-	if err := b.memory.Finish(); err != nil {
-		return err
+	for _, t := range b.model.tasks {
+		if n, ok := b.owners[t.refs().MM]; !ok || b.model.tasks[n] != t {
+			continue
+		}
+		if err := b.spaces[t.refs().MM].Finish(); err != nil {
+			return err
+		}
 	}
-	return b.raiseAndInstall(t)
+	for _, do := range []func() error{b.groups, b.endHelpers, b.endZombies, b.makeThreads, b.install} {
+		if err := do(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// object restores what a record describes and puts it in the hash.
+// object restores what a record describes and puts it in the hash. What belongs
+// to tasks is restored with them.
 func (b *builder) object(rec *stream.Record) error {
-	if rec.Type != stream.TypeShmem {
+	if rec.Type == stream.TypeFile || files.Find(rec.Type) != nil {
 		return b.files.Object(rec)
+	}
+	if rec.Type != stream.TypeShmem {
+		return nil
 	}
 	var o stream.Object
 	if err := rec.Decode(&o); err != nil {
@@ -105,38 +130,6 @@ func (b *builder) object(rec *stream.Record) error {
 	return b.hash.Add(o.Objref, rec.Type, s)
 }
 
-// makeRoot makes the root task: a child of ours, with its own process id.
-func (b *builder) makeRoot(t *taskModel) error {
-	maps, err := proc.ReadMaps(b.stub.Tracee().PID)
-	if err != nil {
-		return err
-	}
-	occupied := memory.Occupied(t.vmas)
-	for _, m := range maps {
-		occupied = append(occupied, tracee.Range{Addr: m.Start, Len: m.Len()})
-	}
-	place, ok := tracee.Hole(occupied, tracee.PuppetBytes)
-	if !ok {
-		return fmt.Errorf("pid %d: its address space is too full to restore it", t.PID)
-	}
-	if err := b.stub.Settle(place.Addr); err != nil {
-		return err
-	}
-	b.root, err = b.stub.Clone(t.PID, unix.CLONE_PARENT, 0)
-	if errors.Is(err, unix.EEXIST) {
-		return &Refused{append(pidTaken(t.PID), fmt.Errorf("process id %d was taken meanwhile", t.PID))[:1]}
-	}
-	if errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("choosing process id %d takes CAP_CHECKPOINT_RESTORE or root: %w", t.PID, err)
-	}
-	if err != nil {
-		return err
-	}
-	err = b.stub.Tracee().Kill()
-	b.stub = nil
-	return errors.Join(err, b.root.CloseAll())
-}
-
 // bulk puts all data in its place. The stream must be whole to its end.
 func (b *builder) bulk(rec *stream.Record) error {
 	for {
@@ -147,8 +140,8 @@ func (b *builder) bulk(rec *stream.Record) error {
 				return err
 			}
 			return nil
-		case stream.TypePages:
-			err = b.memory.Fill(rec, b.reader)
+		case stream.TypePages, stream.TypeInherit:
+			err = b.pages(rec)
 		case stream.TypeContent:
 			err = b.files.Fill(rec, b.reader.Data())
 		case stream.TypePipeData:
@@ -170,6 +163,17 @@ func (b *builder) bulk(rec *stream.Record) error {
 	}
 }
 
+func (b *builder) pages(rec *stream.Record) error {
+	r, err := b.spaceOwner(rec)
+	if err != nil {
+		return err
+	}
+	if rec.Type == stream.TypeInherit {
+		return r.Inherit(rec)
+	}
+	return r.Fill(rec, b.reader)
+}
+
 func (b *builder) recordError(rec *stream.Record, err error) error {
 	var re *stream.RecordError
 	var abort *stream.AbortError
@@ -181,68 +185,49 @@ func (b *builder) recordError(rec *stream.Record, err error) error {
 
 func (b *builder) finishObjects() error {
 	refs := make([]uint64, 0, len(b.model.defined))
-	for ref, typ := range b.model.defined {
-		if typ == stream.TypeReg {
+	for ref, rec := range b.model.defined {
+		if rec.Type == stream.TypeReg {
 			refs = append(refs, ref)
 		}
 	}
 	return b.files.Finish(refs)
 }
 
-// raiseAndInstall gives the task its descriptors, for which its limit may be
-// too low as yet.
-func (b *builder) raiseAndInstall(t *taskModel) error {
-	if n := len(t.fds); n > 0 {
-		lim := unix.Rlimit{}
-		if err := unix.Prlimit(t.PID, unix.RLIMIT_NOFILE, nil, &lim); err == nil {
-			if want := uint64(t.fds[n-1].FD) + 8; want > lim.Cur {
-				raised := unix.Rlimit{Cur: min(want, lim.Max), Max: lim.Max}
-				_ = unix.Prlimit(t.PID, unix.RLIMIT_NOFILE, &raised, nil) // placing the descriptor will say if it was too low
+// install fills every descriptor table, through the first thread that has it.
+func (b *builder) install() error {
+	done := map[uint64]bool{}
+	for _, t := range b.model.tasks {
+		for _, th := range t.threads {
+			ref := th.Refs.Files
+			if done[ref] {
+				continue
+			}
+			done[ref] = true
+			table := b.model.tables[ref]
+			b.raise(t.PID, table)
+			if err := b.files.Install(b.puppets[th.TID], table.fds, table.locks); err != nil {
+				return err
 			}
 		}
 	}
-	return b.files.Install(b.root, t.fds, t.locks)
+	return nil
 }
 
-// resources gives the task what is neither memory nor descriptors, and returns
-// what it is to be let go with.
-func (b *builder) resources(t *taskModel) (*task.Final, error) {
-	r := &task.Restorer{PID: t.PID, Puppet: b.root, Inode: b.files.Open, Note: b.note, Cgroups: b.cgroups}
-	for i := range task.Resources {
-		res := &task.Resources[i]
-		rec := t.resources[res.Type]
-		if rec == nil || res.Restore == nil {
-			continue
-		}
-		if err := res.Restore(r, rec); err != nil {
-			return nil, err
-		}
+// raise makes room for a table, for which the process's limit may be too low as
+// yet.
+func (b *builder) raise(pid int, table *tableModel) {
+	n := len(table.fds)
+	if n == 0 {
+		return
 	}
-	return &r.Final, nil
-}
-
-// release lets the root run.
-func (b *builder) release(t *taskModel, final *task.Final) error {
-	xstate, err := fitXState(b.root, final.XState)
-	if err != nil {
-		return err
+	lim := unix.Rlimit{}
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &lim); err != nil {
+		return // placing the descriptor will say if it was too low
 	}
-	return b.root.Release(final.Regs, xstate, final.Mask, t.StopSig != 0)
-}
-
-// fitXState brings the xsave area to this kernel's size. What is cut off or
-// added belongs to components that are not in use.
-func fitXState(p *tracee.Puppet, xstate []byte) ([]byte, error) {
-	if len(xstate) == 0 {
-		return nil, nil
+	if want := uint64(table.fds[n-1].FD) + 8; want > lim.Cur {
+		raised := unix.Rlimit{Cur: min(want, lim.Max), Max: lim.Max}
+		_ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &raised, nil)
 	}
-	own, err := p.Tracee().XState()
-	if err != nil {
-		return nil, err
-	}
-	fitted := make([]byte, len(own))
-	copy(fitted, xstate)
-	return fitted, nil
 }
 
 func writePIDFile(path string, pid int) error {

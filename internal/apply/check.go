@@ -2,12 +2,14 @@ package apply
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"slices"
+	"time"
 
 	"ckpt/internal/memory"
 	"ckpt/internal/proc"
@@ -25,49 +27,99 @@ func (r *Refused) Error() string { return errors.Join(r.Reasons...).Error() }
 func (r *Refused) Unwrap() []error { return r.Reasons }
 
 // needed are the resources a task can't do without.
-var needed = []stream.Type{stream.TypeMM, stream.TypeFS, stream.TypeCreds, stream.TypeLimits, stream.TypeSched,
-	stream.TypeProcAttr, stream.TypePrctl, stream.TypeSigactions, stream.TypeSignals, stream.TypeRegs, stream.TypeUserPtrs}
+var needed = []stream.Type{stream.TypeCreds, stream.TypeLimits, stream.TypeSched, stream.TypeProcAttr, stream.TypePrctl,
+	stream.TypeSignals, stream.TypeRegs, stream.TypeUserPtrs}
 
-// check judges the whole description before anything is made.
-func (b *builder) check() error {
+const maxPID = 1 << 22 // PID_MAX_LIMIT of linux/threads.h
+
+// check judges the whole description before anything is made, and plans.
+func (b *builder) check(o *Options) error {
 	var reasons []error
 	add := func(errs ...error) { reasons = append(reasons, errs...) }
 	m := b.model
 	add(checkOrigin(&m.header)...)
-	if len(m.tasks) != 1 {
-		add(fmt.Errorf("the image holds %d processes, and this version restores one", len(m.tasks)))
-		return &Refused{reasons}
+	if len(m.tasks) == 0 || m.tasks[0].Zombie {
+		return &Refused{append(reasons, errors.New("the image holds no process to restore"))}
 	}
-	t := m.tasks[0]
-	for _, typ := range needed {
-		if t.resources[typ] == nil {
-			add(fmt.Errorf("pid %d (%s) has no %v record", t.PID, t.Comm, typ))
+	for i, t := range m.tasks {
+		add(checkTask(t)...)
+		add(task.CheckCgroups(t.resources[stream.TypeCgroups], b.cgroups)...)
+		if ref := t.refs().MM; ref != 0 {
+			if _, ok := b.owners[ref]; !ok {
+				b.owners[ref] = i
+			}
 		}
 	}
-	if t.PID < 2 || t.PID > 1<<22 {
-		add(fmt.Errorf("%w: process id %d", stream.ErrCorrupt, t.PID))
-	} else {
-		add(pidTaken(t.PID)...)
+	for _, s := range m.spaces {
+		add(memory.Check(s.vmas)...)
 	}
-	slices.SortFunc(t.vmas, func(x, y stream.VMA) int {
-		if x.Start < y.Start {
-			return -1
-		}
-		return 1
-	})
-	add(memory.Check(t.vmas)...)
-	for _, rec := range t.resources {
-		if r := task.Find(rec.Type); r.Check != nil {
+	for _, rec := range m.objects {
+		if r := task.Find(rec.Type); r != nil && r.Check != nil {
 			add(r.Check(rec)...)
 		}
 	}
-	add(task.CheckCgroups(t.resources[stream.TypeCgroups], b.cgroups)...)
-	slices.SortFunc(t.fds, func(x, y stream.FD) int { return x.FD - y.FD })
-	add(b.files.Check(m.objects, t.fds)...)
+	var fds []stream.FD
+	for _, t := range m.tables {
+		fds = append(fds, t.fds...)
+	}
+	slices.SortFunc(fds, func(x, y stream.FD) int { return cmp.Or(cmp.Compare(x.Refs.Of, y.Refs.Of), x.FD-y.FD) })
+	add(b.files.Check(m.objects, fds)...)
+	if len(reasons) > 0 {
+		return &Refused{reasons}
+	}
+	b.mapOutside(o)
+	b.plan = makePlan(m)
+	add(b.plan.errs...)
+	for _, pid := range b.plan.helpers {
+		add(pidTaken(pid)...)
+	}
 	if len(reasons) > 0 {
 		return &Refused{reasons}
 	}
 	return nil
+}
+
+// checkTask judges a process and its threads.
+func checkTask(t *taskModel) (errs []error) {
+	check := func(id int) {
+		if id < 2 || id > maxPID {
+			errs = append(errs, fmt.Errorf("%w: process id %d", stream.ErrCorrupt, id))
+		} else {
+			errs = append(errs, pidTaken(id)...)
+		}
+	}
+	check(t.PID)
+	if t.PGID < 0 || t.PGID > maxPID || t.SID < 0 || t.SID > maxPID || t.ExitSignal < 0 || t.ExitSignal > 64 {
+		errs = append(errs, fmt.Errorf("%w: pid %d in session %d, group %d, with exit signal %d", stream.ErrCorrupt, t.PID, t.SID, t.PGID, t.ExitSignal))
+	}
+	if t.Zombie {
+		return errs
+	}
+	if len(t.threads) == 0 {
+		return append(errs, fmt.Errorf("%w: pid %d (%s) has no THREAD record", stream.ErrCorrupt, t.PID, t.Comm))
+	}
+	for _, th := range t.threads {
+		if th.TID != t.PID {
+			check(th.TID)
+		}
+		for _, typ := range needed {
+			r := task.Find(typ)
+			if r.Scope == task.PerThread && th.resources[typ] == nil || r.Scope == task.PerProcess && t.resources[typ] == nil {
+				errs = append(errs, fmt.Errorf("thread %d of pid %d (%s) has no %v record", th.TID, t.PID, t.Comm, typ))
+			}
+		}
+		for _, rec := range th.resources {
+			if r := task.Find(rec.Type); r.Check != nil {
+				errs = append(errs, r.Check(rec)...)
+			}
+		}
+	}
+	for _, rec := range t.resources {
+		if r := task.Find(rec.Type); r.Check != nil {
+			errs = append(errs, r.Check(rec)...)
+		}
+	}
+	return errs
 }
 
 // checkOrigin compares the system the image was made on with this one.
@@ -90,9 +142,17 @@ func checkOrigin(h *stream.Header) []error {
 	return errs
 }
 
+// reapTime is how long a parent is given to wait for a process that has ended.
+const reapTime = 2 * time.Second
+
 // pidTaken says who has a process or thread id that is needed.
 func pidTaken(pid int) []error {
 	stat, err := proc.ReadStat(pid)
+	// One that was killed just now will be waited for any moment.
+	for begin := time.Now(); err == nil && stat.State == 'Z' && time.Since(begin) < reapTime; {
+		time.Sleep(time.Millisecond)
+		stat, err = proc.ReadStat(pid)
+	}
 	if err != nil {
 		return nil // the kernel will tell for sure
 	}

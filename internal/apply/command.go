@@ -15,16 +15,18 @@ const Tool = "ckpt-apply"
 // Command is ckpt-apply.
 var Command = cli.Command{
 	Name:    Tool,
-	Summary: "restore a process from a stream",
+	Summary: "restore a process tree from a stream",
 	Own125:  true,
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
-		var o Options
+		o := Options{Session: SessionNew}
 		var policies, stdio []string
 		var cgroups string
 		flags := []cli.Flag{
 			{Name: "detach", Aliases: []string{"d"}, Value: &o.Detach, Help: "leave when the program runs, in a session of its own"},
 			{Name: "pidfile", Value: &o.PIDFile, Arg: "FILE", Help: "write the restored process id there"},
 			{Name: "check", Value: &o.Check, Help: "say whether the stream can be restored here, restore nothing"},
+			{Name: "session", Value: &o.Session, Arg: "WHICH", OneOf: []string{SessionNew, SessionInherit},
+				Help: "what takes the place of a session whose leader is not in the image: new, or inherit, ckpt-apply's own"},
 			{Name: "files", Value: &policies, Arg: "POLICY[:PATTERN]",
 				Help: "how much files may have changed: strict (the default), same-path, or append; for paths that match the pattern, or all"},
 			{Name: "cgroups", Value: &cgroups, Arg: "POLICY",

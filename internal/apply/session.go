@@ -6,7 +6,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/sys"
-	"ckpt/internal/tracee"
 )
 
 // terminal is the controlling terminal of ckpt-apply, lent to the restored
@@ -65,16 +64,13 @@ func (t *terminal) fromBackground(change func() error) {
 	_ = sys.WithSignalBlocked(unix.SIGTTOU, change)
 }
 
-// joinSession gives the root task its session and process group, as far as
-// they were its own; else it stays in ours.
-func (b *builder) joinSession(t *taskModel, detach bool) error {
-	ownSession := t.SID == t.PID && !b.files.UsesTerminal()
-	switch {
-	case ownSession || detach:
-		return tracee.CallOK(b.root, "begin a session", unix.SYS_SETSID)
-	case t.PGID == t.PID || b.files.UsesTerminal():
-		return tracee.CallOK(b.root, "begin a process group", unix.SYS_SETPGID, 0, 0)
+// foreground returns the process group that had the terminal, or the root's.
+func (b *builder) foreground() int {
+	root := b.model.tasks[0]
+	for _, t := range b.model.tasks {
+		if t.PGID == root.TPGID && t.PGID != 0 {
+			return t.PGID
+		}
 	}
-	b.step("pid %d was in session %d and process group %d and is now in those of ckpt-apply", t.PID, t.SID, t.PGID)
-	return nil
+	return max(root.PGID, 0)
 }

@@ -65,18 +65,8 @@ func (b *blockers) err() error {
 }
 
 // preflight looks for what can be told from /proc alone.
-func preflight(b *blockers, pid int, status *proc.Status) error {
-	if status.Threads != 1 {
-		b.add(pid, fmt.Errorf("has %d threads, and only programs of a single thread can be saved", status.Threads))
-	}
-	children, err := proc.Children(pid)
-	if err != nil {
-		return err
-	}
-	for _, child := range children {
-		comm, _ := proc.ReadComm(child, child)
-		b.add(pid, fmt.Errorf("has a child, pid %d (%s), and only programs without children can be saved", child, comm))
-	}
+func preflight(b *blockers, p *process, status *proc.Status) error {
+	pid := p.pid
 	return namespaces(b, pid)
 }
 

@@ -64,11 +64,11 @@ func (c *collection) collect(ctx context.Context, out *os.File) error {
 	// The kernel ties tracees to the thread that attached them.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	p, err := freeze(o.PID, o.Timeout)
+	t, err := freeze(o.PID, o.Timeout)
 	if err != nil {
 		return err
 	}
-	c.process, c.description = p, newDescription()
+	c.tree, c.description = t, newDescription(t)
 	err = c.run(ctx, out)
 	return errors.Join(err, c.letGo(LeaveRunning))
 }
@@ -76,21 +76,23 @@ func (c *collection) collect(ctx context.Context, out *os.File) error {
 // collection is one checkpoint under way.
 type collection struct {
 	Options
-	process     *process
+	tree        *tree
 	description *description
 	begun       bool // the stream is
+	done        bool // the target is let go
 }
 
 func (c *collection) run(ctx context.Context, out *os.File) error {
 	d := c.description
-	if err := d.describe(c.process); err != nil {
+	c.Step("%s stopped after %v", c.what(), since(c.tree.began, c.tree.frozen))
+	if err := d.describe(); err != nil {
 		return err
 	}
 	if err := d.blockers.err(); err != nil {
 		return err
 	}
 	if c.DryRun {
-		c.Step("pid %d can be saved; it stood still for %v", c.PID, c.frozen())
+		c.Step("%s can be saved; it stood still for %v", c.what(), c.frozen())
 		return nil
 	}
 	h, err := hold.New()
@@ -101,19 +103,27 @@ func (c *collection) run(ctx context.Context, out *os.File) error {
 	if err := c.header(h.Ref()); err != nil {
 		return err
 	}
-	c.Step("pid %d described in %d records after %v", c.PID, len(d.records), c.frozen())
+	c.Step("described in %d records after %v more", len(d.records), time.Since(c.tree.frozen).Round(time.Microsecond))
 	if err := c.send(ctx, out, h); err != nil {
 		return err
 	}
-	if err := d.loan.Return(); err != nil {
-		return err
-	}
-	d.loan = nil
+	c.Step("pages and contents sent %v after the first stop", c.frozen())
 	return c.finish(ctx, out, h)
 }
 
+// what names the target for people.
+func (c *collection) what() string {
+	p, t := len(c.tree.procs), c.tree.threads()
+	if p == 1 && t == 1 {
+		return fmt.Sprintf("pid %d", c.PID)
+	}
+	return fmt.Sprintf("pid %d and its tree (%d processes, %d threads)", c.PID, p, t)
+}
+
+func since(begin, end time.Time) time.Duration { return end.Sub(begin).Round(time.Microsecond) }
+
 func (c *collection) frozen() time.Duration {
-	return time.Since(c.process.frozen).Round(time.Microsecond)
+	return since(c.tree.began, time.Now())
 }
 
 // header fills in what describe has not.
@@ -122,7 +132,9 @@ func (c *collection) header(ref hold.Ref) error {
 	rand.Read(id[:])
 	h := &c.description.header
 	h.Checkpoint, h.Stage, h.Tool = hex.EncodeToString(id[:]), stream.StageRaw, Tool+" "+c.Version
-	h.TimeNS = c.process.frozen.UnixNano()
+	h.TimeNS = c.tree.frozen.UnixNano()
+	h.Processes, h.Threads = len(c.tree.procs), c.tree.threads()
+	h.StopUS, h.DescribeUS = c.tree.frozen.Sub(c.tree.began).Microseconds(), time.Since(c.tree.frozen).Microseconds()
 	h.Arch, h.PageSize = runtime.GOARCH, int64(os.Getpagesize())
 	h.RootPID, h.Tracer = c.PID, unix.Gettid()
 	h.Hold = &stream.Hold{PID: ref.PID, StartTime: ref.StartTime, FD: ref.FD, BootID: ref.BootID}
@@ -167,14 +179,41 @@ func (c *collection) records(ctx context.Context, w *stream.Writer, consumed boo
 			return err
 		}
 	}
-	src := memory.Source{Loan: d.loan, PID: c.PID, ByReference: byReference}
-	if err := src.Send(w, d.pages); err != nil {
-		return err
-	}
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
+	for _, s := range d.spaces {
+		if err := c.pages(w, s, byReference); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
 	}
 	return w.End(stream.End{FrozenUS: c.frozen().Microseconds()})
+}
+
+// pages sends the pages of one address space.
+func (c *collection) pages(w *stream.Writer, s *space, byReference func() bool) error {
+	pid := s.process.pid
+	if err := memory.SendInherited(w, pid, s.id, s.inherit); err != nil {
+		return err
+	}
+	if len(s.pages) == 0 {
+		return nil
+	}
+	if s.confined { // to be in a call of ours as little as can be, see task.SuspendSeccomp
+		src := memory.Source{PID: pid, ID: s.id, ByReference: func() bool { return false }}
+		return src.Send(w, s.pages)
+	}
+	loan, err := s.process.threads[0].Borrow(s.place)
+	if err != nil {
+		return err
+	}
+	c.description.loan = loan
+	src := memory.Source{Loan: loan, PID: pid, ID: s.id, ByReference: byReference}
+	if err := src.Send(w, s.pages); err != nil {
+		return err
+	}
+	c.description.loan = nil
+	return loan.Return()
 }
 
 // finish closes the stream and waits for the filters that hold the target, and
@@ -205,8 +244,9 @@ func (c *collection) judge(res hold.Outcome, pipe bool) error {
 	case !res.Taken && pipe:
 		c.Note("no filter took the hold within %v, so pid %d goes on; ckpt-dedup will refuse this stream now", c.HoldTimeout, c.PID)
 	}
-	c.Step("pid %d stood still for %v", c.PID, c.frozen())
-	return c.letGo(c.Leave)
+	err := c.letGo(c.Leave)
+	c.Step("%s stood still for %v", fmt.Sprintf("pid %d", c.PID), c.frozen())
+	return err
 }
 
 // HolderError: a filter that held the target failed. It has told the user why,
@@ -238,8 +278,9 @@ func (c *collection) letGo(leave string) error {
 		err = l.Return()
 		c.description.loan = nil
 	}
-	if c.process.threads == nil {
+	if c.done {
 		return err
 	}
-	return errors.Join(err, c.process.end(leave))
+	c.done = true
+	return errors.Join(err, c.tree.end(leave))
 }

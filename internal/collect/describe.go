@@ -18,17 +18,40 @@ type description struct {
 	header  stream.Header
 	records []*stream.Record
 	bulk    []files.Sender
-	pages   []tracee.Range
-	loan    *tracee.Loan
-	pid     int
+	spaces  []*space
+	loan    *tracee.Loan // the one under way
 
+	tree     *tree
 	lastID   uint64
 	blockers blockers
 	files    *files.Collector
+	about    map[*process]*about
 }
 
-func newDescription() *description {
-	d := &description{}
+// about is what is known of a process while it is described.
+type about struct {
+	status   proc.Status
+	maps     []proc.Mapping
+	place    *tracee.Place // nil: no system calls can be made in it
+	notes    task.Notes
+	refs     stream.ThreadRefs
+	subjects []*files.Subject // of its first thread's descriptors
+	pages    []tracee.Range
+}
+
+// space is an address space whose pages are to be sent.
+type space struct {
+	process *process
+	id      uint64
+	pages   []tracee.Range // of its own
+	inherit []tracee.Range // those its parent has, too
+	place   *tracee.Place
+	// confined by seccomp: no system calls are made in it to send the pages
+	confined bool
+}
+
+func newDescription(t *tree) *description {
+	d := &description{tree: t, about: map[*process]*about{}}
 	d.files = &files.Collector{
 		Emit: d.emit, NewID: d.newID, Block: d.blockers.add,
 		Bulk: func(send files.Sender) { d.bulk = append(d.bulk, send) },
@@ -50,60 +73,134 @@ func (d *description) newID() uint64 {
 	return d.lastID
 }
 
-// describe fills d with everything about a process but the bulk data. What
+// describe fills d with everything about the tree but the bulk data. What
 // can't be saved is gathered in d.blockers.
-func (d *description) describe(p *process) error {
-	d.pid = p.pid
-	leader := p.threads[0]
-	status, err := proc.ReadStatus(p.pid)
-	if err != nil {
-		return err
-	}
-	if err := preflight(&d.blockers, p.pid, &status); err != nil {
-		return err
-	}
-	if leader.UsesSyscallDispatch() {
-		d.blockers.add(p.pid, errors.New("uses syscall user dispatch, which can't be saved"))
-	}
-	maps, err := proc.ReadMappings(p.pid)
-	if err != nil {
-		return err
-	}
-	fds, err := proc.FDs(p.pid)
-	if err != nil {
-		return err
-	}
-	if err := d.vdso(leader, maps); err != nil {
-		return err
-	}
-	if regs, err := leader.Regs(); err != nil || !regs.Is64() || leader.UsesSyscallDispatch() {
-		if err == nil && !regs.Is64() {
-			d.blockers.add(p.pid, errors.New("runs 32-bit code, which can't be saved"))
+func (d *description) describe() error {
+	for _, p := range d.tree.procs {
+		if err := d.look(p); err != nil {
+			return err
 		}
-		return errors.Join(err, d.outside(p, maps)) // no system calls in such a one
 	}
-	if err := task.SuspendSeccomp(leader); err != nil {
-		d.blockers.add(p.pid, err)
-		return d.outside(p, maps)
+	for _, p := range d.tree.procs {
+		if err := d.process(p); err != nil {
+			return err
+		}
 	}
-	place, err := leader.FindPlace(maps, fds)
+	return nil
+}
+
+// look finds out of a process what must be known of all before any is
+// described: which descriptors are in the tree.
+func (d *description) look(p *process) error {
+	a := &about{}
+	d.about[p] = a
+	if p.zombie {
+		return nil
+	}
+	var err error
+	if a.status, err = proc.ReadStatus(p.pid); err != nil {
+		return err
+	}
+	if err := preflight(&d.blockers, p, &a.status); err != nil {
+		return err
+	}
+	if a.subjects, err = d.files.Look(p.pid); err != nil {
+		return fmt.Errorf("pid %d: %w", p.pid, err)
+	}
+	return nil
+}
+
+// process describes one process.
+func (d *description) process(p *process) error {
+	if err := d.task(p); err != nil || p.zombie {
+		return err
+	}
+	a := d.about[p]
+	var err error
+	if a.maps, err = proc.ReadMappings(p.pid); err != nil {
+		return err
+	}
+	if err := d.vdso(p.threads[0], a.maps); err != nil {
+		return err
+	}
+	if d.callable(p) {
+		fds := make([]int, len(a.subjects))
+		for i, s := range a.subjects {
+			fds[i] = s.FD
+		}
+		if a.place, err = p.threads[0].FindPlace(a.maps, fds); err != nil {
+			return err
+		}
+	}
+	for _, t := range p.threads {
+		if err := d.thread(p, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// task emits the record of the process itself.
+func (d *description) task(p *process) error {
+	s := &p.stat
+	t := stream.Task{PID: p.pid, PPID: s.PPID, PGID: s.PGRP, SID: s.Session, TPGID: max(s.TPGID, 0), StartTime: s.StartTime,
+		Comm: s.Comm, ExitSignal: s.ExitSignal, Zombie: p.zombie}
+	if p.parent != nil {
+		t.PPID = p.parent.pid
+	}
+	t.SIDOutside, t.PGIDOutside = d.outside(s.Session), d.outside(s.PGRP)
+	if p.zombie {
+		t.Status = s.ExitCode
+		return d.emit(stream.TypeTask, &t)
+	}
+	cmdline, err := proc.ReadCmdline(p.pid)
 	if err != nil {
 		return err
 	}
-	if d.loan, err = leader.Borrow(place); err != nil {
-		return err
+	t.Cmdline = cmdline[:min(len(cmdline), 64<<10)]
+	t.StopSig = int(p.threads[0].GroupStop)
+	return d.emit(stream.TypeTask, &t)
+}
+
+// outside reports whether the leader of a session or group lives outside of the
+// tree. Leaders in another pid namespace are 0.
+func (d *description) outside(leader int) bool {
+	if d.tree.byPID[leader] != nil {
+		return false
 	}
-	if err := d.inside(p, &status); err != nil {
-		return err
+	_, err := proc.ReadStat(leader)
+	return leader == 0 || err == nil
+}
+
+// callable reports whether system calls can be made in a process. Where not,
+// that has been noted as a blocker.
+func (d *description) callable(p *process) bool {
+	ok := true
+	for _, t := range p.threads {
+		regs, err := t.Regs()
+		switch {
+		case err != nil:
+			ok = false
+		case !regs.Is64():
+			d.blockers.add(p.pid, errors.New("runs 32-bit code, which can't be saved"))
+			return false
+		case t.UsesSyscallDispatch():
+			d.blockers.add(p.pid, errors.New("uses syscall user dispatch, which can't be saved"))
+			return false
+		}
+		if err := task.SuspendSeccomp(t); err != nil {
+			d.blockers.add(p.pid, err)
+			return false
+		}
 	}
-	return d.outside(p, maps)
+	return ok
 }
 
 // vdso notes what the kernel's own code in the process is: a thread may be
 // inside it. It is the same in ours.
 func (d *description) vdso(t *tracee.Tracee, maps []proc.Mapping) error {
 	for _, m := range maps {
-		if m.Name() == "[vdso]" {
+		if m.Name() == "[vdso]" && d.header.VDSO == nil {
 			text, err := tracee.VDSO()
 			if err != nil {
 				return err
@@ -116,42 +213,108 @@ func (d *description) vdso(t *tracee.Tracee, maps []proc.Mapping) error {
 	if err != nil {
 		return err
 	}
-	_, d.header.XFeatures = tracee.XFeatures(xstate)
+	_, used := tracee.XFeatures(xstate)
+	d.header.XFeatures |= used
 	return nil
 }
 
-// inside describes what is found by system calls in the process.
-func (d *description) inside(p *process, status *proc.Status) error {
-	stat, err := proc.ReadStat(p.pid)
+// thread describes one thread, after what it has and does not share with one
+// that was described before.
+func (d *description) thread(p *process, t *tracee.Tracee) error {
+	a := d.about[p]
+	c, err := d.collector(p, t)
 	if err != nil {
 		return err
 	}
-	c := &task.Collector{
-		PID: p.pid, TID: p.threads[0].TID, Stat: stat, Status: *status, Loan: d.loan, Emit: d.emit,
-		Inode: func(link string) (uint64, error) { return d.files.Path(p.pid, link) },
-		Block: func(reason error) { d.blockers.add(p.pid, reason) },
+	if a.place != nil {
+		if d.loan, err = t.Borrow(a.place); err != nil {
+			return err
+		}
+		c.Loan = d.loan
+	}
+	refs, err := d.shared(p, t, c)
+	if err != nil {
+		return err
+	}
+	if t == p.threads[0] {
+		a.refs = refs
+	}
+	comm, err := proc.ReadComm(p.pid, t.TID)
+	if err != nil {
+		return err
+	}
+	if err := d.emit(stream.TypeThread, &stream.Thread{PID: p.pid, TID: t.TID, Comm: comm, Refs: refs}); err != nil {
+		return err
+	}
+	if c.Loan == nil {
+		return nil // that is a blocker, and has been noted
 	}
 	for i := range task.Resources {
-		if err := task.Resources[i].Collect(c); err != nil {
+		r := &task.Resources[i]
+		if r.Scope == task.Shared || r.Collect == nil || r.Scope == task.PerProcess && t != p.threads[0] {
+			continue
+		}
+		if err := r.Collect(c); err != nil {
 			return err
 		}
 	}
-	return nil
+	loan := d.loan
+	d.loan = nil
+	return loan.Return()
 }
 
-// outside describes memory and descriptors, from /proc.
-func (d *description) outside(p *process, maps []proc.Mapping) error {
-	mc := &memory.Collector{
-		PID: p.pid, Emit: d.emit, NewID: d.newID, Content: d.files.Content,
+func (d *description) collector(p *process, t *tracee.Tracee) (*task.Collector, error) {
+	c := &task.Collector{
+		PID: p.pid, TID: t.TID, Stat: p.stat, Status: d.about[p].status, Emit: d.emit, NewID: d.newID,
+		Notes: &d.about[p].notes,
 		Inode: func(link string) (uint64, error) { return d.files.Path(p.pid, link) },
 		Block: func(reason error) { d.blockers.add(p.pid, reason) },
 	}
-	if err := mc.Collect(maps); err != nil {
+	var err error
+	if t.TID != p.pid {
+		c.Status, err = proc.ReadThreadStatus(p.pid, t.TID)
+	}
+	return c, err
+}
+
+// addressSpace describes the mappings of a process and finds its pages.
+func (d *description) addressSpace(p *process, id uint64) error {
+	a := d.about[p]
+	mc := &memory.Collector{
+		PID: p.pid, ID: id, Emit: d.emit, NewID: d.newID, Content: d.files.Content,
+		Inode: func(link string) (uint64, error) { return d.files.Path(p.pid, link) },
+		Block: func(reason error) { d.blockers.add(p.pid, reason) },
+	}
+	if err := mc.Collect(a.maps); err != nil {
 		return err
 	}
-	d.pages = mc.Pages
-	if err := d.files.Collect(p.pid); err != nil {
-		return fmt.Errorf("pid %d: %w", p.pid, err)
+	a.pages = mc.Pages
+	s := &space{process: p, id: id, pages: mc.Pages, place: a.place, confined: a.status.Seccomp != 0}
+	if p.parent != nil && d.about[p.parent].pages != nil {
+		var err error
+		if s.inherit, s.pages, err = memory.Inherited(p.parent.pid, p.pid, mc.Pages); err != nil {
+			return err
+		}
 	}
+	d.spaces = append(d.spaces, s)
 	return nil
+}
+
+// descriptors describes a descriptor table.
+func (d *description) descriptors(p *process, t *tracee.Tracee, id uint64) error {
+	subjects := d.about[p].subjects
+	if t != p.threads[0] {
+		var err error
+		if subjects, err = d.files.Look(t.TID); err != nil {
+			return err
+		}
+	}
+	if err := d.emit(stream.TypeFDTable, &stream.FDTable{Object: kcmpObject(id, kindFiles, t.TID), PID: t.TID}); err != nil {
+		return err
+	}
+	return d.files.Collect(id, subjects)
+}
+
+func kcmpObject(id uint64, kind int, tid int) stream.Object {
+	return stream.Object{ID: id, Kcmp: &stream.Kcmp{Type: kind, PID: tid}}
 }

@@ -103,6 +103,7 @@ type sorter struct {
 	cmp    kcmp.Comparer
 	idents map[string]uint64
 	objref map[uint64]uint64 // a raw stream's ids
+	again  map[uint64]bool   // ids of encounters that were not the first
 	last   uint64            // objref given
 	seen   int
 	fds    int
@@ -112,7 +113,7 @@ func newSorter(h *stream.Header, cmp kcmp.Comparer) *sorter {
 	if cmp == nil {
 		cmp = kcmp.Kernel{}
 	}
-	return &sorter{header: h, cmp: cmp, trees: map[kcmp.Type]*kcmp.Tree{}, idents: map[string]uint64{}, objref: map[uint64]uint64{}}
+	return &sorter{header: h, cmp: cmp, trees: map[kcmp.Type]*kcmp.Tree{}, idents: map[string]uint64{}, objref: map[uint64]uint64{}, again: map[uint64]bool{}}
 }
 
 func (s *sorter) run(ctx context.Context, r *stream.Reader, w *stream.Writer, step func(string, ...any)) error {
@@ -135,6 +136,9 @@ func (s *sorter) run(ctx context.Context, r *stream.Reader, w *stream.Writer, st
 			return w.Write(rec, nil)
 		}
 		out, err := s.record(rec)
+		if err == nil && out == nil {
+			continue
+		}
 		if err != nil {
 			return &stream.RecordError{Index: r.Totals().Records - 1, Type: rec.Type, Offset: r.Offset(), Err: err}
 		}
@@ -152,7 +156,7 @@ func (s *sorter) report(step func(string, ...any)) {
 	step("%d descriptors and %d encounters with objects seen, %d objects found, %d kcmp calls made", s.fds, s.seen, s.last, calls)
 }
 
-// record returns what is to stand in place of rec.
+// record returns what is to stand in place of rec, nil for nothing.
 func (s *sorter) record(rec *stream.Record) (*stream.Record, error) {
 	switch {
 	case rec.Type == stream.TypeTask:
@@ -164,7 +168,22 @@ func (s *sorter) record(rec *stream.Record) (*stream.Record, error) {
 	case rec.Type == stream.TypeFD:
 		s.fds++
 	}
+	if again, err := s.partOfKnown(rec); again || err != nil {
+		return nil, err
+	}
 	return rec, s.refs(rec)
+}
+
+// partOfKnown reports whether a record is part of an encounter with an object
+// that was met before: it has been described.
+func (s *sorter) partOfKnown(rec *stream.Record) (bool, error) {
+	var m struct {
+		Refs stream.PartOf `cbor:"refs"`
+	}
+	if err := rec.Decode(&m); err != nil {
+		return false, err
+	}
+	return s.again[m.Refs.Of], nil
 }
 
 // checkTask makes sure that the process is the one that was described, and that
@@ -175,6 +194,9 @@ func (s *sorter) checkTask(rec *stream.Record) error {
 		return err
 	}
 	stat, err := proc.ReadStat(t.PID)
+	if err == nil && t.Zombie && stat.StartTime == t.StartTime {
+		return nil
+	}
 	if err != nil || stat.StartTime != t.StartTime {
 		return fmt.Errorf("pid %d (%s) is not the process any more that was described: %w", t.PID, t.Comm, hold.ErrGone)
 	}
@@ -204,6 +226,7 @@ func (s *sorter) object(rec *stream.Record) (*stream.Record, error) {
 	}
 	s.objref[o.ID] = ref
 	if !isNew {
+		s.again[o.ID] = true
 		return stream.New(stream.TypeObjref, &stream.ObjrefUse{Objref: ref, Type: rec.Type})
 	}
 	if err := s.refs(rec); err != nil {

@@ -119,23 +119,31 @@ func NewSubject(pid, fd int, link string) (*Subject, error) {
 	return s, nil
 }
 
-// Collect describes the descriptors of a process, which stands still.
-func (c *Collector) Collect(pid int) error {
-	fds, err := proc.FDs(pid)
+// Look reads what is known of the descriptors of a thread, which stands still.
+// All of a tree are looked at before any is described: what a descriptor is
+// depends on whether the other end of a pipe is in the tree.
+func (c *Collector) Look(tid int) ([]*Subject, error) {
+	fds, err := proc.FDs(tid)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	subjects := make([]*Subject, 0, len(fds))
 	for _, fd := range fds {
-		s, err := NewSubject(pid, fd, fmt.Sprintf("/proc/%d/fd/%d", pid, fd))
+		s, err := NewSubject(tid, fd, fmt.Sprintf("/proc/%d/fd/%d", tid, fd))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		c.noteEnds(s)
 		subjects = append(subjects, s)
 	}
+	return subjects, nil
+}
+
+// Collect describes the descriptors of one table, whose FDTABLE record has this
+// number.
+func (c *Collector) Collect(table uint64, subjects []*Subject) error {
 	for _, s := range subjects {
-		if err := c.descriptor(s); err != nil {
+		if err := c.descriptor(table, s); err != nil {
 			return err
 		}
 	}
@@ -166,7 +174,7 @@ func (c *Collector) kind(s *Subject) *Kind {
 }
 
 // descriptor emits what is open, the description, the descriptor and its locks.
-func (c *Collector) descriptor(s *Subject) error {
+func (c *Collector) descriptor(table uint64, s *Subject) error {
 	k := c.kind(s)
 	if k == nil {
 		c.Block(s.PID, fmt.Errorf("fd %d is %s, which can't be saved", s.FD, Describe(s)))
@@ -186,7 +194,7 @@ func (c *Collector) descriptor(s *Subject) error {
 	if err := c.Emit(stream.TypeFile, &file); err != nil {
 		return err
 	}
-	ref := stream.FileRef{File: file.ID}
+	ref := stream.FDRefs{Of: table, File: file.ID}
 	if err := c.Emit(stream.TypeFD, &stream.FD{PID: s.PID, FD: s.FD, Cloexec: s.Info.Flags&unix.O_CLOEXEC != 0, Refs: ref}); err != nil {
 		return err
 	}

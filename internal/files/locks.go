@@ -17,7 +17,7 @@ import (
 var lockKinds = map[string]string{"FLOCK": stream.LockFlock, "POSIX": stream.LockPosix, "OFDLCK": stream.LockOFD}
 
 // locks emits the file locks held through a descriptor.
-func (c *Collector) locks(s *Subject, ref stream.FileRef) error {
+func (c *Collector) locks(s *Subject, ref stream.FDRefs) error {
 	for _, l := range s.Info.Locks {
 		kind, ok := lockKinds[l.Type]
 		if !ok {

@@ -24,7 +24,8 @@ type Restorer struct {
 	// Termios are, after Object, the settings of the terminal the program had.
 	Termios []byte
 
-	plan plan
+	plan  plan
+	extra uint64 // objects put in the hash that no record defines
 }
 
 // file is a live open file description.
@@ -123,6 +124,9 @@ func (r *Restorer) Finish(objrefs []uint64) error {
 
 // Install gives a puppet its descriptors and locks. It closes what it had.
 func (r *Restorer) Install(p *tracee.Puppet, fds []stream.FD, locks []stream.Lock) error {
+	if err := p.CloseAll(); err != nil {
+		return err
+	}
 	if err := p.Reserve(freeNumber(fds)); err != nil {
 		return err
 	}

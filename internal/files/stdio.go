@@ -68,16 +68,25 @@ func (s *substitute) open(flags uint32) (*os.File, error) {
 
 // plan is which descriptions and descriptors are replaced.
 type plan struct {
-	files map[uint64]*substitute // by the FILE's objref
-	fds   map[int]*substitute    // by number, of the root process
-	flags map[int]uint32
+	files  map[uint64]*substitute // by the FILE's objref
+	fds    map[place]*substitute
+	flags  map[place]uint32
+	blamed map[uint64]bool // FILEs that were found to be in the way
 	// terminal: some descriptor stays a terminal, now ours
 	terminal bool
 }
 
+// place is a descriptor: a number in a table.
+type place struct {
+	table uint64
+	fd    int
+}
+
+func placeOf(fd *stream.FD) place { return place{fd.Refs.Of, fd.FD} }
+
 // descriptor returns what of ours a descriptor of the task is to have open.
 func (p *plan) descriptor(r *Restorer, fd *stream.FD) (*os.File, error) {
-	sub := p.fds[fd.FD]
+	sub := p.fds[placeOf(fd)]
 	if sub == nil || sub == p.files[fd.Refs.File] {
 		f, err := r.file(fd.Refs.File)
 		if err != nil {
@@ -85,11 +94,12 @@ func (p *plan) descriptor(r *Restorer, fd *stream.FD) (*os.File, error) {
 		}
 		return f.f, nil
 	}
-	f, err := sub.open(p.flags[fd.FD])
+	f, err := sub.open(p.flags[placeOf(fd)])
 	if err != nil {
 		return nil, err
 	}
-	return f, r.Hash.Add(1<<63|uint64(fd.FD)+1, stream.TypeFile, &file{f})
+	r.extra++
+	return f, r.Hash.Add(1<<63|r.extra, stream.TypeFile, &file{f})
 }
 
 // UsesTerminal reports, after Check, whether some descriptor is to be
@@ -98,7 +108,7 @@ func (r *Restorer) UsesTerminal() bool { return r.plan.terminal }
 
 // plan decides for each terminal and each pipe to the outside.
 func (s Stdio) plan(objects []*stream.Record, fds []stream.FD) (plan, []error) {
-	p := plan{files: map[uint64]*substitute{}, fds: map[int]*substitute{}, flags: map[int]uint32{}}
+	p := plan{files: map[uint64]*substitute{}, fds: map[place]*substitute{}, flags: map[place]uint32{}, blamed: map[uint64]bool{}}
 	loose := map[uint64]string{} // inodes: terminals "tty:PATH", pipes "pipe"
 	descs := map[uint64]stream.File{}
 	used := map[int]bool{}
@@ -124,7 +134,8 @@ func (s Stdio) plan(objects []*stream.Record, fds []stream.FD) (plan, []error) {
 		desc := descs[fd.Refs.File]
 		if what := loose[desc.Refs.Inode]; what != "" {
 			used[fd.FD] = true
-			if err := s.decide(&p, fd, &desc, what); err != nil {
+			if err := s.decide(&p, fd, &desc, what); err != nil && !p.blamed[fd.Refs.File] {
+				p.blamed[fd.Refs.File] = true
 				errs = append(errs, err)
 			}
 		}
@@ -162,8 +173,8 @@ func (s Stdio) decide(p *plan, fd *stream.FD, desc *stream.File, what string) er
 	default:
 		return fmt.Errorf("fd %d of pid %d was a pipe to another program, which is not in the image; save that program with it", fd.FD, fd.PID)
 	}
-	p.fds[fd.FD] = sub
-	p.flags[fd.FD] = desc.Flags
+	p.fds[placeOf(fd)] = sub
+	p.flags[placeOf(fd)] = desc.Flags
 	if p.files[fd.Refs.File] == nil {
 		p.files[fd.Refs.File] = sub
 	}

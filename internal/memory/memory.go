@@ -14,6 +14,7 @@ import (
 // Collector is one address space that stands still and is to be described.
 type Collector struct {
 	PID int
+	ID  uint64 // of the MM record
 	// Emit adds a record to the stream.
 	Emit func(t stream.Type, meta any) error
 	// Inode describes what a link like /proc/PID/map_files/… leads to and
@@ -46,7 +47,8 @@ func (c *Collector) Collect(maps []proc.Mapping) error {
 			continue
 		}
 		v := stream.VMA{PID: c.PID, Start: m.Start, End: m.End, Kind: kind.name, Prot: uint32(m.Prot), Shared: m.Shared,
-			Offset: m.Offset, Name: m.Path, VmFlags: string(m.VmFlags), RW: m.Shared && m.VmFlags.Has("mw")}
+			Offset: m.Offset, Name: m.Path, VmFlags: string(m.VmFlags), RW: m.Shared && m.VmFlags.Has("mw"),
+			Refs: stream.VMARefs{Of: c.ID}}
 		if name, ok := m.AnonName(); ok {
 			v.Anon = name
 		}

@@ -24,6 +24,7 @@ const (
 type Source struct {
 	Loan *tracee.Loan
 	PID  int
+	ID   uint64 // of the MM record
 	// ByReference is asked before each chunk whether whoever reads the stream
 	// promises to be done with it before the process runs on. A page sent by
 	// reference changes with the process's own.
@@ -101,7 +102,7 @@ func (s *Source) copy(w *stream.Writer, chunk []tracee.Range) (int, error) {
 const pageBytes = pageMask + 1
 
 func (s *Source) emit(w *stream.Writer, chunk []tracee.Range, data io.Reader) error {
-	meta := stream.Pages{PID: s.PID}
+	meta := stream.Pages{PID: s.PID, Refs: stream.PartOf{Of: s.ID}}
 	for _, r := range chunk {
 		meta.Extents = append(meta.Extents, stream.Extent{Start: r.Addr, End: r.Addr + r.Len})
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +34,10 @@ type Restorer struct {
 	vmas []stream.VMA
 	mem  *os.File
 	in   int // the stream's descriptor in the puppet, -1 before it is needed
+
+	parent *Restorer // of a forked puppet
+	kept   []kept    // what came from it and stays, ascending
+	cursor uint64    // Inherit has been here
 }
 
 // Check says what in the VMA records, sorted by address, can't be built.
@@ -88,6 +91,9 @@ func (r *Restorer) Map(vmas []stream.VMA) error {
 	}
 	for i := range vmas {
 		if err := kindNamed(vmas[i].Kind).restore(r, &vmas[i]); err != nil {
+			return err
+		}
+		if err := r.advise(&vmas[i]); err != nil {
 			return err
 		}
 	}
@@ -156,21 +162,36 @@ func restoreMapped(r *Restorer, v *stream.VMA) error {
 	return errors.Join(r.mmap(v, 0, uint64(fd)), r.call("close", unix.SYS_CLOSE, uint64(fd)))
 }
 
+// has reports whether a mapping has one of the VmFlags, which are two letters
+// each with blanks between.
+func has(v *stream.VMA, flag string) bool {
+	for s := v.VmFlags; len(s) >= len(flag); s = s[1:] {
+		i := strings.Index(s, flag)
+		if i < 0 {
+			return false
+		}
+		if (i == 0 || s[i-1] == ' ') && (i+len(flag) == len(s) || s[i+len(flag)] == ' ') {
+			return true
+		}
+		s = s[i:]
+	}
+	return false
+}
+
 func (r *Restorer) mmap(v *stream.VMA, flags, fd uint64) error {
-	has := func(flag string) bool { return slices.Contains(strings.Fields(v.VmFlags), flag) }
 	flags |= mapFixedNoreplace
 	switch {
 	case v.Shared:
 		flags |= unix.MAP_SHARED
-	case has("dp"):
+	case has(v, "dp"):
 		flags |= mapDroppable
 	default:
 		flags |= unix.MAP_PRIVATE
 	}
-	if has("gd") {
+	if has(v, "gd") {
 		flags |= unix.MAP_GROWSDOWN
 	}
-	if has("nr") {
+	if has(v, "nr") {
 		flags |= unix.MAP_NORESERVE
 	}
 	offset := v.Offset
@@ -191,7 +212,7 @@ func (r *Restorer) mmap(v *stream.VMA, flags, fd uint64) error {
 // was writable once is accounted for by the kernel ("ac"), and stays so only if
 // it has pages when it becomes read-only.
 func mapProt(v *stream.VMA) uint32 {
-	if !v.Shared && slices.Contains(strings.Fields(v.VmFlags), "ac") {
+	if !v.Shared && has(v, "ac") {
 		return v.Prot | unix.PROT_WRITE
 	}
 	return v.Prot
@@ -213,42 +234,44 @@ var advice = []struct {
 	{"mg", unix.MADV_MERGEABLE}, {"hg", unix.MADV_HUGEPAGE}, {"nh", unix.MADV_NOHUGEPAGE}, {"wf", unix.MADV_WIPEONFORK},
 }
 
-// Advise gives the mappings what mmap(2) doesn't: names and the advice that
+// advise gives a mapping what mmap(2) doesn't: its name and the advice that
 // bears on how pages are filled in.
-func (r *Restorer) Advise() error {
-	for i := range r.vmas {
-		v := &r.vmas[i]
-		flags := strings.Fields(v.VmFlags)
-		for _, a := range advice {
-			if !slices.Contains(flags, a.flag) || kindNamed(v.Kind).name == stream.VMAVVar || v.Kind == stream.VMAVDSO || v.Kind == stream.VMAVsyscall {
-				continue
-			}
-			if err := r.call(fmt.Sprintf("advise %s on its mapping at %x", a.flag, v.Start), unix.SYS_MADVISE, v.Start, v.End-v.Start, a.adv); err != nil {
-				return err
-			}
-		}
-		if v.Anon == "" {
+func (r *Restorer) advise(v *stream.VMA) error {
+	if v.Kind == stream.VMAVVar || v.Kind == stream.VMAVDSO || v.Kind == stream.VMAVsyscall {
+		return nil
+	}
+	for _, a := range advice {
+		if !has(v, a.flag) {
 			continue
 		}
-		at := r.Puppet.Scratch().Addr
-		if err := r.Puppet.Tracee().WriteMem(at, append([]byte(v.Anon), 0)); err != nil {
-			return err
-		}
-		if err := r.call("name its mapping", unix.SYS_PRCTL, prSetVMA, prSetVMAAnonName, v.Start, v.End-v.Start, at); err != nil {
+		if err := r.call(fmt.Sprintf("advise %s on its mapping at %x", a.flag, v.Start), unix.SYS_MADVISE, v.Start, v.End-v.Start, a.adv); err != nil {
 			return err
 		}
 	}
-	return nil
+	if v.Anon == "" {
+		return nil
+	}
+	at := r.Puppet.Scratch().Addr
+	if err := r.Puppet.Tracee().WriteMem(at, append([]byte(v.Anon), 0)); err != nil {
+		return err
+	}
+	return r.call("name its mapping", unix.SYS_PRCTL, prSetVMA, prSetVMAAnonName, v.Start, v.End-v.Start, at)
 }
 
-// Finish does what must wait for the pages: protection, locking, guard pages.
-func (r *Restorer) Finish() error {
+// Filled is called when all contents are in. Children can be forked then, until
+// Finish.
+func (r *Restorer) Filled() error {
 	if r.in >= 0 {
 		if err := r.call("close", unix.SYS_CLOSE, uint64(r.in)); err != nil {
 			return err
 		}
 		r.in = -1
 	}
+	return errors.Join(r.endInherit(), r.Close())
+}
+
+// Finish does what must wait for the pages: protection, locking, guard pages.
+func (r *Restorer) Finish() error {
 	for i := range r.vmas {
 		v := &r.vmas[i]
 		if mapProt(v) != v.Prot {
@@ -261,12 +284,11 @@ func (r *Restorer) Finish() error {
 				return err
 			}
 		}
-		flags := strings.Fields(v.VmFlags)
-		if !slices.Contains(flags, "lo") {
+		if !has(v, "lo") {
 			continue
 		}
 		how := uint64(0)
-		if slices.Contains(flags, "lf") {
+		if has(v, "lf") {
 			how = mlockOnfault
 		}
 		// Pages that can't be touched are not faulted in, and ENOMEM says so;
@@ -283,5 +305,7 @@ func (r *Restorer) Close() error {
 	if r.mem == nil {
 		return nil
 	}
-	return r.mem.Close()
+	err := r.mem.Close()
+	r.mem = nil
+	return err
 }

@@ -91,3 +91,47 @@ func ownEntry(mem []byte) (uint64, error) {
 	}
 	return binary.NativeEndian.Uint64(buf), nil
 }
+
+// SamePages compares a range of two address spaces page by page and calls found
+// for each run of pages that are one page in both (the same frame or place in
+// swap), or are not. Without CAP_SYS_ADMIN none are known to be.
+func SamePages(a, b *os.File, start, end uint64, found func(start, end uint64, same bool)) error {
+	page := uint64(os.Getpagesize())
+	size := entryBytes * min((end-start)/page, entriesPerRead)
+	bufA, bufB := make([]byte, size), make([]byte, size)
+	from, state := start, false
+	for at := start; at < end; {
+		n := min(size, (end-at)/page*entryBytes)
+		for _, x := range []struct {
+			f   *os.File
+			buf []byte
+		}{{a, bufA[:n]}, {b, bufB[:n]}} {
+			if k, err := x.f.ReadAt(x.buf, int64(at/page*entryBytes)); k < len(x.buf) {
+				if err == io.EOF {
+					err = unix.ESRCH
+				}
+				return err
+			}
+		}
+		for i := uint64(0); i < n; i += entryBytes {
+			same := sameEntry(binary.NativeEndian.Uint64(bufA[i:]), binary.NativeEndian.Uint64(bufB[i:]))
+			if same != state && at > from {
+				found(from, at, state)
+				from = at
+			}
+			state = same
+			at += page
+		}
+	}
+	if end > from {
+		found(from, end, state)
+	}
+	return nil
+}
+
+// sameEntry reports whether two entries are of one page. Bits below 55 are the
+// frame or the place in swap.
+func sameEntry(a, b uint64) bool {
+	const where = entryPresent | entrySwapped | entryFile | entryPFN
+	return a&where == b&where && a&(entryPresent|entrySwapped) != 0 && a&entryPFN != 0
+}

@@ -118,3 +118,19 @@ func ParseCgroups(b []byte) ([]Cgroup, error) {
 	}
 	return all, nil
 }
+
+// ReadSyscall returns the number of the system call a thread is in, -1 if it is
+// in none, as /proc/PID/task/TID/syscall tells; to those who may ptrace it.
+func ReadSyscall(pid, tid int) (int, error) {
+	return readParsed(tid, threadPath(pid, tid, "syscall"), func(b []byte) (int, error) {
+		word, _, _ := strings.Cut(strings.TrimSpace(string(b)), " ")
+		var n int
+		if word == "running" {
+			return -1, nil
+		}
+		if !setInt(&n, word) {
+			return 0, malformed("syscall", b)
+		}
+		return n, nil
+	})
+}

@@ -17,6 +17,7 @@ import (
 // cpuset changes the CPU affinity of who enters it.
 var cgroups = Resource{
 	Type:    stream.TypeCgroups,
+	Scope:   PerProcess,
 	Collect: collectCgroups,
 	Check: func(rec *stream.Record) []error {
 		c, err := decode[stream.Cgroups](rec)

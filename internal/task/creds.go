@@ -59,7 +59,7 @@ func restoreCreds(r *Restorer, rec *stream.Record) error {
 	if err != nil {
 		return err
 	}
-	status, err := proc.ReadStatus(r.PID)
+	status, err := proc.ReadThreadStatus(r.PID, r.TID)
 	if err != nil {
 		return err
 	}

@@ -6,22 +6,24 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/kcmp"
 	"ckpt/stream"
 )
 
 // fsResource: working folder, root folder, umask.
 var fsResource = Resource{
-	Type: stream.TypeFS,
+	Type:  stream.TypeFS,
+	Scope: Shared,
 	Collect: func(c *Collector) error {
-		cwd, err := c.Inode(fmt.Sprintf("/proc/%d/cwd", c.PID))
+		cwd, err := c.Inode(fmt.Sprintf("/proc/%d/cwd", c.TID))
 		if err != nil {
 			return err
 		}
-		fs := stream.FS{PID: c.PID, Umask: c.Status.Umask, Refs: stream.FSRefs{Cwd: cwd}}
-		if differs, err := hasOwnRoot(c.PID); err != nil {
+		fs := stream.FS{Object: c.object(kcmp.FS), PID: c.TID, Umask: c.Status.Umask, Refs: stream.FSRefs{Cwd: cwd}}
+		if differs, err := hasOwnRoot(c.TID); err != nil {
 			return err
 		} else if differs {
-			if fs.Refs.Root, err = c.Inode(fmt.Sprintf("/proc/%d/root", c.PID)); err != nil {
+			if fs.Refs.Root, err = c.Inode(fmt.Sprintf("/proc/%d/root", c.TID)); err != nil {
 				return err
 			}
 		}

@@ -10,7 +10,8 @@ import (
 
 // itimers: the interval timers of setitimer(2), which alarm(2) uses too.
 var itimers = Resource{
-	Type: stream.TypeItimers,
+	Type:  stream.TypeItimers,
+	Scope: PerProcess,
 	Collect: func(c *Collector) error {
 		m, err := c.theMoment()
 		if err != nil || len(m.itimers) == 0 {

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/kcmp"
 	"ckpt/internal/proc"
 	"ckpt/stream"
 )
@@ -20,7 +21,8 @@ const (
 // layout: what the kernel notes of an address space beside its mappings, and
 // the executable.
 var layout = Resource{
-	Type: stream.TypeMM,
+	Type:  stream.TypeMM,
+	Scope: Shared,
 	Collect: func(c *Collector) error {
 		auxv, err := proc.ReadAuxv(c.PID)
 		if err != nil {
@@ -36,7 +38,7 @@ var layout = Resource{
 		}
 		s := &c.Stat
 		return c.Emit(stream.TypeMM, &stream.MM{
-			PID: c.PID, StartCode: s.StartCode, EndCode: s.EndCode, StartData: s.StartData, EndData: s.EndData,
+			Object: c.object(kcmp.VM), PID: c.PID, StartCode: s.StartCode, EndCode: s.EndCode, StartData: s.StartData, EndData: s.EndData,
 			StartBrk: s.StartBrk, Brk: brk, StartStack: s.StartStack, ArgStart: s.ArgStart, ArgEnd: s.ArgEnd,
 			EnvStart: s.EnvStart, EnvEnd: s.EnvEnd, Auxv: auxv, Refs: stream.ExeRef{Exe: exe},
 		})

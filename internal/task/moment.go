@@ -6,6 +6,12 @@ import (
 	"ckpt/stream"
 )
 
+// Notes are kept from one thread of a process to the next.
+type Notes struct {
+	moment        *moment
+	commonFilters *int
+}
+
 // moment is what of a process changes by itself while all its threads stand
 // still: timers, and the signals they send. All of it was so at one moment.
 type moment struct {
@@ -19,8 +25,8 @@ type moment struct {
 // that ends between two readings would be lost, or be there twice, so reading
 // is done again until no signal has come meanwhile.
 func (c *Collector) theMoment() (*moment, error) {
-	if c.moment != nil {
-		return c.moment, nil
+	if c.Notes.moment != nil {
+		return c.Notes.moment, nil
 	}
 	tids, err := proc.Threads(c.PID)
 	if err != nil {
@@ -45,7 +51,7 @@ func (c *Collector) theMoment() (*moment, error) {
 		}
 		if n == count {
 			before.itimers, before.timers = itimers, timers
-			c.moment = before
+			c.Notes.moment = before
 			return before, nil
 		}
 		before, count = after, n

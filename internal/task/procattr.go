@@ -12,7 +12,8 @@ import (
 
 // procAttr: personality, OOM score adjustment, core dump filter.
 var procAttr = Resource{
-	Type: stream.TypeProcAttr,
+	Type:  stream.TypeProcAttr,
+	Scope: PerProcess,
 	Collect: func(c *Collector) error {
 		a := stream.ProcAttr{PID: c.PID}
 		var err error

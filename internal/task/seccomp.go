@@ -22,7 +22,7 @@ const (
 	filterPenalty   = 4     // each filter counts as so many more
 )
 
-// seccomp: how a thread is confined, of each thread, first threads first. It is
+// seccomp: how a thread is confined, of each thread. It is
 // restored before credentials, for installing a filter takes CAP_SYS_ADMIN or
 // no_new_privs, which the program may have had only then; from there on the
 // puppets' seccomp is suspended, see SuspendSeccomp. All threads must exist, and
@@ -38,11 +38,12 @@ var seccomp = Resource{
 // it. Its error is a reason not to save the process.
 //
 // When ckpt-collect is killed during a Loan, seccomp holds again on the way
-// home, where the thread calls munmap, close and rt_sigprocmask. A thread whose
-// filters kill it for one of those, or one in strict mode, is lost then. Nothing
-// in the kernel prevents that: the signal mask can be put back by those, or by
+// home, where the thread calls munmap and rt_sigprocmask. A thread whose filters
+// kill it for one of those, or one in strict mode, is lost then. Nothing in the
+// kernel prevents that: the signal mask can be put back by that call, or by
 // rt_sigreturn, which takes a whole signal frame where there is none. The filters
-// of service managers, containers and browsers allow all three.
+// of service managers, containers and browsers allow both; and such a thread is
+// borrowed for its description only, a few ms, and its pages are copied.
 func SuspendSeccomp(t *tracee.Tracee) error {
 	status, err := proc.ReadThreadStatus(t.PID, t.TID)
 	if err != nil {
@@ -69,8 +70,8 @@ func collectSeccomp(c *Collector) error {
 		return nil
 	case unix.SECCOMP_MODE_FILTER:
 		rec.Filters, err = filtersOf(c.PID, c.TID)
-		if err == nil && c.PID == c.TID {
-			rec.Common, err = commonFilters(c.PID, rec.Filters)
+		if err == nil {
+			rec.Common, err = c.commonFilters()
 		}
 	}
 	switch {
@@ -101,21 +102,29 @@ func filtersOf(pid, tid int) ([]stream.SeccompFilter, error) {
 	return all, nil
 }
 
-// commonFilters says how many of the first thread's filters, from the first on,
-// all threads of the process have, all of which we hold.
-func commonFilters(pid int, first []stream.SeccompFilter) (int, error) {
-	tids, err := proc.Threads(pid)
+// commonFilters says how many filters, from the first on, all threads of the
+// process have, all of which we hold.
+func (c *Collector) commonFilters() (int, error) {
+	if n := c.Notes.commonFilters; n != nil {
+		return *n, nil
+	}
+	tids, err := proc.Threads(c.PID)
 	if err != nil {
 		return 0, err
 	}
-	n := len(first)
+	common, err := filtersOf(c.PID, c.TID)
+	if err != nil {
+		return 0, err
+	}
 	for _, tid := range tids {
-		its, err := filtersOf(pid, tid)
+		its, err := filtersOf(c.PID, tid)
 		if err != nil {
 			return 0, err
 		}
-		n = samePrefix(first[:n], its)
+		common = common[:samePrefix(common, its)]
 	}
+	n := len(common)
+	c.Notes.commonFilters = &n
 	return n, nil
 }
 

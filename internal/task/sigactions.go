@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/kcmp"
 	"ckpt/stream"
 )
 
@@ -16,9 +17,10 @@ const (
 
 // sigactions: what a process does on each signal.
 var sigactions = Resource{
-	Type: stream.TypeSigactions,
+	Type:  stream.TypeSigactions,
+	Scope: Shared,
 	Collect: func(c *Collector) error {
-		all := stream.Sigactions{PID: c.PID}
+		all := stream.Sigactions{Object: c.object(kcmp.Sighand), PID: c.PID}
 		for sig := 1; sig <= lastSignal; sig++ {
 			if sig == int(unix.SIGKILL) || sig == int(unix.SIGSTOP) {
 				continue

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/kcmp"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -21,6 +22,9 @@ type Collector struct {
 	Stat     proc.Stat
 	Status   proc.Status
 	Loan     *tracee.Loan
+	// ID is the number of the object a Shared resource is to emit.
+	ID    uint64
+	NewID func() uint64
 	// Emit adds a record to the stream.
 	Emit func(t stream.Type, meta any) error
 	// Inode describes what a link like /proc/PID/exe leads to and returns the
@@ -30,13 +34,14 @@ type Collector struct {
 	// goes on, so that all of it is found.
 	Block func(reason error)
 
-	moment *moment // of the process, see theMoment
+	// Notes are the same for all threads of a process; they begin empty.
+	Notes *Notes
 }
 
-// Restorer is one task to give its state back.
+// Restorer is one thread to give its state back.
 type Restorer struct {
-	PID    int
-	Puppet *tracee.Puppet
+	PID, TID int
+	Puppet   *tracee.Puppet
 	// Inode opens what an objref names, with O_ flags.
 	Inode func(objref uint64, flags int) (*os.File, error)
 	// Note tells the user of something that is not as it was.
@@ -54,9 +59,21 @@ type Final struct {
 	Mask   uint64
 }
 
+// Scope is what has a resource.
+type Scope int
+
+const (
+	PerThread  Scope = iota
+	PerProcess       // described by and restored in its first thread
+	// Shared resources are objects, which THREAD records refer to; they are
+	// restored in the first thread that has them.
+	Shared
+)
+
 // Resource is a kind of state, one record type.
 type Resource struct {
-	Type stream.Type
+	Type  stream.Type
+	Scope Scope
 	// Collect emits the thread's record of the type, or none.
 	Collect func(c *Collector) error
 	// Check says what in a record this system can't restore.
@@ -65,9 +82,10 @@ type Resource struct {
 	Restore func(r *Restorer, rec *stream.Record) error
 }
 
-// Resources are all of them, in the order of restoring. Memory and descriptors
-// stand by then; credentials come late, for what is before them needs
-// privileges, and what credentials reset comes after.
+// Resources are all of them, in the order of restoring, which is done for all
+// threads of a process, the first one last, before the next resource. All tasks,
+// memory and descriptors stand by then; credentials come late, for what is before
+// them needs privileges, and what credentials reset comes after.
 var Resources = [...]Resource{
 	identity,
 	layout,
@@ -97,6 +115,11 @@ func Find(t stream.Type) *Resource {
 		}
 	}
 	return nil
+}
+
+// object is the part of a Shared resource's record that tells it from others.
+func (c *Collector) object(kind kcmp.Type) stream.Object {
+	return stream.Object{ID: c.ID, Kcmp: &stream.Kcmp{Type: int(kind), PID: c.TID}}
 }
 
 // decode returns the Go value of a record.

@@ -2,6 +2,7 @@ package tracee
 
 import (
 	"bytes"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -9,15 +10,37 @@ import (
 	"ckpt/internal/proc"
 )
 
+// Home is where in a process only the way home of a Loan can stand: the padding
+// of its vdso. The zero Home is nowhere.
+type Home struct{ start, end uint64 }
+
+// ownVDSO is read once; the code is the same in all processes.
+var ownVDSO = sync.OnceValues(VDSO)
+
+// FindHome looks for it in a process's mappings.
+func FindHome(maps []proc.Mapping) (Home, error) {
+	text, err := ownVDSO()
+	if err != nil || len(text) == 0 {
+		return Home{}, err
+	}
+	used := uint64(len(bytes.TrimRight(text, "\x00")))
+	for _, m := range maps {
+		if m.Name() == "[vdso]" {
+			return Home{m.Start + used, m.End}, nil
+		}
+	}
+	return Home{}, nil
+}
+
 // ComeHome lets a seized thread finish its way home from a Loan whose tracer
 // was killed just now, if it is still on it: it may not have run since. What is
 // read of the process before would not hold, and the next Loan would overwrite
 // the code it runs.
-func (t *Tracee) ComeHome(timeout time.Duration) error {
+func (t *Tracee) ComeHome(home Home, timeout time.Duration) error {
 	begin := time.Now()
 	for {
-		on, err := t.onWayHome()
-		if err != nil || !on {
+		regs, err := t.Regs()
+		if err != nil || regs.IP() < home.start || regs.IP() >= home.end {
 			return err
 		}
 		if time.Since(begin) > timeout {
@@ -31,28 +54,4 @@ func (t *Tracee) ComeHome(timeout time.Duration) error {
 			return err
 		}
 	}
-}
-
-// onWayHome reports whether the thread stands in the padding of the vdso, where
-// only a Loan puts code.
-func (t *Tracee) onWayHome() (bool, error) {
-	regs, err := t.Regs()
-	if err != nil {
-		return false, err
-	}
-	text, err := VDSO()
-	if err != nil || len(text) == 0 {
-		return false, err
-	}
-	maps, err := proc.ReadMaps(t.PID)
-	if err != nil {
-		return false, err
-	}
-	used := uint64(len(bytes.TrimRight(text, "\x00")))
-	for _, m := range maps {
-		if m.Name() == "[vdso]" && regs.IP() >= m.Start+used && regs.IP() < m.End {
-			return true, nil
-		}
-	}
-	return false, nil
 }

@@ -101,9 +101,12 @@ func (p *Pipe) Fill(ranges []Range) (int, error) {
 	return int(n), nil
 }
 
-// GetFD copies descriptor fd of process pid, see pidfd_getfd(2).
-func GetFD(pid, fd int) (int, error) {
-	pidfd, err := unix.PidfdOpen(pid, 0)
+// GetFD copies descriptor fd of thread tid, see pidfd_getfd(2).
+func GetFD(tid, fd int) (int, error) {
+	pidfd, err := unix.PidfdOpen(tid, 0)
+	if err == unix.EINVAL || err == unix.ENOENT { // not the first thread of a process
+		pidfd, err = unix.PidfdOpen(tid, unix.PIDFD_THREAD)
+	}
 	if err != nil {
 		return -1, os.NewSyscallError("pidfd_open", err)
 	}

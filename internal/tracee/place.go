@@ -56,7 +56,7 @@ func (t *Tracee) zeroTail(m proc.Mapping, p *Place) {
 	if m.Name() == "[vdso]" {
 		// The same in all processes. Bytes that differ in this one are what an
 		// earlier loan left whose tracer was killed.
-		own, err := VDSO()
+		own, err := ownVDSO()
 		if err != nil || uint64(len(own)) != m.Len() {
 			return
 		}

@@ -29,7 +29,7 @@ type Puppet struct {
 	base Regs
 	code uint64 // a page with a `syscall` instruction; scratch memory follows
 	insn uint64
-	us   int // its descriptor of our process, -1 before it has one
+	us   *int // its table's descriptor of our process, -1 before there is one
 }
 
 // StartStub starts this very program again, stopped before its first
@@ -47,14 +47,28 @@ func StartStub() (*Puppet, error) {
 	if _, err := t.wait(0); err != nil {
 		return nil, err
 	}
-	if err := unix.PtraceSetOptions(t.TID, puppetOptions); err != nil {
-		return nil, errors.Join(t.wrap("set ptrace options", err), t.Kill())
+	if err := t.reseize(); err != nil {
+		return nil, errors.Join(err, t.Kill())
 	}
-	s := &Puppet{t: t, us: -1}
+	s := &Puppet{t: t, us: new(int)}
+	*s.us = -1
 	if err := s.begin(); err != nil {
 		return nil, errors.Join(err, t.Kill())
 	}
 	return s, nil
+}
+
+// reseize changes a task from PTRACE_TRACEME to PTRACE_SEIZE, which its
+// children inherit: only such can be brought to a stop that leaves no trace. It
+// stands still by SIGSTOP in between.
+func (t *Tracee) reseize() error {
+	if err := detach(t.TID, unix.SIGSTOP); err != nil {
+		return t.wrap("stop", err)
+	}
+	if err := seize(t.TID, puppetOptions); err != nil {
+		return t.wrap("attach", err)
+	}
+	return t.interrupt(0)
 }
 
 // begin finds a `syscall` instruction in the stub's vdso.
@@ -113,45 +127,67 @@ func (p *Puppet) Scratch() Range { return Range{p.code + codeBytes, puppetScratc
 // Tracee is the puppet's thread.
 func (p *Puppet) Tracee() *Tracee { return p.t }
 
-// Clone makes a child with clone3(2) that has process id pid and the given
-// CLONE_ flags, stopped before its first instruction.
+// Clone makes a child process with clone3(2) that has process id pid, shares
+// what the CLONE_ flags say, and sends exitSignal when it ends. It is stopped
+// before its first instruction.
 func (p *Puppet) Clone(pid int, flags uint64, exitSignal unix.Signal) (*Puppet, error) {
+	child, err := p.clone(&Tracee{PID: pid, TID: pid}, flags, exitSignal)
+	if err != nil {
+		return nil, p.t.wrap(fmt.Sprintf("make process %d", pid), err)
+	}
+	return child, nil
+}
+
+// CloneThread makes a thread with id tid in the puppet's process. flags say what
+// it shares beside what all threads do.
+func (p *Puppet) CloneThread(tid int, flags uint64) (*Puppet, error) {
+	const always = unix.CLONE_VM | unix.CLONE_SIGHAND | unix.CLONE_THREAD
+	child, err := p.clone(&Tracee{PID: p.t.PID, TID: tid}, always|flags, 0)
+	if err != nil {
+		return nil, p.t.wrap(fmt.Sprintf("make thread %d", tid), err)
+	}
+	return child, nil
+}
+
+func (p *Puppet) clone(t *Tracee, flags uint64, exitSignal unix.Signal) (*Puppet, error) {
 	at := p.Scratch().Addr
 	args := make([]byte, 0, 96) // struct clone_args, uapi linux/sched.h
 	for _, v := range []uint64{flags, 0, 0, 0, uint64(exitSignal), 0, 0, 0, at + 88, 1, 0} {
 		args = binary.LittleEndian.AppendUint64(args, v)
 	}
-	args = binary.LittleEndian.AppendUint64(args, uint64(pid))
+	args = binary.LittleEndian.AppendUint64(args, uint64(t.TID))
 	if err := p.t.WriteMem(at, args); err != nil {
 		return nil, err
 	}
-	n, err := p.Call(unix.SYS_CLONE3, at, 88)
-	if err != nil {
-		return nil, p.t.wrap(fmt.Sprintf("make process %d", pid), err)
-	}
-	c := &Tracee{PID: int(n), TID: int(n)}
-	if _, err := c.wait(0); err != nil { // the SIGSTOP every auto-attached child begins with
+	if _, err := p.Call(unix.SYS_CLONE3, at, 88); err != nil {
 		return nil, err
 	}
-	child := &Puppet{t: c, code: p.code, insn: p.insn, us: -1}
-	return child, c.getRegs(&child.base)
+	if _, err := t.wait(0); err != nil { // the stop every auto-attached child begins with
+		return nil, err
+	}
+	child := &Puppet{t: t, code: p.code, insn: p.insn, us: p.us}
+	if flags&unix.CLONE_FILES == 0 {
+		us := *p.us
+		child.us = &us
+	}
+	return child, t.getRegs(&child.base)
 }
 
 // CloseAll closes every descriptor the puppet has.
 func (p *Puppet) CloseAll() error {
-	p.us = -1
+	*p.us = -1
 	return CallOK(p, "close its descriptors", unix.SYS_CLOSE_RANGE, 0, 1<<32-1, 0)
 }
 
 // Give copies our descriptor fd into the puppet, which fetches it with
 // pidfd_getfd(2), and returns its number there, the lowest free.
 func (p *Puppet) Give(fd int) (int, error) {
-	if p.us < 0 {
+	if *p.us < 0 {
 		if err := p.Reserve(0); err != nil {
 			return -1, err
 		}
 	}
-	n, err := p.Call(unix.SYS_PIDFD_GETFD, uint64(p.us), uint64(fd), 0)
+	n, err := p.Call(unix.SYS_PIDFD_GETFD, uint64(*p.us), uint64(fd), 0)
 	if err != nil {
 		return -1, p.t.wrap("fetch a descriptor", err)
 	}
@@ -168,8 +204,8 @@ func (p *Puppet) Reserve(n int) error {
 	if err != nil {
 		return p.t.wrap(fmt.Sprintf("reserve a descriptor above %d", n), err)
 	}
-	old := p.us
-	p.us = int(high)
+	old := *p.us
+	*p.us = int(high)
 	for _, fd := range []int{int(us), old} {
 		if fd >= 0 {
 			if err := CallOK(p, "close", unix.SYS_CLOSE, uint64(fd)); err != nil {
@@ -180,49 +216,29 @@ func (p *Puppet) Reserve(n int) error {
 	return nil
 }
 
-// Kill ends the task and reaps it.
-func (t *Tracee) Kill() error {
-	if t.dead {
-		return nil
-	}
-	if err := unix.Kill(t.PID, unix.SIGKILL); err != nil && err != unix.ESRCH {
-		return t.wrap("kill", err)
-	}
-	for !t.dead {
-		if _, err := t.wait(0); err != nil && !t.dead {
-			return err
-		}
-	}
-	return nil
+// Leave unmaps the puppet's own pages. No thread of the address space can make
+// a call then.
+func (p *Puppet) Leave() error {
+	return CallOK(p, "unmap scratch memory", unix.SYS_MUNMAP, p.code, PuppetBytes)
 }
 
-// Release unmaps the puppet's own pages and lets it run with these registers,
-// extended registers and signal mask; with stopped it stands still, as after
-// SIGSTOP. An interrupted system call is begun again by the kernel.
-func (p *Puppet) Release(regs *Regs, xstate []byte, mask uint64, stopped bool) error {
+// ForgetUs closes the puppet's descriptor of our process.
+func (p *Puppet) ForgetUs() error {
+	us := *p.us
+	if us < 0 {
+		return nil
+	}
+	*p.us = -1
+	return CallOK(p, "close", unix.SYS_CLOSE, uint64(us))
+}
+
+// Prepare gives the thread the registers, extended registers and signal mask it
+// is to run with. An interrupted system call is begun again by the kernel. All
+// that is left to do is LetGo and Detach.
+func (p *Puppet) Prepare(regs *Regs, xstate []byte, mask uint64) error {
 	t := p.t
-	if p.us >= 0 {
-		if err := CallOK(p, "close", unix.SYS_CLOSE, uint64(p.us)); err != nil {
-			return err
-		}
-	}
-	if err := CallOK(p, "unmap scratch memory", unix.SYS_MUNMAP, p.code, PuppetBytes); err != nil {
+	if err := t.interruptFromCall(); err != nil {
 		return err
-	}
-	// SIGSTOP, the one signal that can't be blocked, brings the thread into the
-	// kernel's signal code before it runs an instruction; there it is dropped.
-	if err := unix.Tgkill(t.PID, t.TID, unix.SIGSTOP); err != nil {
-		return t.wrap("stop", err)
-	}
-	if err := unix.PtraceCont(t.TID, 0); err != nil {
-		return t.wrap("stop", err)
-	}
-	s, err := t.wait(0)
-	if err != nil {
-		return err
-	}
-	if s.sig != unix.SIGSTOP {
-		return t.wrap("stop", fmt.Errorf("it got signal %v instead", s.sig))
 	}
 	if len(xstate) > 0 {
 		if err := t.SetXState(xstate); err != nil {
@@ -236,12 +252,75 @@ func (p *Puppet) Release(regs *Regs, xstate []byte, mask uint64, stopped bool) e
 	if err := t.SetRegs(&final); err != nil {
 		return err
 	}
-	if err := t.SetSignalMask(mask); err != nil {
+	return t.SetSignalMask(mask)
+}
+
+// LetGo ends the bond by which the task dies with us. It stands still until
+// Detach, or until our own end, when the kernel lets it run.
+func (t *Tracee) LetGo() error {
+	return t.wrap("let go", unix.PtraceSetOptions(t.TID, 0))
+}
+
+// Kill ends the process of the thread and reaps the thread. Of a process with
+// several, all others must be reaped before its first.
+func (t *Tracee) Kill() error {
+	if t.dead {
+		return nil
+	}
+	if err := unix.Kill(t.PID, unix.SIGKILL); err != nil && err != unix.ESRCH {
+		return t.wrap("kill", err)
+	}
+	return t.AwaitEnd()
+}
+
+// AwaitEnd waits until the thread has ended and reaps it as its tracer.
+func (t *Tracee) AwaitEnd() error {
+	for !t.dead {
+		if _, err := t.wait(0); err != nil && !t.dead {
+			return err
+		}
+	}
+	return nil
+}
+
+// Exit has the process end with an exit status.
+func (p *Puppet) Exit(status int) error {
+	regs := p.base
+	regs.setCall(p.insn, unix.SYS_EXIT_GROUP, []uint64{uint64(status)})
+	if err := p.t.SetRegs(&regs); err != nil {
 		return err
 	}
-	sig := unix.Signal(0)
-	if stopped {
-		sig = unix.SIGSTOP
+	return p.t.end(0)
+}
+
+// Die has the process end by a signal, whose action must be the default.
+func (p *Puppet) Die(sig unix.Signal) error {
+	if err := unix.Kill(p.t.PID, sig); err != nil {
+		return p.t.wrap("end", err)
 	}
-	return t.Detach(sig)
+	if err := p.t.SetSignalMask(0); err != nil {
+		return err
+	}
+	return p.t.end(0)
+}
+
+// end resumes the thread, which is about to end, and reaps it.
+func (t *Tracee) end(sig unix.Signal) error {
+	for range 64 {
+		if err := unix.PtraceCont(t.TID, int(sig)); err != nil && err != unix.ESRCH {
+			return t.wrap("end", err)
+		}
+		s, err := t.wait(0)
+		if t.dead {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		sig = 0
+		if s.event == 0 && !s.syscall {
+			sig = s.sig
+		}
+	}
+	return t.wrap("end", errors.New("it goes on"))
 }

@@ -1,0 +1,153 @@
+package apply
+
+import (
+	"errors"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/task"
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+// ready is a thread with all it needs to run.
+type ready struct {
+	puppet *tracee.Puppet
+	final  *task.Final
+}
+
+// resources gives all threads what is neither memory nor descriptors, and
+// returns what each is to be let go with. It undoes what was done to make them.
+func (b *builder) resources() ([]ready, error) {
+	var all []ready
+	restored := map[uint64]bool{}
+	for _, t := range b.model.tasks {
+		if len(t.threads) == 0 {
+			continue
+		}
+		threads := make([]*task.Restorer, len(t.threads))
+		for i, th := range t.threads {
+			threads[i] = &task.Restorer{PID: t.PID, TID: th.TID, Puppet: b.puppets[th.TID], Inode: b.files.Open, Note: b.note, Cgroups: b.cgroups}
+		}
+		for i := range task.Resources {
+			if err := b.resource(&task.Resources[i], t, threads, restored); err != nil {
+				return nil, err
+			}
+		}
+		for _, r := range threads {
+			all = append(all, ready{r.Puppet, &r.Final})
+		}
+	}
+	return all, nil
+}
+
+// resource restores one kind of resource in the threads of a process, the first
+// of them last.
+func (b *builder) resource(res *task.Resource, t *taskModel, threads []*task.Restorer, restored map[uint64]bool) error {
+	if res.Restore == nil {
+		return nil
+	}
+	for i, r := range slices.Backward(threads) {
+		var rec *stream.Record
+		switch res.Scope {
+		case task.PerThread:
+			rec = t.threads[i].resources[res.Type]
+		case task.PerProcess:
+			if i == 0 {
+				rec = t.resources[res.Type]
+			}
+		case task.Shared:
+			ref := refOf(&t.threads[i].Refs, res.Type)
+			if !restored[ref] {
+				rec = b.model.defined[ref]
+				restored[ref] = true
+			}
+		}
+		if rec == nil {
+			continue
+		}
+		if err := res.Restore(r, rec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refOf returns a thread's reference to an object of a type.
+func refOf(r *stream.ThreadRefs, t stream.Type) uint64 {
+	for _, k := range shareable {
+		if k.typ == t {
+			return *k.ref(r)
+		}
+	}
+	return 0
+}
+
+// prepare brings every thread to where it only has to be let go.
+func (b *builder) prepare(all []ready) error {
+	for _, r := range all { // once for each table
+		if err := r.puppet.ForgetUs(); err != nil {
+			return err
+		}
+	}
+	left := map[uint64]int{} // threads of an address space that can make calls
+	for _, t := range b.model.tasks {
+		left[t.refs().MM] += len(t.threads)
+	}
+	for _, r := range all {
+		ref := b.model.byTID[r.puppet.Tracee().TID].Refs.MM
+		if left[ref]--; left[ref] == 0 {
+			if err := r.puppet.Leave(); err != nil {
+				return err
+			}
+		}
+		xstate, err := fitXState(r.puppet, r.final.XState)
+		if err != nil {
+			return err
+		}
+		if err := r.puppet.Prepare(r.final.Regs, xstate, r.final.Mask); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// release lets all threads run at once, but for those of processes that had
+// been stopped. Between the first and the last of the loosening no task runs.
+func (b *builder) release(all []ready) error {
+	for _, t := range b.model.tasks {
+		if t.StopSig == 0 || t.Zombie {
+			continue
+		}
+		// Pending when it is let go, it is met before the next instruction.
+		if err := unix.Kill(t.PID, unix.SIGSTOP); err != nil {
+			return err
+		}
+	}
+	for _, r := range all {
+		if err := r.puppet.Tracee().LetGo(); err != nil {
+			return err
+		}
+	}
+	var errs []error
+	for _, r := range all {
+		errs = append(errs, r.puppet.Tracee().Detach(0))
+	}
+	return errors.Join(errs...)
+}
+
+// fitXState brings the xsave area to this kernel's size. What is cut off or
+// added belongs to components that are not in use.
+func fitXState(p *tracee.Puppet, xstate []byte) ([]byte, error) {
+	if len(xstate) == 0 {
+		return nil, nil
+	}
+	own, err := p.Tracee().XState()
+	if err != nil {
+		return nil, err
+	}
+	fitted := make([]byte, len(own))
+	copy(fitted, xstate)
+	return fitted, nil
+}

@@ -1,0 +1,336 @@
+package apply
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/memory"
+	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+// makeRoot makes the root task: a child of ours, with its own process id.
+func (b *builder) makeRoot() error {
+	place, err := b.place()
+	if err != nil {
+		return err
+	}
+	if err := b.stub.Settle(place.Addr); err != nil {
+		return err
+	}
+	if err := b.neutralSignals(); err != nil {
+		return err
+	}
+	b.puppets[0] = b.stub
+	for _, s := range b.plan.root {
+		if err := b.take(s); err != nil {
+			return err
+		}
+	}
+	delete(b.puppets, 0)
+	err = b.stub.Tracee().Kill()
+	b.stub = nil
+	root := b.model.tasks[0]
+	return errors.Join(err, b.puppets[root.PID].CloseAll(), b.newSpace(root, nil))
+}
+
+// place finds room for the puppets' own pages, which is the same in all.
+func (b *builder) place() (tracee.Range, error) {
+	maps, err := proc.ReadMaps(b.stub.Tracee().PID)
+	if err != nil {
+		return tracee.Range{}, err
+	}
+	var occupied []tracee.Range
+	for _, s := range b.model.spaces {
+		occupied = append(occupied, memory.Occupied(s.vmas)...)
+	}
+	for _, m := range maps {
+		occupied = append(occupied, tracee.Range{Addr: m.Start, Len: m.Len()})
+	}
+	place, ok := tracee.Hole(occupied, tracee.PuppetBytes)
+	if !ok {
+		return place, errors.New("the address spaces are too full to restore them: no room is free in all of them")
+	}
+	return place, nil
+}
+
+// neutralSignals blocks all signals of the stub, and so of all puppets, and
+// takes back what it ignores because ckpt-apply was started so. Only the end of
+// a helper is ignored, which then leaves nothing to wait for.
+func (b *builder) neutralSignals() error {
+	if err := b.stub.Tracee().SetSignalMask(^uint64(0)); err != nil {
+		return err
+	}
+	status, err := proc.ReadStatus(b.stub.Tracee().PID)
+	if err != nil {
+		return err
+	}
+	for sig := range 64 {
+		if status.SigIgn&(1<<sig) != 0 {
+			if err := setHandler(b.stub, unix.Signal(sig+1), sigDfl); err != nil {
+				return err
+			}
+		}
+	}
+	return setHandler(b.stub, unix.SIGCHLD, sigIgn)
+}
+
+const sigDfl, sigIgn = 0, 1
+
+// setHandler sets a signal's action in a puppet: struct kernel_sigaction with
+// nothing but the handler.
+func setHandler(p *tracee.Puppet, sig unix.Signal, handler byte) error {
+	at := p.Scratch().Addr
+	action := make([]byte, 32)
+	action[0] = handler
+	if err := p.Tracee().WriteMem(at, action); err != nil {
+		return err
+	}
+	return tracee.CallOK(p, "set a signal's action", unix.SYS_RT_SIGACTION, uint64(sig), at, 0, 8)
+}
+
+// take takes one step of the plan.
+func (b *builder) take(s step) error {
+	p := b.puppets[s.pid]
+	switch s.kind {
+	case stepMake:
+		return b.makeProcess(s)
+	case stepMakeAny:
+		return b.makeHelper(s)
+	case stepSetsid:
+		return tracee.CallOK(p, "begin a session", unix.SYS_SETSID)
+	case stepGather:
+		return tracee.CallOK(p, "gather the children of others", unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	default: // stepEnd
+		delete(b.puppets, s.pid)
+		return p.Tracee().Kill()
+	}
+}
+
+func (b *builder) makeProcess(s step) error {
+	maker := b.puppets[s.by]
+	if s.flags&unix.CLONE_IO != 0 {
+		if err := haveIOContext(maker); err != nil {
+			return err
+		}
+	}
+	child, err := maker.Clone(s.pid, s.flags, s.exit)
+	if errors.Is(err, unix.EEXIST) {
+		return &Refused{append(pidTaken(s.pid), fmt.Errorf("process id %d was taken meanwhile", s.pid))[:1]}
+	}
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("choosing process id %d takes CAP_CHECKPOINT_RESTORE or root: %w", s.pid, err)
+	}
+	if err != nil {
+		return err
+	}
+	b.puppets[s.pid] = child
+	if b.model.byPID[s.pid] == nil {
+		b.helpers = append(b.helpers, s.pid)
+	}
+	return nil
+}
+
+// haveIOContext gives a task an I/O context, without which there is none to
+// share, see set_task_ioprio in block/ioprio.c.
+func haveIOContext(p *tracee.Puppet) error {
+	const whoProcess, none = 1, 0
+	return tracee.CallOK(p, "have an I/O context", unix.SYS_IOPRIO_SET, whoProcess, 0, none)
+}
+
+// makeHelper makes a helper with an id that no task of the image needs.
+func (b *builder) makeHelper(s step) error {
+	for pid := 1 << 14; pid < 1<<22; pid++ {
+		if b.model.byPID[pid] != nil || b.model.byTID[pid] != nil || b.isGroup(pid) {
+			continue
+		}
+		child, err := b.puppets[s.by].Clone(pid, s.flags, s.exit)
+		if errors.Is(err, unix.EEXIST) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		b.puppets[s.pid] = child
+		return nil
+	}
+	return errors.New("there is no free process id for a helper")
+}
+
+// isGroup reports whether a session or group of the image has an id.
+func (b *builder) isGroup(id int) bool {
+	for _, t := range b.model.tasks {
+		if t.SID == id || t.PGID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// newSpace builds the address space of a new process. That of a child is a copy
+// of its parent's as yet; a child that was born by somebody else's help has
+// nothing of its parent's.
+func (b *builder) newSpace(t, parent *taskModel) error {
+	ref := t.refs().MM
+	m := b.model.spaces[ref]
+	r := &memory.Restorer{PID: t.PID, Puppet: b.puppets[t.PID], Inode: b.files.Open}
+	b.spaces[ref] = r
+	if parent != nil && !b.plan.deferred[t] {
+		return r.MapForked(b.spaces[parent.refs().MM], m.vmas)
+	}
+	if err := r.Map(m.vmas); err != nil || parent == nil {
+		return err
+	}
+	r.CopyFrom(b.spaces[parent.refs().MM])
+	return nil
+}
+
+// birthsBefore makes all processes that stand before task number n, and it.
+func (b *builder) birthsBefore(n int) error {
+	for ; b.born < n; b.born++ {
+		t := b.model.tasks[b.born]
+		if r := b.spaces[t.refs().MM]; r != nil {
+			if err := r.Filled(); err != nil {
+				return err
+			}
+		}
+		for _, s := range b.plan.births[b.born] {
+			if err := b.take(s); err != nil {
+				return err
+			}
+		}
+		// Only now, for one may have been made by another.
+		for _, s := range b.plan.births[b.born] {
+			c := b.model.byPID[s.pid]
+			if s.kind != stepMake || c == nil || c.Zombie || b.spaces[c.refs().MM] != nil {
+				continue
+			}
+			if err := b.newSpace(c, c.parent); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// endHelpers has the helpers end, which nobody notices.
+func (b *builder) endHelpers() error {
+	var errs []error
+	for _, pid := range b.helpers {
+		errs = append(errs, b.puppets[pid].Tracee().Kill())
+		delete(b.puppets, pid)
+	}
+	b.helpers = nil
+	return errors.Join(errs...)
+}
+
+// makeThreads makes the threads of all processes.
+func (b *builder) makeThreads() error {
+	for _, t := range b.model.tasks {
+		for _, s := range b.plan.threads[t.PID] {
+			maker := b.puppets[s.by]
+			if s.flags&unix.CLONE_IO != 0 {
+				if err := haveIOContext(maker); err != nil {
+					return err
+				}
+			}
+			p, err := maker.CloneThread(s.tid, s.flags)
+			if errors.Is(err, unix.EEXIST) {
+				return &Refused{append(pidTaken(s.tid), fmt.Errorf("thread id %d was taken meanwhile", s.tid))[:1]}
+			}
+			if err != nil {
+				return err
+			}
+			b.puppets[s.tid] = p
+		}
+	}
+	return nil
+}
+
+// endZombies has the processes end that had ended, each with its status. Their
+// parents wait for them after the restore.
+func (b *builder) endZombies() error {
+	for _, t := range b.model.tasks {
+		if !t.Zombie {
+			continue
+		}
+		parent := b.puppets[t.parent.PID]
+		if err := setHandler(parent, unix.SIGCHLD, sigDfl); err != nil {
+			return err
+		}
+		if err := b.endZombie(t); err != nil {
+			return err
+		}
+		if err := dropSignal(parent, unix.SIGCHLD); err != nil {
+			return err
+		}
+		delete(b.puppets, t.PID)
+	}
+	return nil
+}
+
+func (b *builder) endZombie(t *taskModel) error {
+	p := b.puppets[t.PID]
+	at := p.Scratch().Addr
+	if err := p.Tracee().WriteMem(at, append([]byte(t.Comm), 0)); err != nil {
+		return err
+	}
+	if err := tracee.CallOK(p, "set its name", unix.SYS_PRCTL, unix.PR_SET_NAME, at, 0, 0, 0); err != nil {
+		return err
+	}
+	ws := unix.WaitStatus(t.Status)
+	if !ws.Signaled() {
+		return p.Exit(ws.ExitStatus())
+	}
+	// Without a core dump, and so without that bit of the status.
+	if ws.CoreDump() {
+		b.note("pid %d (%s) had ended with a core dump; its status does not say so any more", t.PID, t.Comm)
+	}
+	if err := tracee.CallOK(p, "not dump core", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return err
+	}
+	return p.Die(ws.Signal())
+}
+
+// dropSignal takes all instances of a signal from a puppet's queues.
+func dropSignal(p *tracee.Puppet, sig unix.Signal) error {
+	at := p.Scratch().Addr
+	set := make([]byte, 8+16) // a sigset and a zero timespec
+	set[(sig-1)/8] = 1 << ((sig - 1) % 8)
+	if err := p.Tracee().WriteMem(at, set); err != nil {
+		return err
+	}
+	for {
+		_, err := p.Call(unix.SYS_RT_SIGTIMEDWAIT, at, 0, at+8, 8)
+		if err == unix.EAGAIN {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("pid %d: drop a signal: %w", p.Tracee().PID, err)
+		}
+	}
+}
+
+// spaceOwner finds the first process with an address space and its number.
+func (b *builder) spaceOwner(rec *stream.Record) (*memory.Restorer, error) {
+	var of struct {
+		Refs stream.PartOf `cbor:"refs"`
+	}
+	if err := rec.Decode(&of); err != nil {
+		return nil, err
+	}
+	n, ok := b.owners[of.Refs.Of]
+	if !ok {
+		return nil, fmt.Errorf("%w: it is part of object %d, which is no address space of a process", stream.ErrCorrupt, of.Refs.Of)
+	}
+	if n < b.born {
+		return nil, fmt.Errorf("%w: pages of a process behind those of its children", stream.ErrCorrupt)
+	}
+	if err := b.birthsBefore(n); err != nil {
+		return nil, err
+	}
+	return b.spaces[of.Refs.Of], nil
+}

@@ -1,0 +1,346 @@
+package memory
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+// extentsPerRecord bounds an INHERIT record, well below the limit of its meta.
+const extentsPerRecord = 16384
+
+// Inherited divides the pages of a process into those that are, copy on write,
+// still its parent's at the same address, and its own. Which they are is told by
+// the page frames; to who may not see those, all are its own.
+func Inherited(parent, child int, pages []tracee.Range) (inherited, own []tracee.Range, err error) {
+	if len(pages) == 0 {
+		return nil, nil, nil
+	}
+	var maps [2]*os.File
+	for i, pid := range []int{parent, child} {
+		f, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", pid))
+		if err != nil {
+			return nil, nil, fmt.Errorf("pages of pid %d: %w", pid, err)
+		}
+		defer f.Close()
+		maps[i] = f
+	}
+	for _, r := range pages {
+		err := proc.SamePages(maps[0], maps[1], r.Addr, r.Addr+r.Len, func(start, end uint64, same bool) {
+			part := tracee.Range{Addr: start, Len: end - start}
+			if same {
+				inherited = append(inherited, part)
+			} else {
+				own = append(own, part)
+			}
+		})
+		if err != nil {
+			return nil, nil, fmt.Errorf("pages of pid %d at %x: %w", child, r.Addr, err)
+		}
+	}
+	return inherited, own, nil
+}
+
+// SendInherited writes INHERIT records for pages of an address space.
+func SendInherited(w *stream.Writer, pid int, id uint64, pages []tracee.Range) error {
+	for len(pages) > 0 {
+		n := min(len(pages), extentsPerRecord)
+		meta := stream.Inherit{PID: pid, Refs: stream.PartOf{Of: id}}
+		for _, r := range pages[:n] {
+			meta.Extents = append(meta.Extents, stream.Extent{Start: r.Addr, End: r.Addr + r.Len})
+		}
+		if err := w.Add(stream.TypeInherit, &meta); err != nil {
+			return err
+		}
+		pages = pages[n:]
+	}
+	return nil
+}
+
+// kept is a part of an address space that fork(2) brought from the parent and
+// that stays: a mapping of the same thing.
+type kept struct {
+	start, end uint64
+	from       *stream.VMA // the parent's
+}
+
+// MapForked makes a forked puppet's address space, which is a copy of its
+// parent's, the one that vmas describe. Mappings that both have stay, and with
+// them the pages the parent has at this moment; Inherit says which of them hold.
+func (r *Restorer) MapForked(parent *Restorer, vmas []stream.VMA) error {
+	r.vmas, r.in, r.parent = vmas, -1, parent
+	r.kept = common(parent.vmas, vmas)
+	if err := r.dropRest(parent); err != nil {
+		return err
+	}
+	if !sameVDSO(parent.vmas, vmas) {
+		if err := r.placeVDSO(); err != nil {
+			return err
+		}
+	}
+	next := 0
+	for i := range vmas {
+		v := &vmas[i]
+		for next < len(r.kept) && r.kept[next].end <= v.Start {
+			next++
+		}
+		if err := r.mapMissing(v, r.kept[next:]); err != nil {
+			return err
+		}
+	}
+	var err error
+	r.mem, err = r.Puppet.Tracee().OpenMem()
+	return err
+}
+
+// CopyFrom says whose pages an INHERIT record means for a puppet that was not
+// forked from that process: they are copied.
+func (r *Restorer) CopyFrom(parent *Restorer) { r.parent = parent }
+
+// common finds what of the parent's mappings can stay. The lists ascend.
+func common(parent, vmas []stream.VMA) []kept {
+	var all []kept
+	j := 0
+	for i := range vmas {
+		v := &vmas[i]
+		for j < len(parent) && parent[j].End <= v.Start {
+			j++
+		}
+		for k := j; k < len(parent) && parent[k].Start < v.End; k++ {
+			if p := &parent[k]; sameMapping(p, v) {
+				all = append(all, kept{max(p.Start, v.Start), min(p.End, v.End), p})
+			}
+		}
+	}
+	return all
+}
+
+// sameMapping reports whether a fork's copy of p serves as v, where they overlap.
+// Protection can be changed.
+func sameMapping(p, v *stream.VMA) bool {
+	if p.Kind != v.Kind || p.Shared != v.Shared || p.RW != v.RW || p.Refs.Inode != v.Refs.Inode || p.Anon != v.Anon ||
+		kindNamed(p.Kind).restore == nil || p.Kind == stream.VMAVDSO || p.Kind == stream.VMAVVar || p.Kind == stream.VMAVsyscall {
+		return false
+	}
+	if p.Refs.Inode != 0 && p.Offset-p.Start != v.Offset-v.Start {
+		return false
+	}
+	for _, flag := range lasting {
+		if has(p, flag) != has(v, flag) {
+			return false
+		}
+	}
+	return !has(p, "dc")
+}
+
+// lasting are the VmFlags by which a mapping can't serve as another.
+var lasting = []string{"ac", "gd", "nr", "dp", "ht", "sr", "rr", "dc", "dd", "mg", "hg", "nh", "wf"}
+
+func sameVDSO(a, b []stream.VMA) bool {
+	at := func(vmas []stream.VMA) uint64 {
+		for i := range vmas {
+			if vmas[i].Kind == stream.VMAVDSO {
+				return vmas[i].Start
+			}
+		}
+		return 0
+	}
+	return at(a) == at(b)
+}
+
+// dropRest unmaps what came from the parent and does not stay.
+func (r *Restorer) dropRest(parent *Restorer) error {
+	staying := r.kept
+	vdsoStays := sameVDSO(parent.vmas, r.vmas)
+	var run stream.Extent // unmapped as one, holes and all
+	flush := func() error {
+		if run.End == run.Start {
+			return nil
+		}
+		err := r.call("unmap what it does not have", unix.SYS_MUNMAP, run.Start, run.End-run.Start)
+		run = stream.Extent{}
+		return err
+	}
+	own := r.Puppet.Own()
+	drop := func(start, end uint64) error {
+		if start >= end {
+			return nil
+		}
+		if run.End > run.Start && (r.keepsBetween(run.End, start) || own.Addr >= run.End && own.Addr < start) {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		if run.End == run.Start {
+			run.Start = start
+		}
+		run.End = end
+		return nil
+	}
+	for i := range parent.vmas {
+		p := &parent.vmas[i]
+		vdso := p.Kind == stream.VMAVDSO || p.Kind == stream.VMAVVar
+		if p.Kind == stream.VMAVsyscall || has(p, "dc") && !vdso {
+			continue
+		}
+		if vdso {
+			if vdsoStays {
+				if err := flush(); err != nil {
+					return err
+				}
+			} else if err := drop(p.Start, p.End); err != nil {
+				return err
+			}
+			continue
+		}
+		at := p.Start
+		for len(staying) > 0 && staying[0].start < p.End {
+			if err := drop(at, staying[0].start); err != nil {
+				return err
+			}
+			at = staying[0].end
+			staying = staying[1:]
+		}
+		if err := drop(at, p.End); err != nil {
+			return err
+		}
+	}
+	return flush()
+}
+
+// keepsBetween reports whether something stays between two addresses.
+func (r *Restorer) keepsBetween(start, end uint64) bool {
+	for _, k := range r.kept {
+		if k.start < end && k.end > start {
+			return true
+		}
+	}
+	return false
+}
+
+// mapMissing maps what of v did not come from the parent, and gives what did the
+// protection it is to have while pages are filled in.
+func (r *Restorer) mapMissing(v *stream.VMA, stays []kept) error {
+	at := v.Start
+	for _, k := range stays {
+		if k.start >= v.End {
+			break
+		}
+		if err := r.mapPart(v, at, k.start); err != nil {
+			return err
+		}
+		if at = k.end; mapProt(k.from) != mapProt(v) {
+			if err := r.call("protect its mapping", unix.SYS_MPROTECT, k.start, k.end-k.start, uint64(mapProt(v))); err != nil {
+				return err
+			}
+		}
+	}
+	return r.mapPart(v, at, v.End)
+}
+
+func (r *Restorer) mapPart(v *stream.VMA, start, end uint64) error {
+	if start >= end {
+		return nil
+	}
+	part := *v
+	part.Start, part.End, part.Guards = start, end, nil
+	if part.Refs.Inode != 0 {
+		part.Offset += start - v.Start
+	}
+	if err := kindNamed(v.Kind).restore(r, &part); err != nil {
+		return err
+	}
+	return r.advise(&part)
+}
+
+// Inherit takes an INHERIT record: of what came from the parent these pages
+// hold, and those between them don't.
+func (r *Restorer) Inherit(rec *stream.Record) error {
+	var in stream.Inherit
+	if err := rec.Decode(&in); err != nil {
+		return err
+	}
+	if r.parent == nil {
+		return fmt.Errorf("%w: pages of a parent, which it has none of", stream.ErrCorrupt)
+	}
+	for _, e := range in.Extents {
+		v := r.find(e.Start)
+		if v == nil || e.Start < r.cursor || e.End <= e.Start || e.End > v.End || (e.Start|e.End)&pageMask != 0 || v.Shared || !kindNamed(v.Kind).pages {
+			return fmt.Errorf("%w: pages %x-%x of the parent are not in a private mapping", stream.ErrCorrupt, e.Start, e.End)
+		}
+		if err := r.dropKept(r.cursor, e.Start); err != nil {
+			return err
+		}
+		if err := r.copyUnkept(e.Start, e.End); err != nil {
+			return err
+		}
+		r.cursor = e.End
+	}
+	return nil
+}
+
+// endInherit drops what came from the parent behind the last page that holds.
+func (r *Restorer) endInherit() error {
+	if r.parent == nil || r.cursor == taskSize {
+		return nil
+	}
+	at := r.cursor
+	r.cursor = taskSize
+	return r.dropKept(at, taskSize)
+}
+
+// dropKept makes the pages of private mappings in a range as if never written.
+func (r *Restorer) dropKept(start, end uint64) error {
+	for _, k := range r.kept {
+		if k.end <= start || k.from.Shared {
+			continue
+		}
+		if k.start >= end {
+			break
+		}
+		from, to := max(start, k.start), min(end, k.end)
+		if err := r.call("drop pages its parent has", unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyUnkept copies pages of the parent to where no mapping of its could stay:
+// the content is right, but no longer shared.
+func (r *Restorer) copyUnkept(start, end uint64) error {
+	for _, k := range r.kept {
+		if k.end <= start || k.start >= end {
+			continue
+		}
+		if start < k.start {
+			if err := r.copyPages(start, k.start); err != nil {
+				return err
+			}
+		}
+		start = min(end, k.end)
+	}
+	return r.copyPages(start, end)
+}
+
+func (r *Restorer) copyPages(start, end uint64) error {
+	if start >= end {
+		return nil
+	}
+	from, err := r.parent.Puppet.Tracee().OpenMem()
+	if err == nil {
+		_, err = io.Copy(io.NewOffsetWriter(r.mem, int64(start)), io.NewSectionReader(from, int64(start), int64(end-start)))
+		err = errors.Join(err, from.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("pid %d: copy its parent's pages at %x: %w", r.PID, start, err)
+	}
+	return nil
+}
