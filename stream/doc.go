@@ -132,6 +132,10 @@
 //	27  REGS        Regs
 //	28  RSEQ        Rseq
 //	29  USERPTRS    UserPtrs
+//	30  TIMERS      Timers
+//	31  SECCOMP     Seccomp
+//	32  CGROUPS     Cgroups
+//	33  LOGINUID    LoginUID
 //	34  THREAD      Thread
 //	35  FDTABLE     FDTable, shareable
 //	36  IOCTX       IOCtx, shareable

@@ -21,6 +21,10 @@ const (
 	TypeRegs       Type = 27 // Regs
 	TypeRseq       Type = 28 // Rseq
 	TypeUserPtrs   Type = 29 // UserPtrs
+	TypeTimers     Type = 30 // Timers
+	TypeSeccomp    Type = 31 // Seccomp
+	TypeCgroups    Type = 32 // Cgroups
+	TypeLoginUID   Type = 33 // LoginUID
 	TypeThread     Type = 34 // Thread
 	TypeFDTable    Type = 35 // FDTable
 	TypeIOCtx      Type = 36 // IOCtx
@@ -71,6 +75,10 @@ var types = [...]TypeInfo{
 	row[Regs](TypeRegs, "REGS", Critical),
 	row[Rseq](TypeRseq, "RSEQ", Critical),
 	row[UserPtrs](TypeUserPtrs, "USERPTRS", Critical),
+	row[Timers](TypeTimers, "TIMERS", Critical),
+	row[Seccomp](TypeSeccomp, "SECCOMP", Critical),
+	row[Cgroups](TypeCgroups, "CGROUPS", Critical),
+	row[LoginUID](TypeLoginUID, "LOGINUID", Critical),
 	row[Thread](TypeThread, "THREAD", Critical),
 	row[FDTable](TypeFDTable, "FDTABLE", Critical|Shareable),
 	row[IOCtx](TypeIOCtx, "IOCTX", Critical|Shareable),

@@ -12,6 +12,7 @@ import (
 	"ckpt/internal/files"
 	"ckpt/internal/memory"
 	"ckpt/internal/objhash"
+	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
@@ -25,6 +26,7 @@ type Options struct {
 	Running  func() // called when the program is about to run: signals are its own now
 	Policies files.Policies
 	Stdio    files.Stdio
+	Cgroups  task.CgroupPolicy
 	Note     func(format string, args ...any) // something the user should know
 	Step     func(format string, args ...any) // something for -v
 }
@@ -35,7 +37,7 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 	// The thread that makes the tasks is their tracer and parent. It is not
 	// unlocked: the parent-death signal of the stub is tied to it.
 	runtime.LockOSThread()
-	b := &builder{reader: stream.NewReader(in), hash: objhash.New[objhash.Object](), note: o.Note, step: o.Step,
+	b := &builder{reader: stream.NewReader(in), hash: objhash.New[objhash.Object](), cgroups: o.Cgroups, note: o.Note, step: o.Step,
 		puppets: map[int]*tracee.Puppet{}, spaces: map[uint64]*memory.Restorer{}, owners: map[uint64]int{}}
 	b.files = &files.Restorer{Hash: b.hash, Policies: o.Policies, Stdio: o.Stdio, Note: o.Note}
 	s, err := b.run(ctx, &o)

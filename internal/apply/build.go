@@ -12,6 +12,7 @@ import (
 	"ckpt/internal/files"
 	"ckpt/internal/memory"
 	"ckpt/internal/objhash"
+	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
@@ -19,13 +20,14 @@ import (
 // builder makes a process tree of a model. Nothing of the tree runs before all
 // of it stands, and all of it dies with us until then.
 type builder struct {
-	model  *model
-	plan   *plan
-	reader *stream.Reader
-	hash   *objhash.Hash[objhash.Object]
-	files  *files.Restorer
-	note   func(format string, args ...any)
-	step   func(format string, args ...any)
+	model   *model
+	plan    *plan
+	reader  *stream.Reader
+	hash    *objhash.Hash[objhash.Object]
+	files   *files.Restorer
+	cgroups task.CgroupPolicy
+	note    func(format string, args ...any)
+	step    func(format string, args ...any)
 
 	stub    *tracee.Puppet
 	puppets map[int]*tracee.Puppet // by thread id

@@ -43,6 +43,7 @@ func (b *builder) check(o *Options) error {
 	}
 	for i, t := range m.tasks {
 		add(checkTask(t)...)
+		add(task.CheckCgroups(t.resources[stream.TypeCgroups], b.cgroups)...)
 		if ref := t.refs().MM; ref != 0 {
 			if _, ok := b.owners[ref]; !ok {
 				b.owners[ref] = i

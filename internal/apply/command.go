@@ -6,6 +6,7 @@ import (
 
 	"ckpt/internal/cli"
 	"ckpt/internal/files"
+	"ckpt/internal/task"
 )
 
 // Tool is the name of the program.
@@ -19,6 +20,7 @@ var Command = cli.Command{
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
 		o := Options{Session: SessionNew}
 		var policies, stdio []string
+		var cgroups string
 		flags := []cli.Flag{
 			{Name: "detach", Aliases: []string{"d"}, Value: &o.Detach, Help: "leave when the program runs, in a session of its own"},
 			{Name: "pidfile", Value: &o.PIDFile, Arg: "FILE", Help: "write the restored process id there"},
@@ -27,12 +29,17 @@ var Command = cli.Command{
 				Help: "what takes the place of a session whose leader is not in the image: new, or inherit, ckpt-apply's own"},
 			{Name: "files", Value: &policies, Arg: "POLICY[:PATTERN]",
 				Help: "how much files may have changed: strict (the default), same-path, or append; for paths that match the pattern, or all"},
+			{Name: "cgroups", Value: &cgroups, Arg: "POLICY",
+				Help: "what to do about control groups: keep (the default), strict, or ignore"},
 			{Name: "stdio", Value: &stdio, Arg: "WHAT",
 				Help: "what takes the place of terminals and outside pipes on 0, 1, 2: inherit, null, or N=FILE"},
 		}
 		return flags, func(ctx context.Context, inv *cli.Invocation) error {
 			var err error
 			if o.Policies, err = files.ParsePolicies(policies); err != nil {
+				return cli.Exit(cli.StatusUsage, err)
+			}
+			if o.Cgroups, err = task.ParseCgroupPolicy(cgroups); err != nil {
 				return cli.Exit(cli.StatusUsage, err)
 			}
 			if o.Stdio, err = files.ParseStdio(stdio); err != nil {

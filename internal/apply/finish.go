@@ -28,7 +28,7 @@ func (b *builder) resources() ([]ready, error) {
 		}
 		threads := make([]*task.Restorer, len(t.threads))
 		for i, th := range t.threads {
-			threads[i] = &task.Restorer{PID: t.PID, TID: th.TID, Puppet: b.puppets[th.TID], Inode: b.files.Open, Note: b.note}
+			threads[i] = &task.Restorer{PID: t.PID, TID: th.TID, Puppet: b.puppets[th.TID], Inode: b.files.Open, Note: b.note, Cgroups: b.cgroups}
 		}
 		for i := range task.Resources {
 			if err := b.resource(&task.Resources[i], t, threads, restored); err != nil {

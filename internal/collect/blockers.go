@@ -1,7 +1,6 @@
 package collect
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -68,16 +67,6 @@ func (b *blockers) err() error {
 // preflight looks for what can be told from /proc alone.
 func preflight(b *blockers, p *process, status *proc.Status) error {
 	pid := p.pid
-	if status.Seccomp != 0 {
-		b.add(pid, errors.New("is confined by seccomp, which can't be saved"))
-	}
-	timers, err := proc.ReadTimers(pid)
-	if err != nil {
-		return err
-	}
-	if len(timers) > 0 {
-		b.add(pid, fmt.Errorf("has %d POSIX timers (timer_create), which can't be saved", len(timers)))
-	}
 	return namespaces(b, pid)
 }
 

@@ -33,6 +33,7 @@ type about struct {
 	status   proc.Status
 	maps     []proc.Mapping
 	place    *tracee.Place // nil: no system calls can be made in it
+	notes    task.Notes
 	refs     stream.ThreadRefs
 	subjects []*files.Subject // of its first thread's descriptors
 	pages    []tracee.Range
@@ -45,6 +46,8 @@ type space struct {
 	pages   []tracee.Range // of its own
 	inherit []tracee.Range // those its parent has, too
 	place   *tracee.Place
+	// confined by seccomp: no system calls are made in it to send the pages
+	confined bool
 }
 
 func (s *space) bytes() (n uint64) {
@@ -192,6 +195,10 @@ func (d *description) callable(p *process) bool {
 			d.blockers.add(p.pid, errors.New("uses syscall user dispatch, which can't be saved"))
 			return false
 		}
+		if err := task.SuspendSeccomp(t); err != nil {
+			d.blockers.add(p.pid, err)
+			return false
+		}
 	}
 	return ok
 }
@@ -266,6 +273,7 @@ func (d *description) thread(p *process, t *tracee.Tracee) error {
 func (d *description) collector(p *process, t *tracee.Tracee) (*task.Collector, error) {
 	c := &task.Collector{
 		PID: p.pid, TID: t.TID, Stat: p.stat, Status: d.about[p].status, Emit: d.emit, NewID: d.newID,
+		Notes: &d.about[p].notes,
 		Inode: func(link string) (uint64, error) { return d.files.Path(p.pid, link) },
 		Block: func(reason error) { d.blockers.add(p.pid, reason) },
 	}
@@ -288,7 +296,7 @@ func (d *description) addressSpace(p *process, id uint64) error {
 		return err
 	}
 	a.pages = mc.Pages
-	s := &space{process: p, id: id, pages: mc.Pages, place: a.place}
+	s := &space{process: p, id: id, pages: mc.Pages, place: a.place, confined: a.status.Seccomp != 0}
 	if p.parent != nil && d.about[p.parent].pages != nil {
 		var err error
 		if s.inherit, s.pages, err = memory.Inherited(p.parent.pid, p.pid, mc.Pages); err != nil {

@@ -13,10 +13,11 @@ var itimers = Resource{
 	Type:  stream.TypeItimers,
 	Scope: PerProcess,
 	Collect: func(c *Collector) error {
-		if len(c.timers) == 0 {
-			return nil
+		m, err := c.theMoment()
+		if err != nil || len(m.itimers) == 0 {
+			return err
 		}
-		return c.Emit(stream.TypeItimers, &stream.Itimers{PID: c.PID, Timers: c.timers})
+		return c.Emit(stream.TypeItimers, &stream.Itimers{PID: c.PID, Timers: m.itimers})
 	},
 	Restore: func(r *Restorer, rec *stream.Record) error {
 		it, err := decode[stream.Itimers](rec)

@@ -11,7 +11,10 @@ import (
 	"ckpt/stream"
 )
 
-// sched: policy, nice value, CPU affinity and I/O priority.
+// sched: policy, nice value, CPU affinity and I/O priority, of each thread. It
+// is restored when all threads and children exist, for a task under
+// SCHED_DEADLINE can't make any; and affinity before policy, for such a task
+// must be allowed on all CPUs.
 var sched = Resource{
 	Type: stream.TypeSched,
 	Collect: func(c *Collector) error {

@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
 
@@ -20,16 +19,13 @@ const (
 var signals = Resource{
 	Type: stream.TypeSignals,
 	Collect: func(c *Collector) error {
-		t := c.Loan.Tracee()
-		s := stream.Signals{PID: c.PID, TID: c.TID, Blocked: c.Loan.SavedMask()}
-		var err error
-		if s.Pending, err = t.PendingSignals(false); err != nil {
+		m, err := c.theMoment()
+		if err != nil {
 			return err
 		}
+		s := stream.Signals{PID: c.PID, TID: c.TID, Blocked: c.Loan.SavedMask(), Pending: m.own[c.TID]}
 		if c.PID == c.TID {
-			if s.Shared, err = sharedSignals(c, t); err != nil {
-				return err
-			}
+			s.Shared = m.shared
 		}
 		b, err := peek(c.Loan, stackBytes, unix.SYS_SIGALTSTACK, 0, scratchArg)
 		if err != nil {
@@ -52,25 +48,6 @@ var signals = Resource{
 		return nil
 	},
 	Restore: restoreSignals,
-}
-
-// sharedSignals returns the process's pending signals and notes its interval
-// timers, both of one moment: a timer that ends in between would be lost, or
-// be there twice.
-func sharedSignals(c *Collector, t *tracee.Tracee) ([][]byte, error) {
-	for {
-		before, err := t.PendingSignals(true)
-		if err != nil {
-			return nil, err
-		}
-		if c.timers, err = readItimers(c); err != nil {
-			return nil, err
-		}
-		after, err := t.PendingSignals(true)
-		if err != nil || len(before) == len(after) {
-			return after, err
-		}
-	}
 }
 
 func restoreSignals(r *Restorer, rec *stream.Record) error {

@@ -34,7 +34,8 @@ type Collector struct {
 	// goes on, so that all of it is found.
 	Block func(reason error)
 
-	timers []stream.Itimer // noted with the pending signals
+	// Notes are the same for all threads of a process; they begin empty.
+	Notes *Notes
 }
 
 // Restorer is one thread to give its state back.
@@ -45,6 +46,8 @@ type Restorer struct {
 	Inode func(objref uint64, flags int) (*os.File, error)
 	// Note tells the user of something that is not as it was.
 	Note func(format string, args ...any)
+	// Cgroups is what to do about control groups.
+	Cgroups CgroupPolicy
 	// Final is what the task is let go with.
 	Final Final
 }
@@ -92,11 +95,15 @@ var Resources = [...]Resource{
 	sigactions,
 	signals,
 	procAttr,
+	cgroups,
 	sched,
 	limits,
+	loginUID,
+	seccomp,
 	creds,
 	prctl,
 	itimers,
+	timers,
 	regs,
 }
 

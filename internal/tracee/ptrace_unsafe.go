@@ -14,6 +14,9 @@ const (
 	ptracePeekSiginfo          = 0x4209
 	ptraceGetRseqConfiguration = 0x420f
 	ptraceGetUserDispatch      = 0x4211
+	ptraceSeccompGetFilter     = 0x420c
+	ptraceSeccompGetMetadata   = 0x420d
+	ptraceOSuspendSeccomp      = 1 << 21
 
 	peekSiginfoShared = 1
 	siginfoBytes      = 128
@@ -126,6 +129,22 @@ type userDispatch struct {
 func getUserDispatch(tid int) (d userDispatch, err error) {
 	_, err = ptrace(ptraceGetUserDispatch, tid, unsafe.Sizeof(d), unsafe.Pointer(&d))
 	return d, err
+}
+
+// seccompFilter returns the program of a thread's filter, struct sock_filter
+// each 8 bytes, and its flags. Number 0 is the first that was installed.
+func seccompFilter(tid int, number uint64) (program []byte, flags uint64, err error) {
+	n, err := ptrace(ptraceSeccompGetFilter, tid, uintptr(number), nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	program = make([]byte, max(n, 1)*8)
+	if _, err := ptrace(ptraceSeccompGetFilter, tid, uintptr(number), unsafe.Pointer(&program[0])); err != nil {
+		return nil, 0, err
+	}
+	meta := struct{ number, flags uint64 }{number: number} // struct seccomp_metadata, uapi linux/ptrace.h
+	_, err = ptrace(ptraceSeccompGetMetadata, tid, unsafe.Sizeof(meta), unsafe.Pointer(&meta))
+	return program, meta.flags, err
 }
 
 // vmRead reads other memory with process_vm_readv(2).

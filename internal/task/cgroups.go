@@ -1,0 +1,210 @@
+package task
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"ckpt/internal/proc"
+	"ckpt/stream"
+)
+
+// cgroups: the control groups of a process, and of those of its threads that
+// are in others; all threads must exist. It comes before scheduling, for a
+// cpuset changes the CPU affinity of who enters it.
+var cgroups = Resource{
+	Type:    stream.TypeCgroups,
+	Scope:   PerProcess,
+	Collect: collectCgroups,
+	Check: func(rec *stream.Record) []error {
+		c, err := decode[stream.Cgroups](rec)
+		if err != nil {
+			return []error{err}
+		}
+		for _, t := range c.Threads {
+			if t.TID <= 0 || t.TID > 1<<22 {
+				return []error{fmt.Errorf("%w: pid %d has control groups of thread %d", stream.ErrCorrupt, c.PID, t.TID)}
+			}
+		}
+		return nil
+	},
+	Restore: restoreCgroups,
+}
+
+// CgroupPolicy says what to do about the control groups of a process.
+type CgroupPolicy string
+
+// The policies.
+const (
+	CgroupsKeep   CgroupPolicy = "keep"   // put it back into those that are here
+	CgroupsStrict CgroupPolicy = "strict" // and refuse if one is not
+	CgroupsIgnore CgroupPolicy = "ignore" // leave it in those of ckpt-apply
+)
+
+// ParseCgroupPolicy parses the value of --cgroups; nothing is CgroupsKeep.
+func ParseCgroupPolicy(s string) (CgroupPolicy, error) {
+	switch p := CgroupPolicy(s); p {
+	case "":
+		return CgroupsKeep, nil
+	case CgroupsKeep, CgroupsStrict, CgroupsIgnore:
+		return p, nil
+	}
+	return "", fmt.Errorf("--cgroups %s: the policies are keep, strict and ignore", s)
+}
+
+func collectCgroups(c *Collector) error {
+	tids, err := proc.Threads(c.PID)
+	if err != nil {
+		return err
+	}
+	rec := stream.Cgroups{PID: c.PID}
+	if rec.Groups, err = readCgroups(c.PID); err != nil {
+		return err
+	}
+	for _, tid := range tids {
+		groups, err := readCgroups(tid)
+		if err != nil {
+			return err
+		}
+		groups = slices.DeleteFunc(groups, func(g stream.Cgroup) bool { return hasCgroup(rec.Groups, g) })
+		if len(groups) > 0 {
+			rec.Threads = append(rec.Threads, stream.ThreadCgroups{TID: tid, Groups: groups})
+		}
+	}
+	return c.Emit(stream.TypeCgroups, &rec)
+}
+
+// readCgroups returns the control groups of a thread.
+func readCgroups(tid int) ([]stream.Cgroup, error) {
+	list, err := proc.Cgroups(tid)
+	if err != nil {
+		return nil, err
+	}
+	groups := make([]stream.Cgroup, len(list))
+	for i, g := range list {
+		groups[i] = stream.Cgroup{Hierarchy: strings.Join(g.Controllers, ","), Path: []byte(g.Path)}
+	}
+	return groups, nil
+}
+
+func hasCgroup(groups []stream.Cgroup, g stream.Cgroup) bool {
+	return slices.ContainsFunc(groups, func(h stream.Cgroup) bool {
+		return h.Hierarchy == g.Hierarchy && bytes.Equal(h.Path, g.Path)
+	})
+}
+
+// CheckCgroups says which groups of a CGROUPS record, which may be nil, are
+// missing here, if the policy is strict.
+func CheckCgroups(rec *stream.Record, policy CgroupPolicy) []error {
+	if rec == nil || policy != CgroupsStrict {
+		return nil
+	}
+	c, err := decode[stream.Cgroups](rec)
+	if err != nil {
+		return []error{err}
+	}
+	own, err := readCgroups(os.Getpid())
+	if err != nil {
+		return []error{err}
+	}
+	mounts, err := proc.Mounts(os.Getpid())
+	if err != nil {
+		return []error{err}
+	}
+	var errs []error
+	for _, m := range membersOf(c) {
+		for _, g := range m.groups {
+			if hasCgroup(own, g) {
+				continue
+			}
+			if _, err := findCgroup(mounts, g); err != nil {
+				errs = append(errs, fmt.Errorf("pid %d was in control group %s: %w; make it ready, or use --cgroups keep or ignore", m.tid, cgroupName(g), err))
+			}
+		}
+	}
+	return errs
+}
+
+// member is a process or a thread and the groups to put it into.
+type member struct {
+	tid    int
+	thread bool
+	groups []stream.Cgroup
+}
+
+func membersOf(c *stream.Cgroups) []member {
+	all := []member{{c.PID, false, c.Groups}}
+	for _, t := range c.Threads {
+		all = append(all, member{t.TID, true, t.Groups})
+	}
+	return all
+}
+
+func restoreCgroups(r *Restorer, rec *stream.Record) error {
+	c, err := decode[stream.Cgroups](rec)
+	if err != nil || r.Cgroups == CgroupsIgnore {
+		return err
+	}
+	mounts, err := proc.Mounts(os.Getpid())
+	if err != nil {
+		return err
+	}
+	for _, m := range membersOf(c) {
+		now, err := readCgroups(m.tid)
+		if err != nil {
+			return err
+		}
+		var failed []string
+		for _, g := range m.groups {
+			if hasCgroup(now, g) {
+				continue
+			}
+			if err := enterCgroup(mounts, g, m); err != nil {
+				failed = append(failed, fmt.Sprintf("%s (%v)", cgroupName(g), err))
+			}
+		}
+		switch {
+		case len(failed) == 0:
+		case r.Cgroups == CgroupsStrict:
+			return fmt.Errorf("pid %d can't be put back into its control groups: %s", m.tid, strings.Join(failed, ", "))
+		default:
+			r.Note("pid %d stays in control groups of ckpt-apply in place of %s", m.tid, strings.Join(failed, ", "))
+		}
+	}
+	return nil
+}
+
+// enterCgroup puts a process or thread into a group.
+func enterCgroup(mounts []proc.Mount, g stream.Cgroup, m member) error {
+	dir, err := findCgroup(mounts, g)
+	if err != nil {
+		return err
+	}
+	file := "cgroup.procs"
+	switch {
+	case m.thread && g.Hierarchy == "":
+		file = "cgroup.threads"
+	case m.thread:
+		file = "tasks"
+	}
+	f, err := os.OpenFile(path.Join(dir, file), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f, "%d\n", m.tid)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// cgroupName is what people call a group.
+func cgroupName(g stream.Cgroup) string {
+	if g.Hierarchy == "" {
+		return fmt.Sprintf("%s of version 2", g.Path)
+	}
+	return fmt.Sprintf("%s of %s", g.Path, g.Hierarchy)
+}

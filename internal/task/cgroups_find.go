@@ -1,0 +1,80 @@
+package task
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"ckpt/internal/proc"
+	"ckpt/stream"
+)
+
+var (
+	errNoCgroup     = errors.New("there is no such group")
+	errFrozenCgroup = errors.New("the group is frozen")
+)
+
+// findCgroup returns the folder of a group. A hierarchy that is not mounted is
+// the same as a group that is not there. What would be frozen there could not be
+// restored.
+func findCgroup(mounts []proc.Mount, g stream.Cgroup) (string, error) {
+	name := string(g.Path)
+	if !path.IsAbs(name) || path.Clean(name) != name || strings.Contains(name, "\x00") {
+		return "", errNoCgroup // outside of the cgroup namespace it was seen from, or made up
+	}
+	for _, m := range slices.Backward(mounts) {
+		below, ok := strings.CutPrefix(name, strings.TrimSuffix(m.Root, "/"))
+		if !ok || !isHierarchy(&m, g.Hierarchy) || below != "" && below[0] != '/' {
+			continue
+		}
+		dir := path.Join(m.Point, below)
+		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+			continue
+		}
+		frozen, err := isFrozen(dir)
+		if err == nil && frozen {
+			err = errFrozenCgroup
+		}
+		return dir, err
+	}
+	return "", errNoCgroup
+}
+
+// isHierarchy reports whether a mount is of the hierarchy of these controllers.
+func isHierarchy(m *proc.Mount, controllers string) bool {
+	if controllers == "" {
+		return m.FSType == "cgroup2"
+	}
+	if m.FSType != "cgroup" {
+		return false
+	}
+	for c := range strings.SplitSeq(controllers, ",") {
+		if !slices.Contains(m.Options, c) {
+			return false
+		}
+	}
+	return true
+}
+
+// isFrozen reports whether the tasks of a group are kept from running, by the
+// freezer of version 1 or 2.
+func isFrozen(dir string) (bool, error) {
+	for _, f := range []struct{ name, frozen string }{
+		{"freezer.state", "FR"}, // FREEZING or FROZEN, and not THAWED
+		{"cgroup.events", "frozen 1"},
+	} {
+		b, err := os.ReadFile(path.Join(dir, f.name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return false, fmt.Errorf("is it frozen: %w", err)
+		}
+		return bytes.Contains(b, []byte(f.frozen)), nil
+	}
+	return false, nil
+}

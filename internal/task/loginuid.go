@@ -1,0 +1,72 @@
+package task
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/stream"
+)
+
+// loginUID: the user a thread belongs to for audit(8), of each thread, for each
+// can only set its own. To set one again takes CAP_AUDIT_CONTROL, so it comes
+// before credentials.
+var loginUID = Resource{
+	Type: stream.TypeLoginUID,
+	Collect: func(c *Collector) error {
+		uid, err := proc.ReadLoginUID(c.PID, c.TID)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return c.Emit(stream.TypeLoginUID, &stream.LoginUID{PID: c.PID, TID: c.TID, UID: uid})
+	},
+	Restore: func(r *Restorer, rec *stream.Record) error {
+		l, err := decode[stream.LoginUID](rec)
+		if err != nil {
+			return err
+		}
+		now, err := proc.ReadLoginUID(l.PID, l.TID)
+		if err == nil && now == l.UID {
+			return nil
+		}
+		if err == nil {
+			err = r.setLoginUID(l)
+		}
+		if err != nil {
+			r.Note("pid %d has the login user id of ckpt-apply, for that of its own (%s) can't be set here: %v", l.TID, loginText(l.UID), err)
+		}
+		return nil
+	},
+}
+
+// setLoginUID has the thread write to its own file, which we open: from its
+// root folder /proc may be out of reach.
+func (r *Restorer) setLoginUID(l *stream.LoginUID) error {
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/task/%d/loginuid", l.PID, l.TID), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fd, err := r.give(f)
+	if err != nil {
+		return err
+	}
+	text := strconv.AppendUint(nil, uint64(l.UID), 10)
+	err = poke(r.Puppet, "write its login user id", text, unix.SYS_WRITE, uint64(fd), scratchArg, uint64(len(text)))
+	return errors.Join(err, r.call("close", unix.SYS_CLOSE, uint64(fd)))
+}
+
+func loginText(uid uint32) string {
+	if uid == ^uint32(0) {
+		return "none"
+	}
+	return strconv.FormatUint(uint64(uid), 10)
+}

@@ -1,0 +1,223 @@
+package task
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+const (
+	sockFilterBytes = 8
+	maxInstructions = 4096  // BPF_MAXINSNS, of one filter
+	maxOnPath       = 32768 // MAX_INSNS_PER_PATH, of all of a thread
+	filterPenalty   = 4     // each filter counts as so many more
+)
+
+// seccomp: how a thread is confined, of each thread. It is
+// restored before credentials, for installing a filter takes CAP_SYS_ADMIN or
+// no_new_privs, which the program may have had only then; from there on the
+// puppets' seccomp is suspended, see SuspendSeccomp. All threads must exist, and
+// no more tasks may be made: new ones would inherit it.
+var seccomp = Resource{
+	Type:    stream.TypeSeccomp,
+	Collect: collectSeccomp,
+	Check:   checkSeccomp,
+	Restore: restoreSeccomp,
+}
+
+// SuspendSeccomp must be called for each thread before a system call is made in
+// it. Its error is a reason not to save the process.
+//
+// When ckpt-collect is killed during a Loan, seccomp holds again on the way
+// home, where the thread calls munmap and rt_sigprocmask. A thread whose filters
+// kill it for one of those, or one in strict mode, is lost then. Nothing in the
+// kernel prevents that: the signal mask can be put back by that call, or by
+// rt_sigreturn, which takes a whole signal frame where there is none. The filters
+// of service managers, containers and browsers allow both; and such a thread is
+// borrowed for its description only, a few ms, and its pages are copied.
+func SuspendSeccomp(t *tracee.Tracee) error {
+	status, err := proc.ReadThreadStatus(t.PID, t.TID)
+	if err != nil {
+		return err
+	}
+	if status.Seccomp == unix.SECCOMP_MODE_DISABLED {
+		return nil
+	}
+	err = t.SuspendSeccomp()
+	if tracee.Errno(err) == unix.EPERM {
+		return errors.New("is confined by seccomp: to save it takes CAP_SYS_ADMIN, and a ckpt-collect that is not confined so itself")
+	}
+	return err
+}
+
+func collectSeccomp(c *Collector) error {
+	status, err := proc.ReadThreadStatus(c.PID, c.TID)
+	if err != nil {
+		return err
+	}
+	rec := stream.Seccomp{PID: c.PID, TID: c.TID, Mode: status.Seccomp}
+	switch rec.Mode {
+	case unix.SECCOMP_MODE_DISABLED:
+		return nil
+	case unix.SECCOMP_MODE_FILTER:
+		rec.Filters, err = filtersOf(c.PID, c.TID)
+		if err == nil {
+			rec.Common, err = c.commonFilters()
+		}
+	}
+	switch {
+	case tracee.Errno(err) == unix.EACCES:
+		c.Block(errors.New("is confined by seccomp filters, and to read them takes CAP_SYS_ADMIN, and a ckpt-collect that is not confined so itself"))
+		return nil
+	case tracee.Errno(err) == unix.EMEDIUMTYPE:
+		c.Block(errors.New("is confined by a seccomp filter that is not classic BPF, which can't be saved"))
+		return nil
+	case err != nil:
+		return err
+	}
+	if slices.ContainsFunc(rec.Filters, notifies) {
+		c.Block(errors.New("is confined by a seccomp filter that asks another program (SECCOMP_RET_USER_NOTIF), and their connection can't be saved"))
+	}
+	return c.Emit(stream.TypeSeccomp, &rec)
+}
+
+func filtersOf(pid, tid int) ([]stream.SeccompFilter, error) {
+	list, err := (&tracee.Tracee{PID: pid, TID: tid}).SeccompFilters()
+	if err != nil {
+		return nil, err
+	}
+	all := make([]stream.SeccompFilter, len(list))
+	for i, f := range list {
+		all[i] = stream.SeccompFilter{Flags: f.Flags, Program: f.Program}
+	}
+	return all, nil
+}
+
+// commonFilters says how many filters, from the first on, all threads of the
+// process have, all of which we hold.
+func (c *Collector) commonFilters() (int, error) {
+	if n := c.Notes.commonFilters; n != nil {
+		return *n, nil
+	}
+	tids, err := proc.Threads(c.PID)
+	if err != nil {
+		return 0, err
+	}
+	common, err := filtersOf(c.PID, c.TID)
+	if err != nil {
+		return 0, err
+	}
+	for _, tid := range tids {
+		its, err := filtersOf(c.PID, tid)
+		if err != nil {
+			return 0, err
+		}
+		common = common[:samePrefix(common, its)]
+	}
+	n := len(common)
+	c.Notes.commonFilters = &n
+	return n, nil
+}
+
+// samePrefix says how many filters are the same in both, from the first on.
+func samePrefix(a, b []stream.SeccompFilter) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n].Flags == b[n].Flags && bytes.Equal(a[n].Program, b[n].Program) {
+		n++
+	}
+	return n
+}
+
+// notifies reports whether a filter has an instruction that returns
+// SECCOMP_RET_USER_NOTIF.
+func notifies(f stream.SeccompFilter) bool {
+	for insn := range slices.Chunk(f.Program, sockFilterBytes) {
+		code, k := binary.LittleEndian.Uint16(insn), binary.LittleEndian.Uint32(insn[4:])
+		if code == unix.BPF_RET|unix.BPF_K && k&unix.SECCOMP_RET_ACTION_FULL == unix.SECCOMP_RET_USER_NOTIF {
+			return true
+		}
+	}
+	return false
+}
+
+func checkSeccomp(rec *stream.Record) []error {
+	s, err := decode[stream.Seccomp](rec)
+	if err != nil {
+		return []error{err}
+	}
+	total := 0
+	for _, f := range s.Filters {
+		n := len(f.Program) / sockFilterBytes
+		total += n + filterPenalty
+		if n == 0 || n > maxInstructions || len(f.Program)%sockFilterBytes != 0 || f.Flags&^unix.SECCOMP_FILTER_FLAG_LOG != 0 {
+			return []error{fmt.Errorf("%w: thread %d has a seccomp filter of %d bytes with flags %#x", stream.ErrCorrupt, s.TID, len(f.Program), f.Flags)}
+		}
+	}
+	strict := s.Mode == unix.SECCOMP_MODE_STRICT && total == 0
+	filter := s.Mode == unix.SECCOMP_MODE_FILTER && total > 0 && total <= maxOnPath
+	if !strict && !filter || s.Common < 0 || s.Common > len(s.Filters) {
+		return []error{fmt.Errorf("%w: thread %d has %d seccomp filters in mode %d", stream.ErrCorrupt, s.TID, len(s.Filters), s.Mode)}
+	}
+	status, err := proc.ReadStatus(os.Getpid())
+	if err == nil && (status.Seccomp != 0 || status.CapEff&(1<<unix.CAP_SYS_ADMIN) == 0) {
+		err = fmt.Errorf("pid %d is confined by seccomp: to restore it takes CAP_SYS_ADMIN, and a ckpt-apply that is not confined so itself", s.PID)
+	}
+	if err != nil {
+		return []error{err}
+	}
+	return nil
+}
+
+func restoreSeccomp(r *Restorer, rec *stream.Record) error {
+	s, err := decode[stream.Seccomp](rec)
+	if err != nil {
+		return err
+	}
+	if err := r.Puppet.SuspendSeccomp(); err != nil {
+		return err
+	}
+	if s.Mode == unix.SECCOMP_MODE_STRICT {
+		return r.prctl("confine it by seccomp", unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_STRICT)
+	}
+	has, err := filtersOf(s.PID, s.TID)
+	if err != nil {
+		return err
+	}
+	if samePrefix(s.Filters, has) != len(has) {
+		return fmt.Errorf("pid %d: a seccomp filter of the process is not one of thread %d's", s.PID, s.TID)
+	}
+	for i := len(has); i < len(s.Filters); i++ {
+		flags := s.Filters[i].Flags
+		if i < s.Common {
+			// Threads that share a filter can be confined further at once.
+			flags |= unix.SECCOMP_FILTER_FLAG_TSYNC
+		}
+		if err := r.installFilter(flags, s.Filters[i].Program); err != nil {
+			return fmt.Errorf("pid %d: install seccomp filter %d: %w", s.TID, i, err)
+		}
+	}
+	return nil
+}
+
+// installFilter installs one in the puppet: struct sock_fprog, then the program.
+func (r *Restorer) installFilter(flags uint64, program []byte) error {
+	at := r.Puppet.Scratch().Addr
+	buf := append(bytesOf(uint64(len(program)/sockFilterBytes), at+16), program...)
+	if err := r.Puppet.Tracee().WriteMem(at, buf); err != nil {
+		return err
+	}
+	n, err := r.Puppet.Call(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, at)
+	if err == nil && n != 0 { // SECCOMP_FILTER_FLAG_TSYNC returns it instead of an error
+		err = fmt.Errorf("thread %d has others", n)
+	}
+	return err
+}

@@ -1,0 +1,225 @@
+package task
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+const (
+	sigevNone     = 1
+	sigevThreadID = 4
+	sigeventBytes = 64
+
+	prTimerCreateRestoreIDs = 77 // uapi linux/prctl.h, Linux 6.15
+	// maxCountedTimerID is the largest id that is counted up to on a kernel
+	// where it can't be asked for: two system calls for each.
+	maxCountedTimerID = 1 << 20
+)
+
+// notifyModes are the words of /proc/PID/timers for sigev_notify.
+var notifyModes = map[string]int{"signal": 0, "none": sigevNone, "thread": 2}
+
+// timers: the timers of timer_create(2), of the process. They are started as
+// late as can be, and when all threads exist: some of them may get the signals.
+var timers = Resource{
+	Type:  stream.TypeTimers,
+	Scope: PerProcess,
+	Collect: func(c *Collector) error {
+		m, err := c.theMoment()
+		if err != nil || len(m.timers) == 0 {
+			return err
+		}
+		tids, err := proc.Threads(c.PID)
+		if err != nil {
+			return err
+		}
+		for i := range m.timers {
+			if err := savableClock(&m.timers[i], c.PID, tids); err != nil {
+				c.Block(err)
+			}
+		}
+		return c.Emit(stream.TypeTimers, &stream.Timers{PID: c.PID, Timers: m.timers})
+	},
+	Check: func(rec *stream.Record) []error {
+		t, err := decode[stream.Timers](rec)
+		if err == nil {
+			err = checkTimers(t)
+		}
+		if err != nil {
+			return []error{err}
+		}
+		return nil
+	},
+	Restore: restoreTimers,
+}
+
+// readTimers returns all timers, by id.
+func readTimers(c *Collector) ([]stream.Timer, error) {
+	list, err := proc.ReadTimers(c.PID)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]stream.Timer, len(list))
+	for i, p := range list {
+		t := stream.Timer{ID: p.ID, Clock: p.ClockID, Notify: notifyModes[p.Mode], Signal: p.Signal, Value: p.Value}
+		if p.Thread {
+			t.Notify |= sigevThreadID
+			t.TID = p.Target
+		}
+		b, err := peek(c.Loan, 32, unix.SYS_TIMER_GETTIME, uint64(p.ID), scratchArg)
+		if err != nil {
+			return nil, fmt.Errorf("pid %d: time left on timer %d: %w", c.PID, p.ID, err)
+		}
+		w := words(b) // struct itimerspec: interval, then value, as sec and ns
+		t.IntervalNS, t.ValueNS = int64(w[0])*1e9+int64(w[1]), int64(w[2])*1e9+int64(w[3])
+		overrun, err := c.Loan.Call(unix.SYS_TIMER_GETOVERRUN, uint64(p.ID))
+		if err != nil {
+			return nil, fmt.Errorf("pid %d: overrun of timer %d: %w", c.PID, p.ID, err)
+		}
+		t.Overrun = int(overrun)
+		all[i] = t
+	}
+	slices.SortFunc(all, func(a, b stream.Timer) int { return a.ID - b.ID })
+	return all, nil
+}
+
+// cpuClock takes a CPU clock's id apart, see clock_getcpuclockid(3) and
+// linux/posix-timers_types.h. id 0 is the caller.
+func cpuClock(clock int) (id int, thread, ok bool) {
+	return ^(clock >> 3), clock&4 != 0, clock < 0 && clock&3 != 3
+}
+
+// savableClock says why a timer's clock would not be the same after a restore.
+func savableClock(t *stream.Timer, pid int, tids []int) error {
+	id, thread, cpu := cpuClock(t.Clock)
+	switch {
+	case t.Clock == unix.CLOCK_THREAD_CPUTIME_ID && len(tids) > 1:
+		return fmt.Errorf("has a timer (%d) on the CPU time of one of its %d threads, and the kernel does not tell of which", t.ID, len(tids))
+	case t.Clock < 0 && !cpu:
+		return fmt.Errorf("has a timer (%d) on a clock device, which can't be saved", t.ID)
+	case !cpu || id == 0:
+		return nil
+	case thread && !slices.Contains(tids, id):
+		return fmt.Errorf("has a timer (%d) on the CPU time of thread %d, which has ended; that can't be saved", t.ID, id)
+	case !thread && id != pid:
+		return fmt.Errorf("has a timer (%d) on the CPU time of another process, pid %d, which can't be saved", t.ID, id)
+	}
+	return nil
+}
+
+// checkTimers finds what no process can have, and ids that can't be given.
+func checkTimers(r *stream.Timers) error {
+	last := -1
+	for i := range r.Timers {
+		t := &r.Timers[i]
+		_, _, cpu := cpuClock(t.Clock)
+		switch {
+		case t.ID <= last || t.ID > 1<<31-1:
+			return fmt.Errorf("%w: pid %d has timer %d behind timer %d", stream.ErrCorrupt, r.PID, t.ID, last)
+		case t.ValueNS < 0 || t.IntervalNS < 0:
+			return fmt.Errorf("%w: pid %d has timer %d with negative times", stream.ErrCorrupt, r.PID, t.ID)
+		case t.Signal < 0 || t.Signal > lastSignal || t.Notify&^7 != 0 || t.TID < 0:
+			return fmt.Errorf("%w: pid %d has timer %d that sends signal %d by method %d", stream.ErrCorrupt, r.PID, t.ID, t.Signal, t.Notify)
+		case t.Clock < 0 && !cpu:
+			return fmt.Errorf("%w: pid %d has timer %d on clock %d", stream.ErrCorrupt, r.PID, t.ID, t.Clock)
+		}
+		last = t.ID
+	}
+	if last > maxCountedTimerID {
+		if _, err := unix.PrctlRetInt(prTimerCreateRestoreIDs, 2, 0, 0, 0); err != nil {
+			return fmt.Errorf("pid %d has a POSIX timer with id %d, and this kernel can't give ids as large: use Linux 6.15 or later", r.PID, last)
+		}
+	}
+	return nil
+}
+
+func restoreTimers(r *Restorer, rec *stream.Record) (err error) {
+	all, err := decode[stream.Timers](rec)
+	if err != nil {
+		return err
+	}
+	_, unable := r.Puppet.Call(unix.SYS_PRCTL, prTimerCreateRestoreIDs, 1, 0, 0, 0)
+	if unable == nil {
+		defer func() {
+			err = errors.Join(err, r.prctl("let the kernel choose timer ids", prTimerCreateRestoreIDs, 0))
+		}()
+	}
+	for i := range all.Timers {
+		t := &all.Timers[i]
+		if err := r.makeTimer(t, unable == nil); err != nil {
+			return fmt.Errorf("pid %d: make its timer %d on clock %d: %w", r.PID, t.ID, t.Clock, err)
+		}
+	}
+	for i := range all.Timers {
+		t := &all.Timers[i]
+		spec := bytesOf(uint64(t.IntervalNS/1e9), uint64(t.IntervalNS%1e9), uint64(t.ValueNS/1e9), uint64(t.ValueNS%1e9))
+		if err := poke(r.Puppet, fmt.Sprintf("start its timer %d", t.ID), spec, unix.SYS_TIMER_SETTIME, uint64(t.ID), 0, scratchArg, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeTimer makes a timer with the id it had: byID says that the kernel takes
+// the id wanted, else it counts up, and others are made and deleted until then.
+func (r *Restorer) makeTimer(t *stream.Timer, byID bool) error {
+	notify := t.Notify
+	if notify&sigevThreadID != 0 && t.TID == 0 {
+		notify = sigevNone // whom it told is gone
+	}
+	event := binary.LittleEndian.AppendUint64(nil, t.Value)
+	for _, v := range []int{t.Signal, notify, t.TID} {
+		event = binary.LittleEndian.AppendUint32(event, uint32(v))
+	}
+	event = append(event, make([]byte, sigeventBytes-len(event))...)
+	event = binary.LittleEndian.AppendUint32(event, uint32(t.ID)) // in and out
+	for {
+		id, err := r.createTimer(t.Clock, event)
+		switch {
+		case err != nil:
+			return err
+		case id == t.ID:
+			return nil
+		case byID || id > t.ID:
+			return fmt.Errorf("the kernel gave it id %d", id)
+		}
+		if err := r.call("delete a timer", unix.SYS_TIMER_DELETE, uint64(id)); err != nil {
+			return err
+		}
+	}
+}
+
+// createTimer makes a timer of struct sigevent, with room for its id behind.
+func (r *Restorer) createTimer(clock int, event []byte) (id int, err error) {
+	at := r.Puppet.Scratch().Addr
+	if err := r.Puppet.Tracee().WriteMem(at, event); err != nil {
+		return 0, err
+	}
+	if _, err := r.Puppet.Call(unix.SYS_TIMER_CREATE, uint64(clock), at, at+sigeventBytes); err != nil {
+		return 0, explainTimer(clock, err)
+	}
+	var b [4]byte
+	err = r.Puppet.Tracee().ReadMem(at+sigeventBytes, b[:])
+	return int(binary.LittleEndian.Uint32(b[:])), err
+}
+
+// explainTimer says what the kernel's refusal means.
+func explainTimer(clock int, err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM) && (clock == unix.CLOCK_REALTIME_ALARM || clock == unix.CLOCK_BOOTTIME_ALARM):
+		return fmt.Errorf("a clock that wakes the system takes CAP_WAKE_ALARM: %w", err)
+	case tracee.Errno(err) == unix.EAGAIN:
+		return fmt.Errorf("its RLIMIT_SIGPENDING is used up by other processes of its user: %w", err)
+	case errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("this system lacks the clock, or the thread it tells is gone: %w", err)
+	}
+	return err
+}

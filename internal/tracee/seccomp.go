@@ -1,0 +1,54 @@
+package tracee
+
+import (
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+)
+
+// SeccompFilter is a filter a thread is confined by, see seccomp(2).
+type SeccompFilter struct {
+	Program []byte // struct sock_filter each 8 bytes
+	Flags   uint64 // SECCOMP_FILTER_FLAG_LOG
+}
+
+// SeccompFilters returns the thread's filters in the order of installation.
+// The error is EACCES without CAP_SYS_ADMIN, or under seccomp ourselves.
+func (t *Tracee) SeccompFilters() ([]SeccompFilter, error) {
+	var all []SeccompFilter
+	for {
+		program, flags, err := seccompFilter(t.TID, uint64(len(all)))
+		switch err {
+		case nil:
+			all = append(all, SeccompFilter{program, flags})
+		case unix.ENOENT:
+			return all, nil
+		case unix.EINVAL: // it is not in filter mode
+			return nil, nil
+		default:
+			return nil, t.wrap("read its seccomp filters", err)
+		}
+	}
+}
+
+// SuspendSeccomp lets the thread make any system call as long as we hold it;
+// the kernel ends that when we let go or die. The thread must be in a stop of
+// Seize. It takes CAP_SYS_ADMIN, and no seccomp on ourselves.
+func (t *Tracee) SuspendSeccomp() error {
+	return t.wrap("suspend seccomp", unix.PtraceSetOptions(t.TID, unix.PTRACE_O_TRACESYSGOOD|ptraceOSuspendSeccomp))
+}
+
+// SuspendSeccomp is the same for all threads of the puppet's process: a filter
+// may be installed for all of them at once.
+func (p *Puppet) SuspendSeccomp() error {
+	tids, err := proc.Threads(p.t.PID)
+	if err != nil {
+		return err
+	}
+	for _, tid := range tids {
+		if err := unix.PtraceSetOptions(tid, puppetOptions|ptraceOSuspendSeccomp); err != nil {
+			return p.t.wrap("suspend seccomp", err)
+		}
+	}
+	return nil
+}
