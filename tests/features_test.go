@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -165,8 +166,27 @@ func (f *feature) judge(p *pipeline) {
 	}
 }
 
+// apart are the programs of testdata/c that are not simply started and woken by
+// the file "go".
+var apart = []string{"registers", "chroot", "exe", "sharing", "syscalls", "tty"}
+
+// featurePrograms are all others.
+func featurePrograms(t *testing.T) (names []string) {
+	t.Helper()
+	files, err := filepath.Glob("testdata/c/*.c")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%v: no programs", err)
+	}
+	for _, f := range files {
+		if name := strings.TrimSuffix(filepath.Base(f), ".c"); !slices.Contains(apart, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 func TestFeatures(t *testing.T) {
-	for _, name := range []string{"files", "pipes", "devices", "locks", "maps", "task", "creds", "signals", "events", "socketpair", "memfd"} {
+	for _, name := range featurePrograms(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			(&feature{t: t, args: []string{buildC(t, "c/"+name+".c")}}).run()

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -14,7 +16,56 @@ import (
 // binDir holds the programs under test, built once.
 var binDir string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+// reapedEnv is set in the process that runs the tests.
+const reapedEnv = "CKPT_TESTS_REAPED"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(reapedEnv) == "" {
+		os.Exit(reap())
+	}
+	os.Exit(run(m))
+}
+
+// reap runs the tests in a child and waits for whatever loses its parent on the
+// way, as an init would: not every machine has one that does.
+func reap() int {
+	err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	if err == nil {
+		err = os.Setenv(reapedEnv, "1")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	runtime.LockOSThread() // the child dies with the thread that started it
+	p, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{
+		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT)
+	go func() {
+		for s := range signals {
+			_ = unix.Kill(p.Pid, s.(unix.Signal))
+		}
+	}()
+	for {
+		var ws unix.WaitStatus
+		pid, err := unix.Wait4(-1, &ws, 0, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			fmt.Fprintln(os.Stderr, os.NewSyscallError("wait4", err))
+			return 1
+		case pid == p.Pid && ws.Signaled():
+			return 128 + int(ws.Signal())
+		case pid == p.Pid:
+			return ws.ExitStatus()
+		}
+	}
+}
 
 func run(m *testing.M) int {
 	if os.Getuid() != 0 {
@@ -35,12 +86,6 @@ func run(m *testing.M) int {
 		return 1
 	}
 	os.Setenv("PATH", dir+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-	// Restored programs whose ckpt-apply has left or died become our children:
-	// not every machine has an init that reaps.
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
 	// What starts the tests may have left descriptors open, which the programs
 	// under test are not to inherit.
 	if err := unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {

@@ -171,7 +171,7 @@ func buildC(t testing.TB, name string, flags ...string) string {
 	if _, err := os.Stat(exe); err == nil {
 		return exe
 	}
-	args := append([]string{"-O1", "-Wall", "-o", exe, filepath.Join("testdata", name)}, flags...)
+	args := append([]string{"-O1", "-Wall", "-pthread", "-o", exe, filepath.Join("testdata", name)}, flags...)
 	if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
 		t.Fatalf("gcc %s: %v\n%s", name, err, out)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sort"
 
 	"golang.org/x/sys/unix"
@@ -88,8 +89,9 @@ func (s *Source) copy(w *stream.Writer, chunk []tracee.Range) (int, error) {
 		s.buf = make([]byte, stream.DataChunkBytes)
 	}
 	n, err := tracee.ReadVec(s.PID, s.buf[:size(chunk)], chunk)
-	if err == nil && n < pageBytes {
-		err = unix.EFAULT
+	if errors.Is(err, unix.EFAULT) || err == nil && n < pageBytes {
+		// Pages that the process may not read itself are read past that.
+		n, err = s.readForced(s.buf[:chunk[0].Len], chunk[0].Addr)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("pid %d: read its memory at %x: %w", s.PID, chunk[0].Addr, err)
@@ -97,6 +99,19 @@ func (s *Source) copy(w *stream.Writer, chunk []tracee.Range) (int, error) {
 	n &^= pageMask
 	done, _ := cut(chunk, n)
 	return n, s.emit(w, done, &sliceReader{s.buf[:n]})
+}
+
+func (s *Source) readForced(buf []byte, addr uint64) (int, error) {
+	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", s.PID))
+	if err != nil {
+		return 0, err
+	}
+	defer mem.Close()
+	n, err := mem.ReadAt(buf, int64(addr))
+	if n >= pageBytes {
+		err = nil
+	}
+	return n, err
 }
 
 const pageBytes = pageMask + 1
