@@ -69,6 +69,7 @@ func (c *collection) collect(ctx context.Context, out *os.File) error {
 		return err
 	}
 	c.tree, c.description = t, newDescription(t)
+	c.description.note = c.Note
 	err = c.run(ctx, out)
 	return errors.Join(err, c.letGo(LeaveRunning))
 }

@@ -22,6 +22,7 @@ type description struct {
 	loan    *tracee.Loan // the one under way
 
 	tree     *tree
+	note     func(format string, args ...any)
 	lastID   uint64
 	blockers blockers
 	files    *files.Collector
@@ -273,7 +274,7 @@ func (d *description) thread(p *process, t *tracee.Tracee) error {
 func (d *description) collector(p *process, t *tracee.Tracee) (*task.Collector, error) {
 	c := &task.Collector{
 		PID: p.pid, TID: t.TID, Stat: p.stat, Status: d.about[p].status, Emit: d.emit, NewID: d.newID,
-		Notes: &d.about[p].notes,
+		Note: d.note, Notes: &d.about[p].notes,
 		Inode: func(link string) (uint64, error) { return d.files.Path(p.pid, link) },
 		Block: func(reason error) { d.blockers.add(p.pid, reason) },
 	}

@@ -69,6 +69,9 @@ func restoreCreds(r *Restorer, rec *stream.Record) error {
 	}
 	now := credsOf(&status)
 	now.PID, now.TID, now.Securebits, now.Dumpable = c.PID, c.TID, uint32(bits), c.Dumpable
+	if now.NoNewPrivs && !c.NoNewPrivs {
+		r.Note("pid %d can't gain privileges by set-user-id programs from now on, for ckpt-apply can't (no_new_privs)", c.TID)
+	}
 	if !sameCreds(&now, c) {
 		if err := r.changeCreds(c, &now); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -113,6 +114,56 @@ func TestCheckSeccomp(t *testing.T) {
 	logged.Flags = unix.SECCOMP_FILTER_FLAG_LOG
 	if n := samePrefix([]stream.SeccompFilter{a, b, a}, []stream.SeccompFilter{a, b, logged, a}); n != 2 {
 		t.Errorf("%d filters are the same, want 2", n)
+	}
+}
+
+// insn is an instruction of a filter.
+func insn(code uint16, yes, no byte, k uint32) []byte {
+	b := append(binary.LittleEndian.AppendUint16(nil, code), yes, no)
+	return binary.LittleEndian.AppendUint32(b, k)
+}
+
+// on is a filter that returns k for one system call and allows all others.
+func on(nr, k uint32) stream.SeccompFilter {
+	return stream.SeccompFilter{Program: slices.Concat(
+		insn(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, 0, 0, 0),
+		insn(unix.BPF_JMP|unix.BPF_JEQ, 0, 1, nr),
+		insn(unix.BPF_RET, 0, 0, k),
+		insn(unix.BPF_RET, 0, 0, unix.SECCOMP_RET_ALLOW))}
+}
+
+func TestGoesHome(t *testing.T) {
+	// Sets by arithmetic, memory and registers what a comparison of nr would.
+	computed := stream.SeccompFilter{Program: slices.Concat(
+		insn(unix.BPF_LDX|unix.BPF_IMM, 0, 0, 3),
+		insn(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, 0, 0, 0),
+		insn(unix.BPF_ALU|unix.BPF_ADD|unix.BPF_X, 0, 0, 0),
+		insn(unix.BPF_ST, 0, 0, 5),
+		insn(unix.BPF_LDX|unix.BPF_MEM, 0, 0, 5),
+		insn(unix.BPF_MISC|unix.BPF_TXA, 0, 0, 0),
+		insn(unix.BPF_ALU|unix.BPF_SUB, 0, 0, unix.SYS_RT_SIGPROCMASK+3),
+		insn(unix.BPF_JMP|unix.BPF_JSET, 1, 0, ^uint32(0)),
+		insn(unix.BPF_JMP|unix.BPF_JA, 0, 0, 1),
+		insn(unix.BPF_RET, 0, 0, unix.SECCOMP_RET_ALLOW),
+		insn(unix.BPF_RET, 0, 0, unix.SECCOMP_RET_KILL_THREAD))}
+	for name, c := range map[string]struct {
+		f    stream.SeccompFilter
+		home bool
+	}{
+		"all":         {ret(unix.SECCOMP_RET_ALLOW), true},
+		"logged":      {ret(unix.SECCOMP_RET_LOG), true},
+		"none":        {ret(unix.SECCOMP_RET_KILL_PROCESS), false},
+		"other":       {on(unix.SYS_READ, unix.SECCOMP_RET_KILL_PROCESS), true},
+		"unmap error": {on(unix.SYS_MUNMAP, unix.SECCOMP_RET_ERRNO|1), true},
+		"unmap trap":  {on(unix.SYS_MUNMAP, unix.SECCOMP_RET_TRAP), false},
+		"mask error":  {on(unix.SYS_RT_SIGPROCMASK, unix.SECCOMP_RET_ERRNO|1), false},
+		"computed":    {computed, false},
+		"no end":      {stream.SeccompFilter{Program: insn(unix.BPF_LD, 0, 0, 0)}, false},
+		"far":         {stream.SeccompFilter{Program: insn(unix.BPF_JMP, 0, 0, ^uint32(0))}, false},
+	} {
+		if got := goesHome([]stream.SeccompFilter{ret(unix.SECCOMP_RET_ALLOW), c.f}); got != c.home {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
 

@@ -43,7 +43,8 @@ var seccomp = Resource{
 // kernel prevents that: the signal mask can be put back by that call, or by
 // rt_sigreturn, which takes a whole signal frame where there is none. The filters
 // of service managers, containers and browsers allow both; and such a thread is
-// borrowed for its description only, a few ms, and its pages are copied.
+// borrowed for its description only, a few ms, and its pages are copied. The user
+// is told of those that would be lost, see goesHome.
 func SuspendSeccomp(t *tracee.Tracee) error {
 	status, err := proc.ReadThreadStatus(t.PID, t.TID)
 	if err != nil {
@@ -86,6 +87,9 @@ func collectSeccomp(c *Collector) error {
 	}
 	if slices.ContainsFunc(rec.Filters, notifies) {
 		c.Block(errors.New("is confined by a seccomp filter that asks another program (SECCOMP_RET_USER_NOTIF), and their connection can't be saved"))
+	}
+	if rec.Mode == unix.SECCOMP_MODE_STRICT || !goesHome(rec.Filters) {
+		c.Note("pid %d is confined so tightly by seccomp that it would be lost if ckpt-collect were killed by SIGKILL just now", c.TID)
 	}
 	return c.Emit(stream.TypeSeccomp, &rec)
 }

@@ -34,6 +34,8 @@ type Collector struct {
 	// goes on, so that all of it is found.
 	Block func(reason error)
 
+	// Note tells the user of something worth knowing.
+	Note func(format string, args ...any)
 	// Notes are the same for all threads of a process; they begin empty.
 	Notes *Notes
 }

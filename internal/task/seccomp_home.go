@@ -1,0 +1,157 @@
+package task
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/stream"
+)
+
+// goesHome reports whether a thread under these filters would survive the death
+// of ckpt-collect during a Loan, see SuspendSeccomp: whether they let it unmap
+// memory, or at least refuse that with an error, and set its signal mask.
+func goesHome(filters []stream.SeccompFilter) bool {
+	for _, f := range filters {
+		unmap := verdict(f.Program, unix.SYS_MUNMAP, 1<<20, pageBytes)
+		mask := verdict(f.Program, unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, 1<<20, 0, kernelSigsetLen)
+		switch unmap {
+		case unix.SECCOMP_RET_KILL_PROCESS, unix.SECCOMP_RET_KILL_THREAD, unix.SECCOMP_RET_TRAP:
+			return false
+		}
+		if mask != unix.SECCOMP_RET_ALLOW && mask != unix.SECCOMP_RET_LOG {
+			return false
+		}
+	}
+	return true
+}
+
+const pageBytes = 4096
+
+// verdict runs a filter on a system call as the kernel does and returns the
+// action. What is no program that the kernel takes is a kill.
+func verdict(program []byte, nr uintptr, args ...uint64) uint32 {
+	data := make([]byte, 64) // struct seccomp_data, uapi linux/seccomp.h
+	binary.LittleEndian.PutUint32(data, uint32(nr))
+	binary.LittleEndian.PutUint32(data[4:], unix.AUDIT_ARCH_X86_64)
+	for i, v := range args {
+		binary.LittleEndian.PutUint64(data[16+8*i:], v)
+	}
+	m := machine{data: data}
+	for pc := 0; pc >= 0 && pc+1 <= len(program)/sockFilterBytes; pc++ {
+		insn := program[pc*sockFilterBytes:]
+		code, k := binary.LittleEndian.Uint16(insn), binary.LittleEndian.Uint32(insn[4:])
+		switch code & 7 {
+		case unix.BPF_RET:
+			if code&0x18 == unix.BPF_A {
+				k = m.a
+			}
+			return k & unix.SECCOMP_RET_ACTION_FULL
+		case unix.BPF_JMP:
+			pc += m.jump(code, k, int(insn[2]), int(insn[3]))
+		default:
+			m.step(code, k)
+		}
+	}
+	return unix.SECCOMP_RET_KILL_PROCESS
+}
+
+// machine is a classic BPF machine, see networking/filter in the kernel's
+// documentation.
+type machine struct {
+	data []byte
+	a, x uint32
+	mem  [16]uint32
+}
+
+// jump returns how many instructions to pass over.
+func (m *machine) jump(code uint16, k uint32, yes, no int) int {
+	if code&0xf0 == unix.BPF_JA {
+		return int(k & 0xffff) // a program has at most 4096
+	}
+	if code&unix.BPF_X != 0 {
+		k = m.x
+	}
+	var is bool
+	switch code & 0xf0 {
+	case unix.BPF_JEQ:
+		is = m.a == k
+	case unix.BPF_JGT:
+		is = m.a > k
+	case unix.BPF_JGE:
+		is = m.a >= k
+	case unix.BPF_JSET:
+		is = m.a&k != 0
+	}
+	if is {
+		return yes
+	}
+	return no
+}
+
+// step runs an instruction that is neither a jump nor the end.
+func (m *machine) step(code uint16, k uint32) {
+	switch code & 7 {
+	case unix.BPF_LD:
+		m.a = m.load(code, k)
+	case unix.BPF_LDX:
+		m.x = m.load(code, k)
+	case unix.BPF_ST:
+		m.mem[k%16] = m.a
+	case unix.BPF_STX:
+		m.mem[k%16] = m.x
+	case unix.BPF_ALU:
+		m.calculate(code, k)
+	case unix.BPF_MISC:
+		if code&0xf8 == unix.BPF_TXA {
+			m.a = m.x
+		} else {
+			m.x = m.a
+		}
+	}
+}
+
+func (m *machine) load(code uint16, k uint32) uint32 {
+	switch code & 0xe0 {
+	case unix.BPF_IMM:
+		return k
+	case unix.BPF_MEM:
+		return m.mem[k%16]
+	case unix.BPF_LEN:
+		return uint32(len(m.data))
+	}
+	if k > uint32(len(m.data)-4) {
+		return 0
+	}
+	return binary.LittleEndian.Uint32(m.data[k:])
+}
+
+func (m *machine) calculate(code uint16, k uint32) {
+	if code&unix.BPF_X != 0 {
+		k = m.x
+	}
+	switch code & 0xf0 {
+	case unix.BPF_ADD:
+		m.a += k
+	case unix.BPF_SUB:
+		m.a -= k
+	case unix.BPF_MUL:
+		m.a *= k
+	case unix.BPF_DIV:
+		if k != 0 {
+			m.a /= k
+		}
+	case unix.BPF_OR:
+		m.a |= k
+	case unix.BPF_AND:
+		m.a &= k
+	case unix.BPF_XOR:
+		m.a ^= k
+	case unix.BPF_LSH:
+		m.a <<= k
+	case unix.BPF_RSH:
+		m.a >>= k
+	case unix.BPF_NEG:
+		m.a = -m.a
+	}
+}
