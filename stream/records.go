@@ -24,9 +24,9 @@ type Header struct {
 	Tracer     int    `cbor:"tracer"`              // the thread that holds the tasks by ptrace(2)
 	Processes  int    `cbor:"processes"`           // zombies are counted
 	Threads    int    `cbor:"threads"`
-	StopUS     int64  `cbor:"stop_us"`             // how long it took to stop them all, µs
-	DescribeUS int64  `cbor:"describe_us"`         // how long it took to describe them then, µs
-	Hold       *Hold  `cbor:"hold,omitempty"`      // how to ask that the target be held
+	StopUS     int64  `cbor:"stop_us"`        // how long it took to stop them all, µs
+	DescribeUS int64  `cbor:"describe_us"`    // how long it took to describe them then, µs
+	Hold       *Hold  `cbor:"hold,omitempty"` // how to ask that the target be held
 }
 
 // Hold names the pipe by which a filter on the same host holds the target

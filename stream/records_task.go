@@ -226,6 +226,10 @@ type Regs struct {
 	// Syscall is the interrupted call's number where GP asks for a restart,
 	// else -1.
 	Syscall int `cbor:"syscall"`
+	// Left is how much of the time is left that the interrupted call was to
+	// wait for, ns, where it is a relative time in the registers or in memory
+	// that the kernel does not keep up to date.
+	Left *int64 `cbor:"left_ns,omitempty"`
 }
 
 // Rseq is a thread's registration with rseq(2).

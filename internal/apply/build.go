@@ -105,7 +105,7 @@ func (b *builder) build(next *stream.Record) error {
 	if err := b.files.Seal(); err != nil {
 		return err
 	}
-	for _, do := range []func() error{b.groups, b.endHelpers, b.endZombies, b.makeThreads, b.install} {
+	for _, do := range []func() error{b.groups, b.endHelpers, b.endZombies, b.makeThreads, b.files.SetOwners, b.install} {
 		if err := do(); err != nil {
 			return err
 		}

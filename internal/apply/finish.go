@@ -96,6 +96,12 @@ func (b *builder) prepare(all []ready) error {
 		left[t.refs().MM] += len(t.threads)
 	}
 	for _, r := range all {
+		// The last call of each, for the kernel keeps what it was about.
+		if r.final.Wait != nil {
+			if err := r.puppet.Resume(r.final.Wait, r.final.Regs); err != nil {
+				return err
+			}
+		}
 		ref := b.model.byTID[r.puppet.Tracee().TID].Refs.MM
 		if left[ref]--; left[ref] == 0 {
 			if err := r.puppet.Leave(); err != nil {
@@ -106,7 +112,7 @@ func (b *builder) prepare(all []ready) error {
 		if err != nil {
 			return err
 		}
-		if err := r.puppet.Prepare(r.final.Regs, xstate, r.final.Mask); err != nil {
+		if err := r.puppet.Prepare(r.final.Regs, xstate, r.final.Mask, r.final.Wait != nil); err != nil {
 			return err
 		}
 	}

@@ -273,7 +273,7 @@ func (d *description) thread(p *process, t *tracee.Tracee) error {
 
 func (d *description) collector(p *process, t *tracee.Tracee) (*task.Collector, error) {
 	c := &task.Collector{
-		PID: p.pid, TID: t.TID, Stat: p.stat, Status: d.about[p].status, Emit: d.emit, NewID: d.newID,
+		PID: p.pid, TID: t.TID, Asleep: d.tree.asleep[t.TID], Stat: p.stat, Status: d.about[p].status, Emit: d.emit, NewID: d.newID,
 		Note: d.note, Notes: &d.about[p].notes,
 		Inode: func(link string) (uint64, error) { return d.files.Path(p.pid, link) },
 		Block: func(reason error) { d.blockers.add(p.pid, reason) },

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"time"
 
@@ -33,12 +34,35 @@ type tree struct {
 	began  time.Time
 	frozen time.Time // when the last thread stood still
 	limit  time.Duration
+	asleep map[int]time.Duration // since when threads had not run when they were stopped
+	offset time.Duration         // of the scheduler's clock to the monotonic one
+}
+
+// clock is the scheduler's.
+func (t *tree) clock() time.Duration { return monotonic() - t.offset }
+
+// setClock compares the two clocks: having slept, this thread runs since now.
+func (t *tree) setClock() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	_ = unix.Nanosleep(&unix.Timespec{Nsec: 1}, nil)
+	now := monotonic()
+	if ran, err := proc.ReadExecStart(os.Getpid(), unix.Gettid()); err == nil {
+		t.offset = now - ran
+	}
+}
+
+func monotonic() time.Duration {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // can't fail
+	return time.Duration(ts.Nano())
 }
 
 // freeze holds every thread of a process and of its descendants. While some
 // still run they may start others, so it looks again until it finds nothing new.
 func freeze(pid int, timeout time.Duration) (*tree, error) {
-	t := &tree{byPID: map[int]*process{}, held: map[int]bool{}, began: time.Now(), limit: timeout}
+	t := &tree{byPID: map[int]*process{}, held: map[int]bool{}, asleep: map[int]time.Duration{}, began: time.Now(), limit: timeout}
+	t.setClock()
 	t.add(pid, nil)
 	for found := true; found; {
 		found = false
@@ -102,6 +126,8 @@ func (t *tree) hold(p *process) (found bool, err error) {
 
 // seize stops one thread. One that ended meanwhile is none.
 func (t *tree) seize(p *process, tid int) (bool, error) {
+	ran, ranErr := proc.ReadExecStart(p.pid, tid) // to be stopped is to run, too
+	at := t.clock()
 	held, err := tracee.Seize(p.pid, tid, t.limit)
 	if err != nil {
 		stat, serr := proc.ReadThreadStat(p.pid, tid)
@@ -118,6 +144,12 @@ func (t *tree) seize(p *process, tid int) (bool, error) {
 	}
 	t.held[tid] = true
 	p.threads = append(p.threads, held)
+	if ranErr == nil {
+		t.asleep[tid] = max(0, at-ran)
+	}
+	if err := held.HideStop(); err != nil {
+		return false, whyNot(p.pid, tid, err)
+	}
 	if p.home == nil {
 		maps, err := proc.ReadMaps(p.pid)
 		if err != nil {
@@ -328,7 +360,7 @@ func whyNot(pid, tid int, err error) error {
 
 // whyNoStop explains why a thread does not stop.
 func whyNoStop(pid, tid int) error {
-	if call, err := proc.ReadSyscall(pid, tid); err == nil && (call == unix.SYS_VFORK || call == unix.SYS_CLONE || call == unix.SYS_CLONE3) {
+	if call, err := proc.ReadSyscall(pid, tid); err == nil && slices.Contains(tracee.CloneCalls, call) {
 		if children, err := proc.Children(pid); err == nil && len(children) > 0 {
 			child := slices.Max(children)
 			comm, _ := proc.ReadComm(child, child)

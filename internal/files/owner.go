@@ -1,12 +1,14 @@
 package files
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/sys"
+	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
 
@@ -41,22 +43,28 @@ func readOwner(s *Subject, file *stream.File) error {
 	return os.NewSyscallError("fcntl", err)
 }
 
-// setOwner is readOwner's inverse. The owner may be a process that is made
-// later, or is gone: the kernel keeps no such owner, and neither is one set.
+// setOwner is readOwner's inverse. An owner outside of the image that is gone is
+// none.
 func setOwner(f *os.File, s *stream.File) error {
 	own := sys.OwnerEx{Type: int32(s.Owner.Type), PID: int32(s.Owner.PID)}
-	if err := sys.SetOwnEx(int(f.Fd()), own); err != nil {
+	if err := sys.SetOwnEx(int(f.Fd()), own); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("owner of %s: %w", f.Name(), err)
 	}
 	if _, err := unix.FcntlInt(f.Fd(), fSetSig, s.Sig); err != nil {
 		return fmt.Errorf("signal of %s: %w", f.Name(), err)
 	}
-	if s.Flags&unix.O_ASYNC == 0 {
-		return nil
-	}
-	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
+	return nil
+}
+
+// beAsync has a puppet switch O_ASYNC on through one of its descriptors, whose
+// number will be told with the signals, see F_SETSIG in fcntl(2).
+func beAsync(p *tracee.Puppet, fd int) error {
+	flags, err := p.Call(unix.SYS_FCNTL, uint64(fd), unix.F_GETFL)
 	if err == nil {
-		_, err = unix.FcntlInt(f.Fd(), unix.F_SETFL, flags|unix.O_ASYNC)
+		_, err = p.Call(unix.SYS_FCNTL, uint64(fd), unix.F_SETFL, flags|unix.O_ASYNC)
 	}
-	return os.NewSyscallError("fcntl", err)
+	if err != nil {
+		return fmt.Errorf("pid %d: signals of descriptor %d: %w", p.Tracee().PID, fd, err)
+	}
+	return nil
 }

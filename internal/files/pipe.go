@@ -34,11 +34,13 @@ var pipeKind = Kind{
 		if err != nil {
 			return nil, err
 		}
-		r, w, err := os.Pipe()
-		if err != nil {
-			return nil, err
+		var fds [2]int
+		if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+			return nil, os.NewSyscallError("pipe2", err)
 		}
-		obj := &pipe{r: r, w: w}
+		// os.Pipe would make them non-blocking, and Fd blocking again.
+		r, w := os.NewFile(uintptr(fds[0]), "|0"), os.NewFile(uintptr(fds[1]), "|1")
+		obj := &pipe{r: r, w: w, fresh: [2]bool{true, true}}
 		err = setCapacity(w, p.Capacity)
 		if p.UID != 0 || p.GID != 0 {
 			err = errors.Join(err, w.Chown(int(p.UID), int(p.GID)))
@@ -52,14 +54,23 @@ var pipeKind = Kind{
 
 // pipe is a live pipe or FIFO, both ends open: the ends the program had closed
 // are missing once the last reference here is dropped.
-type pipe struct{ r, w *os.File }
+type pipe struct {
+	r, w *os.File
+	// fresh are ends as pipe(2) made them that no description is yet. Those
+	// opened anew differ by O_LARGEFILE.
+	fresh [2]bool
+}
 
 // Open opens an end. The kernel takes O_DIRECT, packet mode, from fcntl(2) but
 // not from open(2).
 func (p *pipe) Open(flags int) (*os.File, error) {
-	end := p.w
+	end, fresh := p.w, &p.fresh[1]
 	if flags&unix.O_ACCMODE == unix.O_RDONLY {
-		end = p.r
+		end, fresh = p.r, &p.fresh[0]
+	}
+	if *fresh && flags&unix.O_ACCMODE != unix.O_RDWR {
+		*fresh = false
+		return (&single{end}).Open(flags)
 	}
 	f, err := reopen(end, flags&^unix.O_DIRECT)
 	if err != nil || flags&unix.O_DIRECT == 0 {

@@ -27,6 +27,8 @@ type Restorer struct {
 	plan   plan
 	extra  uint64 // objects put in the hash that no record defines
 	memfds []*memfd
+	owned  []owned
+	async  map[uint64]bool      // FILEs that are to have O_ASYNC
 	ends   map[uint64]*unixSock // sockets by inode number that wait for their other end's record
 }
 
@@ -90,7 +92,7 @@ func (r *Restorer) restoreFile(rec *stream.Record, objref uint64) (*file, error)
 		}
 		return &file{f}, nil
 	}
-	// O_ASYNC is set when the owner is.
+	// O_ASYNC is set when a task has it.
 	f, err := r.Open(s.Refs.Inode, int(s.Flags&fileFlags))
 	if err != nil {
 		return nil, err
@@ -101,11 +103,31 @@ func (r *Restorer) restoreFile(rec *stream.Record, objref uint64) (*file, error)
 		}
 	}
 	if s.Owner != nil {
-		if err := setOwner(f, s); err != nil {
-			return nil, errors.Join(err, f.Close())
+		if r.async == nil {
+			r.async = map[uint64]bool{}
+		}
+		r.owned = append(r.owned, owned{f, s})
+		if s.Flags&unix.O_ASYNC != 0 {
+			r.async[objref] = true
 		}
 	}
 	return &file{f}, nil
+}
+
+// owned is a description that sends signals to somebody.
+type owned struct {
+	f *os.File
+	s *stream.File
+}
+
+// SetOwners tells descriptions whom to send signals to, once all tasks exist.
+func (r *Restorer) SetOwners() error {
+	for _, o := range r.owned {
+		if err := setOwner(o.f, o.s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Finish completes objects when all contents are in.
@@ -134,7 +156,15 @@ func (r *Restorer) Install(p *tracee.Puppet, fds []stream.FD, locks []stream.Loc
 		return err
 	}
 	for i := range fds {
-		if err := r.install(p, &fds[i]); err != nil {
+		fd := &fds[i]
+		if err := r.install(p, fd); err != nil {
+			return err
+		}
+		if !r.async[fd.Refs.File] {
+			continue
+		}
+		delete(r.async, fd.Refs.File)
+		if err := beAsync(p, fd.FD); err != nil {
 			return err
 		}
 	}

@@ -16,7 +16,7 @@ type single struct{ f *os.File }
 // newSingle takes over a descriptor of ours.
 func newSingle(fd int, name string) *single { return &single{os.NewFile(uintptr(fd), name)} }
 
-// statusFlags are the O_ flags fcntl(2) can change; setOwner sets O_ASYNC.
+// statusFlags are the O_ flags fcntl(2) can change; beAsync sets O_ASYNC.
 const statusFlags = unix.O_APPEND | unix.O_NONBLOCK | unix.O_DIRECT | unix.O_NOATIME
 
 // Open returns the description itself, with these flags.

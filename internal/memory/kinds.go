@@ -74,7 +74,6 @@ var obstacles = []struct{ flag, what string }{
 	{"ss", "a shadow stack"},
 	{"io", "memory of a device"},
 	{"pf", "memory of a device"},
-	{"sl", "sealed by mseal"},
 }
 
 // obstacle says what makes a mapping one that can't be saved, or "".

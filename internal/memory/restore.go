@@ -272,7 +272,8 @@ func (r *Restorer) Filled() error {
 	return errors.Join(r.endInherit(), r.Close())
 }
 
-// Finish does what must wait for the pages: protection, locking, guard pages.
+// Finish does what must wait for the pages and the children: protection, guard
+// pages, locking, sealing.
 func (r *Restorer) Finish() error {
 	for i := range r.vmas {
 		v := &r.vmas[i]
@@ -297,6 +298,23 @@ func (r *Restorer) Finish() error {
 		// the mapping is locked all the same, see mlock(2).
 		if _, err := r.Puppet.Call(unix.SYS_MLOCK2, v.Start, v.End-v.Start, how); err != nil && err != unix.ENOMEM {
 			return fmt.Errorf("pid %d: lock its mapping at %x: %w", r.PID, v.Start, err)
+		}
+	}
+	return r.seal()
+}
+
+// mseal is mseal(2), the same number on all architectures.
+const mseal = 462
+
+// seal seals what was sealed: nothing can be done to such a mapping then.
+func (r *Restorer) seal() error {
+	for i := range r.vmas {
+		v := &r.vmas[i]
+		if !has(v, "sl") || v.Kind == stream.VMAVDSO || v.Kind == stream.VMAVVar || v.Kind == stream.VMAVsyscall {
+			continue
+		}
+		if err := r.call(fmt.Sprintf("seal its mapping at %x", v.Start), mseal, v.Start, v.End-v.Start, 0); err != nil {
+			return err
 		}
 	}
 	return nil

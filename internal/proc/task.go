@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // Threads lists the thread ids of a process, ascending. The process's own id is
@@ -132,5 +134,21 @@ func ReadSyscall(pid, tid int) (int, error) {
 			return 0, malformed("syscall", b)
 		}
 		return n, nil
+	})
+}
+
+// ReadExecStart returns when a thread last ran, by the scheduler's clock: ns since
+// some moment at boot (se.exec_start in /proc/PID/task/TID/sched, kernels with
+// CONFIG_SCHED_DEBUG or newer ones).
+func ReadExecStart(pid, tid int) (time.Duration, error) {
+	return readParsed(tid, threadPath(pid, tid, "sched"), func(b []byte) (time.Duration, error) {
+		_, rest, found := strings.Cut(string(b), "se.exec_start")
+		line, _, _ := strings.Cut(rest, "\n")
+		_, text, colon := strings.Cut(line, ":")
+		ms, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+		if !found || !colon || err != nil || !(ms >= 0 && ms < 1e15) {
+			return 0, malformed("sched", b[:min(len(b), 80)])
+		}
+		return time.Duration(ms * 1e6), nil
 	})
 }

@@ -30,7 +30,9 @@ var attributes = []attribute{
 	{"mce_kill", unix.PR_MCE_KILL_GET, false, func(v uint64) []uint64 {
 		return []uint64{unix.PR_MCE_KILL, unix.PR_MCE_KILL_SET, v, 0, 0}
 	}},
-	{"thp_disable", unix.PR_GET_THP_DISABLE, false, plain(unix.PR_SET_THP_DISABLE)},
+	{"thp_disable", unix.PR_GET_THP_DISABLE, false, func(v uint64) []uint64 {
+		return []uint64{unix.PR_SET_THP_DISABLE, v & 1, v &^ 1, 0, 0} // flags from kernel 6.18 on
+	}},
 	{"io_flusher", unix.PR_GET_IO_FLUSHER, false, plain(unix.PR_SET_IO_FLUSHER)},
 	{"memory_merge", unix.PR_GET_MEMORY_MERGE, false, plain(unix.PR_SET_MEMORY_MERGE)},
 	{"mdwe", unix.PR_GET_MDWE, false, plain(unix.PR_SET_MDWE)},

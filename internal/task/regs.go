@@ -3,6 +3,7 @@ package task
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -21,13 +22,24 @@ var regs = Resource{
 		if err != nil {
 			return err
 		}
-		return c.Emit(stream.TypeRegs, &stream.Regs{PID: c.PID, TID: c.TID, GP: saved.Encode(), XState: xstate,
-			IP: saved.IP(), Syscall: saved.Interrupted()})
+		rec := stream.Regs{PID: c.PID, TID: c.TID, GP: saved.Encode(), XState: xstate, IP: saved.IP(), Syscall: saved.Interrupted()}
+		wait, err := c.Loan.Tracee().TimeLeft(saved, c.Asleep)
+		if err != nil {
+			return err
+		}
+		if wait != nil {
+			left := int64(wait.Left)
+			rec.Syscall, rec.Left = wait.NR, &left
+		}
+		return c.Emit(stream.TypeRegs, &rec)
 	},
 	Check: func(rec *stream.Record) []error {
 		g, err := decode[stream.Regs](rec)
 		if err == nil {
 			_, err = tracee.DecodeRegs(g.GP)
+		}
+		if err == nil && g.Left != nil && *g.Left < 0 {
+			err = fmt.Errorf("%w: %d ns left of a wait", stream.ErrCorrupt, *g.Left)
 		}
 		if err != nil {
 			return []error{fmt.Errorf("registers: %w", err)}
@@ -40,6 +52,9 @@ var regs = Resource{
 			return err
 		}
 		r.Final.XState = g.XState
+		if g.Left != nil {
+			r.Final.Wait = &tracee.Wait{NR: g.Syscall, Left: time.Duration(*g.Left)}
+		}
 		r.Final.Regs, err = tracee.DecodeRegs(g.GP)
 		return err
 	},

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,6 +23,8 @@ type Collector struct {
 	Stat     proc.Stat
 	Status   proc.Status
 	Loan     *tracee.Loan
+	// Asleep is how long the thread had been asleep when it was stopped.
+	Asleep time.Duration
 	// ID is the number of the object a Shared resource is to emit.
 	ID    uint64
 	NewID func() uint64
@@ -59,6 +62,7 @@ type Final struct {
 	Regs   *tracee.Regs
 	XState []byte
 	Mask   uint64
+	Wait   *tracee.Wait // the thread is in, nil for none
 }
 
 // Scope is what has a resource.

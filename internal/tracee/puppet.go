@@ -233,9 +233,10 @@ func (p *Puppet) ForgetUs() error {
 }
 
 // Prepare gives the thread the registers, extended registers and signal mask it
-// is to run with. An interrupted system call is begun again by the kernel. All
-// that is left to do is LetGo and Detach.
-func (p *Puppet) Prepare(regs *Regs, xstate []byte, mask uint64) error {
+// is to run with. An interrupted system call is begun again by the kernel, or
+// gone on with if Resume was told of it. All that is left to do is LetGo and
+// Detach.
+func (p *Puppet) Prepare(regs *Regs, xstate []byte, mask uint64, resumed bool) error {
 	t := p.t
 	if err := t.interruptFromCall(); err != nil {
 		return err
@@ -246,7 +247,7 @@ func (p *Puppet) Prepare(regs *Regs, xstate []byte, mask uint64) error {
 		}
 	}
 	final := *regs
-	if final.NeedsRewind() {
+	if !resumed && final.NeedsRewind() {
 		final.Rewind(false)
 	}
 	if err := t.SetRegs(&final); err != nil {

@@ -2,7 +2,10 @@
 
 package tracee
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // Supported says whether tasks can be held on this architecture.
 const Supported = false
@@ -67,3 +70,21 @@ func wayHome(uint64, *Regs, uint64, []homeCall) []byte { return nil }
 
 // PlaceVDSO has the kernel map the vdso at addr.
 func (p *Puppet) PlaceVDSO(uint64) error { return ErrArch }
+
+// CloneCalls are the system calls that make a child and may wait for it.
+var CloneCalls []int
+
+// Wait is a system call that waits for a time.
+type Wait struct {
+	NR   int
+	Left time.Duration
+}
+
+// HideStop has nothing to hide.
+func (t *Tracee) HideStop() error { return nil }
+
+// TimeLeft knows no waits.
+func (t *Tracee) TimeLeft(*Regs, time.Duration) (*Wait, error) { return nil, nil }
+
+// Resume can't.
+func (p *Puppet) Resume(*Wait, *Regs) error { return ErrArch }
