@@ -8,7 +8,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -95,12 +97,39 @@ func launch(ts *testscript.TestScript, cmd *exec.Cmd, files []*os.File) {
 	ts.Setenv("PID", fmt.Sprint(cmd.Process.Pid))
 }
 
+// references are the outcomes of reference runs, by script and command: the same
+// script runs several times.
+var references sync.Map
+
+type outcome struct {
+	once     sync.Once
+	duration time.Duration
+	out      []byte
+	err      error
+}
+
 // cmdReference runs a program without interruption and notes how long it worked.
 func cmdReference(ts *testscript.TestScript, neg bool, args []string) {
+	o := &outcome{}
+	if slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, ">") }) { // has no outcome but its output
+		v, _ := references.LoadOrStore(ts.Name()+"\x00"+strings.Join(args, "\x00"), o)
+		o = v.(*outcome)
+	}
 	cmd, files := command(ts, args)
-	ts.Check(cmd.Run())
-	// CPU time, for the next run may have a less busy machine.
-	of(ts).duration = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	out := files[1]
+	o.once.Do(func() {
+		if o.err = cmd.Run(); o.err != nil {
+			return
+		}
+		// CPU time, for the next run may have a less busy machine.
+		o.duration = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+		o.out, o.err = os.ReadFile(out.Name())
+	})
+	ts.Check(o.err)
+	of(ts).duration = o.duration
+	if out.Name() != os.DevNull {
+		ts.Check(os.WriteFile(out.Name(), o.out, 0o644))
+	}
 	for _, f := range files {
 		f.Close()
 	}

@@ -152,7 +152,7 @@ func scripts(t *testing.T, pattern string) {
 // moments of their work, five times each, kills them, restores them, and
 // compares what they wrote in the end with an uninterrupted run.
 func TestPrograms(t *testing.T) {
-	for round := range 5 {
+	for round := range 4 {
 		t.Run(fmt.Sprintf("moment-%d", round+1), func(t *testing.T) { scripts(t, "programs/*.txt") })
 	}
 }
