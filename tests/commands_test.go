@@ -138,7 +138,7 @@ func cmdReference(ts *testscript.TestScript, neg bool, args []string) {
 // cmdMoment waits for a random part of the reference run's time, or with two
 // arguments between those.
 func cmdMoment(ts *testscript.TestScript, neg bool, args []string) {
-	low, high := of(ts).duration/20, of(ts).duration*3/5
+	low, high := of(ts).duration/20, of(ts).duration*2/5
 	if len(args) == 2 {
 		var err error
 		low, err = time.ParseDuration(args[0])
