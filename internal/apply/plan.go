@@ -152,7 +152,7 @@ func (p *plan) planBirths(t *taskModel) (steps []step) {
 	leads := func() bool { return t.SID == t.PID && b.session != t.PID }
 	var later []*taskModel
 	for _, c := range t.children {
-		if n := p.need(c); leads() && (n == anySession || n == t.PID) {
+		if leads() && p.need(c) != b.session {
 			later = append(later, c)
 			continue
 		}
@@ -186,6 +186,9 @@ func (p *plan) birth(parent, c *taskModel) []step {
 		if b := p.alive[by]; (session == anySession || b.session == session) && p.shares(b.refs, c.refs()) == "" {
 			return []step{p.make(parent.PID, by, c, exit)}
 		}
+	}
+	if steps := p.underSibling(parent, c, session, exit); steps != nil {
+		return steps
 	}
 	if what := p.sharesWithNone(candidates, c); what != "" {
 		p.errs = append(p.errs, fmt.Errorf("pid %d (%s) shares its %s with a process that is neither its parent nor a sibling, which can't be restored", c.PID, c.Comm, what))
@@ -265,6 +268,21 @@ func (p *plan) make(parent, by int, c *taskModel, exit unix.Signal) step {
 	}
 	p.add(c.PID, &being{session: maker.session, parent: parent, refs: c.refs(), exit: exit})
 	return s
+}
+
+// underSibling has a process made by a sibling that leads its session, and begins
+// that earlier than it would.
+func (p *plan) underSibling(parent, c *taskModel, session int, exit unix.Signal) []step {
+	leader := p.m.byPID[session]
+	if leader == nil || leader.parent != parent || leader.SID != session || p.need(leader) != anySession {
+		return nil
+	}
+	b := p.alive[session]
+	if b == nil || b.exit != exit || p.shares(b.refs, c.refs()) != "" {
+		return nil
+	}
+	b.session = session
+	return []step{{kind: stepSetsid, pid: session}, p.make(parent.PID, session, c, exit)}
 }
 
 // underHelper has a process made by a helper that leads its session, whose

@@ -296,11 +296,11 @@ func (p *Puppet) Exit(status int) error {
 
 // Die has the process end by a signal, whose action must be the default.
 func (p *Puppet) Die(sig unix.Signal) error {
-	if err := unix.Kill(p.t.PID, sig); err != nil {
-		return p.t.wrap("end", err)
-	}
 	if err := p.t.SetSignalMask(0); err != nil {
 		return err
+	}
+	if err := unix.Kill(p.t.PID, sig); err != nil {
+		return p.t.wrap("end", err)
 	}
 	return p.t.end(0)
 }
