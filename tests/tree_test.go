@@ -1,0 +1,332 @@
+package tests
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+)
+
+const (
+	// treeRounds is how long a tree works: some ten seconds undisturbed.
+	treeRounds = 200_000
+	// treeKills is how often something is killed in each of the two fault tests.
+	treeKills = 200
+)
+
+// grove runs trees of testdata/tree.c, one at a time; a restored one goes on for
+// the one it was.
+type grove struct {
+	t    *testing.T
+	dir  string
+	want string
+	root int
+	pids []int // all of the tree, the root first
+	tids []int
+}
+
+func newGrove(t *testing.T) *grove {
+	t.Helper()
+	out, err := exec.Command(buildC(t, "tree.c"), fmt.Sprint(treeRounds)).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &grove{t: t, dir: t.TempDir(), want: string(out)}
+	t.Cleanup(g.kill)
+	return g
+}
+
+// plant starts a tree and waits until all of it is there.
+func (g *grove) plant() {
+	t := g.t
+	t.Helper()
+	f := &feature{t: t, dir: g.dir, args: []string{buildC(t, "tree.c"), fmt.Sprint(treeRounds)}}
+	f.start()
+	g.root = f.pid
+	g.pids, g.tids = nil, nil
+	g.note(f.pid)
+	if len(g.pids) != 6 || len(g.tids) != 9 {
+		t.Fatalf("the tree has processes %v and threads %v", g.pids, g.tids)
+	}
+}
+
+// note lists a process and what descends from it.
+func (g *grove) note(pid int) {
+	g.t.Helper()
+	tids, err := proc.Threads(pid)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.pids, g.tids = append(g.pids, pid), append(g.tids, tids...)
+	children, err := proc.Children(pid)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for _, c := range children {
+		g.note(c)
+	}
+}
+
+// left are the tree's processes that exist.
+func (g *grove) left() (pids []int) {
+	for _, pid := range g.pids {
+		if !gone(pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// kill ends what is left, however it came to be.
+func (g *grove) kill() {
+	for range 500 {
+		left := g.left()
+		if len(left) == 0 {
+			return
+		}
+		for _, pid := range left {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	g.t.Errorf("processes %v don't end", g.left())
+}
+
+// fell reports whether the tree was killed, waiting a moment for it.
+func (g *grove) fell() bool {
+	for range 25 {
+		if len(g.left()) == 0 {
+			return true
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return false
+}
+
+// done reports whether the tree has ended by itself.
+func (g *grove) done() bool { return strings.Contains(g.output(), "sum ") }
+
+func (g *grove) output() string {
+	b, _ := os.ReadFile(filepath.Join(g.dir, "out"))
+	return string(b)
+}
+
+// unharmed checks that nobody is traced or stands still, and nobody is missing.
+func (g *grove) unharmed() error {
+	for _, pid := range g.pids {
+		stat, err := proc.ReadStat(pid)
+		if g.done() {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("of the tree %v, pid %d is lost", g.pids, pid)
+		}
+		tids, err := proc.Threads(pid)
+		if err != nil || stat.State == 'Z' {
+			continue // its part is done
+		}
+		for _, tid := range tids {
+			if err := unharmedThread(pid, tid); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// unharmedThread waits a moment for a thread to be let go.
+func unharmedThread(pid, tid int) (err error) {
+	for range 100 {
+		status, serr := proc.ReadThreadStatus(pid, tid)
+		switch {
+		case serr != nil:
+			return nil // it has ended
+		case status.TracerPid != 0:
+			err = fmt.Errorf("thread %d of pid %d is traced by pid %d", tid, pid, status.TracerPid)
+		case strings.ContainsRune("Tt", rune(status.State)):
+			err = fmt.Errorf("thread %d of pid %d is in state %c", tid, pid, status.State)
+		default:
+			return nil
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return err
+}
+
+// harvest waits for the tree's end and judges its output.
+func (g *grove) harvest() {
+	g.t.Helper()
+	for begin := time.Now(); !g.done(); time.Sleep(10 * time.Millisecond) {
+		if time.Since(begin) > time.Minute {
+			g.t.Fatalf("the tree does not end; left are %v", g.left())
+		}
+	}
+	if got := g.output(); got != g.want {
+		g.t.Fatalf("the tree's output is wrong:\n%s", got)
+	}
+}
+
+// restore brings the tree back from an image; ckpt-apply leaves.
+func (g *grove) restore(img string, flags ...string) {
+	g.t.Helper()
+	in, err := os.Open(img)
+	if err != nil {
+		g.t.Fatalf("the tree was killed and there is no image: %v", err)
+	}
+	defer in.Close()
+	apply := strings.Join(append([]string{"ckpt-apply", "--detach"}, flags...), " ")
+	if status, said := runPipeline(g.t, in, nil, "ckpt-read", apply); status[0] != 0 || status[1] != 0 {
+		g.t.Fatalf("exit statuses %v\n%s", status, said)
+	}
+}
+
+// TestTreeKillFilter kills the filters at random moments of a checkpoint of a
+// tree: nobody of it is lost, and it comes to the right result. Killed on request
+// it is only when the image is complete; then it is restored and goes on.
+func TestTreeKillFilter(t *testing.T) {
+	g := newGrove(t)
+	img := filepath.Join(t.TempDir(), "img")
+	g.plant()
+	killed, restored, harvests := 0, 0, 0
+	for i := range treeKills {
+		if g.done() {
+			g.harvest()
+			g.kill()
+			harvests++
+			g.plant()
+		}
+		leave := []string{"running", "killed"}[i/3%2]
+		p := startPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave %s %d", leave, g.root), "ckpt-dedup", "ckpt-write -o "+img)
+		time.Sleep(time.Duration(rand.IntN(60_000)) * time.Microsecond)
+		_ = p.cmds[i%3].Process.Kill()
+		status := p.wait()
+		if status[i%3] == -1 {
+			killed++
+		}
+		if leave == "killed" && len(g.left()) < len(g.pids) && !g.done() {
+			if !g.fell() {
+				t.Fatalf("of the tree %v only %v are left; exit statuses %v\n%s", g.pids, g.left(), status, p.said())
+			}
+			g.restore(img)
+			restored++
+		}
+		if err := g.unharmed(); err != nil {
+			t.Fatalf("%v; exit statuses %v\n%s", err, status, p.said())
+		}
+		os.Remove(img)
+	}
+	g.harvest()
+	if killed == 0 || restored == 0 {
+		t.Errorf("filters were caught at work %d times, the tree was restored %d times", killed, restored)
+	}
+	t.Logf("filters were caught at work %d times of %d, the tree was restored %d times and came to its end %d times", killed, treeKills, restored, harvests+1)
+}
+
+// TestTreeKillReader kills ckpt-read and ckpt-apply at random moments of a
+// restore: all of the tree is there, or nothing.
+func TestTreeKillReader(t *testing.T) {
+	g := newGrove(t)
+	img := filepath.Join(t.TempDir(), "img")
+	g.plant()
+	time.Sleep(200 * time.Millisecond)
+	if status, said := runPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave killed %d", g.root), "ckpt-dedup", "ckpt-write -o "+img); slices.Max(status) != 0 {
+		t.Fatalf("exit statuses %v\n%s", status, said)
+	}
+	killed, ran := 0, 0
+	for i := range treeKills {
+		in, err := os.Open(img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := startPipeline(t, in, nil, "ckpt-read", "ckpt-apply --detach --files append")
+		time.Sleep(time.Duration(rand.IntN(40_000)) * time.Microsecond)
+		_ = p.cmds[i%2].Process.Kill()
+		status := p.wait()
+		in.Close()
+		if status[i%2] == -1 {
+			killed++
+		}
+		if !g.fell() {
+			if err := g.unharmed(); err != nil {
+				t.Fatalf("a half-restored tree is left: %v; exit statuses %v\n%s", err, status, p.said())
+			}
+			ran++
+			g.kill()
+		} else if status[1] == 0 {
+			t.Fatalf("ckpt-apply succeeded and there is no tree\n%s", p.said())
+		}
+		if left := processesNamed("ckpt-stub"); left != "" {
+			t.Fatalf("left behind: %s", left)
+		}
+	}
+	t.Logf("filters were caught at work %d times of %d, the tree ran %d times", killed, treeKills, ran)
+	if killed == 0 || ran == 0 {
+		t.Errorf("filters were caught at work %d times, the tree ran %d times", killed, ran)
+	}
+}
+
+// TestTreeRefused restores a tree where an id is taken, and from damaged images:
+// there is one error, and nothing is left.
+func TestTreeRefused(t *testing.T) {
+	g := newGrove(t)
+	img := filepath.Join(t.TempDir(), "img")
+	g.plant()
+	collect := func(leave string) {
+		t.Helper()
+		if status, said := runPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave %s %d", leave, g.root), "ckpt-dedup", "ckpt-write -o "+img); slices.Max(status) != 0 {
+			t.Fatalf("exit statuses %v\n%s", status, said)
+		}
+	}
+	apply := func(img string) ([]int, string) {
+		t.Helper()
+		in, err := os.Open(img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+		return runPipeline(t, in, nil, "ckpt-read", "ckpt-apply --detach")
+	}
+	collect("running")
+	status, said := apply(img)
+	if n := strings.Count(said, "is in use by"); status[1] != 125 || n != len(g.tids) {
+		t.Errorf("while the tree runs: exit statuses %v, %d ids taken of %d\n%s", status, n, len(g.tids), said)
+	}
+	if err := g.unharmed(); err != nil {
+		t.Fatal(err)
+	}
+	collect("killed")
+	whole, err := os.ReadFile(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := filepath.Join(t.TempDir(), "bad")
+	for i := range 40 {
+		broken := slices.Clone(whole)
+		if at := len(whole) * i / 40; i%2 == 0 {
+			broken = broken[:at]
+		} else {
+			broken[at] ^= 0x10
+		}
+		if err := os.WriteFile(bad, broken, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		status, said := apply(bad)
+		if status[1] != 125 || strings.Count(said, "error:") != 1 {
+			t.Errorf("damage %d: exit statuses %v\n%s", i, status, said)
+		}
+		if left := g.left(); len(left) != 0 {
+			t.Fatalf("damage %d: %v are left", i, left)
+		}
+	}
+	g.restore(img)
+	g.harvest()
+}
