@@ -16,14 +16,26 @@ import (
 // startMem starts a process that holds so much memory.
 func startMem(b *testing.B, mib int) int {
 	b.Helper()
-	out := filepath.Join(b.TempDir(), "out")
+	return startReady(b, b.TempDir(), buildC(b, "mem.c", "-O2"), fmt.Sprint(mib))
+}
+
+// startMany starts a program of many threads or processes.
+func startMany(b *testing.B, dir, what string, n int) int {
+	b.Helper()
+	return startReady(b, dir, buildC(b, "many.c"), what, fmt.Sprint(n))
+}
+
+// startReady starts a program and waits until it has said something.
+func startReady(b *testing.B, dir string, args ...string) int {
+	b.Helper()
+	out := filepath.Join(dir, "out")
 	f, err := os.Create(out)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer f.Close()
-	cmd := exec.Command(buildC(b, "mem.c", "-O2"), fmt.Sprint(mib))
-	cmd.Stdout, cmd.SysProcAttr = f, &unix.SysProcAttr{Setsid: true}
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Dir, cmd.Stdout, cmd.SysProcAttr = dir, f, &unix.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
