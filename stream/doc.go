@@ -59,7 +59,7 @@
 // HEADER is the first record and stands only there. Then comes the description
 // of everything, without bulk data, so that a reader can judge it all before it
 // acts. Then come bulk records, and after the first of them no other kind. END
-// is last and has no data; nothing follows it. A stream without END is a failed
+// is last and has no data; nothing follows it, though the input may stay open. A stream without END is a failed
 // stream, however much of it there is.
 //
 // END counts the records before it, and the bytes of their meta and data. A

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 )
 
 // Reader reads a stream and checks its framing: checksums, lengths, order of
@@ -138,8 +139,16 @@ func (r *Reader) preamble() error {
 	return parsePreamble(b[:])
 }
 
-// tail makes sure that nothing follows END.
+// tailWait is how long the end of the input is waited for after END.
+const tailWait = 200 * time.Millisecond
+
+// tail makes sure that nothing follows END. The stream is whole by then, and who
+// is before us may have left his end to somebody, such as sudo(8), who waits for
+// him: silence will do.
 func (r *Reader) tail() error {
+	if f := r.File(); f != nil && !arrives(f, tailWait) {
+		return io.EOF
+	}
 	var b [1]byte
 	switch _, err := io.ReadFull(r.src, b[:]); err {
 	case io.EOF:

@@ -3,6 +3,7 @@ package stream
 import (
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -92,4 +93,25 @@ func onFDs(dst, src *os.File, f func(out, in int)) error {
 		return err
 	}
 	return inner
+}
+
+// arrives reports whether a file can be read, or is at its end, within a time.
+func arrives(f *os.File, within time.Duration) bool {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return true
+	}
+	ready := true
+	_ = conn.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		for end := time.Now().Add(within); ; {
+			n, err := unix.Poll(p, int(max(0, time.Until(end).Milliseconds())))
+			if err == unix.EINTR {
+				continue
+			}
+			ready = n != 0
+			return
+		}
+	})
+	return ready
 }

@@ -21,14 +21,14 @@ type ready struct {
 // returns what each is to be let go with. It undoes what was done to make them.
 func (b *builder) resources() ([]ready, error) {
 	var all []ready
-	restored := map[uint64]bool{}
+	restored, inherited := map[uint64]bool{}, map[string]uint64{}
 	for _, t := range b.model.tasks {
 		if len(t.threads) == 0 {
 			continue
 		}
 		threads := make([]*task.Restorer, len(t.threads))
 		for i, th := range t.threads {
-			threads[i] = &task.Restorer{PID: t.PID, TID: th.TID, Puppet: b.puppets[th.TID], Inode: b.files.Open, Note: b.note, Cgroups: b.cgroups}
+			threads[i] = &task.Restorer{PID: t.PID, TID: th.TID, Puppet: b.puppets[th.TID], Inode: b.files.Open, Note: b.note, Cgroups: b.cgroups, Inherited: inherited}
 		}
 		for i := range task.Resources {
 			if err := b.resource(&task.Resources[i], t, threads, restored); err != nil {

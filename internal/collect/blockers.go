@@ -3,6 +3,7 @@ package collect
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"ckpt/internal/proc"
 )
@@ -73,10 +74,12 @@ func preflight(b *blockers, p *process, status *proc.Status) error {
 // namespaceWords are what people call the kinds of namespace.
 var namespaceWords = map[string]string{"mnt": "mount", "uts": "host name", "ipc": "IPC", "net": "network"}
 
+var ownNamespaces = sync.OnceValues(func() (map[string]uint64, error) { return proc.Namespaces(ownPID()) })
+
 // namespaces finds those the target does not share with us: paths and ids in
 // the image would not mean the same where it is restored.
 func namespaces(b *blockers, pid int) error {
-	own, err := proc.Namespaces(ownPID())
+	own, err := ownNamespaces()
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ type description struct {
 	blockers blockers
 	files    *files.Collector
 	about    map[*process]*about
+	mapped   map[memory.Mapped]uint64
 }
 
 // about is what is known of a process while it is described.
@@ -59,7 +60,7 @@ func (s *space) bytes() (n uint64) {
 }
 
 func newDescription(t *tree) *description {
-	d := &description{tree: t, about: map[*process]*about{}}
+	d := &description{tree: t, about: map[*process]*about{}, mapped: map[memory.Mapped]uint64{}}
 	d.files = &files.Collector{
 		Emit: d.emit, NewID: d.newID, Block: d.blockers.add,
 		Bulk: func(send files.Sender) { d.bulk = append(d.bulk, send) },
@@ -289,7 +290,7 @@ func (d *description) collector(p *process, t *tracee.Tracee) (*task.Collector, 
 func (d *description) addressSpace(p *process, id uint64) error {
 	a := d.about[p]
 	mc := &memory.Collector{
-		PID: p.pid, ID: id, Emit: d.emit, NewID: d.newID, Content: d.files.Content,
+		PID: p.pid, ID: id, Known: d.mapped, Emit: d.emit, NewID: d.newID, Content: d.files.Content,
 		Inode: func(link string) (uint64, error) { return d.files.Path(p.pid, link) },
 		Block: func(reason error) { d.blockers.add(p.pid, reason) },
 	}

@@ -94,6 +94,7 @@ type Collector struct {
 	readers, writers map[uint64]bool // pipes by inode number: an end is inside the tree
 	packets          map[uint64]bool // pipes with a description in packet mode
 	sent             map[string]bool // contents by identity
+	paths            map[pathKey]uint64
 	buildIDs         map[string][]byte
 	opened           []opened            // every descriptor of the tree
 	sockets          map[uint64]*unixEnd // by inode number
@@ -156,18 +157,34 @@ func (c *Collector) Collect(table uint64, subjects []*Subject) error {
 	return nil
 }
 
-// Path describes what a link leads to and returns the number of its record.
+// Path describes what a link leads to, once, and returns the number of its
+// record.
 func (c *Collector) Path(pid int, link string) (uint64, error) {
 	s, err := NewSubject(pid, -1, link)
 	if err != nil {
 		return 0, err
+	}
+	key := pathKey{s.Target, s.Stat.Dev, s.Stat.Ino}
+	if id := c.paths[key]; id != 0 {
+		return id, nil
 	}
 	k := c.kind(s)
 	if k == nil {
 		c.Block(pid, fmt.Errorf("%s leads to %s, which can't be saved", filepath.Base(link), Describe(s)))
 		return 0, nil
 	}
-	return k.Collect(c, s)
+	id, err := k.Collect(c, s)
+	if c.paths == nil {
+		c.paths = map[pathKey]uint64{}
+	}
+	c.paths[key] = id
+	return id, err
+}
+
+// pathKey is what a link of /proc that is no descriptor leads to.
+type pathKey struct {
+	target   string
+	dev, ino uint64
 }
 
 func (c *Collector) kind(s *Subject) *Kind {

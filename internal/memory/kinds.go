@@ -100,7 +100,12 @@ func obstacle(m *proc.Mapping, k *kind) string {
 }
 
 func collectInode(c *Collector, m *proc.Mapping, v *stream.VMA) (err error) {
+	key := Mapped{m.Dev, m.Inode, m.Path}
+	if v.Refs.Inode = c.Known[key]; v.Refs.Inode != 0 {
+		return nil
+	}
 	v.Refs.Inode, err = c.Inode(mapFiles(c.PID, m))
+	c.Known[key] = v.Refs.Inode
 	return err
 }
 

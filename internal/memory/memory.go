@@ -27,9 +27,18 @@ type Collector struct {
 	Content func(id uint64, ident string, f *os.File)
 	// Block notes something that stands in the way of a checkpoint.
 	Block func(reason error)
+	// Known are the numbers of what has been described, to be kept from one
+	// address space to the next.
+	Known map[Mapped]uint64
 
 	// Pages are, after Collect, the pages to send.
 	Pages []tracee.Range
+}
+
+// Mapped is what /proc/PID/maps says of a mapped file.
+type Mapped struct {
+	dev, ino uint64
+	path     string
 }
 
 // Collect emits a VMA record for every mapping and finds the pages to send.

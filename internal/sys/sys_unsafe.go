@@ -136,3 +136,13 @@ func WithSignalBlocked(sig unix.Signal, f func() error) error {
 	}
 	return err
 }
+
+// CPU returns the number of the CPU this thread runs on, see getcpu(2).
+func CPU() (int, error) {
+	var cpu uint32
+	_, _, e := unix.RawSyscall(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&cpu)), 0, 0)
+	if e != 0 {
+		return 0, os.NewSyscallError("getcpu", e)
+	}
+	return int(cpu), nil
+}

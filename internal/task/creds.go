@@ -77,6 +77,9 @@ func restoreCreds(r *Restorer, rec *stream.Record) error {
 			return err
 		}
 	}
+	if r.TID != r.PID {
+		return nil // it is the process's, whose first thread comes last
+	}
 	return r.prctl("set dumpable", unix.PR_SET_DUMPABLE, uint64(c.Dumpable))
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
@@ -13,6 +14,7 @@ import (
 // attribute is something prctl(2) gets and sets.
 type attribute struct {
 	name    string
+	process bool // of the process, not of each thread
 	get     uint64
 	pointer bool // PR_GET_ stores an int instead of returning the value
 	set     func(v uint64) []uint64
@@ -25,19 +27,19 @@ func plain(op uint64) func(uint64) []uint64 {
 // attributes in the order of setting: the parent-death signal last, for a
 // change of credentials clears it.
 var attributes = []attribute{
-	{"timer_slack", unix.PR_GET_TIMERSLACK, false, plain(unix.PR_SET_TIMERSLACK)},
-	{"tsc", unix.PR_GET_TSC, true, plain(unix.PR_SET_TSC)},
-	{"mce_kill", unix.PR_MCE_KILL_GET, false, func(v uint64) []uint64 {
+	{"timer_slack", false, unix.PR_GET_TIMERSLACK, false, plain(unix.PR_SET_TIMERSLACK)},
+	{"tsc", false, unix.PR_GET_TSC, true, plain(unix.PR_SET_TSC)},
+	{"mce_kill", false, unix.PR_MCE_KILL_GET, false, func(v uint64) []uint64 {
 		return []uint64{unix.PR_MCE_KILL, unix.PR_MCE_KILL_SET, v, 0, 0}
 	}},
-	{"thp_disable", unix.PR_GET_THP_DISABLE, false, func(v uint64) []uint64 {
+	{"thp_disable", true, unix.PR_GET_THP_DISABLE, false, func(v uint64) []uint64 {
 		return []uint64{unix.PR_SET_THP_DISABLE, v & 1, v &^ 1, 0, 0} // flags from kernel 6.18 on
 	}},
-	{"io_flusher", unix.PR_GET_IO_FLUSHER, false, plain(unix.PR_SET_IO_FLUSHER)},
-	{"memory_merge", unix.PR_GET_MEMORY_MERGE, false, plain(unix.PR_SET_MEMORY_MERGE)},
-	{"mdwe", unix.PR_GET_MDWE, false, plain(unix.PR_SET_MDWE)},
-	{"child_subreaper", unix.PR_GET_CHILD_SUBREAPER, true, plain(unix.PR_SET_CHILD_SUBREAPER)},
-	{"pdeathsig", unix.PR_GET_PDEATHSIG, true, plain(unix.PR_SET_PDEATHSIG)},
+	{"io_flusher", false, unix.PR_GET_IO_FLUSHER, false, plain(unix.PR_SET_IO_FLUSHER)},
+	{"memory_merge", true, unix.PR_GET_MEMORY_MERGE, false, plain(unix.PR_SET_MEMORY_MERGE)},
+	{"mdwe", true, unix.PR_GET_MDWE, false, plain(unix.PR_SET_MDWE)},
+	{"child_subreaper", true, unix.PR_GET_CHILD_SUBREAPER, true, plain(unix.PR_SET_CHILD_SUBREAPER)},
+	{"pdeathsig", false, unix.PR_GET_PDEATHSIG, true, plain(unix.PR_SET_PDEATHSIG)},
 }
 
 // prctl: all of them. An attribute this kernel does not know is left out.
@@ -46,7 +48,10 @@ var prctl = Resource{
 	Collect: func(c *Collector) error {
 		rec := stream.Prctl{PID: c.PID, TID: c.TID}
 		for _, a := range attributes {
-			v, err := getAttribute(c.Loan, a)
+			if a.process && c.TID != c.PID {
+				continue
+			}
+			v, err := readAttribute(c, a)
 			if err == unix.EINVAL || err == unix.EPERM {
 				continue
 			}
@@ -72,7 +77,7 @@ var prctl = Resource{
 				continue
 			}
 			delete(want, a.name)
-			if now, err := getAttribute(r.Puppet, a); err == nil && now == v {
+			if now, err := r.attribute(a); err == nil && now == v {
 				continue
 			}
 			if err := r.call("set attribute "+a.name, unix.SYS_PRCTL, a.set(v)...); err != nil {
@@ -84,6 +89,29 @@ var prctl = Resource{
 		}
 		return nil
 	},
+}
+
+// readAttribute reads one from /proc if it is there, which takes less than a call.
+func readAttribute(c *Collector, a attribute) (uint64, error) {
+	if a.get == unix.PR_GET_TIMERSLACK {
+		if v, err := proc.ReadTimerSlack(c.TID); err == nil {
+			return v, nil
+		}
+	}
+	return getAttribute(c.Loan, a)
+}
+
+// attribute returns what a puppet has. All have the same, from the stub, but for
+// what is set before by the name of gathering children.
+func (r *Restorer) attribute(a attribute) (uint64, error) {
+	if v, ok := r.Inherited[a.name]; ok {
+		return v, nil
+	}
+	v, err := getAttribute(r.Puppet, a)
+	if err == nil && a.get != unix.PR_GET_CHILD_SUBREAPER {
+		r.Inherited[a.name] = v
+	}
+	return v, err
 }
 
 func getAttribute(c tracee.Caller, a attribute) (uint64, error) {

@@ -53,6 +53,9 @@ type Restorer struct {
 	Note func(format string, args ...any)
 	// Cgroups is what to do about control groups.
 	Cgroups CgroupPolicy
+	// Inherited are attributes that all puppets have from the stub, by name;
+	// the same map for all.
+	Inherited map[string]uint64
 	// Final is what the task is let go with.
 	Final Final
 }

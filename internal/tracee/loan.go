@@ -114,9 +114,7 @@ func (l *Loan) Return() error {
 	// Back into the kernel's signal code, where an interrupted system call is
 	// restarted as if nothing had been.
 	errs = append(errs, l.t.interruptFromCall(), l.t.SetSignalMask(l.mask), l.t.SetRegs(&l.saved))
-	for i := range l.place.slots {
-		errs = append(errs, l.t.poke(l.slotAddr(i), make([]byte, slotBytes)))
-	}
+	errs = append(errs, l.t.poke(l.slotAddr(0), make([]byte, l.place.slots*slotBytes)))
 	return errors.Join(errs...)
 }
 

@@ -1,6 +1,7 @@
 package tracee
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -53,7 +54,12 @@ func (t *Tracee) OpenMem() (*os.File, error) {
 
 // poke writes buf at addr whatever the protection there.
 func (t *Tracee) poke(addr uint64, buf []byte) error {
-	if _, err := unix.PtracePokeData(t.TID, uintptr(addr), buf); err != nil {
+	mem, err := t.OpenMem()
+	if err == nil {
+		_, err = mem.WriteAt(buf, int64(addr))
+		err = errors.Join(err, mem.Close())
+	}
+	if err != nil {
 		return t.wrap(fmt.Sprintf("write %d bytes at %#x", len(buf), addr), err)
 	}
 	return nil

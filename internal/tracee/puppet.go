@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
+	"ckpt/internal/sys"
 )
 
 const (
@@ -42,12 +43,12 @@ func StartStub() (*Puppet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start a process to restore in: %w", err)
 	}
-	t := &Tracee{PID: p.Pid, TID: p.Pid}
+	t := &Tracee{PID: p.Pid, TID: p.Pid, near: true}
 	_ = p.Release()
 	if _, err := t.wait(0); err != nil {
 		return nil, err
 	}
-	if err := t.reseize(); err != nil {
+	if err := errors.Join(shareCPU(t.TID), t.reseize()); err != nil {
 		return nil, errors.Join(err, t.Kill())
 	}
 	s := &Puppet{t: t, us: new(int)}
@@ -56,6 +57,24 @@ func StartStub() (*Puppet, error) {
 		return nil, errors.Join(err, t.Kill())
 	}
 	return s, nil
+}
+
+// shareCPU has the stub, and so all puppets, run on the CPU that this thread runs
+// on, and keeps it there: who makes a call in another task waits for it anyway,
+// and on one CPU neither has to be woken from afar.
+func shareCPU(tid int) error {
+	cpu, err := sys.CPU()
+	if err != nil {
+		return err
+	}
+	var one unix.CPUSet
+	one.Set(cpu)
+	for _, id := range []int{0, tid} {
+		if err := unix.SchedSetaffinity(id, &one); err != nil {
+			return os.NewSyscallError("sched_setaffinity", err)
+		}
+	}
+	return nil
 }
 
 // reseize changes a task from PTRACE_TRACEME to PTRACE_SEIZE, which its
@@ -131,7 +150,7 @@ func (p *Puppet) Tracee() *Tracee { return p.t }
 // what the CLONE_ flags say, and sends exitSignal when it ends. It is stopped
 // before its first instruction.
 func (p *Puppet) Clone(pid int, flags uint64, exitSignal unix.Signal) (*Puppet, error) {
-	child, err := p.clone(&Tracee{PID: pid, TID: pid}, flags, exitSignal)
+	child, err := p.clone(&Tracee{PID: pid, TID: pid, near: true}, flags, exitSignal)
 	if err != nil {
 		return nil, p.t.wrap(fmt.Sprintf("make process %d", pid), err)
 	}
@@ -142,7 +161,7 @@ func (p *Puppet) Clone(pid int, flags uint64, exitSignal unix.Signal) (*Puppet, 
 // it shares beside what all threads do.
 func (p *Puppet) CloneThread(tid int, flags uint64) (*Puppet, error) {
 	const always = unix.CLONE_VM | unix.CLONE_SIGHAND | unix.CLONE_THREAD
-	child, err := p.clone(&Tracee{PID: p.t.PID, TID: tid}, always|flags, 0)
+	child, err := p.clone(&Tracee{PID: p.t.PID, TID: tid, near: true}, always|flags, 0)
 	if err != nil {
 		return nil, p.t.wrap(fmt.Sprintf("make thread %d", tid), err)
 	}

@@ -32,6 +32,7 @@ type Tracee struct {
 	// GroupStop is the signal that has the process stopped, 0 when it runs.
 	GroupStop unix.Signal
 	dead      bool
+	near      bool // on our CPU: it can't stop while we wait for it awake
 	inStop    bool // stopped inside the kernel's signal code, not at a system call
 }
 
@@ -109,9 +110,13 @@ const spins = 100
 // wait waits for the next stop; timeout 0 waits without end.
 func (t *Tracee) wait(timeout time.Duration) (stop, error) {
 	var ws unix.WaitStatus
+	awake := spins
+	if t.near {
+		awake = 0
+	}
 	for begin, round := time.Now(), 0; ; round++ {
 		flags := unix.WALL
-		if timeout > 0 || round < spins {
+		if timeout > 0 || round < awake {
 			flags |= unix.WNOHANG
 		}
 		n, err := unix.Wait4(t.TID, &ws, flags, nil)
@@ -124,7 +129,7 @@ func (t *Tracee) wait(timeout time.Duration) (stop, error) {
 		case n == t.TID:
 			return t.classify(ws)
 		}
-		if round < spins {
+		if round < awake {
 			continue
 		}
 		if timeout > 0 && time.Since(begin) > timeout {
