@@ -151,11 +151,11 @@ func (t *tree) seize(p *process, tid int) (bool, error) {
 		return false, whyNot(p.pid, tid, err)
 	}
 	if p.home == nil {
-		maps, err := proc.ReadMaps(p.pid)
+		auxv, err := proc.ReadAuxv(p.pid)
 		if err != nil {
 			return false, err
 		}
-		home, err := tracee.FindHome(maps)
+		home, err := tracee.FindHome(auxv)
 		if err != nil {
 			return false, err
 		}

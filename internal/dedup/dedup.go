@@ -175,22 +175,25 @@ func (s *sorter) record(rec *stream.Record) (*stream.Record, error) {
 	case rec.Type == stream.TypeFD:
 		s.fds++
 	}
-	if again, err := s.partOfKnown(rec); again || err != nil {
-		return nil, err
-	}
-	return rec, s.refs(rec)
+	return s.plain(rec)
 }
 
-// partOfKnown reports whether a record is part of an encounter with an object
-// that was met before: it has been described.
-func (s *sorter) partOfKnown(rec *stream.Record) (bool, error) {
+// plain rewrites a record that is no object. One that is part of an encounter
+// with an object met before is dropped: that has been described.
+func (s *sorter) plain(rec *stream.Record) (*stream.Record, error) {
+	refs, err := refsOf(rec)
+	if err != nil || s.again[refs["of"]] {
+		return nil, err
+	}
+	return rec, s.setRefs(rec, refs)
+}
+
+func refsOf(rec *stream.Record) (map[string]uint64, error) {
 	var m struct {
-		Refs stream.PartOf `cbor:"refs"`
+		Refs map[string]uint64 `cbor:"refs"`
 	}
-	if err := rec.Decode(&m); err != nil {
-		return false, err
-	}
-	return s.again[m.Refs.Of], nil
+	err := rec.Decode(&m)
+	return m.Refs, err
 }
 
 // checkTask makes sure that the process is the one that was described, and that
@@ -267,21 +270,25 @@ func (s *sorter) sort(t stream.Type, o *stream.Object) (ref uint64, isNew bool, 
 
 // refs rewrites a record's refs map from ids to objrefs.
 func (s *sorter) refs(rec *stream.Record) error {
-	var m struct {
-		Refs map[string]uint64 `cbor:"refs"`
-	}
-	if err := rec.Decode(&m); err != nil {
+	refs, err := refsOf(rec)
+	if err != nil {
 		return err
 	}
-	if len(m.Refs) == 0 {
-		return nil
-	}
-	for name, id := range m.Refs {
+	return s.setRefs(rec, refs)
+}
+
+func (s *sorter) setRefs(rec *stream.Record, refs map[string]uint64) error {
+	changed := false
+	for name, id := range refs {
 		ref, ok := s.objref[id]
 		if !ok && id != 0 {
 			return fmt.Errorf("%w: its %s is id %d, which no record before it has", stream.ErrCorrupt, name, id)
 		}
-		m.Refs[name] = ref
+		refs[name] = ref
+		changed = changed || ref != id
 	}
-	return rec.SetRefs(m.Refs)
+	if !changed {
+		return nil
+	}
+	return rec.SetRefs(refs)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // ReadPersonality reads what personality(2) last set; the text is hexadecimal.
@@ -101,4 +102,16 @@ func parseDecimal(b []byte) (int, error) {
 		return 0, malformed("number", b)
 	}
 	return v, nil
+}
+
+// MergesMemory reports whether a process asked for all its memory to be merged
+// with equal pages, PR_SET_MEMORY_MERGE in prctl(2); kernels from 6.16 on tell.
+func MergesMemory(pid int) (bool, error) {
+	return readParsed(pid, pidPath(pid, "ksm_stat"), func(b []byte) (bool, error) {
+		_, rest, found := strings.Cut(string(b), "ksm_merge_any:")
+		if !found {
+			return false, malformed("ksm_stat", b)
+		}
+		return strings.HasPrefix(strings.TrimSpace(rest), "yes"), nil
+	})
 }

@@ -65,6 +65,9 @@ func collectCgroups(c *Collector) error {
 		return err
 	}
 	for _, tid := range tids {
+		if tid == c.PID {
+			continue
+		}
 		groups, err := readCgroups(tid)
 		if err != nil {
 			return err

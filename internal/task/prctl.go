@@ -93,9 +93,14 @@ var prctl = Resource{
 
 // readAttribute reads one from /proc if it is there, which takes less than a call.
 func readAttribute(c *Collector, a attribute) (uint64, error) {
-	if a.get == unix.PR_GET_TIMERSLACK {
+	switch a.get {
+	case unix.PR_GET_TIMERSLACK:
 		if v, err := proc.ReadTimerSlack(c.TID); err == nil {
 			return v, nil
+		}
+	case unix.PR_GET_MEMORY_MERGE:
+		if merges, err := proc.MergesMemory(c.TID); err == nil && !merges {
+			return 0, nil
 		}
 	}
 	return getAttribute(c.Loan, a)

@@ -2,12 +2,11 @@ package tracee
 
 import (
 	"bytes"
+	"encoding/binary"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"ckpt/internal/proc"
 )
 
 // Home is where in a process only the way home of a Loan can stand: the padding
@@ -17,16 +16,18 @@ type Home struct{ start, end uint64 }
 // ownVDSO is read once; the code is the same in all processes.
 var ownVDSO = sync.OnceValues(VDSO)
 
-// FindHome looks for it in a process's mappings.
-func FindHome(maps []proc.Mapping) (Home, error) {
+// FindHome finds it by a process's auxiliary vector, see getauxval(3).
+func FindHome(auxv []byte) (Home, error) {
+	const sysinfoEHDR = 33 // AT_SYSINFO_EHDR: where the vdso is
 	text, err := ownVDSO()
 	if err != nil || len(text) == 0 {
 		return Home{}, err
 	}
 	used := uint64(len(bytes.TrimRight(text, "\x00")))
-	for _, m := range maps {
-		if m.Name() == "[vdso]" {
-			return Home{m.Start + used, m.End}, nil
+	for ; len(auxv) >= 16; auxv = auxv[16:] {
+		if binary.NativeEndian.Uint64(auxv) == sysinfoEHDR {
+			start := binary.NativeEndian.Uint64(auxv[8:])
+			return Home{start + used, start + uint64(len(text))}, nil
 		}
 	}
 	return Home{}, nil
