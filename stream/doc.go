@@ -144,6 +144,7 @@
 //	49  PAGES       Pages, bulk
 //	50  SHMEM       Shmem, shareable
 //	51  INHERIT     Inherit, bulk
+//	52  SYSVSHM     SysVShm, shareable
 //	64  FD          FD
 //	65  FILE        File, shareable
 //	66  REG         Reg, shareable

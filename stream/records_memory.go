@@ -5,6 +5,8 @@ const (
 	VMAAnon     = "anon"     // private anonymous: heap, stack, malloc
 	VMAFile     = "file"     // a REG or MEMFD, private or shared
 	VMAShmem    = "shmem"    // a SHMEM, shared
+	VMASysVShm  = "sysvshm"  // a SYSVSHM, shared, attached by shmat(2)
+	VMAHuge     = "huge"     // private anonymous in huge pages of hugetlbfs
 	VMADev      = "dev"      // a CHARDEV: /dev/zero, private
 	VMAVDSO     = "vdso"     // placed by the kernel, contents are its own
 	VMAVVar     = "vvar"     // likewise
@@ -25,7 +27,9 @@ type VMA struct {
 	RW      bool     `cbor:"rw,omitempty"`     // the object was mapped from a descriptor open for writing
 	Anon    string   `cbor:"anon_name,omitempty"`
 	Guards  []Extent `cbor:"guards,omitempty"` // ranges under MADV_GUARD_INSTALL
-	Refs    VMARefs  `cbor:"refs"`
+	// HugePage is the size of its pages in bytes where they are of hugetlbfs.
+	HugePage uint64  `cbor:"huge_page,omitempty"`
+	Refs     VMARefs `cbor:"refs"`
 }
 
 // VMARefs is VMA's refs map.
@@ -62,5 +66,18 @@ type Inherit struct {
 // CONTENT records.
 type Shmem struct {
 	Object
-	Size uint64 `cbor:"size"` // bytes
+	Size     uint64 `cbor:"size"`                // bytes
+	HugePage uint64 `cbor:"huge_page,omitempty"` // as of VMA
+}
+
+// SysVShm is a System V shared memory segment, see shmget(2). Its bytes come in
+// CONTENT records.
+type SysVShm struct {
+	Object
+	ShmID int    `cbor:"shmid"`
+	Key   int32  `cbor:"key"`
+	Size  uint64 `cbor:"size"` // bytes
+	Mode  uint32 `cbor:"mode"` // permissions, and SHM_DEST (01000) of one that was removed
+	UID   uint32 `cbor:"uid"`
+	GID   uint32 `cbor:"gid"`
 }

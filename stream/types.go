@@ -34,6 +34,7 @@ const (
 	TypePages   Type = 49 // Pages, with their contents
 	TypeShmem   Type = 50 // Shmem
 	TypeInherit Type = 51 // Inherit
+	TypeSysVShm Type = 52 // SysVShm
 
 	TypeFD       Type = 64 // FD
 	TypeFile     Type = 65 // File
@@ -88,6 +89,7 @@ var types = [...]TypeInfo{
 	row[Pages](TypePages, "PAGES", Critical|Bulk),
 	row[Shmem](TypeShmem, "SHMEM", Critical|Shareable),
 	row[Inherit](TypeInherit, "INHERIT", Critical|Bulk),
+	row[SysVShm](TypeSysVShm, "SYSVSHM", Critical|Shareable),
 
 	row[FD](TypeFD, "FD", Critical),
 	row[File](TypeFile, "FILE", Critical|Shareable),

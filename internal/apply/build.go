@@ -35,6 +35,7 @@ type builder struct {
 	spaces  map[uint64]*memory.Restorer // by the MM's objref
 	owners  map[uint64]int              // which task an MM is restored in
 	born    int                         // whose children are made
+	shared  []memory.Object
 }
 
 // discard kills what was made and drops every reference.
@@ -59,6 +60,11 @@ func (b *builder) discard() error {
 	}
 	b.stub = nil
 	clear(b.puppets)
+	for _, obj := range b.shared {
+		if o, ok := obj.(interface{ Undo() error }); ok {
+			errs = append(errs, o.Undo())
+		}
+	}
 	return errors.Join(append(errs, b.close())...)
 }
 
@@ -102,6 +108,13 @@ func (b *builder) build(next *stream.Record) error {
 			return err
 		}
 	}
+	for _, obj := range b.shared {
+		if o, ok := obj.(interface{ Attached() error }); ok {
+			if err := o.Attached(); err != nil {
+				return err
+			}
+		}
+	}
 	if err := b.files.Seal(); err != nil {
 		return err
 	}
@@ -119,18 +132,20 @@ func (b *builder) object(rec *stream.Record) error {
 	if rec.Type == stream.TypeFile || files.Find(rec.Type) != nil {
 		return b.files.Object(rec)
 	}
-	if rec.Type != stream.TypeShmem {
+	kind := memory.FindObject(rec.Type)
+	if kind == nil {
 		return nil
 	}
 	var o stream.Object
 	if err := rec.Decode(&o); err != nil {
 		return err
 	}
-	s, err := memory.RestoreShmem(rec)
+	obj, err := kind.Restore(rec, b.note)
 	if err != nil {
 		return err
 	}
-	return b.hash.Add(o.Objref, rec.Type, s)
+	b.shared = append(b.shared, obj)
+	return b.hash.Add(o.Objref, rec.Type, obj)
 }
 
 // bulk puts all data in its place. The stream must be whole to its end.

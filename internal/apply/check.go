@@ -57,6 +57,9 @@ func (b *builder) check(o *Options) error {
 		if r := task.Find(rec.Type); r != nil && r.Check != nil {
 			add(r.Check(rec)...)
 		}
+		if k := memory.FindObject(rec.Type); k != nil {
+			add(k.Check(rec)...)
+		}
 	}
 	var fds []stream.FD
 	for _, t := range m.tables {

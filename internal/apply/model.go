@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"ckpt/internal/files"
+	"ckpt/internal/memory"
 	"ckpt/internal/task"
 	"ckpt/stream"
 )
@@ -280,9 +281,9 @@ func (m *model) define(rec *stream.Record) error {
 		m.spaces[o.Objref] = &spaceModel{rec: rec}
 	case stream.TypeFDTable:
 		m.tables[o.Objref] = &tableModel{}
-	case stream.TypeFS, stream.TypeSigactions, stream.TypeIOCtx, stream.TypeSemUndo, stream.TypeFile, stream.TypeShmem:
+	case stream.TypeFS, stream.TypeSigactions, stream.TypeIOCtx, stream.TypeSemUndo, stream.TypeFile:
 	default:
-		if files.Find(rec.Type) == nil {
+		if files.Find(rec.Type) == nil && memory.FindObject(rec.Type) == nil {
 			return fmt.Errorf("%w: it can't be an object", stream.ErrCorrupt)
 		}
 	}

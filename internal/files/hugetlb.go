@@ -19,7 +19,7 @@ type hugeWriter struct {
 // WriteAt leaves out zeros, so that what was a hole may stay one.
 func (w *hugeWriter) WriteAt(b []byte, off int64) (int, error) {
 	if off < 0 || off > w.size || int64(len(b)) > w.size-off {
-		return 0, fmt.Errorf("%w: %d bytes at %d of a memfd of %d", stream.ErrCorrupt, len(b), off, w.size)
+		return 0, fmt.Errorf("%w: %d bytes at %d of memory of %d", stream.ErrCorrupt, len(b), off, w.size)
 	}
 	if allZero(b) {
 		return len(b), nil
@@ -45,8 +45,13 @@ func allZero(b []byte) bool {
 
 // contentWriter returns how bytes get into f.
 func contentWriter(target contentTarget, f *os.File) io.WriterAt {
-	if m, ok := target.(*memfd); ok && m.rec.HugeTLB > 0 {
-		return &hugeWriter{f, m.rec.HugeTLB, m.rec.Size}
+	if h, ok := target.(interface{ HugePages() (page, size int64) }); ok {
+		if page, size := h.HugePages(); page > 0 {
+			return &hugeWriter{f, page, size}
+		}
 	}
 	return f
 }
+
+// HugePages returns the size of its pages, 0 for usual ones, and its own.
+func (m *memfd) HugePages() (page, size int64) { return m.rec.HugeTLB, m.rec.Size }

@@ -31,6 +31,8 @@ var kinds = [...]kind{
 	{stream.VMAVVar, func(m *proc.Mapping) bool { return strings.HasPrefix(m.Name(), "[vvar") }, nothing, false, placedByKernel},
 	{stream.VMAVsyscall, named("[vsyscall]"), nothing, false, placedByKernel},
 	{stream.VMAShmem, isShmem, collectShmem, false, restoreMapped},
+	{stream.VMASysVShm, isSysVShm, collectSysVShm, false, (*Restorer).attach},
+	{stream.VMAHuge, isHuge, nothing, true, restoreAnon},
 	{stream.VMADev, func(m *proc.Mapping) bool { return m.Path == "/dev/zero" && !m.Shared }, collectInode, true, restoreMapped},
 	{stream.VMAFile, func(m *proc.Mapping) bool { return m.Inode != 0 }, collectInode, true, restoreMapped},
 	{stream.VMAAnon, func(*proc.Mapping) bool { return true }, nothing, true, restoreAnon},
@@ -61,13 +63,17 @@ func named(name string) func(*proc.Mapping) bool {
 func nothing(*Collector, *proc.Mapping, *stream.VMA) error { return nil }
 
 func isShmem(m *proc.Mapping) bool {
-	return m.Shared && (m.Path == "/dev/zero (deleted)" || strings.HasPrefix(m.Path, "[anon_shmem:"))
+	return m.Shared && (m.Path == "/dev/zero (deleted)" || m.Path == anonHuge || strings.HasPrefix(m.Path, "[anon_shmem:"))
 }
+
+// anonHuge is what the kernel calls anonymous memory in huge pages.
+const anonHuge = "/anon_hugepage (deleted)"
+
+func isHuge(m *proc.Mapping) bool { return !m.Shared && m.Path == anonHuge }
 
 // obstacles are VmFlags whose meaning is lost on a restore, and what to call
 // such a mapping. See Documentation/filesystems/proc.rst.
 var obstacles = []struct{ flag, what string }{
-	{"ht", "in huge pages of hugetlbfs"},
 	{"um", "watched by userfaultfd"},
 	{"uw", "watched by userfaultfd"},
 	{"ui", "watched by userfaultfd"},
@@ -89,8 +95,8 @@ func obstacle(m *proc.Mapping, k *kind) string {
 	switch {
 	case m.ProtectionKey != 0:
 		return "under a memory protection key"
-	case strings.HasPrefix(m.Path, "/SYSV") && k.name == stream.VMAFile:
-		return "System V shared memory"
+	case m.VmFlags.Has("ht") && !m.Shared && k.name == stream.VMAFile:
+		return "a private mapping of a file in huge pages"
 	case strings.HasPrefix(m.Path, "anon_inode:"), strings.HasPrefix(m.Path, "socket:"):
 		return "not a file"
 	case m.Name() == "[uprobes]":
@@ -107,6 +113,14 @@ func collectInode(c *Collector, m *proc.Mapping, v *stream.VMA) (err error) {
 	v.Refs.Inode, err = c.Inode(mapFiles(c.PID, m))
 	c.Known[key] = v.Refs.Inode
 	return err
+}
+
+// hugePage is the size of a mapping's pages if they are of hugetlbfs, else 0.
+func hugePage(m *proc.Mapping) uint64 {
+	if !m.VmFlags.Has("ht") {
+		return 0
+	}
+	return m.KernelPageSize
 }
 
 // collectShmem describes the object behind a shared anonymous mapping, which
@@ -131,6 +145,6 @@ func collectShmem(c *Collector, m *proc.Mapping, v *stream.VMA) error {
 	v.Refs.Inode = id
 	return c.Emit(stream.TypeShmem, &stream.Shmem{
 		Object: stream.Object{ID: id, Ident: ident},
-		Size:   uint64(st.Size()),
+		Size:   uint64(st.Size()), HugePage: hugePage(m),
 	})
 }

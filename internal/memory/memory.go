@@ -57,7 +57,7 @@ func (c *Collector) Collect(maps []proc.Mapping) error {
 		}
 		v := stream.VMA{PID: c.PID, Start: m.Start, End: m.End, Kind: kind.name, Prot: uint32(m.Prot), Shared: m.Shared,
 			Offset: m.Offset, Name: m.Path, VmFlags: string(m.VmFlags), RW: m.Shared && m.VmFlags.Has("mw"),
-			Refs: stream.VMARefs{Of: c.ID}}
+			HugePage: hugePage(m), Refs: stream.VMARefs{Of: c.ID}}
 		if name, ok := m.AnonName(); ok {
 			v.Anon = name
 		}

@@ -59,6 +59,8 @@ func Check(vmas []stream.VMA) []error {
 			errs = append(errs, fmt.Errorf("mapping %x-%x: outside of what a process may map", v.Start, v.End))
 		case v.Start < last:
 			errs = append(errs, fmt.Errorf("mapping %x-%x: overlaps the one before", v.Start, v.End))
+		case v.HugePage != 0 && (v.HugePage&(v.HugePage-1) != 0 || v.HugePage <= pageMask || (v.Start|v.End)&(v.HugePage-1) != 0):
+			errs = append(errs, fmt.Errorf("mapping %x-%x: pages of %d bytes", v.Start, v.End, v.HugePage))
 		case v.Prot&^(unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC) != 0:
 			errs = append(errs, fmt.Errorf("mapping %x-%x: protection %#x", v.Start, v.End, v.Prot))
 		}
@@ -144,7 +146,7 @@ func (r *Restorer) placeVDSO() error {
 }
 
 func restoreAnon(r *Restorer, v *stream.VMA) error {
-	return r.mmap(v, unix.MAP_ANONYMOUS, ^uint64(0))
+	return r.mmap(v, unix.MAP_ANONYMOUS|uint64(hugeFlags(v.HugePage)), ^uint64(0))
 }
 
 func restoreMapped(r *Restorer, v *stream.VMA) error {
@@ -205,7 +207,7 @@ func (r *Restorer) mmap(v *stream.VMA, flags, fd uint64) error {
 		err = unix.EEXIST
 	}
 	if err != nil {
-		return fmt.Errorf("pid %d: map %s at %x-%x: %w", r.PID, orWord(v.Name, "memory"), v.Start, v.End, err)
+		return fmt.Errorf("pid %d: map %s at %x-%x%s: %w", r.PID, orWord(v.Name, "memory"), v.Start, v.End, hugeHint(v.HugePage), err)
 	}
 	return nil
 }

@@ -3,6 +3,8 @@
 package sys
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"unsafe"
@@ -75,15 +77,30 @@ func Tee(from, to, n int) (int, error) {
 	return int(k), os.NewSyscallError("tee", err)
 }
 
-// MapShared makes a shared anonymous mapping and returns its address, for
-// /proc/self/map_files to reach.
-func MapShared(size uint64) (addr uintptr, err error) {
+// MapShared makes a shared anonymous mapping, with more MAP_ flags, and returns
+// its address, for /proc/self/map_files to reach.
+func MapShared(size uint64, flags int) (addr uintptr, err error) {
 	addr, _, e := unix.Syscall6(unix.SYS_MMAP, 0, uintptr(size), unix.PROT_READ|unix.PROT_WRITE,
-		unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE, ^uintptr(0), 0)
+		unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE|uintptr(flags), ^uintptr(0), 0)
 	if e != 0 {
 		return 0, os.NewSyscallError("mmap", e)
 	}
 	return addr, nil
+}
+
+// OpenShm opens the inode of a System V shared memory segment, without staying
+// attached to it.
+func OpenShm(id int, size uint64) (*os.File, error) {
+	addr, _, e := unix.Syscall(unix.SYS_SHMAT, uintptr(id), 0, 0)
+	if e != 0 {
+		return nil, os.NewSyscallError("shmat", e)
+	}
+	page := uint64(os.Getpagesize())
+	f, err := os.OpenFile(fmt.Sprintf("/proc/self/map_files/%x-%x", addr, uint64(addr)+(size+page-1)&^(page-1)), os.O_RDWR, 0)
+	if _, _, e := unix.Syscall(unix.SYS_SHMDT, addr, 0, 0); e != 0 {
+		err = errors.Join(err, os.NewSyscallError("shmdt", e))
+	}
+	return f, err
 }
 
 // Unmap undoes MapShared.

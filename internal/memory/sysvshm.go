@@ -1,0 +1,203 @@
+package memory
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/internal/sys"
+	"ckpt/stream"
+)
+
+const (
+	shmDest   = 0o1000 // SHM_DEST: it goes with the last who has it
+	shmRdonly = 0o10000
+	shmExec   = 0o100000
+)
+
+func isSysVShm(m *proc.Mapping) bool {
+	return m.Shared && strings.HasPrefix(m.Path, "/SYSV") && strings.HasSuffix(m.Path, " (deleted)")
+}
+
+// collectSysVShm describes the System V segment that a mapping attaches. Its
+// inode number is its id.
+func collectSysVShm(c *Collector, m *proc.Mapping, v *stream.VMA) error {
+	var d unix.SysvShmDesc
+	id := int(m.Inode)
+	if _, err := unix.SysvShmCtl(id, unix.IPC_STAT, &d); err != nil {
+		return fmt.Errorf("System V shared memory %d of pid %d: %w", id, c.PID, err)
+	}
+	if m.Offset != 0 || m.VmFlags.Has("ht") {
+		c.Block(fmt.Errorf("its mapping at %x-%x is an inner part of System V shared memory %d, or in huge pages, which can't be saved", m.Start, m.End, id))
+		return nil
+	}
+	f, err := os.Open(mapFiles(c.PID, m))
+	if err != nil {
+		return fmt.Errorf("System V shared memory of pid %d: %w", c.PID, err)
+	}
+	ident := binary.LittleEndian.AppendUint64([]byte("sysvshm"), m.Dev)
+	ident = binary.LittleEndian.AppendUint64(ident, m.Inode)
+	v.Refs.Inode = c.NewID()
+	c.Content(v.Refs.Inode, string(ident), f)
+	return c.Emit(stream.TypeSysVShm, &stream.SysVShm{
+		Object: stream.Object{ID: v.Refs.Inode, Ident: ident},
+		ShmID:  id, Key: d.Perm.Key, Size: uint64(d.Segsz), Mode: uint32(d.Perm.Mode), UID: d.Perm.Uid, GID: d.Perm.Gid,
+	})
+}
+
+// attach is shmat(2) made in the puppet. What of the segment it had unmapped is
+// unmapped again.
+func (r *Restorer) attach(v *stream.VMA) error {
+	f, err := r.Inode(v.Refs.Inode, unix.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	how := uint64(0)
+	if !has(v, "mw") {
+		how |= shmRdonly
+	}
+	if v.Prot&unix.PROT_EXEC != 0 {
+		how |= shmExec
+	}
+	got, err := r.Puppet.Call(unix.SYS_SHMAT, st.Ino, v.Start, how)
+	if err == nil && got != v.Start {
+		err = unix.EEXIST
+	}
+	if err != nil {
+		return fmt.Errorf("pid %d: attach System V shared memory %d at %x: %w", r.PID, st.Ino, v.Start, err)
+	}
+	if end := v.Start + uint64(st.Size+pageMask)&^pageMask; end > v.End {
+		return r.call("unmap the rest of shared memory", unix.SYS_MUNMAP, v.End, end-v.End)
+	}
+	return nil
+}
+
+// segment is a live System V segment.
+type segment struct {
+	f    *os.File
+	rec  *stream.SysVShm
+	made bool // by us
+	full bool // it has its contents, for others use it
+}
+
+// checkSysVShm finds segments that are in the way.
+func checkSysVShm(rec *stream.Record) []error {
+	s, err := decodeSysVShm(rec)
+	if err != nil {
+		return []error{err}
+	}
+	var d unix.SysvShmDesc
+	if _, err := unix.SysvShmCtl(s.ShmID, unix.IPC_STAT, &d); err == nil && (d.Perm.Key != s.Key || uint64(d.Segsz) != s.Size) {
+		return []error{fmt.Errorf("System V shared memory id %d is in use by another segment (key %#x, %d bytes): remove that with ipcrm -m %d",
+			s.ShmID, uint32(d.Perm.Key), d.Segsz, s.ShmID)}
+	}
+	return nil
+}
+
+func decodeSysVShm(rec *stream.Record) (*stream.SysVShm, error) {
+	s := new(stream.SysVShm)
+	if err := rec.Decode(s); err != nil {
+		return nil, err
+	}
+	if s.ShmID < 0 || s.ShmID > 1<<31-1 || s.Size == 0 || s.Size > taskSize {
+		return nil, fmt.Errorf("%w: System V shared memory %d of %d bytes", stream.ErrCorrupt, s.ShmID, s.Size)
+	}
+	return s, nil
+}
+
+// restoreSysVShm finds the segment, which outlives processes, or makes it again
+// with its id.
+func restoreSysVShm(rec *stream.Record, note func(string, ...any)) (Object, error) {
+	s, err := decodeSysVShm(rec)
+	if err != nil {
+		return nil, err
+	}
+	seg := &segment{rec: s}
+	var d unix.SysvShmDesc
+	if _, err := unix.SysvShmCtl(s.ShmID, unix.IPC_STAT, &d); err != nil {
+		if err := seg.make(); err != nil {
+			return nil, err
+		}
+	} else if d.Nattch > 0 {
+		seg.full = true
+		note("System V shared memory %d is in use by others and stays as it is", s.ShmID)
+	}
+	if seg.f, err = sys.OpenShm(s.ShmID, s.Size); err != nil {
+		return nil, errors.Join(fmt.Errorf("System V shared memory %d: %w", s.ShmID, err), seg.Undo())
+	}
+	return seg, nil
+}
+
+// make makes the segment. The next id can be chosen, see proc_sys_kernel(5).
+func (g *segment) make() error {
+	s := g.rec
+	err := os.WriteFile("/proc/sys/kernel/shm_next_id", strconv.AppendInt(nil, int64(s.ShmID), 10), 0)
+	if err != nil {
+		return fmt.Errorf("choosing the id of System V shared memory takes CAP_CHECKPOINT_RESTORE or root: %w", err)
+	}
+	id, err := unix.SysvShmGet(int(s.Key), int(s.Size), unix.IPC_CREAT|unix.IPC_EXCL|int(s.Mode&0o777))
+	if err != nil {
+		return fmt.Errorf("make System V shared memory %d (key %#x): %w", s.ShmID, uint32(s.Key), err)
+	}
+	if id != s.ShmID {
+		_, err := unix.SysvShmCtl(id, unix.IPC_RMID, nil)
+		return errors.Join(fmt.Errorf("the id %d of System V shared memory can't be had", s.ShmID), err)
+	}
+	g.made = true
+	var d unix.SysvShmDesc
+	if _, err := unix.SysvShmCtl(id, unix.IPC_STAT, &d); err != nil {
+		return errors.Join(os.NewSyscallError("shmctl", err), g.Undo())
+	}
+	d.Perm.Uid, d.Perm.Gid = s.UID, s.GID
+	if _, err := unix.SysvShmCtl(id, unix.IPC_SET, &d); err != nil {
+		return errors.Join(os.NewSyscallError("shmctl", err), g.Undo())
+	}
+	return nil
+}
+
+// Attached is called when all have it: one that was removed is removed again.
+func (g *segment) Attached() error {
+	if g.rec.Mode&shmDest == 0 {
+		return nil
+	}
+	_, err := unix.SysvShmCtl(g.rec.ShmID, unix.IPC_RMID, nil)
+	return os.NewSyscallError("shmctl", err)
+}
+
+// Undo removes what the restart made.
+func (g *segment) Undo() error {
+	if !g.made {
+		return nil
+	}
+	g.made = false
+	_, err := unix.SysvShmCtl(g.rec.ShmID, unix.IPC_RMID, nil)
+	if err == unix.EINVAL || err == unix.EIDRM {
+		err = nil // it is gone
+	}
+	return os.NewSyscallError("shmctl", err)
+}
+
+func (g *segment) Open(flags int) (*os.File, error) {
+	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", g.f.Fd()), flags, 0)
+}
+
+// ContentFile is where the segment's bytes go; nil if it has them.
+func (g *segment) ContentFile() (*os.File, error) {
+	if g.full {
+		return nil, nil
+	}
+	return g.f, nil
+}
+
+func (g *segment) Close() error { return g.f.Close() }
