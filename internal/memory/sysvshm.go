@@ -31,7 +31,7 @@ func collectSysVShm(c *Collector, m *proc.Mapping, v *stream.VMA) error {
 	var d unix.SysvShmDesc
 	id := int(m.Inode)
 	if _, err := unix.SysvShmCtl(id, unix.IPC_STAT, &d); err != nil {
-		return fmt.Errorf("System V shared memory %d of pid %d: %w", id, c.PID, err)
+		return fmt.Errorf("shared memory %d (System V) of pid %d: %w", id, c.PID, err)
 	}
 	if m.Offset != 0 || m.VmFlags.Has("ht") {
 		c.Block(fmt.Errorf("its mapping at %x-%x is an inner part of System V shared memory %d, or in huge pages, which can't be saved", m.Start, m.End, id))
@@ -39,7 +39,7 @@ func collectSysVShm(c *Collector, m *proc.Mapping, v *stream.VMA) error {
 	}
 	f, err := os.Open(mapFiles(c.PID, m))
 	if err != nil {
-		return fmt.Errorf("System V shared memory of pid %d: %w", c.PID, err)
+		return fmt.Errorf("shared memory (System V) of pid %d: %w", c.PID, err)
 	}
 	ident := binary.LittleEndian.AppendUint64([]byte("sysvshm"), m.Dev)
 	ident = binary.LittleEndian.AppendUint64(ident, m.Inode)
@@ -99,7 +99,7 @@ func checkSysVShm(rec *stream.Record) []error {
 	}
 	var d unix.SysvShmDesc
 	if _, err := unix.SysvShmCtl(s.ShmID, unix.IPC_STAT, &d); err == nil && (d.Perm.Key != s.Key || uint64(d.Segsz) != s.Size) {
-		return []error{fmt.Errorf("System V shared memory id %d is in use by another segment (key %#x, %d bytes): remove that with ipcrm -m %d",
+		return []error{fmt.Errorf("shared memory id %d (System V) is in use by another segment (key %#x, %d bytes): remove that with ipcrm -m %d",
 			s.ShmID, uint32(d.Perm.Key), d.Segsz, s.ShmID)}
 	}
 	return nil
@@ -134,7 +134,7 @@ func restoreSysVShm(rec *stream.Record, note func(string, ...any)) (Object, erro
 		note("System V shared memory %d is in use by others and stays as it is", s.ShmID)
 	}
 	if seg.f, err = sys.OpenShm(s.ShmID, s.Size); err != nil {
-		return nil, errors.Join(fmt.Errorf("System V shared memory %d: %w", s.ShmID, err), seg.Undo())
+		return nil, errors.Join(fmt.Errorf("shared memory %d (System V): %w", s.ShmID, err), seg.Undo())
 	}
 	return seg, nil
 }

@@ -1,0 +1,58 @@
+package tests
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestReadme compares the table of README.md with the tests there are: each row
+// names one, and each program and script stands in it.
+func TestReadme(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "| feature | test |")
+	named := map[string]bool{}
+	for _, m := range regexp.MustCompile(`\bTest[A-Z][A-Za-z]+(/[a-z0-9_-]+)?`).FindAllString(table, -1) {
+		named[m] = true
+	}
+	sources, _ := filepath.Glob("*_test.go")
+	var code strings.Builder
+	for _, name := range sources {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code.Write(b)
+	}
+	for name := range named {
+		function, part, _ := strings.Cut(name, "/")
+		if !strings.Contains(code.String(), "func "+function+"(") {
+			t.Errorf("README.md names %s, and there is no such test", name)
+		}
+		file := map[string]string{"TestFeatures": "testdata/c/" + part + ".c", "TestScripts": "testdata/scripts/" + part + ".txt"}[function]
+		if file == "" || part == "" {
+			continue
+		}
+		if _, err := os.Stat(file); err != nil {
+			t.Errorf("README.md names %s: %v", name, err)
+		}
+	}
+	for pattern, test := range map[string]string{"testdata/c/*.c": "TestFeatures/", "testdata/scripts/*.txt": "TestScripts/"} {
+		files, _ := filepath.Glob(pattern)
+		for _, f := range files {
+			name := strings.TrimSuffix(filepath.Base(f), filepath.Ext(f))
+			if apart := map[string]string{"sharing": "TestSharing", "syscalls": "TestSystemCalls", "tty": "TestTerminal"}[name]; apart != "" {
+				name, test = "", apart
+			}
+			if !named[test+name] {
+				t.Errorf("README.md does not name %s%s", test, name)
+			}
+			test = map[bool]string{true: "TestFeatures/", false: "TestScripts/"}[strings.HasSuffix(f, ".c")]
+		}
+	}
+}
