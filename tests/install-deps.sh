@@ -19,6 +19,11 @@ needed="
 /usr/bin/gcc        gcc
 /usr/include/stdio.h libc6-dev
 /usr/bin/pgrep      procps
+/usr/bin/ps         procps
+/usr/bin/setsid     util-linux
+/usr/bin/make       make
+/usr/bin/javac      default-jdk-headless
+/usr/bin/node       nodejs
 "
 
 missing=()
