@@ -176,14 +176,21 @@ func (p *plan) birth(parent, c *taskModel) []step {
 		return nil
 	}
 	exit := unix.Signal(c.ExitSignal)
+	fits := func(by int) bool {
+		b := p.alive[by]
+		return (session == anySession || b.session == session) && p.shares(b.refs, c.refs()) == ""
+	}
+	if fits(parent.PID) {
+		return []step{p.make(parent.PID, parent.PID, c, exit)}
+	}
 	candidates := []int{parent.PID}
 	for _, s := range parent.children {
 		if b := p.alive[s.PID]; b != nil && b.exit == exit {
 			candidates = append(candidates, s.PID)
 		}
 	}
-	for _, by := range candidates {
-		if b := p.alive[by]; (session == anySession || b.session == session) && p.shares(b.refs, c.refs()) == "" {
+	for _, by := range candidates[1:] {
+		if fits(by) {
 			return []step{p.make(parent.PID, by, c, exit)}
 		}
 	}

@@ -1,0 +1,151 @@
+package apply
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/stream"
+)
+
+// person is a process of a test's model.
+type person struct {
+	pid, ppid, sid int
+	files          uint64 // its descriptor table; 0: one of its own
+}
+
+func modelOf(people ...person) *model {
+	m := &model{byPID: map[int]*taskModel{}}
+	for i, p := range people {
+		t := &taskModel{Task: stream.Task{PID: p.pid, PPID: p.ppid, SID: p.sid, ExitSignal: int(unix.SIGCHLD)}}
+		own := uint64(1000 * (i + 1))
+		refs := stream.ThreadRefs{MM: own, Sighand: own + 1, FS: own + 2, Files: p.files}
+		if p.files == 0 {
+			refs.Files = own + 3
+		}
+		t.threads = []*threadModel{{Thread: stream.Thread{PID: p.pid, TID: p.pid, Refs: refs}, of: t}}
+		if i > 0 {
+			t.parent = m.byPID[p.ppid]
+			t.parent.children = append(t.parent.children, t)
+		}
+		m.tasks = append(m.tasks, t)
+		m.byPID[p.pid] = t
+	}
+	return m
+}
+
+// play carries a plan out on paper: who is in which session in the end, and
+// whose child.
+func play(t *testing.T, m *model, p *plan) (session, parent map[int]int) {
+	t.Helper()
+	session, parent = map[int]int{0: 0}, map[int]int{0: 1}
+	take := func(s step) {
+		switch s.kind {
+		case stepMake, stepMakeAny:
+			by, ok := session[s.by]
+			if _, twice := session[s.pid]; !ok || twice {
+				t.Fatalf("%d is made by %d: maker there %v, made twice %v", s.pid, s.by, ok, twice)
+			}
+			session[s.pid], parent[s.pid] = by, s.by
+			if s.flags&unix.CLONE_PARENT != 0 {
+				parent[s.pid] = parent[s.by]
+			}
+		case stepSetsid:
+			if session[s.pid] == s.pid {
+				t.Fatalf("%d begins a session twice", s.pid)
+			}
+			session[s.pid] = s.pid
+		case stepEnd:
+			for pid, of := range parent {
+				if of == s.pid { // to the one that gathers
+					parent[pid] = m.byPID[pid].PPID
+				}
+			}
+			delete(session, s.pid)
+		}
+	}
+	for _, s := range p.root {
+		take(s)
+	}
+	for _, steps := range p.births {
+		for _, s := range steps {
+			take(s)
+		}
+	}
+	return session, parent
+}
+
+func TestPlan(t *testing.T) {
+	for name, people := range map[string][]person{
+		"one":                       {{10, 1, 10, 0}},
+		"in the outer session":      {{10, 1, 0, 0}, {11, 10, 0, 0}, {12, 11, 12, 0}},
+		"child before setsid":       {{10, 1, 0, 0}, {11, 10, 11, 0}, {12, 11, 0, 0}, {13, 11, 11, 0}},
+		"dead leader":               {{10, 1, 10, 0}, {11, 10, 10, 0}, {12, 11, 5, 0}, {13, 12, 5, 0}},
+		"dead leader of the root":   {{10, 1, 5, 0}, {11, 10, 5, 0}},
+		"two dead leaders":          {{10, 1, 10, 0}, {11, 10, 5, 0}, {12, 10, 6, 0}, {13, 10, 5, 0}},
+		"sibling leads":             {{10, 1, 10, 0}, {11, 10, 11, 0}, {12, 10, 11, 0}},
+		"adopted":                   {{10, 1, 10, 0}, {11, 10, 10, 0}, {12, 11, 12, 0}, {13, 12, 12, 0}, {14, 10, 12, 0}},
+		"table shared with parent":  {{10, 1, 10, 7}, {11, 10, 10, 7}, {12, 11, 10, 7}},
+		"table shared by siblings":  {{10, 1, 10, 0}, {11, 10, 10, 7}, {12, 10, 10, 7}},
+		"a session and a table too": {{10, 1, 10, 7}, {11, 10, 11, 7}, {12, 11, 11, 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := modelOf(people...)
+			p := makePlan(m)
+			for _, err := range p.errs {
+				t.Fatal(err)
+			}
+			session, parent := play(t, m, p)
+			for i, who := range people {
+				if session[who.pid] != who.sid {
+					t.Errorf("%d is in session %d, not %d", who.pid, session[who.pid], who.sid)
+				}
+				if i > 0 && parent[who.pid] != who.ppid {
+					t.Errorf("%d is a child of %d, not %d", who.pid, parent[who.pid], who.ppid)
+				}
+			}
+		})
+	}
+}
+
+// TestPlanRefuses has trees that can't come about by clone(2).
+func TestPlanRefuses(t *testing.T) {
+	for name, people := range map[string][]person{
+		"table shared with a cousin": {{10, 1, 10, 0}, {11, 10, 10, 0}, {12, 11, 10, 7}, {13, 10, 10, 0}, {14, 13, 10, 7}},
+		"session of an elder cousin": {{10, 1, 10, 0}, {11, 10, 10, 0}, {12, 11, 12, 0}, {13, 10, 10, 0}, {14, 13, 12, 0}},
+	} {
+		if p := makePlan(modelOf(people...)); len(p.errs) != 1 {
+			t.Errorf("%s: %v", name, p.errs)
+		}
+	}
+}
+
+// TestPlanAnything plans trees nobody ever saw: without an error, each process
+// is made once, by one that is there.
+func TestPlanAnything(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	planned := 0
+	for range 3000 {
+		people := []person{{10, 1, []int{0, 10, 5}[rng.IntN(3)], 0}}
+		for pid := 11; pid < 11+rng.IntN(8); pid++ {
+			sids := []int{0, 5, 6, 10, pid, people[rng.IntN(len(people))].pid}
+			people = append(people, person{pid, people[rng.IntN(len(people))].pid, sids[rng.IntN(len(sids))], uint64(rng.IntN(3))})
+		}
+		m := modelOf(people...)
+		p := makePlan(m)
+		if len(p.errs) > 0 {
+			continue
+		}
+		planned++
+		session, _ := play(t, m, p)
+		for _, who := range people {
+			if session[who.pid] != who.sid {
+				t.Fatalf("%v: %d is in session %d", people, who.pid, session[who.pid])
+			}
+		}
+	}
+	if planned < 100 {
+		t.Errorf("only %d of them could be planned", planned)
+	}
+}
