@@ -11,6 +11,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
 )
 
 // binDir holds the programs under test, built once.
@@ -60,9 +62,25 @@ func reap() int {
 			fmt.Fprintln(os.Stderr, os.NewSyscallError("wait4", err))
 			return 1
 		case pid == p.Pid && ws.Signaled():
+			endAll()
 			return 128 + int(ws.Signal())
 		case pid == p.Pid:
+			endAll()
 			return ws.ExitStatus()
+		}
+	}
+}
+
+// endAll ends what tests that failed have left behind: all of it is ours now.
+func endAll() {
+	for range 1000 {
+		left, err := proc.Children(os.Getpid())
+		if err != nil || len(left) == 0 {
+			return
+		}
+		for _, pid := range left {
+			_ = unix.Kill(pid, unix.SIGKILL)
+			_, _ = unix.Wait4(pid, nil, 0, nil)
 		}
 	}
 }
