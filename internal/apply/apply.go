@@ -50,6 +50,9 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 	return s.wait()
 }
 
+// manyThreads is from when on a restore is more calls than data.
+const manyThreads = 32
+
 // run builds the tree and lets it go. It returns no supervisor when there is
 // nothing to wait for.
 func (b *builder) run(ctx context.Context, o *Options) (*supervisor, error) {
@@ -61,7 +64,7 @@ func (b *builder) run(ctx context.Context, o *Options) (*supervisor, error) {
 	if err := b.check(o); err != nil {
 		return nil, err
 	}
-	if b.stub, err = tracee.StartStub(); err != nil {
+	if b.stub, err = tracee.StartStub(len(b.model.byTID) >= manyThreads); err != nil {
 		return nil, err
 	}
 	if err := checkCPU(&b.model.header, b.stub); err != nil {

@@ -34,8 +34,11 @@ type Puppet struct {
 }
 
 // StartStub starts this very program again, stopped before its first
-// instruction. The calling goroutine must be locked to its OS thread.
-func StartStub() (*Puppet, error) {
+// instruction. The calling goroutine must be locked to its OS thread. With near
+// the stub, and so all puppets, run on the CPU that this thread runs on, and it
+// stays there: good for many calls, bad for much data, which others prepare on
+// that CPU meanwhile.
+func StartStub(near bool) (*Puppet, error) {
 	p, err := os.StartProcess("/proc/self/exe", []string{"ckpt-stub"}, &os.ProcAttr{
 		Env: []string{},
 		Sys: &syscall.SysProcAttr{Ptrace: true, Pdeathsig: syscall.SIGKILL},
@@ -43,12 +46,15 @@ func StartStub() (*Puppet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start a process to restore in: %w", err)
 	}
-	t := &Tracee{PID: p.Pid, TID: p.Pid, near: true}
+	t := &Tracee{PID: p.Pid, TID: p.Pid, near: near}
 	_ = p.Release()
 	if _, err := t.wait(0); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(shareCPU(t.TID), t.reseize()); err != nil {
+	if near {
+		err = shareCPU(t.TID)
+	}
+	if err := errors.Join(err, t.reseize()); err != nil {
 		return nil, errors.Join(err, t.Kill())
 	}
 	s := &Puppet{t: t, us: new(int)}
@@ -59,9 +65,9 @@ func StartStub() (*Puppet, error) {
 	return s, nil
 }
 
-// shareCPU has the stub, and so all puppets, run on the CPU that this thread runs
-// on, and keeps it there: who makes a call in another task waits for it anyway,
-// and on one CPU neither has to be woken from afar.
+// shareCPU ties a task and this thread to the CPU this thread runs on: who makes a
+// call in another task waits for it anyway, and on one CPU neither has to be woken
+// from afar.
 func shareCPU(tid int) error {
 	cpu, err := sys.CPU()
 	if err != nil {
@@ -150,7 +156,7 @@ func (p *Puppet) Tracee() *Tracee { return p.t }
 // what the CLONE_ flags say, and sends exitSignal when it ends. It is stopped
 // before its first instruction.
 func (p *Puppet) Clone(pid int, flags uint64, exitSignal unix.Signal) (*Puppet, error) {
-	child, err := p.clone(&Tracee{PID: pid, TID: pid, near: true}, flags, exitSignal)
+	child, err := p.clone(&Tracee{PID: pid, TID: pid, near: p.t.near}, flags, exitSignal)
 	if err != nil {
 		return nil, p.t.wrap(fmt.Sprintf("make process %d", pid), err)
 	}
@@ -161,7 +167,7 @@ func (p *Puppet) Clone(pid int, flags uint64, exitSignal unix.Signal) (*Puppet, 
 // it shares beside what all threads do.
 func (p *Puppet) CloneThread(tid int, flags uint64) (*Puppet, error) {
 	const always = unix.CLONE_VM | unix.CLONE_SIGHAND | unix.CLONE_THREAD
-	child, err := p.clone(&Tracee{PID: p.t.PID, TID: tid, near: true}, always|flags, 0)
+	child, err := p.clone(&Tracee{PID: p.t.PID, TID: tid, near: p.t.near}, always|flags, 0)
 	if err != nil {
 		return nil, p.t.wrap(fmt.Sprintf("make thread %d", tid), err)
 	}
