@@ -330,3 +330,54 @@ func TestTreeRefused(t *testing.T) {
 	g.restore(img)
 	g.harvest()
 }
+
+// TestTreeStarved kills ckpt-collect while the tree hardly gets to run, so that
+// the next one finds it still recovering from the last.
+func TestTreeStarved(t *testing.T) {
+	g := newGrove(t)
+	g.plant()
+	idle := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}
+	for _, tid := range g.tids {
+		if err := unix.SchedSetAttr(tid, &idle, 0); err != nil && err != unix.ESRCH {
+			t.Fatal(err)
+		}
+	}
+	stop := hogs(t)
+	for range killRepetitions {
+		if g.done() {
+			break
+		}
+		p := startPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect %d", g.root), "ckpt-dedup", "ckpt-write")
+		time.Sleep(time.Duration(10_000+rand.IntN(80_000)) * time.Microsecond)
+		_ = p.cmds[0].Process.Kill()
+		p.wait()
+	}
+	stop()
+	if err := g.unharmed(); err != nil {
+		t.Fatal(err)
+	}
+	g.harvest()
+}
+
+// TestTreeNoSpace fills the image's file system: the tree runs on although it was
+// to be killed.
+func TestTreeNoSpace(t *testing.T) {
+	g := newGrove(t)
+	mnt := t.TempDir()
+	if err := unix.Mount("tmpfs", mnt, "tmpfs", 0, "size=16k"); err != nil {
+		t.Fatalf("a small tmpfs: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(mnt, unix.MNT_DETACH) })
+	g.plant()
+	status, said := runPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave killed %d", g.root), "ckpt-dedup", "ckpt-write -o "+filepath.Join(mnt, "img"))
+	if status[0] == 0 || status[2] != 1 || strings.Count(said, "error:") != 1 || !strings.Contains(said, "no space left") {
+		t.Errorf("exit statuses %v\n%s", status, said)
+	}
+	if left, _ := os.ReadDir(mnt); len(left) != 0 {
+		t.Errorf("files are left behind: %v", left)
+	}
+	if err := g.unharmed(); err != nil {
+		t.Fatal(err)
+	}
+	g.harvest()
+}
