@@ -3,7 +3,6 @@ package collect
 import (
 	"fmt"
 	"strings"
-	"sync"
 
 	"ckpt/internal/proc"
 )
@@ -63,39 +62,4 @@ func (b *blockers) err() error {
 		return nil
 	}
 	return &Refused{b.list}
-}
-
-// preflight looks for what can be told from /proc alone.
-func preflight(b *blockers, p *process, status *proc.Status) error {
-	pid := p.pid
-	return namespaces(b, pid)
-}
-
-// namespaceWords are what people call the kinds of namespace.
-var namespaceWords = map[string]string{"mnt": "mount", "uts": "host name", "ipc": "IPC", "net": "network"}
-
-var ownNamespaces = sync.OnceValues(func() (map[string]uint64, error) { return proc.Namespaces(ownPID()) })
-
-// namespaces finds those the target does not share with us: paths and ids in
-// the image would not mean the same where it is restored.
-func namespaces(b *blockers, pid int) error {
-	own, err := ownNamespaces()
-	if err != nil {
-		return err
-	}
-	its, err := proc.Namespaces(pid)
-	if err != nil {
-		return err
-	}
-	for _, kind := range []string{"user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"} {
-		if own[kind] == its[kind] {
-			continue
-		}
-		word := namespaceWords[kind]
-		if word == "" {
-			word = kind
-		}
-		b.add(pid, fmt.Errorf("is in another %s namespace than ckpt-collect, which can't be saved", word))
-	}
-	return nil
 }

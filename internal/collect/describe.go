@@ -110,7 +110,7 @@ func (d *description) look(p *process) error {
 	if a.status, err = proc.ReadStatus(p.pid); err != nil {
 		return err
 	}
-	if err := preflight(&d.blockers, p, &a.status); err != nil {
+	if err := d.namespaces(p); err != nil {
 		return err
 	}
 	if a.subjects, err = d.files.Look(p.pid); err != nil {

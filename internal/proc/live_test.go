@@ -109,7 +109,7 @@ func TestSelf(t *testing.T) {
 	if _, err := ReadAutogroup(pid); err != nil && !Gone(err) {
 		t.Error(err)
 	}
-	ns := must[map[string]uint64](t)(Namespaces(pid))
+	ns := must[map[string]uint64](t)(Namespaces(pid, pid))
 	var stat unix.Stat_t
 	if err := unix.Stat("/proc/self/ns/mnt", &stat); err != nil {
 		t.Fatal(err)
@@ -209,7 +209,7 @@ func TestZombie(t *testing.T) {
 	if auxv, err := ReadAuxv(pid); len(auxv) > 0 || err != nil && !Gone(err) {
 		t.Error("auxv", auxv, err)
 	}
-	ns := must[map[string]uint64](t)(Namespaces(pid))
+	ns := must[map[string]uint64](t)(Namespaces(pid, pid))
 	equal(t, "has mount namespace", ns["mnt"] != 0, false)
 	equal(t, "has user namespace", ns["user"] != 0, true)
 	if !slices.Contains(must[[]int](t)(Children(os.Getpid())), pid) {
@@ -219,7 +219,7 @@ func TestZombie(t *testing.T) {
 	equal(t, "exe gone", Gone(err), true)
 	cmd.Wait()
 	for _, err := range []error{second(ReadStat(pid)), second(ReadStatus(pid)), second(Threads(pid)),
-		second(Children(pid)), second(ReadMaps(pid)), second(FDs(pid)), second(Namespaces(pid)),
+		second(Children(pid)), second(ReadMaps(pid)), second(FDs(pid)), second(Namespaces(pid, pid)),
 		second(ReadCmdline(pid)), second(ReadFDInfo(pid, 0))} {
 		if !Gone(err) || !strings.HasPrefix(err.Error(), "pid ") {
 			t.Error(err)

@@ -10,29 +10,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Namespaces returns the inode numbers of a process's namespaces by the names of
+// namespaceKinds are the names in /proc/PID/ns.
+var namespaceKinds = [...]string{"cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "time_for_children", "user", "uts"}
+
+// Namespaces returns the inode numbers of a thread's namespaces by the names of
 // /proc/PID/ns: cgroup, ipc, mnt, net, pid, pid_for_children, time,
-// time_for_children, user, uts (namespaces(7)). What the process has none of is
+// time_for_children, user, uts (namespaces(7)). What the thread has none of is
 // missing: of a zombie all but user and pid, and pid_for_children after
 // unshare(2) until the first child.
-func Namespaces(pid int) (map[string]uint64, error) {
-	dir := pidPath(pid, "ns")
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, ofPid(pid, err)
-	}
-	all := make(map[string]uint64, len(entries))
-	for _, e := range entries {
-		text, err := os.Readlink(dir + "/" + e.Name())
+func Namespaces(pid, tid int) (map[string]uint64, error) {
+	dir := threadPath(pid, tid, "ns/")
+	all := make(map[string]uint64, len(namespaceKinds))
+	for _, kind := range namespaceKinds {
+		text, err := os.Readlink(dir + kind)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return nil, ofPid(pid, err)
+			return nil, ofPid(tid, err)
 		}
-		if _, all[e.Name()], err = ParseNamespace(text); err != nil {
-			return nil, ofPid(pid, err)
+		if _, all[kind], err = ParseNamespace(text); err != nil {
+			return nil, ofPid(tid, err)
 		}
+	}
+	if len(all) == 0 {
+		return nil, ofPid(tid, fs.ErrNotExist)
 	}
 	return all, nil
 }

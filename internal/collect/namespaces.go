@@ -1,0 +1,89 @@
+package collect
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+
+	"ckpt/internal/proc"
+)
+
+// namespaceWords are what people call the kinds of namespace.
+var namespaceWords = map[string]string{"mnt": "mount", "uts": "host name", "ipc": "IPC", "net": "network"}
+
+var namespaceKinds = [...]string{"user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"}
+
+func namespaceWord(kind string) string {
+	if word := namespaceWords[kind]; word != "" {
+		return word
+	}
+	return kind
+}
+
+var ownNamespaces = sync.OnceValues(func() (map[string]uint64, error) { return proc.Namespaces(ownPID(), ownPID()) })
+
+// namespaces finds those a process does not share with us: paths and ids in the
+// image would not mean the same where it is restored. A thread can be in others
+// than its process, and its children in others than it is.
+func (d *description) namespaces(p *process) error {
+	own, err := ownNamespaces()
+	if err != nil {
+		return err
+	}
+	for _, t := range p.threads {
+		its, err := proc.Namespaces(p.pid, t.TID)
+		if err != nil {
+			return err
+		}
+		if t.TID == p.pid {
+			d.otherNamespaces(p, own, its)
+			own = its
+		} else if kinds := differing(own, its); len(kinds) > 0 {
+			d.blockers.add(p.pid, fmt.Errorf("has a thread, %d (%s), in another %s namespace than its first, which can't be saved",
+				t.TID, commOf(p.pid, t.TID), strings.Join(kinds, " and ")))
+		}
+		d.namespacesOfChildren(p, t.TID, its)
+	}
+	return nil
+}
+
+// otherNamespaces names those of a process's first thread that are not ours.
+func (d *description) otherNamespaces(p *process, own, its map[string]uint64) {
+	for _, kind := range differing(own, its) {
+		d.blockers.add(p.pid, fmt.Errorf("is in another %s namespace than ckpt-collect, which can't be saved", kind))
+	}
+}
+
+// namespacesOfChildren looks at what is waiting for a thread's next child: a
+// process id or time namespace can only be entered by being born, or made by
+// execve, in it.
+func (d *description) namespacesOfChildren(p *process, tid int, its map[string]uint64) {
+	for _, kind := range []string{"pid", "time"} {
+		if its[kind] == its[kind+"_for_children"] {
+			continue
+		}
+		who := "has"
+		if tid != p.pid {
+			who = fmt.Sprintf("has a thread, %d (%s), with", tid, commOf(p.pid, tid))
+		}
+		d.blockers.add(p.pid, fmt.Errorf("%s another %s namespace for its children than for itself (%s_for_children), which can't be saved", who, kind, kind))
+	}
+}
+
+// differing are the words for the kinds of namespace that are not the same.
+func differing(a, b map[string]uint64) (words []string) {
+	for _, kind := range namespaceKinds {
+		if a[kind] != b[kind] {
+			words = append(words, namespaceWord(kind))
+		}
+	}
+	return words
+}
+
+func commOf(pid, tid int) string {
+	comm, err := proc.ReadComm(pid, tid)
+	if err != nil {
+		return "?"
+	}
+	return comm
+}
