@@ -85,6 +85,7 @@ type collection struct {
 
 func (c *collection) run(ctx context.Context, out *os.File) error {
 	d := c.description
+	c.tree.mayEnd(&d.blockers, c.Leave)
 	c.Step("%s stopped after %v", c.what(), since(c.tree.began, c.tree.frozen))
 	if err := d.describe(); err != nil {
 		return err

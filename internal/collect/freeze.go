@@ -299,30 +299,13 @@ func (t *tree) end(leave string) error {
 				continue
 			}
 			if err := unix.Kill(p.pid, unix.SIGSTOP); err != nil {
-				return errors.Join(fmt.Errorf("stop pid %d: %w", p.pid, err), t.release())
+				return errors.Join(t.notEnded(p, "stopped", err), t.release())
 			}
 		}
 	case LeaveKilled:
 		return t.kill()
 	}
 	return t.release()
-}
-
-// kill ends all processes at once: none runs in between.
-func (t *tree) kill() error {
-	var errs []error
-	for _, p := range t.procs {
-		if err := unix.Kill(p.pid, unix.SIGKILL); err != nil && err != unix.ESRCH {
-			errs = append(errs, fmt.Errorf("kill pid %d: %w", p.pid, err))
-		}
-	}
-	for _, p := range t.procs {
-		for _, th := range slices.Backward(p.threads) { // the leader's end is told last
-			errs = append(errs, th.AwaitEnd())
-		}
-		p.threads = nil
-	}
-	return errors.Join(errs...)
 }
 
 // noSuch says that a process is not there, if that is the reason.

@@ -1,0 +1,66 @@
+package collect
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/cli"
+)
+
+// mayEnd notes the processes that this user may not do to what he asked for:
+// who may trace a process may not always signal it.
+func (t *tree) mayEnd(b *blockers, leave string) {
+	word := map[string]string{LeaveKilled: "killed", LeaveStopped: "stopped"}[leave]
+	if word == "" {
+		return
+	}
+	for _, p := range t.procs {
+		if !p.zombie && unix.Kill(p.pid, 0) == unix.EPERM {
+			b.add(p.pid, &noKill{word})
+		}
+	}
+}
+
+// noKill: the capability that is missing.
+type noKill struct{ word string }
+
+func (e *noKill) Error() string {
+	return fmt.Sprintf("belongs to another user and may not be %s by this one, which takes CAP_KILL", e.word)
+}
+
+func (e *noKill) Hint() string { return "leave it running: --leave running" }
+
+// notEnded says that a process could not be stopped or killed.
+func (t *tree) notEnded(p *process, word string, err error) error {
+	return fmt.Errorf("pid %d (%s) could not be %s: %w", p.pid, p.stat.Comm, word, err)
+}
+
+// kill ends all processes at once: none runs in between. If one can't be killed
+// the others are not; those that are left run on.
+func (t *tree) kill() error {
+	for _, p := range t.procs {
+		if err := unix.Kill(p.pid, 0); err != nil && err != unix.ESRCH && !p.zombie {
+			return errors.Join(t.notEnded(p, "killed", err), t.release())
+		}
+	}
+	var errs []error
+	for _, p := range t.procs {
+		if err := unix.Kill(p.pid, unix.SIGKILL); err != nil && err != unix.ESRCH && !p.zombie {
+			errs = append(errs, cli.Exit(cli.StatusChanged, t.notEnded(p, "killed", err)))
+			for _, th := range p.threads {
+				errs = append(errs, th.Detach(0))
+			}
+			p.threads = nil
+		}
+	}
+	for _, p := range t.procs {
+		for _, th := range slices.Backward(p.threads) { // the leader's end is told last
+			errs = append(errs, th.AwaitEnd())
+		}
+		p.threads = nil
+	}
+	return errors.Join(errs...)
+}
