@@ -4,7 +4,7 @@ package stream
 const (
 	VMAAnon     = "anon"     // private anonymous: heap, stack, malloc
 	VMAFile     = "file"     // a REG or MEMFD, private or shared
-	VMAShmem    = "shmem"    // a SHMEM, shared
+	VMAShmem    = "shmem"    // a SHMEM, private or shared
 	VMASysVShm  = "sysvshm"  // a SYSVSHM, shared, attached by shmat(2)
 	VMAHuge     = "huge"     // private anonymous in huge pages of hugetlbfs
 	VMADev      = "dev"      // a CHARDEV: /dev/zero, private

@@ -30,7 +30,7 @@ var kinds = [...]kind{
 	{stream.VMAVDSO, named("[vdso]"), nothing, false, placedByKernel},
 	{stream.VMAVVar, func(m *proc.Mapping) bool { return strings.HasPrefix(m.Name(), "[vvar") }, nothing, false, placedByKernel},
 	{stream.VMAVsyscall, named("[vsyscall]"), nothing, false, placedByKernel},
-	{stream.VMAShmem, isShmem, collectShmem, false, restoreMapped},
+	{stream.VMAShmem, isShmem, collectShmem, true, restoreMapped},
 	{stream.VMASysVShm, isSysVShm, collectSysVShm, false, (*Restorer).attach},
 	{stream.VMAHuge, isHuge, nothing, true, restoreAnon},
 	{stream.VMADev, func(m *proc.Mapping) bool { return m.Path == "/dev/zero" && !m.Shared }, collectInode, true, restoreMapped},
@@ -62,8 +62,9 @@ func named(name string) func(*proc.Mapping) bool {
 
 func nothing(*Collector, *proc.Mapping, *stream.VMA) error { return nil }
 
+// isShmem: also a private mapping, made through map_files, is of the object.
 func isShmem(m *proc.Mapping) bool {
-	return m.Shared && (m.Path == "/dev/zero (deleted)" || m.Path == anonHuge || strings.HasPrefix(m.Path, "[anon_shmem:"))
+	return m.Path == "/dev/zero (deleted)" || m.Shared && m.Path == anonHuge || strings.HasPrefix(m.Path, "[anon_shmem:")
 }
 
 // anonHuge is what the kernel calls anonymous memory in huge pages.
@@ -123,8 +124,8 @@ func hugePage(m *proc.Mapping) uint64 {
 	return m.KernelPageSize
 }
 
-// collectShmem describes the object behind a shared anonymous mapping, which
-// has no name but its inode number.
+// collectShmem describes the object behind shared anonymous mappings, which has
+// no name but its inode number.
 func collectShmem(c *Collector, m *proc.Mapping, v *stream.VMA) error {
 	f, err := os.Open(mapFiles(c.PID, m))
 	if errors.Is(err, unix.EPERM) {
