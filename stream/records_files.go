@@ -121,7 +121,8 @@ type Lock struct {
 	Kind  string `cbor:"kind"`
 	Write bool   `cbor:"write,omitempty"`
 	Start int64  `cbor:"start,omitempty"`
-	Len   int64  `cbor:"len,omitempty"` // 0: to the end of the file
+	Len   int64  `cbor:"len,omitempty"`   // 0: to the end of the file
+	Owner int    `cbor:"owner,omitempty"` // the process that took it; absent: not known
 	Refs  FDRefs `cbor:"refs"`
 }
 

@@ -97,6 +97,9 @@ func (b *builder) start(ctx context.Context, o *Options) (*supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := b.lock(); err != nil { // nothing of the tasks' is closed from now on
+		return nil, err
+	}
 	if err := writePIDFile(o.PIDFile, root.PID); err != nil {
 		return nil, err
 	}

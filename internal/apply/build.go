@@ -231,12 +231,53 @@ func (b *builder) install() error {
 			if err := b.files.AddEpollTargets(p, table.epolls); err != nil {
 				return err
 			}
-			if err := b.files.Install(p, table.fds, table.locks); err != nil {
+			if err := b.files.Install(p, table.fds); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// lock takes the locks of every descriptor table, in the process that owned each
+// where that has the table, and else in the first that has it. The owners come
+// first: a lock of a description that others have, too, stands with each.
+func (b *builder) lock() error {
+	for _, owners := range []bool{true, false} {
+		done := map[uint64]bool{}
+		for _, t := range b.model.tasks {
+			for _, th := range t.threads {
+				if done[th.Refs.Files] {
+					continue
+				}
+				done[th.Refs.Files] = true
+				table := b.model.tables[th.Refs.Files]
+				for i := range table.locks {
+					l := &table.locks[i]
+					by := b.tableUser(th, l.Owner)
+					if (by.PID == l.Owner) != owners {
+						continue
+					}
+					if err := b.files.Lock(b.puppets[by.TID], l); err != nil {
+						return err
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// tableUser returns a thread of a process that has the same table as th, or th.
+func (b *builder) tableUser(th *threadModel, pid int) *threadModel {
+	if t := b.model.byPID[pid]; t != nil {
+		for _, other := range t.threads {
+			if other.Refs.Files == th.Refs.Files {
+				return other
+			}
+		}
+	}
+	return th
 }
 
 func writePIDFile(path string, pid int) error {

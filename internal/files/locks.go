@@ -24,7 +24,7 @@ func (c *Collector) locks(s *Subject, ref stream.FDRefs) error {
 			c.Block(s.PID, fmt.Errorf("fd %d (%s) has a %s on it, which can't be saved", s.FD, s.Target, l.Type))
 			continue
 		}
-		rec := stream.Lock{PID: s.PID, FD: s.FD, Kind: kind, Write: l.Mode == "WRITE", Start: l.Start, Refs: ref}
+		rec := stream.Lock{PID: s.PID, FD: s.FD, Kind: kind, Write: l.Mode == "WRITE", Start: l.Start, Owner: max(l.PID, 0), Refs: ref}
 		if l.End != proc.EOF {
 			rec.Len = l.End - l.Start + 1
 		}
@@ -35,9 +35,11 @@ func (c *Collector) locks(s *Subject, ref stream.FDRefs) error {
 	return nil
 }
 
-// lock takes a lock again. A POSIX lock belongs to the process and is taken in
-// it, the others to the open file description and are taken through ours.
-func (r *Restorer) lock(p *tracee.Puppet, l *stream.Lock) error {
+// Lock takes a lock again in a puppet that has the descriptor: whoever does is
+// its owner in /proc/locks. Of one that the description has already, nothing
+// changes. A process's POSIX locks go with any descriptor of that file it
+// closes, so they are taken when nothing more is closed.
+func (r *Restorer) Lock(p *tracee.Puppet, l *stream.Lock) error {
 	file, err := r.file(l.Refs.File)
 	if err != nil {
 		return err
@@ -45,16 +47,15 @@ func (r *Restorer) lock(p *tracee.Puppet, l *stream.Lock) error {
 	name := file.f.Name()
 	switch l.Kind {
 	case stream.LockFlock:
-		how := unix.LOCK_SH
+		how := uint64(unix.LOCK_SH)
 		if l.Write {
 			how = unix.LOCK_EX
 		}
-		err = unix.Flock(int(file.f.Fd()), how|unix.LOCK_NB)
+		_, err = p.Call(unix.SYS_FLOCK, uint64(l.FD), how|unix.LOCK_NB)
 	case stream.LockOFD:
-		lk := flockT(l)
-		err = unix.FcntlFlock(file.f.Fd(), unix.F_OFD_SETLK, &lk)
+		err = rangeLock(p, l, unix.F_OFD_SETLK)
 	case stream.LockPosix:
-		err = posixLock(p, l)
+		err = rangeLock(p, l, unix.F_SETLK)
 	default:
 		err = fmt.Errorf("lock of kind %q", l.Kind)
 	}
@@ -67,24 +68,19 @@ func (r *Restorer) lock(p *tracee.Puppet, l *stream.Lock) error {
 	return nil
 }
 
-func flockT(l *stream.Lock) unix.Flock_t {
-	lk := unix.Flock_t{Type: unix.F_RDLCK, Whence: int16(io.SeekStart), Start: l.Start, Len: l.Len}
+// rangeLock makes the fcntl(2) call in the puppet.
+func rangeLock(p *tracee.Puppet, l *stream.Lock, cmd uint64) error {
+	how := uint16(unix.F_RDLCK)
 	if l.Write {
-		lk.Type = unix.F_WRLCK
+		how = unix.F_WRLCK
 	}
-	return lk
-}
-
-// posixLock makes the fcntl(2) call in the puppet.
-func posixLock(p *tracee.Puppet, l *stream.Lock) error {
-	lk := flockT(l)
 	at := p.Scratch().Addr
 	// struct flock on 64-bit: type and whence, padding, start, len, pid.
-	b := words(uint64(uint16(lk.Type))|uint64(uint16(lk.Whence))<<16, uint64(lk.Start), uint64(lk.Len), 0)
+	b := words(uint64(how)|uint64(io.SeekStart)<<16, uint64(l.Start), uint64(l.Len), 0)
 	if err := p.Tracee().WriteMem(at, b); err != nil {
 		return err
 	}
-	_, err := p.Call(unix.SYS_FCNTL, uint64(l.FD), unix.F_SETLK, at)
+	_, err := p.Call(unix.SYS_FCNTL, uint64(l.FD), cmd, at)
 	return err
 }
 

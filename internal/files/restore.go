@@ -146,9 +146,8 @@ func (r *Restorer) Finish(objrefs []uint64) error {
 	return nil
 }
 
-// Install gives a puppet, which has none, its descriptors, in ascending order,
-// and locks.
-func (r *Restorer) Install(p *tracee.Puppet, fds []stream.FD, locks []stream.Lock) error {
+// Install gives a puppet, which has none, its descriptors, in ascending order.
+func (r *Restorer) Install(p *tracee.Puppet, fds []stream.FD) error {
 	if n := len(fds); n > 0 {
 		raiseLimit(p.Tracee().PID, uint64(fds[n-1].FD)+8)
 	}
@@ -165,11 +164,6 @@ func (r *Restorer) Install(p *tracee.Puppet, fds []stream.FD, locks []stream.Loc
 		}
 		delete(r.async, fd.Refs.File)
 		if err := beAsync(p, fd.FD); err != nil {
-			return err
-		}
-	}
-	for i := range locks {
-		if err := r.lock(p, &locks[i]); err != nil {
 			return err
 		}
 	}
