@@ -168,7 +168,7 @@ func (f *feature) judge(p *pipeline) {
 
 // apart are the programs of testdata/c that are not simply started and woken by
 // the file "go".
-var apart = []string{"registers", "chroot", "exe", "sharing", "syscalls", "tty"}
+var apart = []string{"registers", "chroot", "exe", "sharing", "syscalls", "tty", "waits_often"}
 
 // featurePrograms are all others.
 func featurePrograms(t *testing.T) (names []string) {
@@ -241,6 +241,19 @@ func TestSystemCalls(t *testing.T) {
 			f.run()
 		})
 	}
+}
+
+// TestWaitsOften interrupts waits by three checkpoints before they are saved,
+// killed and restored.
+func TestWaitsOften(t *testing.T) {
+	t.Parallel()
+	f := &feature{t: t, args: []string{buildC(t, "c/waits_often.c")}}
+	f.start()
+	for range 3 {
+		f.save("running")
+	}
+	f.save("killed")
+	f.judge(f.restore())
 }
 
 // TestSharing checks with kcmp(2), while the restored program waits, that what

@@ -41,14 +41,21 @@ type tree struct {
 // clock is the scheduler's.
 func (t *tree) clock() time.Duration { return monotonic() - t.offset }
 
-// setClock compares the two clocks: having slept, this thread runs since now.
+// setClock compares the two clocks: having slept, this thread runs since just
+// before. What passes until the monotonic clock is read makes the difference too
+// large, and waits too long, never too short; the least of three is taken.
 func (t *tree) setClock() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	_ = unix.Nanosleep(&unix.Timespec{Nsec: 1}, nil)
-	now := monotonic()
-	if ran, err := proc.ReadExecStart(os.Getpid(), unix.Gettid()); err == nil {
-		t.offset = now - ran
+	for i := range 3 {
+		_ = unix.Nanosleep(&unix.Timespec{Nsec: 1}, nil)
+		ran, err := proc.ReadExecStart(os.Getpid(), unix.Gettid())
+		if err != nil {
+			return
+		}
+		if offset := monotonic() - ran; i == 0 || offset < t.offset {
+			t.offset = offset
+		}
 	}
 }
 
@@ -162,6 +169,9 @@ func (t *tree) seize(p *process, tid int) (bool, error) {
 		p.home = &home
 	}
 	if err := held.ComeHome(*p.home, t.limit); err != nil {
+		return false, whyNot(p.pid, tid, err)
+	}
+	if err := held.RecallWait(t.limit); err != nil {
 		return false, whyNot(p.pid, tid, err)
 	}
 	return true, nil

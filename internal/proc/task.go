@@ -137,6 +137,17 @@ func ReadSyscall(pid, tid int) (int, error) {
 	})
 }
 
+// ReadWchan returns the name of the kernel's function in which a thread sleeps, ""
+// if it runs or the kernel does not tell, see /proc/PID/wchan in proc_pid_wchan(5).
+func ReadWchan(pid, tid int) (string, error) {
+	return readParsed(tid, threadPath(pid, tid, "wchan"), func(b []byte) (string, error) {
+		if name := strings.TrimSpace(string(b)); name != "0" {
+			return name, nil
+		}
+		return "", nil
+	})
+}
+
 // ReadExecStart returns when a thread last ran, by the scheduler's clock: ns since
 // some moment at boot (se.exec_start in /proc/PID/task/TID/sched, kernels with
 // CONFIG_SCHED_DEBUG or newer ones).

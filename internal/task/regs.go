@@ -18,6 +18,10 @@ var regs = Resource{
 		if !saved.Is64() {
 			c.Block(errors.New("it runs 32-bit code, which can't be saved"))
 		}
+		if saved.UnknownWait() {
+			c.Note("pid %d (%s), thread %d: it waits in a system call that was interrupted before, and the kernel does not tell in which; restored, the call fails with EINTR",
+				c.PID, c.Stat.Comm, c.TID)
+		}
 		xstate, err := c.Loan.Tracee().XState()
 		if err != nil {
 			return err

@@ -40,6 +40,12 @@ func (r *Regs) Rewind(bool) {}
 // NeedsRewind reports whether Rewind is needed in another thread.
 func (r *Regs) NeedsRewind() bool { return false }
 
+// UnknownWait reports whether the thread stands in a call that could not be told.
+func (r *Regs) UnknownWait() bool { return false }
+
+// RecallWait finds out which call a thread stands in that was interrupted before.
+func (t *Tracee) RecallWait(time.Duration) error { return ErrArch }
+
 func (r *Regs) result() int64                     { return 0 }
 func (r *Regs) setCall(uint64, uintptr, []uint64) {}
 

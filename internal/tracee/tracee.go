@@ -32,8 +32,9 @@ type Tracee struct {
 	// GroupStop is the signal that has the process stopped, 0 when it runs.
 	GroupStop unix.Signal
 	dead      bool
-	near      bool // on our CPU: it can't stop while we wait for it awake
-	inStop    bool // stopped inside the kernel's signal code, not at a system call
+	near      bool   // on our CPU: it can't stop while we wait for it awake
+	inStop    bool   // stopped inside the kernel's signal code, not at a system call
+	wchan     string // see RecallWait
 }
 
 func (t *Tracee) wrap(op string, err error) error {

@@ -3,9 +3,12 @@ package tracee
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
 )
 
 // CloneCalls are the system calls that make a child and may wait for it, as
@@ -19,6 +22,8 @@ const (
 	futexCmdMask   = 127
 	futexWait      = 0
 	maxWaitSeconds = 1 << 33
+	// clock ids are below it, in absolute value, addresses above, see mmap_min_addr
+	lowestAddress = 4096
 )
 
 // eintrOnStop are calls that fail with EINTR when the program is merely stopped,
@@ -47,14 +52,85 @@ type Wait struct {
 	Left time.Duration
 }
 
+// RecallWait finds out which call a thread stands in that was interrupted once
+// before, which the kernel then calls restart_syscall, and notes its number where
+// it belongs: in another thread only the call itself can be made again. The
+// number is looked for in the program's code, and else by where in the kernel the
+// thread sleeps, for which it has to be let run for a moment.
+func (t *Tracee) RecallWait(timeout time.Duration) error {
+	for begin := time.Now(); ; {
+		regs, err := t.Regs()
+		if err != nil || regs.Interrupted() != unix.SYS_RESTART_SYSCALL {
+			return err
+		}
+		nr := t.numberBefore(regs.Rip)
+		if nr < 0 {
+			nr = waitAt(t.wchan, regs)
+		}
+		if nr >= 0 {
+			regs.Orig_rax = uint64(nr)
+			return t.SetRegs(regs)
+		}
+		if time.Since(begin) > min(timeout, maxRecall) {
+			return nil // the user is told, see UnknownWait
+		}
+		if err := unix.PtraceCont(t.TID, 0); err != nil {
+			return t.wrap("continue", err)
+		}
+		t.wchan = ""
+		for range 20 {
+			time.Sleep(500 * time.Microsecond)
+			if at, err := proc.ReadWchan(t.PID, t.TID); err == nil && at != "" {
+				t.wchan = at
+				break
+			}
+		}
+		if err := t.interrupt(timeout); err != nil {
+			return err
+		}
+		if err := t.HideStop(); err != nil {
+			return err
+		}
+	}
+}
+
+// maxRecall bounds how long a thread is let run to learn what it waits for.
+const maxRecall = time.Second
+
+// waitAt tells by the kernel's function that a thread sleeps in, see
+// /proc/PID/wchan in proc_pid_wchan(5), which of the calls that restart_syscall(2)
+// goes on with it is in, or -1. The functions of nanosleep are among those that
+// wchan leaves out.
+func waitAt(wchan string, r *Regs) int {
+	switch {
+	case wchan == "":
+		return -1
+	case strings.HasPrefix(wchan, "futex_"):
+		return unix.SYS_FUTEX
+	case strings.Contains(wchan, "poll"):
+		return unix.SYS_POLL
+	case r.clockFirst():
+		return unix.SYS_CLOCK_NANOSLEEP
+	}
+	return unix.SYS_NANOSLEEP
+}
+
+// clockFirst reports whether the first argument is a clock id, an int, and not
+// an address. Those of CPU clocks and of clock devices are negative.
+func (r *Regs) clockFirst() bool {
+	negative := int64(r.Rdi) < 0 || r.Rdi>>31 == 1 && r.Rsi <= flagsAbstime
+	return r.Rdi < lowestAddress || negative
+}
+
+// UnknownWait reports whether the thread stands in a call that could not be
+// told, and that would fail with EINTR in another thread.
+func (r *Regs) UnknownWait() bool { return r.Interrupted() == unix.SYS_RESTART_SYSCALL }
+
 // TimeLeft finds out of an interrupted wait for a relative time how much of it
 // is left; asleep is how long the thread had been asleep when it was stopped. It
-// returns nil if the thread is in no such call.
+// returns nil if the thread is in no such call, or in one that begins anew.
 func (t *Tracee) TimeLeft(r *Regs, asleep time.Duration) (*Wait, error) {
 	nr := r.Interrupted()
-	if nr == unix.SYS_RESTART_SYSCALL {
-		nr = t.numberBefore(r.Rip)
-	}
 	w := &Wait{NR: nr}
 	switch nr {
 	case unix.SYS_NANOSLEEP:
@@ -71,8 +147,6 @@ func (t *Tracee) TimeLeft(r *Regs, asleep time.Duration) (*Wait, error) {
 		return w, t.sleepLeft(w, r.R10, 0, asleep)
 	case unix.SYS_POLL:
 		return millisecondsLeft(w, r.Rdx, asleep), nil
-	case unix.SYS_EPOLL_WAIT, unix.SYS_EPOLL_PWAIT:
-		return millisecondsLeft(w, r.R10, asleep), nil
 	}
 	return nil, nil
 }
@@ -89,8 +163,9 @@ func (t *Tracee) sleepLeft(w *Wait, asked, left uint64, asleep time.Duration) er
 	if err := t.ReadMem(at, ts[:]); err != nil {
 		return err
 	}
-	sec := min(int64(binary.LittleEndian.Uint64(ts[:])), maxWaitSeconds)
-	w.Left = max(0, time.Duration(sec)*time.Second+time.Duration(binary.LittleEndian.Uint64(ts[8:]))-asleep)
+	sec := min(max(0, int64(binary.LittleEndian.Uint64(ts[:]))), maxWaitSeconds)
+	nsec := min(binary.LittleEndian.Uint64(ts[8:]), uint64(time.Second)) // the program may write there meanwhile
+	w.Left = max(0, time.Duration(sec)*time.Second+time.Duration(nsec)-asleep)
 	return nil
 }
 
@@ -106,15 +181,19 @@ func millisecondsLeft(w *Wait, arg uint64, asleep time.Duration) *Wait {
 }
 
 // numberBefore returns the number of the call that ends at ip, if it was loaded
-// by the instruction right before (mov $nr, %eax), as it is in most programs; a
-// wait that was interrupted before is known to the kernel as restart_syscall.
+// by the instruction right before (mov $nr, %eax), as it is in most programs,
+// and is one that restart_syscall(2) goes on with, else -1.
 func (t *Tracee) numberBefore(ip uint64) int {
 	const movEAX = 0xb8
 	var code [5 + syscallInsnBytes]byte
 	if t.ReadMem(ip-uint64(len(code)), code[:]) != nil || code[0] != movEAX {
 		return -1
 	}
-	return int(int32(binary.LittleEndian.Uint32(code[1:])))
+	switch nr := int(int32(binary.LittleEndian.Uint32(code[1:]))); nr {
+	case unix.SYS_NANOSLEEP, unix.SYS_CLOCK_NANOSLEEP, unix.SYS_FUTEX, unix.SYS_POLL:
+		return nr
+	}
+	return -1
 }
 
 // Resume has the thread begin the wait again with the time that is left and
@@ -140,9 +219,8 @@ func (p *Puppet) Resume(w *Wait, regs *Regs) error {
 		args[3] = at
 	case unix.SYS_POLL:
 		args[2] = ms
-	case unix.SYS_EPOLL_WAIT, unix.SYS_EPOLL_PWAIT:
-		regs.R10 = ms // this one the kernel does not go on with but makes again
-		return nil
+	default:
+		return nil // of an older stream: the kernel does not go on with it but makes it again
 	}
 	ret, err := p.t.interruptedCall(&p.base, p.insn, uintptr(w.NR), args)
 	if err != nil {
