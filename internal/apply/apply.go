@@ -1,5 +1,5 @@
-// Package apply restores a process tree from a stream: order and judgement; the
-// how is in packages task, memory and files.
+// Package apply restores a process tree from a stream that package judge found
+// fit: the order; the how is in packages task, memory and files.
 package apply
 
 import (
@@ -10,6 +10,7 @@ import (
 	"runtime"
 
 	"ckpt/internal/files"
+	"ckpt/internal/judge"
 	"ckpt/internal/memory"
 	"ckpt/internal/objhash"
 	"ckpt/internal/task"
@@ -22,7 +23,7 @@ type Options struct {
 	Detach   bool   // leave when the program runs
 	PIDFile  string // write the root's process id there
 	Check    bool   // judge the stream, make nothing
-	Session  string // SessionNew or SessionInherit
+	Session  string // judge.SessionNew or judge.SessionInherit
 	Running  func() // called when the program is about to run: signals are its own now
 	Policies files.Policies
 	Stdio    files.Stdio
@@ -58,16 +59,18 @@ const manyThreads = 32
 func (b *builder) run(ctx context.Context, o *Options) (*supervisor, error) {
 	var next *stream.Record
 	var err error
-	if b.model, next, err = readModel(b.reader); err != nil {
+	if b.model, next, err = judge.Read(b.reader); err != nil {
 		return nil, err
 	}
-	if err := b.check(o); err != nil {
+	b.plan, err = judge.Here(b.model, &judge.Restore{Files: b.files, Cgroups: o.Cgroups, Session: o.Session, Detach: o.Detach, Note: o.Note})
+	if err != nil {
 		return nil, err
 	}
-	if b.stub, err = tracee.StartStub(len(b.model.byTID) >= manyThreads); err != nil {
+	b.ownSpaces()
+	if b.stub, err = tracee.StartStub(len(b.model.ByTID) >= manyThreads); err != nil {
 		return nil, err
 	}
-	if err := checkCPU(&b.model.header, b.stub); err != nil {
+	if err := checkCPU(&b.model.Header, b.stub); err != nil {
 		return nil, err
 	}
 	if o.Check {
@@ -92,7 +95,7 @@ func (b *builder) readOut() error {
 
 // start gives the tasks the last of their state and lets them run.
 func (b *builder) start(ctx context.Context, o *Options) (*supervisor, error) {
-	root := b.model.tasks[0]
+	root := b.model.Tasks[0]
 	all, err := b.resources()
 	if err != nil {
 		return nil, err
@@ -125,7 +128,7 @@ func (b *builder) start(ctx context.Context, o *Options) (*supervisor, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.close(), removePIDFile(o.PIDFile))
 	}
-	b.step("pid %d (%s) runs, with %d threads in %d processes", root.PID, root.Comm, len(all), len(b.model.tasks))
+	b.step("pid %d (%s) runs, with %d threads in %d processes", root.PID, root.Comm, len(all), len(b.model.Tasks))
 	clear(b.puppets)
 	if o.Detach {
 		return nil, s.close()

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/files"
+	"ckpt/internal/judge"
 	"ckpt/internal/memory"
 	"ckpt/internal/objhash"
 	"ckpt/internal/task"
@@ -20,8 +21,8 @@ import (
 // builder makes a process tree of a model. Nothing of the tree runs before all
 // of it stands, and all of it dies with us until then.
 type builder struct {
-	model   *model
-	plan    *plan
+	model   *judge.Model
+	plan    *judge.Plan
 	reader  *stream.Reader
 	hash    *objhash.Hash[objhash.Object]
 	files   *files.Restorer
@@ -81,7 +82,7 @@ func (b *builder) close() error {
 // build makes everything up to the moment of letting go. next is the first
 // record behind the description.
 func (b *builder) build(next *stream.Record) error {
-	for _, rec := range b.model.objects {
+	for _, rec := range b.model.Objects {
 		if err := b.object(rec); err != nil {
 			return err
 		}
@@ -93,18 +94,18 @@ func (b *builder) build(next *stream.Record) error {
 	if err := b.bulk(next); err != nil {
 		return err
 	}
-	if err := b.birthsBefore(len(b.model.tasks)); err != nil {
+	if err := b.birthsBefore(len(b.model.Tasks)); err != nil {
 		return err
 	}
-	b.step("%d processes made, %d bytes of contents in place", len(b.model.tasks), b.reader.Totals().DataBytes)
+	b.step("%d processes made, %d bytes of contents in place", len(b.model.Tasks), b.reader.Totals().DataBytes)
 	if err := b.finishObjects(); err != nil {
 		return err
 	}
-	for _, t := range b.model.tasks {
-		if n, ok := b.owners[t.refs().MM]; !ok || b.model.tasks[n] != t {
+	for _, t := range b.model.Tasks {
+		if n, ok := b.owners[t.Refs().MM]; !ok || b.model.Tasks[n] != t {
 			continue
 		}
-		if err := b.spaces[t.refs().MM].Finish(); err != nil {
+		if err := b.spaces[t.Refs().MM].Finish(); err != nil {
 			return err
 		}
 	}
@@ -204,8 +205,8 @@ func (b *builder) recordError(rec *stream.Record, err error) error {
 }
 
 func (b *builder) finishObjects() error {
-	refs := make([]uint64, 0, len(b.model.defined))
-	for ref, rec := range b.model.defined {
+	refs := make([]uint64, 0, len(b.model.Defined))
+	for ref, rec := range b.model.Defined {
 		if files.Find(rec.Type) != nil {
 			refs = append(refs, ref)
 		}
@@ -216,22 +217,22 @@ func (b *builder) finishObjects() error {
 // install fills every descriptor table, through the first thread that has it.
 func (b *builder) install() error {
 	done := map[uint64]bool{}
-	for _, t := range b.model.tasks {
-		for _, th := range t.threads {
+	for _, t := range b.model.Tasks {
+		for _, th := range t.Threads {
 			ref := th.Refs.Files
 			if done[ref] {
 				continue
 			}
 			done[ref] = true
-			table := b.model.tables[ref]
+			table := b.model.Tables[ref]
 			p := b.puppets[th.TID]
 			if err := p.CloseAll(); err != nil {
 				return err
 			}
-			if err := b.files.AddEpollTargets(p, table.epolls); err != nil {
+			if err := b.files.AddEpollTargets(p, table.Epolls); err != nil {
 				return err
 			}
-			if err := b.files.Install(p, table.fds); err != nil {
+			if err := b.files.Install(p, table.FDs); err != nil {
 				return err
 			}
 		}
@@ -245,15 +246,15 @@ func (b *builder) install() error {
 func (b *builder) lock() error {
 	for _, owners := range []bool{true, false} {
 		done := map[uint64]bool{}
-		for _, t := range b.model.tasks {
-			for _, th := range t.threads {
+		for _, t := range b.model.Tasks {
+			for _, th := range t.Threads {
 				if done[th.Refs.Files] {
 					continue
 				}
 				done[th.Refs.Files] = true
-				table := b.model.tables[th.Refs.Files]
-				for i := range table.locks {
-					l := &table.locks[i]
+				table := b.model.Tables[th.Refs.Files]
+				for i := range table.Locks {
+					l := &table.Locks[i]
 					by := b.tableUser(th, l.Owner)
 					if (by.PID == l.Owner) != owners {
 						continue
@@ -269,9 +270,9 @@ func (b *builder) lock() error {
 }
 
 // tableUser returns a thread of a process that has the same table as th, or th.
-func (b *builder) tableUser(th *threadModel, pid int) *threadModel {
-	if t := b.model.byPID[pid]; t != nil {
-		for _, other := range t.threads {
+func (b *builder) tableUser(th *judge.Thread, pid int) *judge.Thread {
+	if t := b.model.ByPID[pid]; t != nil {
+		for _, other := range t.Threads {
 			if other.Refs.Files == th.Refs.Files {
 				return other
 			}

@@ -6,6 +6,7 @@ import (
 
 	"ckpt/internal/cli"
 	"ckpt/internal/files"
+	"ckpt/internal/judge"
 	"ckpt/internal/task"
 )
 
@@ -18,14 +19,14 @@ var Command = cli.Command{
 	Summary: "restore a process tree from a stream",
 	Own125:  true,
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
-		o := Options{Session: SessionNew}
+		o := Options{Session: judge.SessionNew}
 		var policies, stdio []string
 		var cgroups string
 		flags := []cli.Flag{
 			{Name: "detach", Aliases: []string{"d"}, Value: &o.Detach, Help: "leave when the program runs, in a session of its own"},
 			{Name: "pidfile", Value: &o.PIDFile, Arg: "FILE", Help: "write the restored process id there"},
 			{Name: "check", Value: &o.Check, Help: "say whether the stream can be restored here, restore nothing"},
-			{Name: "session", Value: &o.Session, Arg: "WHICH", OneOf: []string{SessionNew, SessionInherit},
+			{Name: "session", Value: &o.Session, Arg: "WHICH", OneOf: []string{judge.SessionNew, judge.SessionInherit},
 				Help: "what takes the place of a session whose leader is not in the image: new, or inherit, ckpt-apply's own"},
 			{Name: "files", Value: &policies, Arg: "POLICY[:PATTERN]",
 				Help: "how much files may have changed: strict (the default), same-path, or append; for paths that match the pattern, or all"},
@@ -56,7 +57,7 @@ var Command = cli.Command{
 
 func command(ctx context.Context, o *Options, inv *cli.Invocation) error {
 	status, err := Run(ctx, *o, inv.Stdin)
-	var refused *Refused
+	var refused *judge.Refused
 	switch {
 	case errors.As(err, &refused):
 		return cli.Exit(cli.StatusRefused, err)

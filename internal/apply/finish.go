@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/judge"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -22,12 +23,12 @@ type ready struct {
 func (b *builder) resources() ([]ready, error) {
 	var all []ready
 	restored, inherited := map[uint64]bool{}, map[string]uint64{}
-	for _, t := range b.model.tasks {
-		if len(t.threads) == 0 {
+	for _, t := range b.model.Tasks {
+		if len(t.Threads) == 0 {
 			continue
 		}
-		threads := make([]*task.Restorer, len(t.threads))
-		for i, th := range t.threads {
+		threads := make([]*task.Restorer, len(t.Threads))
+		for i, th := range t.Threads {
 			threads[i] = &task.Restorer{PID: t.PID, TID: th.TID, Puppet: b.puppets[th.TID], Inode: b.files.Open, Note: b.note, Cgroups: b.cgroups, Inherited: inherited}
 		}
 		for i := range task.Resources {
@@ -44,7 +45,7 @@ func (b *builder) resources() ([]ready, error) {
 
 // resource restores one kind of resource in the threads of a process, the first
 // of them last.
-func (b *builder) resource(res *task.Resource, t *taskModel, threads []*task.Restorer, restored map[uint64]bool) error {
+func (b *builder) resource(res *task.Resource, t *judge.Task, threads []*task.Restorer, restored map[uint64]bool) error {
 	if res.Restore == nil {
 		return nil
 	}
@@ -52,15 +53,15 @@ func (b *builder) resource(res *task.Resource, t *taskModel, threads []*task.Res
 		var rec *stream.Record
 		switch res.Scope {
 		case task.PerThread:
-			rec = t.threads[i].resources[res.Type]
+			rec = t.Threads[i].Resources[res.Type]
 		case task.PerProcess:
 			if i == 0 {
-				rec = t.resources[res.Type]
+				rec = t.Resources[res.Type]
 			}
 		case task.Shared:
-			ref := refOf(&t.threads[i].Refs, res.Type)
+			ref := refOf(&t.Threads[i].Refs, res.Type)
 			if !restored[ref] {
-				rec = b.model.defined[ref]
+				rec = b.model.Defined[ref]
 				restored[ref] = true
 			}
 		}
@@ -76,9 +77,9 @@ func (b *builder) resource(res *task.Resource, t *taskModel, threads []*task.Res
 
 // refOf returns a thread's reference to an object of a type.
 func refOf(r *stream.ThreadRefs, t stream.Type) uint64 {
-	for _, k := range shareable {
-		if k.typ == t {
-			return *k.ref(r)
+	for _, k := range judge.Shareable {
+		if k.Type == t {
+			return *k.Ref(r)
 		}
 	}
 	return 0
@@ -92,8 +93,8 @@ func (b *builder) prepare(all []ready) error {
 		}
 	}
 	left := map[uint64]int{} // threads of an address space that can make calls
-	for _, t := range b.model.tasks {
-		left[t.refs().MM] += len(t.threads)
+	for _, t := range b.model.Tasks {
+		left[t.Refs().MM] += len(t.Threads)
 	}
 	for _, r := range all {
 		// The last call of each, for the kernel keeps what it was about.
@@ -102,7 +103,7 @@ func (b *builder) prepare(all []ready) error {
 				return err
 			}
 		}
-		ref := b.model.byTID[r.puppet.Tracee().TID].Refs.MM
+		ref := b.model.ByTID[r.puppet.Tracee().TID].Refs.MM
 		if left[ref]--; left[ref] == 0 {
 			if err := r.puppet.Leave(); err != nil {
 				return err
@@ -122,7 +123,7 @@ func (b *builder) prepare(all []ready) error {
 // release lets all threads run at once, but for those of processes that had
 // been stopped. Between the first and the last of the loosening no task runs.
 func (b *builder) release(all []ready) error {
-	for _, t := range b.model.tasks {
+	for _, t := range b.model.Tasks {
 		if t.StopSig == 0 || t.Zombie {
 			continue
 		}

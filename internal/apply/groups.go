@@ -6,62 +6,23 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/judge"
 	"ckpt/internal/tracee"
 )
-
-// What becomes of sessions and groups whose leader is outside of the image.
-const (
-	SessionNew     = "new"     // the root leads a session of its own
-	SessionInherit = "inherit" // they are ckpt-apply's
-)
-
-// mapOutside decides which session and group of ours takes the place of those
-// whose leader is not in the image; 0 are ckpt-apply's own. A program that uses
-// ckpt-apply's terminal must be in its session.
-func (b *builder) mapOutside(o *Options) {
-	root := b.model.tasks[0]
-	terminal := b.files.UsesTerminal() && !o.Detach
-	inherit := o.Session == SessionInherit || terminal
-	sid, pgid := root.SID, root.PGID
-	outside := func(t *taskModel) bool { return t.SIDOutside || t.SID == 0 }
-	lead := !inherit && (outside(root) || o.Detach)
-	if lead && root.SID != root.PID {
-		b.note("pid %d (%s) was in session %d, whose leader is not in the image, and now leads one of its own; --session inherit leaves it in ckpt-apply's",
-			root.PID, root.Comm, root.SID)
-	}
-	joinsOurs := terminal && sid == root.PID
-	for _, t := range b.model.tasks {
-		switch {
-		case t.SID == sid && lead:
-			t.SID = root.PID
-		case t.SID == sid && joinsOurs, outside(t):
-			t.SID = 0
-		}
-		switch {
-		case lead && sid != root.PID && t.PGID == pgid, lead && (t.PGIDOutside || t.PGID == 0):
-			t.PGID = root.PID
-		case t.PGIDOutside || t.PGID == 0:
-			t.PGID = 0
-			if terminal {
-				t.PGID = root.PID // a job of its own
-			}
-		}
-	}
-}
 
 // groups puts every process into its process group. The leader of one makes it;
 // where that is gone a helper does.
 func (b *builder) groups() error {
-	members := map[int][]*taskModel{}
+	members := map[int][]*judge.Task{}
 	var order []int
-	for _, t := range b.model.tasks {
-		if t.PGID == 0 {
+	for _, t := range b.model.Tasks {
+		if t.Group == 0 {
 			continue
 		}
-		if members[t.PGID] == nil {
-			order = append(order, t.PGID)
+		if members[t.Group] == nil {
+			order = append(order, t.Group)
 		}
-		members[t.PGID] = append(members[t.PGID], t)
+		members[t.Group] = append(members[t.Group], t)
 	}
 	for _, pgid := range order {
 		if err := b.beginGroup(pgid, members[pgid][0]); err != nil {
@@ -81,9 +42,9 @@ func (b *builder) groups() error {
 	return nil
 }
 
-func (b *builder) beginGroup(pgid int, member *taskModel) error {
+func (b *builder) beginGroup(pgid int, member *judge.Task) error {
 	leader := b.puppets[pgid]
-	if t := b.model.byPID[pgid]; t != nil && t.SID == pgid {
+	if t := b.model.ByPID[pgid]; t != nil && t.Session == pgid {
 		return nil // setsid(2) did
 	}
 	if leader == nil {
@@ -96,7 +57,7 @@ func (b *builder) beginGroup(pgid int, member *taskModel) error {
 		}
 		b.puppets[pgid] = h
 		b.helpers = append(b.helpers, pgid)
-	} else if b.model.byPID[pgid] == nil {
+	} else if b.model.ByPID[pgid] == nil {
 		return nil // a helper that leads the session
 	}
 	return b.setGroup(pgid, 0)

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/judge"
 	"ckpt/internal/memory"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
@@ -25,7 +26,7 @@ func (b *builder) makeRoot() error {
 		return err
 	}
 	b.puppets[0] = b.stub
-	for _, s := range b.plan.root {
+	for _, s := range b.plan.Root {
 		if err := b.take(s); err != nil {
 			return err
 		}
@@ -33,7 +34,7 @@ func (b *builder) makeRoot() error {
 	delete(b.puppets, 0)
 	err = b.stub.Tracee().Kill()
 	b.stub = nil
-	root := b.model.tasks[0]
+	root := b.model.Tasks[0]
 	return errors.Join(err, b.puppets[root.PID].CloseAll(), b.newSpace(root, nil))
 }
 
@@ -44,8 +45,8 @@ func (b *builder) place() (tracee.Range, error) {
 		return tracee.Range{}, err
 	}
 	var occupied []tracee.Range
-	for _, s := range b.model.spaces {
-		occupied = append(occupied, memory.Occupied(s.vmas)...)
+	for _, s := range b.model.Spaces {
+		occupied = append(occupied, memory.Occupied(s.VMAs)...)
 	}
 	for _, m := range maps {
 		occupied = append(occupied, tracee.Range{Addr: m.Start, Len: m.Len()})
@@ -93,43 +94,43 @@ func setHandler(p *tracee.Puppet, sig unix.Signal, handler byte) error {
 }
 
 // take takes one step of the plan.
-func (b *builder) take(s step) error {
-	p := b.puppets[s.pid]
-	switch s.kind {
-	case stepMake:
+func (b *builder) take(s judge.Step) error {
+	p := b.puppets[s.PID]
+	switch s.Kind {
+	case judge.StepMake:
 		return b.makeProcess(s)
-	case stepMakeAny:
+	case judge.StepMakeAny:
 		return b.makeHelper(s)
-	case stepSetsid:
+	case judge.StepSetsid:
 		return tracee.CallOK(p, "begin a session", unix.SYS_SETSID)
-	case stepGather:
+	case judge.StepGather:
 		return tracee.CallOK(p, "gather the children of others", unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	default: // stepEnd
-		delete(b.puppets, s.pid)
+		delete(b.puppets, s.PID)
 		return p.Tracee().Kill()
 	}
 }
 
-func (b *builder) makeProcess(s step) error {
-	maker := b.puppets[s.by]
-	if s.flags&unix.CLONE_IO != 0 {
+func (b *builder) makeProcess(s judge.Step) error {
+	maker := b.puppets[s.By]
+	if s.Flags&unix.CLONE_IO != 0 {
 		if err := haveIOContext(maker); err != nil {
 			return err
 		}
 	}
-	child, err := maker.Clone(s.pid, s.flags, s.exit)
+	child, err := maker.Clone(s.PID, s.Flags, s.Exit)
 	if errors.Is(err, unix.EEXIST) {
-		return &Refused{append(pidTaken(s.pid), fmt.Errorf("process id %d was taken meanwhile", s.pid))[:1]}
+		return &judge.Refused{Reasons: append(judge.PIDTaken(s.PID), fmt.Errorf("process id %d was taken meanwhile", s.PID))[:1]}
 	}
 	if errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("choosing process id %d takes CAP_CHECKPOINT_RESTORE or root: %w", s.pid, err)
+		return fmt.Errorf("choosing process id %d takes CAP_CHECKPOINT_RESTORE or root: %w", s.PID, err)
 	}
 	if err != nil {
 		return err
 	}
-	b.puppets[s.pid] = child
-	if b.model.byPID[s.pid] == nil {
-		b.helpers = append(b.helpers, s.pid)
+	b.puppets[s.PID] = child
+	if b.model.ByPID[s.PID] == nil {
+		b.helpers = append(b.helpers, s.PID)
 	}
 	return nil
 }
@@ -142,19 +143,19 @@ func haveIOContext(p *tracee.Puppet) error {
 }
 
 // makeHelper makes a helper with an id that no task of the image needs.
-func (b *builder) makeHelper(s step) error {
+func (b *builder) makeHelper(s judge.Step) error {
 	for pid := 1 << 14; pid < 1<<22; pid++ {
-		if b.model.byPID[pid] != nil || b.model.byTID[pid] != nil || b.isGroup(pid) {
+		if b.model.ByPID[pid] != nil || b.model.ByTID[pid] != nil || b.isGroup(pid) {
 			continue
 		}
-		child, err := b.puppets[s.by].Clone(pid, s.flags, s.exit)
+		child, err := b.puppets[s.By].Clone(pid, s.Flags, s.Exit)
 		if errors.Is(err, unix.EEXIST) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		b.puppets[s.pid] = child
+		b.puppets[s.PID] = child
 		return nil
 	}
 	return errors.New("there is no free process id for a helper")
@@ -162,8 +163,8 @@ func (b *builder) makeHelper(s step) error {
 
 // isGroup reports whether a session or group of the image has an id.
 func (b *builder) isGroup(id int) bool {
-	for _, t := range b.model.tasks {
-		if t.SID == id || t.PGID == id {
+	for _, t := range b.model.Tasks {
+		if t.Session == id || t.Group == id {
 			return true
 		}
 	}
@@ -173,42 +174,42 @@ func (b *builder) isGroup(id int) bool {
 // newSpace builds the address space of a new process. That of a child is a copy
 // of its parent's as yet; a child that was born by somebody else's help has
 // nothing of its parent's.
-func (b *builder) newSpace(t, parent *taskModel) error {
-	ref := t.refs().MM
-	m := b.model.spaces[ref]
+func (b *builder) newSpace(t, parent *judge.Task) error {
+	ref := t.Refs().MM
+	m := b.model.Spaces[ref]
 	r := &memory.Restorer{PID: t.PID, Puppet: b.puppets[t.PID], Inode: b.files.Open}
 	b.spaces[ref] = r
-	if parent != nil && !b.plan.deferred[t] {
-		return r.MapForked(b.spaces[parent.refs().MM], m.vmas)
+	if parent != nil && !b.plan.Deferred[t] {
+		return r.MapForked(b.spaces[parent.Refs().MM], m.VMAs)
 	}
-	if err := r.Map(m.vmas); err != nil || parent == nil {
+	if err := r.Map(m.VMAs); err != nil || parent == nil {
 		return err
 	}
-	r.CopyFrom(b.spaces[parent.refs().MM])
+	r.CopyFrom(b.spaces[parent.Refs().MM])
 	return nil
 }
 
 // birthsBefore makes all processes that stand before task number n, and it.
 func (b *builder) birthsBefore(n int) error {
 	for ; b.born < n; b.born++ {
-		t := b.model.tasks[b.born]
-		if r := b.spaces[t.refs().MM]; r != nil {
+		t := b.model.Tasks[b.born]
+		if r := b.spaces[t.Refs().MM]; r != nil {
 			if err := r.Filled(); err != nil {
 				return err
 			}
 		}
-		for _, s := range b.plan.births[b.born] {
+		for _, s := range b.plan.Births[b.born] {
 			if err := b.take(s); err != nil {
 				return err
 			}
 		}
 		// Only now, for one may have been made by another.
-		for _, s := range b.plan.births[b.born] {
-			c := b.model.byPID[s.pid]
-			if s.kind != stepMake || c == nil || c.Zombie || b.spaces[c.refs().MM] != nil {
+		for _, s := range b.plan.Births[b.born] {
+			c := b.model.ByPID[s.PID]
+			if s.Kind != judge.StepMake || c == nil || c.Zombie || b.spaces[c.Refs().MM] != nil {
 				continue
 			}
-			if err := b.newSpace(c, c.parent); err != nil {
+			if err := b.newSpace(c, c.Parent); err != nil {
 				return err
 			}
 		}
@@ -229,22 +230,22 @@ func (b *builder) endHelpers() error {
 
 // makeThreads makes the threads of all processes.
 func (b *builder) makeThreads() error {
-	for _, t := range b.model.tasks {
-		for _, s := range b.plan.threads[t.PID] {
-			maker := b.puppets[s.by]
-			if s.flags&unix.CLONE_IO != 0 {
+	for _, t := range b.model.Tasks {
+		for _, s := range b.plan.Threads[t.PID] {
+			maker := b.puppets[s.By]
+			if s.Flags&unix.CLONE_IO != 0 {
 				if err := haveIOContext(maker); err != nil {
 					return err
 				}
 			}
-			p, err := maker.CloneThread(s.tid, s.flags)
+			p, err := maker.CloneThread(s.TID, s.Flags)
 			if errors.Is(err, unix.EEXIST) {
-				return &Refused{append(pidTaken(s.tid), fmt.Errorf("thread id %d was taken meanwhile", s.tid))[:1]}
+				return &judge.Refused{Reasons: append(judge.PIDTaken(s.TID), fmt.Errorf("thread id %d was taken meanwhile", s.TID))[:1]}
 			}
 			if err != nil {
 				return err
 			}
-			b.puppets[s.tid] = p
+			b.puppets[s.TID] = p
 		}
 	}
 	return nil
@@ -253,11 +254,11 @@ func (b *builder) makeThreads() error {
 // endZombies has the processes end that had ended, each with its status. Their
 // parents wait for them after the restore.
 func (b *builder) endZombies() error {
-	for _, t := range b.model.tasks {
+	for _, t := range b.model.Tasks {
 		if !t.Zombie {
 			continue
 		}
-		parent := b.puppets[t.parent.PID]
+		parent := b.puppets[t.Parent.PID]
 		if err := setHandler(parent, unix.SIGCHLD, sigDfl); err != nil {
 			return err
 		}
@@ -272,7 +273,7 @@ func (b *builder) endZombies() error {
 	return nil
 }
 
-func (b *builder) endZombie(t *taskModel) error {
+func (b *builder) endZombie(t *judge.Task) error {
 	p := b.puppets[t.PID]
 	at := p.Scratch().Addr
 	if err := p.Tracee().WriteMem(at, append([]byte(t.Comm), 0)); err != nil {
@@ -310,6 +311,17 @@ func dropSignal(p *tracee.Puppet, sig unix.Signal) error {
 		}
 		if err != nil {
 			return fmt.Errorf("pid %d: drop a signal: %w", p.Tracee().PID, err)
+		}
+	}
+}
+
+// ownSpaces notes the first process with each address space.
+func (b *builder) ownSpaces() {
+	for i, t := range b.model.Tasks {
+		if ref := t.Refs().MM; ref != 0 {
+			if _, ok := b.owners[ref]; !ok {
+				b.owners[ref] = i
+			}
 		}
 	}
 }

@@ -66,11 +66,11 @@ func (t *terminal) fromBackground(change func() error) {
 
 // foreground returns the process group that had the terminal, or the root's.
 func (b *builder) foreground() int {
-	root := b.model.tasks[0]
-	for _, t := range b.model.tasks {
-		if t.PGID == root.TPGID && t.PGID != 0 {
-			return t.PGID
+	root := b.model.Tasks[0]
+	for _, t := range b.model.Tasks {
+		if t.Group == root.TPGID && t.Group != 0 {
+			return t.Group
 		}
 	}
-	return max(root.PGID, 0)
+	return max(root.Group, 0)
 }

@@ -94,6 +94,9 @@ func (c *collection) run(ctx context.Context, out *os.File) error {
 		return err
 	}
 	if c.DryRun {
+		if err := d.judge(); err != nil {
+			return err
+		}
 		c.Step("%s can be saved; it stood still for %v", c.what(), c.frozen())
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/cli"
+	"ckpt/internal/judge"
 )
 
 // Command is ckpt-collect.
@@ -46,9 +47,10 @@ func command(ctx context.Context, inv *cli.Invocation, o *Options) error {
 // status gives a failure its exit status.
 func status(err error, o *Options, inv *cli.Invocation) error {
 	var refused *Refused
+	var judged *judge.Refused
 	var holder *HolderError
 	switch {
-	case errors.As(err, &refused):
+	case errors.As(err, &refused), errors.As(err, &judged):
 		return cli.Exit(cli.StatusRefused, err)
 	case errors.As(err, &holder) || errors.Is(err, unix.EPIPE):
 		// The filter behind has told why, or was killed.

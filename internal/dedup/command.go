@@ -6,6 +6,8 @@ import (
 
 	"ckpt/internal/cli"
 	"ckpt/internal/hold"
+	"ckpt/internal/judge"
+	"ckpt/internal/sorter"
 )
 
 // Command is ckpt-dedup.
@@ -18,11 +20,14 @@ var Command = cli.Command{
 			if err := errors.Join(cli.RefuseTerminal(inv.Stdin, hint), cli.RefuseTerminal(inv.Stdout, hint)); err != nil {
 				return err
 			}
+			var refused *judge.Refused
 			err := Run(ctx, Options{Step: inv.Log.Step}, inv.Stdin, inv.Stdout)
 			switch {
 			case errors.Is(err, hold.ErrGone):
 				return cli.WithHint(cli.Exit(cli.StatusInput, err), "ckpt-dedup must read from the ckpt-collect that runs: "+hint)
-			case errors.Is(err, ErrStage):
+			case errors.As(err, &refused):
+				return cli.Exit(cli.StatusRefused, err)
+			case errors.Is(err, sorter.ErrStage):
 				return cli.Exit(cli.StatusInput, err)
 			}
 			return cli.StreamError(err)

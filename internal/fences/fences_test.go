@@ -25,9 +25,10 @@ var levels = map[string]int{
 	"internal/proc": 1, "internal/kcmp": 1, "internal/objhash": 1, "internal/image": 1,
 	"internal/tracee": 2, "internal/hold": 2, "internal/cli": 2,
 	"internal/files": 3, "internal/task": 3, "internal/memory": 3,
-	"internal/collect": 4, "internal/dedup": 4, "internal/write": 4,
-	"internal/read": 4, "internal/apply": 4, "internal/jsonl": 4,
-	"cmd":             5,
+	"internal/judge": 4, "internal/sorter": 4,
+	"internal/collect": 5, "internal/dedup": 5, "internal/write": 5,
+	"internal/read": 5, "internal/apply": 5, "internal/jsonl": 5,
+	"cmd":             6,
 	"internal/fences": 0,
 }
 
@@ -42,7 +43,7 @@ var unsafeIn = []string{"internal/sys", "internal/tracee", "internal/proc", "int
 // kernelIn speak to the kernel. stream does in one file, see below.
 var kernelIn = []string{
 	"internal/sys", "internal/tracee", "internal/proc", "internal/kcmp", "internal/task", "internal/memory",
-	"internal/files", "internal/hold", "internal/cli", "internal/collect", "internal/apply", "internal/dedup", "internal/write",
+	"internal/files", "internal/hold", "internal/cli", "internal/collect", "internal/apply", "internal/judge", "internal/dedup", "internal/write",
 }
 
 // source is one file.
@@ -138,7 +139,7 @@ var rules = map[string]func(s *source, bad func(what string)){
 	},
 	"a program is its command package and internal/cli": func(s *source, bad func(string)) {
 		for _, p := range s.imports() {
-			if s.pkg == "cmd" && !s.test && p != "os" && p != module+"internal/cli" && levels[place(strings.TrimPrefix(p, module))] != 4 {
+			if s.pkg == "cmd" && !s.test && p != "os" && p != module+"internal/cli" && levels[place(strings.TrimPrefix(p, module))] != 5 {
 				bad(p)
 			}
 		}

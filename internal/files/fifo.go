@@ -34,7 +34,7 @@ var fifoKind = Kind{
 		}
 		return fifo.ID, c.Emit(stream.TypeFifo, &fifo)
 	},
-	Check: func(_ *Restorer, rec *stream.Record) []error {
+	Check: func(r *Restorer, rec *stream.Record) []error {
 		f, err := decode[stream.Fifo](rec)
 		if err == nil {
 			err = checkCapacity(f.Capacity)
@@ -42,7 +42,7 @@ var fifoKind = Kind{
 		if err != nil {
 			return []error{err}
 		}
-		return checkPath(f.Path, unix.S_IFIFO, "a FIFO")
+		return r.checkPath(f.Path, unix.S_IFIFO, "a FIFO")
 	},
 	Restore: restoreFifo,
 }

@@ -19,6 +19,8 @@ type Restorer struct {
 	Hash     *objhash.Hash[objhash.Object]
 	Policies Policies
 	Stdio    Stdio
+	// Paper: Check does not look at this system, nor asks for decisions.
+	Paper bool
 	// Note tells the user of something that is not as it was.
 	Note func(format string, args ...any)
 	// Termios are, after Object, the settings of the terminal the program had.
@@ -227,6 +229,9 @@ func (r *Restorer) Check(objects []*stream.Record, fds []stream.FD) []error {
 		if fd.FD < 0 || fd.FD > maxFD {
 			errs = append(errs, fmt.Errorf("%w: descriptor %d", stream.ErrCorrupt, fd.FD))
 		}
+	}
+	if r.Paper {
+		return errs
 	}
 	plan, more := r.Stdio.plan(objects, fds)
 	r.plan = plan

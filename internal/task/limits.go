@@ -31,10 +31,10 @@ var limits = Resource{
 		return c.Emit(stream.TypeLimits, &rec)
 	},
 	Check:   checkLimits,
+	Here:    limitsHere,
 	Restore: restoreLimits,
 }
 
-// checkLimits finds hard limits that can't be raised to what they were.
 func checkLimits(rec *stream.Record) []error {
 	l, err := decode[stream.Limits](rec)
 	if err != nil {
@@ -42,6 +42,15 @@ func checkLimits(rec *stream.Record) []error {
 	}
 	if len(l.Limits) != len(rlimitNames) {
 		return []error{fmt.Errorf("%d resource limits, there are %d", len(l.Limits), len(rlimitNames))}
+	}
+	return nil
+}
+
+// limitsHere finds hard limits that can't be raised to what they were.
+func limitsHere(rec *stream.Record) []error {
+	l, err := decode[stream.Limits](rec)
+	if err != nil {
+		return []error{err}
 	}
 	own, err := proc.ReadLimits(os.Getpid())
 	if err != nil {

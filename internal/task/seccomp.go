@@ -31,6 +31,7 @@ var seccomp = Resource{
 	Type:    stream.TypeSeccomp,
 	Collect: collectSeccomp,
 	Check:   checkSeccomp,
+	Here:    seccompHere,
 	Restore: restoreSeccomp,
 }
 
@@ -170,6 +171,14 @@ func checkSeccomp(rec *stream.Record) []error {
 	filter := s.Mode == unix.SECCOMP_MODE_FILTER && total > 0 && total <= maxOnPath
 	if !strict && !filter || s.Common < 0 || s.Common > len(s.Filters) {
 		return []error{fmt.Errorf("%w: thread %d has %d seccomp filters in mode %d", stream.ErrCorrupt, s.TID, len(s.Filters), s.Mode)}
+	}
+	return nil
+}
+
+func seccompHere(rec *stream.Record) []error {
+	s, err := decode[stream.Seccomp](rec)
+	if err != nil {
+		return []error{err}
 	}
 	status, err := proc.ReadStatus(os.Getpid())
 	if err == nil && (status.Seccomp != 0 || status.CapEff&(1<<unix.CAP_SYS_ADMIN) == 0) {

@@ -85,8 +85,10 @@ type Resource struct {
 	Scope Scope
 	// Collect emits the thread's record of the type, or none.
 	Collect func(c *Collector) error
-	// Check says what in a record this system can't restore.
+	// Check says what in a record can't be restored.
 	Check func(rec *stream.Record) []error
+	// Here says what in one that passed Check can't be restored by this process.
+	Here func(rec *stream.Record) []error
 	// Restore gives the state in the record to the task.
 	Restore func(r *Restorer, rec *stream.Record) error
 }

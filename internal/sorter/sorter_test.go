@@ -1,4 +1,4 @@
-package dedup
+package sorter
 
 import (
 	"testing"
@@ -23,7 +23,7 @@ func (byIdx) Compare(a, b kcmp.Handle, _ kcmp.Type) (kcmp.Ordering, error) {
 // TestTreePerType: an epoll and its description are found by the same kcmp
 // handle and are two objects.
 func TestTreePerType(t *testing.T) {
-	s := newSorter(&stream.Header{}, byIdx{})
+	s := New(byIdx{})
 	id := uint64(0)
 	for i, c := range []struct {
 		typ  stream.Type
@@ -50,7 +50,7 @@ func TestTreePerType(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := s.record(rec)
+		out, err := s.Sort(rec)
 		if err != nil {
 			t.Fatal(err)
 		}

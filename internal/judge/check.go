@@ -1,16 +1,16 @@
-package apply
+package judge
 
 import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"slices"
 	"time"
 
+	"ckpt/internal/files"
 	"ckpt/internal/memory"
 	"ckpt/internal/proc"
 	"ckpt/internal/task"
@@ -18,42 +18,23 @@ import (
 	"ckpt/stream"
 )
 
-// Refused is why a stream can't be restored here: everything found.
-type Refused struct{ Reasons []error }
-
-func (r *Refused) Error() string { return errors.Join(r.Reasons...).Error() }
-
-// Unwrap returns the reasons.
-func (r *Refused) Unwrap() []error { return r.Reasons }
-
 // needed are the resources a task can't do without.
 var needed = []stream.Type{stream.TypeCreds, stream.TypeLimits, stream.TypeSched, stream.TypeProcAttr, stream.TypePrctl,
 	stream.TypeSignals, stream.TypeRegs, stream.TypeUserPtrs}
 
 const maxPID = 1 << 22 // PID_MAX_LIMIT of linux/threads.h
 
-// check judges the whole description before anything is made, and plans.
-func (b *builder) check(o *Options) error {
-	var reasons []error
+// check judges the whole description, but for what depends on this system.
+func (m *Model) check(f *files.Restorer) (reasons []error) {
+	m.sort()
 	add := func(errs ...error) { reasons = append(reasons, errs...) }
-	m := b.model
-	add(checkOrigin(&m.header)...)
-	if len(m.tasks) == 0 || m.tasks[0].Zombie {
-		return &Refused{append(reasons, errors.New("the image holds no process to restore"))}
-	}
-	for i, t := range m.tasks {
+	for _, t := range m.Tasks {
 		add(checkTask(t)...)
-		add(task.CheckCgroups(t.resources[stream.TypeCgroups], b.cgroups)...)
-		if ref := t.refs().MM; ref != 0 {
-			if _, ok := b.owners[ref]; !ok {
-				b.owners[ref] = i
-			}
-		}
 	}
-	for _, s := range m.spaces {
-		add(memory.Check(s.vmas)...)
+	for _, s := range m.Spaces {
+		add(memory.Check(s.VMAs)...)
 	}
-	for _, rec := range m.objects {
+	for _, rec := range m.Objects {
 		if r := task.Find(rec.Type); r != nil && r.Check != nil {
 			add(r.Check(rec)...)
 		}
@@ -62,33 +43,46 @@ func (b *builder) check(o *Options) error {
 		}
 	}
 	var fds []stream.FD
-	for _, t := range m.tables {
-		fds = append(fds, t.fds...)
+	for _, t := range m.Tables {
+		fds = append(fds, t.FDs...)
 	}
 	slices.SortFunc(fds, func(x, y stream.FD) int { return cmp.Or(cmp.Compare(x.Refs.Of, y.Refs.Of), x.FD-y.FD) })
-	add(b.files.Check(m.objects, fds)...)
-	if len(reasons) > 0 {
-		return &Refused{reasons}
+	add(f.Check(m.Objects, fds)...)
+	return reasons
+}
+
+// checkHere judges what depends on this system beside files.
+func (m *Model) checkHere(cgroups task.CgroupPolicy) (reasons []error) {
+	for _, t := range m.Tasks {
+		reasons = append(reasons, PIDTaken(t.PID)...)
+		for _, th := range t.Threads {
+			if th.TID != t.PID {
+				reasons = append(reasons, PIDTaken(th.TID)...)
+			}
+			for _, rec := range th.Resources {
+				reasons = append(reasons, resourceHere(rec)...)
+			}
+		}
+		for _, rec := range t.Resources {
+			reasons = append(reasons, resourceHere(rec)...)
+		}
+		reasons = append(reasons, task.CheckCgroups(t.Resources[stream.TypeCgroups], cgroups)...)
 	}
-	b.mapOutside(o)
-	b.plan = makePlan(m)
-	add(b.plan.errs...)
-	for _, pid := range b.plan.helpers {
-		add(pidTaken(pid)...)
-	}
-	if len(reasons) > 0 {
-		return &Refused{reasons}
+	return reasons
+}
+
+func resourceHere(rec *stream.Record) []error {
+	if r := task.Find(rec.Type); r.Here != nil {
+		return r.Here(rec)
 	}
 	return nil
 }
 
 // checkTask judges a process and its threads.
-func checkTask(t *taskModel) (errs []error) {
+func checkTask(t *Task) (errs []error) {
 	check := func(id int) {
 		if id < 2 || id > maxPID {
 			errs = append(errs, fmt.Errorf("%w: process id %d", stream.ErrCorrupt, id))
-		} else {
-			errs = append(errs, pidTaken(id)...)
 		}
 	}
 	check(t.PID)
@@ -98,26 +92,26 @@ func checkTask(t *taskModel) (errs []error) {
 	if t.Zombie {
 		return errs
 	}
-	if len(t.threads) == 0 {
+	if len(t.Threads) == 0 {
 		return append(errs, fmt.Errorf("%w: pid %d (%s) has no THREAD record", stream.ErrCorrupt, t.PID, t.Comm))
 	}
-	for _, th := range t.threads {
+	for _, th := range t.Threads {
 		if th.TID != t.PID {
 			check(th.TID)
 		}
 		for _, typ := range needed {
 			r := task.Find(typ)
-			if r.Scope == task.PerThread && th.resources[typ] == nil || r.Scope == task.PerProcess && t.resources[typ] == nil {
+			if r.Scope == task.PerThread && th.Resources[typ] == nil || r.Scope == task.PerProcess && t.Resources[typ] == nil {
 				errs = append(errs, fmt.Errorf("thread %d of pid %d (%s) has no %v record", th.TID, t.PID, t.Comm, typ))
 			}
 		}
-		for _, rec := range th.resources {
+		for _, rec := range th.Resources {
 			if r := task.Find(rec.Type); r.Check != nil {
 				errs = append(errs, r.Check(rec)...)
 			}
 		}
 	}
-	for _, rec := range t.resources {
+	for _, rec := range t.Resources {
 		if r := task.Find(rec.Type); r.Check != nil {
 			errs = append(errs, r.Check(rec)...)
 		}
@@ -148,8 +142,8 @@ func checkOrigin(h *stream.Header) []error {
 // reapTime is how long a parent is given to wait for a process that has ended.
 const reapTime = 2 * time.Second
 
-// pidTaken says who has a process or thread id that is needed.
-func pidTaken(pid int) []error {
+// PIDTaken says who has a process or thread id that is needed.
+func PIDTaken(pid int) []error {
 	stat, err := proc.ReadStat(pid)
 	// One that was killed just now will be waited for any moment.
 	for begin := time.Now(); err == nil && (stat.State == 'Z' || stat.State == 'X') && time.Since(begin) < reapTime; {
@@ -164,17 +158,4 @@ func pidTaken(pid int) []error {
 		what = fmt.Sprintf("ended already, but its parent %d has not waited for it", stat.PPID)
 	}
 	return []error{fmt.Errorf("process id %d is in use by %s (%s): stop it first", pid, stat.Comm, what)}
-}
-
-// checkCPU compares the extended registers in use with what this CPU has, as
-// seen in the stub, and fits their area to this kernel's size.
-func checkCPU(h *stream.Header, stub *tracee.Puppet) error {
-	xstate, err := stub.Tracee().XState()
-	if err != nil {
-		return err
-	}
-	if enabled, _ := tracee.XFeatures(xstate); h.XFeatures&^enabled != 0 {
-		return &Refused{[]error{fmt.Errorf("the program uses CPU registers this machine lacks (xsave components %#x): restore it on a CPU with at least the features of the first", h.XFeatures&^enabled)}}
-	}
-	return nil
 }

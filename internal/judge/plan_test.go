@@ -1,4 +1,4 @@
-package apply
+package judge
 
 import (
 	"math/rand/v2"
@@ -15,60 +15,60 @@ type person struct {
 	files          uint64 // its descriptor table; 0: one of its own
 }
 
-func modelOf(people ...person) *model {
-	m := &model{byPID: map[int]*taskModel{}}
+func modelOf(people ...person) *Model {
+	m := &Model{ByPID: map[int]*Task{}}
 	for i, p := range people {
-		t := &taskModel{Task: stream.Task{PID: p.pid, PPID: p.ppid, SID: p.sid, ExitSignal: int(unix.SIGCHLD)}}
+		t := &Task{Task: stream.Task{PID: p.pid, PPID: p.ppid, SID: p.sid, ExitSignal: int(unix.SIGCHLD)}, Session: p.sid}
 		own := uint64(1000 * (i + 1))
 		refs := stream.ThreadRefs{MM: own, Sighand: own + 1, FS: own + 2, Files: p.files}
 		if p.files == 0 {
 			refs.Files = own + 3
 		}
-		t.threads = []*threadModel{{Thread: stream.Thread{PID: p.pid, TID: p.pid, Refs: refs}, of: t}}
+		t.Threads = []*Thread{{Thread: stream.Thread{PID: p.pid, TID: p.pid, Refs: refs}}}
 		if i > 0 {
-			t.parent = m.byPID[p.ppid]
-			t.parent.children = append(t.parent.children, t)
+			t.Parent = m.ByPID[p.ppid]
+			t.Parent.Children = append(t.Parent.Children, t)
 		}
-		m.tasks = append(m.tasks, t)
-		m.byPID[p.pid] = t
+		m.Tasks = append(m.Tasks, t)
+		m.ByPID[p.pid] = t
 	}
 	return m
 }
 
 // play carries a plan out on paper: who is in which session in the end, and
 // whose child.
-func play(t *testing.T, m *model, p *plan) (session, parent map[int]int) {
+func play(t *testing.T, m *Model, p *Plan) (session, parent map[int]int) {
 	t.Helper()
 	session, parent = map[int]int{0: 0}, map[int]int{0: 1}
-	take := func(s step) {
-		switch s.kind {
-		case stepMake, stepMakeAny:
-			by, ok := session[s.by]
-			if _, twice := session[s.pid]; !ok || twice {
-				t.Fatalf("%d is made by %d: maker there %v, made twice %v", s.pid, s.by, ok, twice)
+	take := func(s Step) {
+		switch s.Kind {
+		case StepMake, StepMakeAny:
+			by, ok := session[s.By]
+			if _, twice := session[s.PID]; !ok || twice {
+				t.Fatalf("%d is made by %d: maker there %v, made twice %v", s.PID, s.By, ok, twice)
 			}
-			session[s.pid], parent[s.pid] = by, s.by
-			if s.flags&unix.CLONE_PARENT != 0 {
-				parent[s.pid] = parent[s.by]
+			session[s.PID], parent[s.PID] = by, s.By
+			if s.Flags&unix.CLONE_PARENT != 0 {
+				parent[s.PID] = parent[s.By]
 			}
-		case stepSetsid:
-			if session[s.pid] == s.pid {
-				t.Fatalf("%d begins a session twice", s.pid)
+		case StepSetsid:
+			if session[s.PID] == s.PID {
+				t.Fatalf("%d begins a session twice", s.PID)
 			}
-			session[s.pid] = s.pid
-		case stepEnd:
+			session[s.PID] = s.PID
+		case StepEnd:
 			for pid, of := range parent {
-				if of == s.pid { // to the one that gathers
-					parent[pid] = m.byPID[pid].PPID
+				if of == s.PID { // to the one that gathers
+					parent[pid] = m.ByPID[pid].PPID
 				}
 			}
-			delete(session, s.pid)
+			delete(session, s.PID)
 		}
 	}
-	for _, s := range p.root {
+	for _, s := range p.Root {
 		take(s)
 	}
-	for _, steps := range p.births {
+	for _, steps := range p.Births {
 		for _, s := range steps {
 			take(s)
 		}

@@ -1,0 +1,22 @@
+package apply
+
+import (
+	"fmt"
+
+	"ckpt/internal/judge"
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+// checkCPU compares the extended registers in use with what this CPU has, as
+// seen in the stub, and fits their area to this kernel's size.
+func checkCPU(h *stream.Header, stub *tracee.Puppet) error {
+	xstate, err := stub.Tracee().XState()
+	if err != nil {
+		return err
+	}
+	if enabled, _ := tracee.XFeatures(xstate); h.XFeatures&^enabled != 0 {
+		return &judge.Refused{Reasons: []error{fmt.Errorf("the program uses CPU registers this machine lacks (xsave components %#x): restore it on a CPU with at least the features of the first", h.XFeatures&^enabled)}}
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+// Package judge says whether a stream can be restored, from its metadata: the
+// references, the state of each task, the plan of how the processes come to be.
+// It is asked three times: by ckpt-dedup, before the target may be killed, by
+// ckpt-apply --check, and by ckpt-apply before it makes anything.
+package judge
+
+import (
+	"errors"
+
+	"ckpt/internal/files"
+	"ckpt/internal/task"
+)
+
+// Refused is why a stream can't be restored: everything found.
+type Refused struct{ Reasons []error }
+
+func (r *Refused) Error() string { return errors.Join(r.Reasons...).Error() }
+
+// Unwrap returns the reasons.
+func (r *Refused) Unwrap() []error { return r.Reasons }
+
+// Restore is a restore that is to take place on this system, now: what its user
+// decided.
+type Restore struct {
+	Files   *files.Restorer
+	Cgroups task.CgroupPolicy
+	Session string // SessionNew or SessionInherit
+	Detach  bool
+	Note    func(format string, args ...any)
+}
+
+// Here judges a restore on this system and plans it.
+func Here(m *Model, r *Restore) (*Plan, error) {
+	reasons := checkOrigin(&m.Header)
+	if err := m.hasRoot(); err != nil {
+		return nil, &Refused{append(reasons, err)}
+	}
+	reasons = append(reasons, m.check(r.Files)...)
+	reasons = append(reasons, m.checkHere(r.Cgroups)...)
+	if len(reasons) > 0 {
+		return nil, &Refused{reasons}
+	}
+	m.place(placing{inherit: r.Session == SessionInherit, detach: r.Detach, terminal: r.Files.UsesTerminal() && !r.Detach, note: r.Note})
+	p := makePlan(m)
+	reasons = p.errs
+	for _, pid := range p.Helpers {
+		reasons = append(reasons, PIDTaken(pid)...)
+	}
+	if len(reasons) > 0 {
+		return nil, &Refused{reasons}
+	}
+	return p, nil
+}
+
+// OnPaper judges whether a stream can be restored at all. What another system
+// or another decision of the user can change is not judged.
+func OnPaper(m *Model) error {
+	if err := m.hasRoot(); err != nil {
+		return &Refused{[]error{err}}
+	}
+	reasons := m.check(&files.Restorer{Paper: true})
+	if len(reasons) == 0 {
+		reasons = m.planOnPaper()
+	}
+	if len(reasons) > 0 {
+		return &Refused{reasons}
+	}
+	return nil
+}
+
+// planOnPaper plans for every place the user may choose, and one will do.
+func (m *Model) planOnPaper() (reasons []error) {
+	for _, inherit := range []bool{false, true} {
+		m.place(placing{inherit: inherit, note: func(string, ...any) {}})
+		p := makePlan(m)
+		if len(p.errs) == 0 {
+			return nil
+		}
+		if reasons == nil {
+			reasons = p.errs
+		}
+	}
+	return reasons
+}
+
+func (m *Model) hasRoot() error {
+	if len(m.Tasks) == 0 || m.Tasks[0].Zombie {
+		return errors.New("the image holds no process to restore")
+	}
+	return nil
+}

@@ -1,0 +1,347 @@
+package judge
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"ckpt/internal/files"
+	"ckpt/internal/memory"
+	"ckpt/internal/task"
+	"ckpt/stream"
+)
+
+// Model is all metadata of a stream, sorted, before anything is done.
+type Model struct {
+	Header  stream.Header
+	Objects []*stream.Record // what has an objref, in the stream's order
+	Defined map[uint64]*stream.Record
+	Tasks   []*Task // parents before their children
+	ByPID   map[int]*Task
+	ByTID   map[int]*Thread
+	Spaces  map[uint64]*Space // by the MM's objref
+	Tables  map[uint64]*Table // by the FDTABLE's
+	Bytes   int64             // what it takes in memory, about
+}
+
+// Task is one process of it.
+type Task struct {
+	stream.Task
+	Parent    *Task
+	Children  []*Task
+	Threads   []*Thread // the first is the leader; none of a zombie
+	Resources map[stream.Type]*stream.Record
+
+	// Session and Group are what it is to have, 0 for ckpt-apply's own. They
+	// are what it had, but for those whose leader is not in the image.
+	Session, Group int
+}
+
+// Refs are what the first thread has; of a zombie, nothing.
+func (t *Task) Refs() stream.ThreadRefs {
+	if len(t.Threads) == 0 {
+		return stream.ThreadRefs{}
+	}
+	return t.Threads[0].Refs
+}
+
+// Thread is one thread of a process.
+type Thread struct {
+	stream.Thread
+	Resources map[stream.Type]*stream.Record
+}
+
+// Space is an address space.
+type Space struct {
+	Rec  *stream.Record
+	VMAs []stream.VMA
+}
+
+// Table is a descriptor table.
+type Table struct {
+	FDs    []stream.FD
+	Locks  []stream.Lock
+	Epolls []stream.EpollTarget // of epolls in it, whose targets may be elsewhere
+}
+
+// maxModelBytes is how much memory the metadata of a stream may take.
+const maxModelBytes = 2 << 30
+
+// recordBytes is what a record takes beside its text, about, taken apart.
+const recordBytes = 512
+
+// New returns the model of a stream that begins with header.
+func New(header *stream.Header) *Model {
+	return &Model{Header: *header, Defined: map[uint64]*stream.Record{}, ByPID: map[int]*Task{}, ByTID: map[int]*Thread{},
+		Spaces: map[uint64]*Space{}, Tables: map[uint64]*Table{}}
+}
+
+// Read reads up to the first bulk record, or END, and returns that record.
+func Read(r *stream.Reader) (*Model, *stream.Record, error) {
+	first, err := r.Next()
+	if err != nil {
+		return nil, nil, err
+	}
+	var h stream.Header
+	if err := first.Decode(&h); err != nil {
+		return nil, nil, err
+	}
+	if h.Stage != stream.StageShared {
+		return nil, nil, &Refused{[]error{fmt.Errorf("the stream is as ckpt-collect wrote it (stage %q); it must pass through ckpt-dedup while the target is held", h.Stage)}}
+	}
+	m := New(&h)
+	for {
+		rec, err := r.Next()
+		if err == io.EOF {
+			err = stream.ErrTruncated
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if Ends(rec) {
+			return m, rec, nil
+		}
+		if err := m.Add(rec); err != nil {
+			return nil, nil, &stream.RecordError{Index: r.Totals().Records - 1, Type: rec.Type, Offset: r.Offset(), Err: err}
+		}
+	}
+}
+
+// Ends reports whether a record is the first behind all metadata.
+func Ends(rec *stream.Record) bool {
+	return rec.Type == stream.TypeEnd || rec.Flags&stream.Bulk != 0
+}
+
+// sort brings mappings and descriptors into ascending order.
+func (m *Model) sort() {
+	for _, s := range m.Spaces {
+		slices.SortFunc(s.VMAs, func(a, b stream.VMA) int { return cmp.Compare(a.Start, b.Start) })
+	}
+	for _, t := range m.Tables {
+		slices.SortFunc(t.FDs, func(a, b stream.FD) int { return cmp.Compare(a.FD, b.FD) })
+	}
+}
+
+// Add sorts one record in. References may only point backwards.
+func (m *Model) Add(rec *stream.Record) error {
+	if m.Bytes += int64(len(rec.Meta)) + recordBytes; m.Bytes > maxModelBytes {
+		return fmt.Errorf("the stream's descriptions take more than %d MiB of memory, too many to restore", maxModelBytes>>20)
+	}
+	if err := m.refs(rec); err != nil {
+		return err
+	}
+	switch {
+	case rec.Type == stream.TypeObjref:
+		return m.again(rec)
+	case rec.Flags&stream.Shareable != 0 && stream.Lookup(rec.Type) != nil:
+		return m.define(rec)
+	case stream.Lookup(rec.Type) == nil:
+		if rec.Flags&stream.Critical != 0 {
+			return errors.New("this version does not know the record's type, and the restore would not be complete without it")
+		}
+		return nil
+	}
+	switch rec.Type {
+	case stream.TypeTask:
+		return m.task(rec)
+	case stream.TypeThread:
+		return m.thread(rec)
+	case stream.TypeVMA:
+		return m.vma(rec)
+	case stream.TypeFD:
+		return appendPart(m, rec, func(t *Table, fd stream.FD) { t.FDs = append(t.FDs, fd) })
+	case stream.TypeEpollTarget:
+		return m.epollTarget(rec)
+	case stream.TypeLock:
+		return appendPart(m, rec, func(t *Table, l stream.Lock) { t.Locks = append(t.Locks, l) })
+	}
+	return m.belongs(rec)
+}
+
+func (m *Model) task(rec *stream.Record) error {
+	t := &Task{Resources: map[stream.Type]*stream.Record{}}
+	if err := rec.Decode(&t.Task); err != nil {
+		return err
+	}
+	if m.ByPID[t.PID] != nil {
+		return fmt.Errorf("%w: pid %d stands twice", stream.ErrCorrupt, t.PID)
+	}
+	if len(m.Tasks) > 0 {
+		if t.Parent = m.ByPID[t.PPID]; t.Parent == nil || t.Parent.Zombie {
+			return fmt.Errorf("%w: the parent of pid %d, %d, does not stand before it", stream.ErrCorrupt, t.PID, t.PPID)
+		}
+		t.Parent.Children = append(t.Parent.Children, t)
+	}
+	m.Tasks = append(m.Tasks, t)
+	m.ByPID[t.PID] = t
+	return nil
+}
+
+func (m *Model) thread(rec *stream.Record) error {
+	t := &Thread{Resources: map[stream.Type]*stream.Record{stream.TypeThread: rec}}
+	if err := rec.Decode(&t.Thread); err != nil {
+		return err
+	}
+	of := m.ByPID[t.PID]
+	switch {
+	case of == nil || of.Zombie:
+		return fmt.Errorf("%w: it belongs to pid %d, which has no TASK record before it", stream.ErrCorrupt, t.PID)
+	case m.ByTID[t.TID] != nil || t.TID != t.PID && m.ByPID[t.TID] != nil:
+		return fmt.Errorf("%w: thread %d stands twice", stream.ErrCorrupt, t.TID)
+	case len(of.Threads) == 0 && t.TID != t.PID:
+		return fmt.Errorf("%w: the first thread of pid %d does not stand before it", stream.ErrCorrupt, t.PID)
+	}
+	for _, k := range Shareable {
+		ref := *k.Ref(&t.Refs)
+		if ref == 0 && k.optional {
+			continue
+		}
+		if d := m.Defined[ref]; d == nil || d.Type != k.Type {
+			return fmt.Errorf("%w: thread %d refers to object %d as a %v, which it is not", stream.ErrCorrupt, t.TID, ref, k.Type)
+		}
+	}
+	if first := of; len(first.Threads) > 0 && (first.Refs().MM != t.Refs.MM || first.Refs().Sighand != t.Refs.Sighand) {
+		return fmt.Errorf("%w: thread %d has another address space or other signal actions than its process", stream.ErrCorrupt, t.TID)
+	}
+	of.Threads = append(of.Threads, t)
+	m.ByTID[t.TID] = t
+	return nil
+}
+
+func (m *Model) vma(rec *stream.Record) error {
+	var v stream.VMA
+	if err := rec.Decode(&v); err != nil {
+		return err
+	}
+	s := m.Spaces[v.Refs.Of]
+	if s == nil {
+		return fmt.Errorf("%w: it is part of object %d, which is no MM", stream.ErrCorrupt, v.Refs.Of)
+	}
+	s.VMAs = append(s.VMAs, v)
+	return nil
+}
+
+// appendPart gives a record that is part of a descriptor table to it.
+func appendPart[T any](m *Model, rec *stream.Record, add func(*Table, T)) error {
+	var of struct {
+		Refs stream.PartOf `cbor:"refs"`
+	}
+	var v T
+	if err := errors.Join(rec.Decode(&of), rec.Decode(&v)); err != nil {
+		return err
+	}
+	t := m.Tables[of.Refs.Of]
+	if t == nil {
+		return fmt.Errorf("%w: it is part of object %d, which is no FDTABLE", stream.ErrCorrupt, of.Refs.Of)
+	}
+	add(t, v)
+	return nil
+}
+
+// epollTarget gives a record to the table of the thread it names.
+func (m *Model) epollTarget(rec *stream.Record) error {
+	var e stream.EpollTarget
+	if err := rec.Decode(&e); err != nil {
+		return err
+	}
+	th := m.ByTID[e.PID]
+	if th == nil {
+		return fmt.Errorf("%w: it belongs to thread %d, which has no THREAD record before it", stream.ErrCorrupt, e.PID)
+	}
+	t := m.Tables[th.Refs.Files]
+	t.Epolls = append(t.Epolls, e)
+	return nil
+}
+
+// belongs gives a record to the process or thread it names.
+func (m *Model) belongs(rec *stream.Record) error {
+	var of struct {
+		PID int `cbor:"pid"`
+		TID int `cbor:"tid"`
+	}
+	if err := rec.Decode(&of); err != nil {
+		return err
+	}
+	r := task.Find(rec.Type)
+	if r == nil || r.Scope == task.Shared {
+		return fmt.Errorf("%w: it has no place there", stream.ErrCorrupt)
+	}
+	var to map[stream.Type]*stream.Record
+	if r.Scope == task.PerProcess {
+		if t := m.ByPID[of.PID]; t != nil && len(t.Threads) > 0 {
+			to = t.Resources
+		}
+	} else if t := m.ByTID[of.TID]; t != nil && t.PID == of.PID {
+		to = t.Resources
+	}
+	if to == nil {
+		return fmt.Errorf("%w: it belongs to pid %d, which has no TASK and THREAD record before it", stream.ErrCorrupt, of.PID)
+	}
+	if to[rec.Type] != nil {
+		return fmt.Errorf("%w: pid %d has it twice", stream.ErrCorrupt, of.PID)
+	}
+	to[rec.Type] = rec
+	return nil
+}
+
+// define notes an object. An objref defined twice is an error, see
+// package objhash.
+func (m *Model) define(rec *stream.Record) error {
+	var o stream.Object
+	if err := rec.Decode(&o); err != nil {
+		return err
+	}
+	if o.Objref == 0 {
+		return fmt.Errorf("%w: it has no objref", stream.ErrCorrupt)
+	}
+	if m.Defined[o.Objref] != nil {
+		return fmt.Errorf("%w: object %d is defined twice", stream.ErrCorrupt, o.Objref)
+	}
+	switch rec.Type {
+	case stream.TypeMM:
+		m.Spaces[o.Objref] = &Space{Rec: rec}
+	case stream.TypeFDTable:
+		m.Tables[o.Objref] = &Table{}
+	case stream.TypeFS, stream.TypeSigactions, stream.TypeIOCtx, stream.TypeSemUndo, stream.TypeFile:
+	default:
+		if files.Find(rec.Type) == nil && memory.FindObject(rec.Type) == nil {
+			return fmt.Errorf("%w: it can't be an object", stream.ErrCorrupt)
+		}
+	}
+	m.Defined[o.Objref] = rec
+	m.Objects = append(m.Objects, rec)
+	return nil
+}
+
+// again checks an OBJREF record: defined before, and of that type.
+func (m *Model) again(rec *stream.Record) error {
+	var o stream.ObjrefUse
+	if err := rec.Decode(&o); err != nil {
+		return err
+	}
+	switch d := m.Defined[o.Objref]; {
+	case d == nil:
+		return fmt.Errorf("%w: object %d is not defined before", stream.ErrCorrupt, o.Objref)
+	case d.Type != o.Type:
+		return fmt.Errorf("%w: object %d is a %v, not a %v", stream.ErrCorrupt, o.Objref, d.Type, o.Type)
+	}
+	return nil
+}
+
+// refs checks that what a record refers to is defined.
+func (m *Model) refs(rec *stream.Record) error {
+	var r struct {
+		Refs map[string]uint64 `cbor:"refs"`
+	}
+	if err := rec.Decode(&r); err != nil {
+		return err
+	}
+	for name, ref := range r.Refs {
+		if m.Defined[ref] == nil && ref != 0 {
+			return fmt.Errorf("%w: its %s is object %d, which is not defined before", stream.ErrCorrupt, name, ref)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+// Package sorter finds which objects of a raw stream are one kernel object, with
+// kcmp(2), gives each an objref, and turns every later encounter into OBJREF. It
+// knows no types of objects.
+package sorter
+
+import (
+	"errors"
+	"fmt"
+
+	"ckpt/internal/kcmp"
+	"ckpt/stream"
+)
+
+// ErrStage: the stream is not a raw one.
+var ErrStage = errors.New("the stream is not as ckpt-collect wrote it: its objects are told apart already")
+
+// Sorter is one pass over a stream.
+type Sorter struct {
+	trees  map[treeKey]*kcmp.Tree
+	cmp    kcmp.Comparer
+	idents map[string]uint64
+	objref map[uint64]uint64 // a raw stream's ids
+	again  map[uint64]bool   // ids of encounters that were not the first
+	last   uint64            // objref given
+	seen   int
+	fds    int
+}
+
+// New returns a Sorter that asks cmp, or for nil the kernel.
+func New(cmp kcmp.Comparer) *Sorter {
+	if cmp == nil {
+		cmp = kcmp.Kernel{}
+	}
+	return &Sorter{cmp: cmp, trees: map[treeKey]*kcmp.Tree{}, idents: map[string]uint64{}, objref: map[uint64]uint64{}, again: map[uint64]bool{}}
+}
+
+// treeKey: what kcmp(2) compares may be described by records of two types, as
+// an epoll is by EPOLL and FILE, and an objref has one.
+type treeKey struct {
+	rec stream.Type
+	cmp kcmp.Type
+}
+
+// Report says for people what was done.
+func (s *Sorter) Report(step func(string, ...any)) {
+	calls := 0
+	for _, t := range s.trees {
+		calls += t.Stats().Calls
+	}
+	step("%d descriptors and %d encounters with objects seen, %d objects found, %d kcmp calls made", s.fds, s.seen, s.last, calls)
+}
+
+// Sort returns what is to stand in place of rec, nil for nothing.
+func (s *Sorter) Sort(rec *stream.Record) (*stream.Record, error) {
+	switch {
+	case rec.Type == stream.TypeObjref:
+		return nil, ErrStage
+	case rec.Flags&stream.Shareable != 0:
+		return s.object(rec)
+	case rec.Type == stream.TypeFD:
+		s.fds++
+	}
+	return s.plain(rec)
+}
+
+// plain rewrites a record that is no object. One that is part of an encounter
+// with an object met before is dropped: that has been described.
+func (s *Sorter) plain(rec *stream.Record) (*stream.Record, error) {
+	refs, err := refsOf(rec)
+	if err != nil || s.again[refs["of"]] {
+		return nil, err
+	}
+	return rec, s.setRefs(rec, refs)
+}
+
+func refsOf(rec *stream.Record) (map[string]uint64, error) {
+	var m struct {
+		Refs map[string]uint64 `cbor:"refs"`
+	}
+	err := rec.Decode(&m)
+	return m.Refs, err
+}
+
+// object gives the object its objref, or turns a later encounter into OBJREF.
+func (s *Sorter) object(rec *stream.Record) (*stream.Record, error) {
+	var o stream.Object
+	if err := rec.Decode(&o); err != nil {
+		return nil, err
+	}
+	if o.ID == 0 {
+		return nil, fmt.Errorf("%w: it has no id", stream.ErrCorrupt)
+	}
+	if _, ok := s.objref[o.ID]; ok {
+		return nil, fmt.Errorf("%w: id %d stands twice", stream.ErrCorrupt, o.ID)
+	}
+	s.seen++
+	ref, isNew, err := s.sort(rec.Type, &o)
+	if err != nil {
+		return nil, err
+	}
+	s.objref[o.ID] = ref
+	if !isNew {
+		s.again[o.ID] = true
+		return stream.New(stream.TypeObjref, &stream.ObjrefUse{Objref: ref, Type: rec.Type})
+	}
+	if err := s.refs(rec); err != nil {
+		return nil, err
+	}
+	return rec, rec.Set(map[string]any{"objref": ref, "id": nil, "genid": nil, "kcmp": nil, "ident": nil})
+}
+
+func (s *Sorter) sort(t stream.Type, o *stream.Object) (ref uint64, isNew bool, err error) {
+	next := func() uint64 { s.last++; return s.last }
+	switch {
+	case o.Kcmp != nil:
+		typ := kcmp.Type(o.Kcmp.Type)
+		if typ < kcmp.File || typ > kcmp.SysVSem {
+			return 0, false, fmt.Errorf("%w: kcmp type %d", stream.ErrCorrupt, typ)
+		}
+		key := treeKey{t, typ}
+		if s.trees[key] == nil {
+			s.trees[key] = kcmp.NewTree(typ, s.cmp)
+		}
+		return s.trees[key].Insert(o.Genid, kcmp.Handle{PID: o.Kcmp.PID, Idx: o.Kcmp.Idx}, next)
+	case len(o.Ident) > 0:
+		if ref, ok := s.idents[string(o.Ident)]; ok {
+			return ref, false, nil
+		}
+		s.idents[string(o.Ident)] = next()
+		return s.last, true, nil
+	}
+	return next(), true, nil // one of its kind
+}
+
+// refs rewrites a record's refs map from ids to objrefs.
+func (s *Sorter) refs(rec *stream.Record) error {
+	refs, err := refsOf(rec)
+	if err != nil {
+		return err
+	}
+	return s.setRefs(rec, refs)
+}
+
+func (s *Sorter) setRefs(rec *stream.Record, refs map[string]uint64) error {
+	changed := false
+	for name, id := range refs {
+		ref, ok := s.objref[id]
+		if !ok && id != 0 {
+			return fmt.Errorf("%w: its %s is id %d, which no record before it has", stream.ErrCorrupt, name, id)
+		}
+		refs[name] = ref
+		changed = changed || ref != id
+	}
+	if !changed {
+		return nil
+	}
+	return rec.SetRefs(refs)
+}
