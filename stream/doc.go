@@ -105,7 +105,10 @@
 //	<name> hold description     at once: the target must not run until I am done
 //	<name> hold data            or this: and I am not done before I consumed all data
 //	<name> ok                   last, when done
-//	<name> committed <bytes>    or this: done, the image is stored safely
+//	<name> committed <bytes> shared
+//	                            or this: done, the image is stored safely, and
+//	                            is of a shared stream; without that word it is
+//	                            no reason to kill the target
 //	<name> failed: <why>        or this
 //
 // each line, of at most 1024 bytes, with one write, and closes the pipe. Names

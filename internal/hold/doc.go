@@ -9,7 +9,9 @@
 //	<name> hold description     at once: until I am done, the target must not run
 //	<name> hold data            at once: and I am not done before I consumed all data
 //	<name> ok                   last: done
-//	<name> committed <bytes>    last: done, and the image is stored safely
+//	<name> committed <bytes> shared
+//	                            last: done, and the image, of a shared stream, is
+//	                            stored safely
 //	<name> failed: <why>        last: done for
 //
 // and closes it. A holder that dies closes it, too, without a last line, and

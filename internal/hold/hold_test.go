@@ -53,6 +53,7 @@ func TestOutcome(t *testing.T) {
 		"unknown word":    {[]string{"take pv data", `raw pv progress 5\n`, "ok"}, Outcome{Taken: true}},
 		"unannounced":     {[]string{"take a data", `raw b ok\n`, "ok"}, Outcome{Taken: true}},
 		"garbage":         {[]string{"take a data", "raw \x01\x02 ok\\n", "ok"}, Outcome{Taken: true, Failures: []string{errLine.Error()}}},
+		"raw":             {[]string{"take a data", `raw a committed 5\n`, "close"}, Outcome{Taken: true}},
 		"bad number":      {[]string{"take a data", `raw a committed -1\n`, "ok"}, Outcome{Taken: true, Failures: []string{errLine.Error()}}},
 		"half a line":     {[]string{"take a data", `raw a committed 5`, "kill"}, Outcome{Taken: true, Failures: []string{"ckpt-a died before it was done"}}},
 		"long line":       {[]string{"take a data", "raw a failed: " + strings.Repeat("x", 2000) + `\n`, "ok"}, Outcome{Taken: true, Failures: []string{errLine.Error()}}},

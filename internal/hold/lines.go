@@ -76,12 +76,15 @@ func (l *ledger) line(s string) {
 	case what == "ok":
 		h.last()
 	case words == "committed":
-		n, err := strconv.ParseInt(strings.TrimPrefix(what, "committed "), 10, 64)
+		text, shared := strings.CutSuffix(strings.TrimPrefix(what, "committed "), " shared")
+		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || n < 0 {
 			l.bad = errLine
 			return
 		}
-		l.committed, l.bytes = true, n
+		if shared { // an image of a raw stream can't be restored
+			l.committed, l.bytes = true, n
+		}
 		h.last()
 	case words == "failed:":
 		l.fail(fmt.Sprintf("ckpt-%s: %s", h.name, strings.TrimPrefix(what, "failed: ")))

@@ -96,8 +96,11 @@ func (h *Holder) last(line string) error {
 // OK says that the holder is done.
 func (h *Holder) OK() error { return h.last("ok") }
 
-// Committed says that the image, of so many bytes, is stored safely.
-func (h *Holder) Committed(bytes int64) error { return h.last(fmt.Sprintf("committed %d", bytes)) }
+// Committed says that the image, of so many bytes, is stored safely. It is of a
+// shared stream: another can't be restored, and does not count.
+func (h *Holder) Committed(bytes int64) error {
+	return h.last(fmt.Sprintf("committed %d shared", bytes))
+}
 
 // Failed says why the holder gave up.
 func (h *Holder) Failed(cause error) error { return h.last("failed: " + oneLine(cause.Error())) }

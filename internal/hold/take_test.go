@@ -104,7 +104,7 @@ func TestCopies(t *testing.T) {
 // No line makes the ledger panic or grow without bound.
 func FuzzLedger(f *testing.F) {
 	f.Add([]byte("dedup hold data\ndedup ok\n"))
-	f.Add([]byte("write hold data\nwrite committed 12\nwrite failed: x\n"))
+	f.Add([]byte("write hold data\nwrite committed 12 shared\nwrite failed: x\n"))
 	f.Add([]byte("a hold\n\n b\nc committed 99999999999999999999\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var l ledger

@@ -2,6 +2,7 @@ package write
 
 import (
 	"context"
+	"errors"
 	"runtime"
 
 	"ckpt/internal/cli"
@@ -32,7 +33,11 @@ var Command = cli.Command{
 				return cli.Exit(cli.StatusUsage, err)
 			}
 			o.Step = inv.Log.Step
-			return cli.StreamError(Run(ctx, o, inv.Stdin, inv.Stdout))
+			err := Run(ctx, o, inv.Stdin, inv.Stdout)
+			if errors.Is(err, ErrRaw) {
+				return cli.WithHint(cli.Exit(cli.StatusInput, err), "put ckpt-dedup before it: ckpt-collect PID | ckpt-dedup | ckpt-write -o img")
+			}
+			return cli.StreamError(err)
 		}
 	},
 }

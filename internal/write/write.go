@@ -66,7 +66,9 @@ func (t *transfer) run(out io.Writer) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	t.take(first)
+	if err := t.take(first); err != nil {
+		return 0, err
+	}
 	img, err := image.NewWriter(out, image.WriterOptions{Level: t.Level, Threads: t.Threads})
 	if err != nil {
 		return 0, err
@@ -98,20 +100,30 @@ func (t *transfer) run(out io.Writer) (int64, error) {
 	return img.Written(), nil
 }
 
+// ErrRaw: nobody could restore the image, and no filter can help it later.
+var ErrRaw = errors.New("the stream is as ckpt-collect wrote it, and its image could not be restored")
+
 // take takes the target's hold, if it is on this host and not gone: nothing
 // here depends on it but the target's fate.
-func (t *transfer) take(first *stream.Record) {
+func (t *transfer) take(first *stream.Record) error {
 	var h stream.Header
-	if first.Decode(&h) != nil || h.Hold == nil {
-		return
+	if err := first.Decode(&h); err != nil {
+		return err
+	}
+	if h.Stage != stream.StageShared {
+		return ErrRaw
+	}
+	if h.Hold == nil {
+		return nil
 	}
 	ref := hold.Ref{PID: h.Hold.PID, StartTime: h.Hold.StartTime, FD: h.Hold.FD, BootID: h.Hold.BootID}
 	holder, err := hold.Take(ref, "write", hold.Data)
 	if err != nil {
 		t.Step("the target is not held for this image: %v", err)
-		return
+		return nil
 	}
 	t.holder = holder
+	return nil
 }
 
 // report tells the collector.
