@@ -3,16 +3,19 @@ package stream
 // Task begins the description of one process. Parents stand before their
 // children, and the first is the root.
 type Task struct {
-	PID        int    `cbor:"pid"`
-	PPID       int    `cbor:"ppid"`
-	PGID       int    `cbor:"pgid"`
-	SID        int    `cbor:"sid"`
-	TPGID      int    `cbor:"tpgid,omitempty"` // foreground process group of its controlling terminal
-	StartTime  uint64 `cbor:"start_time"`      // clock ticks since boot, /proc/PID/stat field 22
-	Comm       string `cbor:"comm"`
-	Cmdline    []byte `cbor:"cmdline,omitempty"` // NUL-separated, for people; memory holds the real one
-	StopSig    int    `cbor:"stop_sig,omitempty"`
-	ExitSignal int    `cbor:"exit_signal,omitempty"` // what its parent gets when it ends, see clone(2)
+	PID       int    `cbor:"pid"`
+	PPID      int    `cbor:"ppid"`
+	PGID      int    `cbor:"pgid"`
+	SID       int    `cbor:"sid"`
+	TPGID     int    `cbor:"tpgid,omitempty"` // foreground process group of its controlling terminal
+	StartTime uint64 `cbor:"start_time"`      // clock ticks since boot, /proc/PID/stat field 22
+	Comm      string `cbor:"comm"`
+	Cmdline   []byte `cbor:"cmdline,omitempty"` // NUL-separated, for people; memory holds the real one
+	// StopSig is the signal that has it stopped. StopTold: its parent, which is
+	// in the tree, has been told so by wait(2).
+	StopSig    int  `cbor:"stop_sig,omitempty"`
+	StopTold   bool `cbor:"stop_told,omitempty"`
+	ExitSignal int  `cbor:"exit_signal,omitempty"` // what its parent gets when it ends, see clone(2)
 	// Zombie: it has ended and waits for its parent. There are no other
 	// records of it.
 	Zombie bool `cbor:"zombie,omitempty"`

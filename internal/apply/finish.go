@@ -2,6 +2,7 @@ package apply
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -96,42 +97,99 @@ func (b *builder) prepare(all []ready) error {
 	for _, t := range b.model.Tasks {
 		left[t.Refs().MM] += len(t.Threads)
 	}
+	ready := map[int][]ready{}
 	for _, r := range all {
-		// The last call of each, for the kernel keeps what it was about.
-		if r.final.Wait != nil {
-			if err := r.puppet.Resume(r.final.Wait, r.final.Regs); err != nil {
+		pid := r.puppet.Tracee().PID
+		ready[pid] = append(ready[pid], r)
+	}
+	one := func(t *judge.Task) error {
+		for _, r := range ready[t.PID] {
+			ref := b.model.ByTID[r.puppet.Tracee().TID].Refs.MM
+			left[ref]--
+			if err := prepareThread(r, left[ref] == 0); err != nil {
 				return err
 			}
 		}
-		ref := b.model.ByTID[r.puppet.Tracee().TID].Refs.MM
-		if left[ref]--; left[ref] == 0 {
-			if err := r.puppet.Leave(); err != nil {
+		return nil
+	}
+	// A child stops while its parent can still make calls.
+	for _, t := range slices.Backward(b.model.Tasks) {
+		if t.StopSig == 0 || t.Zombie {
+			continue
+		}
+		if err := one(t); err != nil {
+			return err
+		}
+		if err := b.stop(t, ready[t.PID]); err != nil {
+			return err
+		}
+	}
+	for _, t := range b.model.Tasks {
+		if t.StopSig == 0 && !t.Zombie {
+			if err := one(t); err != nil {
 				return err
 			}
-		}
-		xstate, err := fitXState(r.puppet, r.final.XState)
-		if err != nil {
-			return err
-		}
-		if err := r.puppet.Prepare(r.final.Regs, xstate, r.final.Mask, r.final.Wait != nil); err != nil {
-			return err
 		}
 	}
 	return nil
 }
 
-// release lets all threads run at once, but for those of processes that had
-// been stopped. Between the first and the last of the loosening no task runs.
-func (b *builder) release(all []ready) error {
-	for _, t := range b.model.Tasks {
-		if t.StopSig == 0 || t.Zombie {
-			continue
-		}
-		// Pending when it is let go, it is met before the next instruction.
-		if err := unix.Kill(t.PID, unix.SIGSTOP); err != nil {
+// prepareThread makes the last calls of a thread; of the last one of its address
+// space they leave nothing of ours in it.
+func prepareThread(r ready, last bool) error {
+	// The last call of each, for the kernel keeps what it was about.
+	if r.final.Wait != nil {
+		if err := r.puppet.Resume(r.final.Wait, r.final.Regs); err != nil {
 			return err
 		}
 	}
+	if last {
+		if err := r.puppet.Leave(); err != nil {
+			return err
+		}
+	}
+	xstate, err := fitXState(r.puppet, r.final.XState)
+	if err != nil {
+		return err
+	}
+	return r.puppet.Prepare(r.final.Regs, xstate, r.final.Mask, r.final.Wait != nil)
+}
+
+// stop stops a process that had been stopped, and has its parent know of that
+// what it knew before.
+func (b *builder) stop(t *judge.Task, threads []ready) error {
+	parent := b.puppets[t.PPID] // nil of the root
+	pending := true
+	var err error
+	if parent != nil {
+		if pending, err = task.ChildSignalPending(parent.Tracee()); err != nil {
+			return err
+		}
+		if err := parent.Tracee().SetSignalMask(^uint64(0)); err != nil {
+			return err
+		}
+	}
+	tracees := make([]*tracee.Tracee, len(threads))
+	for i, r := range threads {
+		tracees[i] = r.puppet.Tracee()
+	}
+	sig := task.StopSignal(t.StopSig)
+	taken, err := tracee.GroupStop(tracees, sig, threads[0].final.Mask)
+	if err == nil && !taken && sig != unix.SIGSTOP {
+		taken, err = tracee.GroupStop(tracees, unix.SIGSTOP, threads[0].final.Mask)
+	}
+	if err == nil && !taken {
+		err = fmt.Errorf("pid %d: it can't be stopped", t.PID)
+	}
+	if err != nil || parent == nil {
+		return err
+	}
+	return task.TellStop(parent, t.PID, pending, t.StopTold)
+}
+
+// release lets all threads run at once. Between the first and the last of the
+// loosening no task runs.
+func (b *builder) release(all []ready) error {
 	for _, r := range all {
 		if err := r.puppet.Tracee().LetGo(); err != nil {
 			return err

@@ -168,7 +168,27 @@ func (d *description) task(p *process) error {
 	}
 	t.Cmdline = cmdline[:min(len(cmdline), 64<<10)]
 	t.StopSig = int(p.threads[0].GroupStop)
+	if t.StopSig != 0 && p.parent != nil && d.about[p.parent].place != nil {
+		if t.StopTold, err = d.stopTold(p); err != nil {
+			return err
+		}
+	}
 	return d.emit(stream.TypeTask, &t)
+}
+
+// stopTold reports whether the parent of a stopped process has been told so.
+func (d *description) stopTold(p *process) (bool, error) {
+	var err error
+	if d.loan, err = p.parent.threads[0].Borrow(d.about[p.parent].place); err != nil {
+		return false, err
+	}
+	untold, err := task.StopUntold(d.loan, p.pid)
+	if err != nil {
+		return false, fmt.Errorf("pid %d: has it been told that pid %d stopped: %w", p.parent.pid, p.pid, err)
+	}
+	loan := d.loan
+	d.loan = nil
+	return !untold, loan.Return()
 }
 
 // outside reports whether the leader of a session or group lives outside of the

@@ -27,7 +27,9 @@ int main(void)
 				must(pthread_create(&t, NULL, thread, (void *)i) == 0);
 			usleep(20000);
 			raise(SIGSTOP);
+			int one = went[1], three = went[3];
 			usleep(50000);
+			within(k == 0 || (went[1] > one && went[3] > three));
 			__sync_fetch_and_add(&went[0], 1);
 			while (went[0] < 2)
 				usleep(1000);

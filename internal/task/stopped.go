@@ -1,0 +1,79 @@
+package task
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/tracee"
+)
+
+// Whether the parent of a stopped process has been told of the stop: by SIGCHLD,
+// which is among its pending signals, and by wait(2), whose answer it gets once.
+
+// stopSignals are those whose default action stops a process.
+var stopSignals = []int{int(unix.SIGSTOP), int(unix.SIGTSTP), int(unix.SIGTTIN), int(unix.SIGTTOU)}
+
+// StopSignal returns the signal to stop a process with that was stopped by sig.
+func StopSignal(sig int) unix.Signal {
+	if slices.Contains(stopSignals, sig) {
+		return unix.Signal(sig)
+	}
+	return unix.SIGSTOP
+}
+
+// StopUntold reports whether a process has not yet asked of the stop of its
+// child, which stands still, by wait(2) with WUNTRACED. parent is a thread of it.
+func StopUntold(parent tracee.Caller, child int) (bool, error) {
+	info, err := waitStopped(parent, child, unix.WNOWAIT)
+	if tracee.Errno(err) == unix.ECHILD {
+		return false, nil // a relative by another's death: it has never been told, and can't be
+	}
+	return info != 0, err
+}
+
+// TellStop takes from a process what the stop of its child has just sent it: the
+// SIGCHLD, unless one was pending before, and with told what wait(2) would say.
+func TellStop(parent tracee.Caller, child int, pendingBefore, told bool) error {
+	if told {
+		if _, err := waitStopped(parent, child, 0); err != nil {
+			return err
+		}
+	}
+	if pendingBefore {
+		return nil
+	}
+	at := parent.Scratch().Addr
+	buf := bytesOf(1<<(unix.SIGCHLD-1), 0, 0) // sigset_t, struct timespec
+	if err := parent.Tracee().WriteMem(at, buf); err != nil {
+		return err
+	}
+	_, err := parent.Call(unix.SYS_RT_SIGTIMEDWAIT, at, 0, at+8, 8)
+	if err == unix.EAGAIN { // it does not want to be told
+		err = nil
+	}
+	return err
+}
+
+// ChildSignalPending reports whether SIGCHLD is pending in the thread's process.
+func ChildSignalPending(t *tracee.Tracee) (bool, error) {
+	infos, err := t.PendingSignals(true)
+	return slices.ContainsFunc(infos, func(info []byte) bool {
+		return len(info) >= 4 && binary.LittleEndian.Uint32(info) == uint32(unix.SIGCHLD)
+	}), err
+}
+
+// waitStopped makes waitid(2) for a stopped child in its parent and returns the
+// pid that it tells, 0 for none.
+func waitStopped(parent tracee.Caller, child int, flags uint64) (uint32, error) {
+	const siPID = 16 // offset of si_pid in siginfo_t
+	if err := parent.Tracee().WriteMem(parent.Scratch().Addr, make([]byte, siginfoBytes)); err != nil {
+		return 0, err
+	}
+	b, err := peek(parent, siginfoBytes, unix.SYS_WAITID, unix.P_PID, uint64(child), scratchArg, unix.WSTOPPED|unix.WNOHANG|unix.WALL|flags, 0)
+	if err != nil {
+		return 0, err
+	}
+	return binary.LittleEndian.Uint32(b[siPID:]), nil
+}

@@ -1,0 +1,66 @@
+package tracee
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// GroupStop puts a process into the stop that sig, one of the four stop signals,
+// makes by its default action. threads are all of it, the first one first, each
+// in the event stop that Prepare leaves it in; they stay there, none runs an
+// instruction, and the process is still stopped when they have been let go. Its
+// parent is told, as of any stop. It returns false if the kernel did not take the
+// signal, which it does not of an orphaned process group but for SIGSTOP.
+func GroupStop(threads []*Tracee, sig unix.Signal, mask uint64) (bool, error) {
+	first := threads[0]
+	taken, err := first.takeStop(sig)
+	if err != nil || !taken {
+		return false, err
+	}
+	for _, t := range threads[1:] { // each takes part in the stop
+		if err := unix.PtraceCont(t.TID, 0); err != nil {
+			return false, t.wrap("stop", err)
+		}
+		if err := t.awaitEventStop(0); err != nil {
+			return false, err
+		}
+	}
+	return true, first.SetSignalMask(mask)
+}
+
+// takeStop has the thread take a stop signal. What it gets is SIGSTOP, which
+// nothing blocks, and sig in its place when the kernel asks its tracer; all other
+// signals wait meanwhile.
+func (t *Tracee) takeStop(sig unix.Signal) (bool, error) {
+	if err := t.SetSignalMask(^uint64(0)); err != nil {
+		return false, err
+	}
+	if err := unix.Tgkill(t.PID, t.TID, unix.SIGSTOP); err != nil {
+		return false, t.wrap("stop", err)
+	}
+	if err := unix.PtraceCont(t.TID, 0); err != nil {
+		return false, t.wrap("stop", err)
+	}
+	s, err := t.wait(0)
+	switch {
+	case err != nil:
+		return false, err
+	case s.syscall || s.event != 0 || s.sig != unix.SIGSTOP:
+		return false, t.wrap("stop", fmt.Errorf("it got signal %v (event %d) instead", s.sig, s.event))
+	}
+	if err := t.SetSignalMask(^(uint64(1) << (sig - 1))); err != nil {
+		return false, err
+	}
+	// Where the signal does nothing the thread must not run on.
+	if err := unix.PtraceInterrupt(t.TID); err != nil {
+		return false, t.wrap("stop", err)
+	}
+	if err := unix.PtraceCont(t.TID, int(sig)); err != nil {
+		return false, t.wrap("stop", err)
+	}
+	if err := t.awaitEventStop(0); err != nil {
+		return false, err
+	}
+	return t.GroupStop == sig, nil
+}
