@@ -8,9 +8,11 @@ type UnixSock struct {
 	Peer   uint64 `cbor:"peer,omitempty"`   // Ino of the other end; 0: none
 	Orphan bool   `cbor:"orphan,omitempty"` // there was another end, which is closed
 	Reset  bool   `cbor:"reset,omitempty"`  // and had bytes in it: ECONNRESET is yet to be told
-	Kind   int    `cbor:"type"`             // SOCK_STREAM 1, SOCK_DGRAM 2, SOCK_SEQPACKET 5
-	UID    uint32 `cbor:"uid"`
-	GID    uint32 `cbor:"gid"`
+	// Outside: no process of the checkpoint has the other end open.
+	Outside bool   `cbor:"outside,omitempty"`
+	Kind    int    `cbor:"type"` // SOCK_STREAM 1, SOCK_DGRAM 2, SOCK_SEQPACKET 5
+	UID     uint32 `cbor:"uid"`
+	GID     uint32 `cbor:"gid"`
 	// Shutdown, see shutdown(2): bit 0 for reading, bit 1 for writing.
 	Shutdown int          `cbor:"shutdown,omitempty"`
 	SndBuf   int          `cbor:"sndbuf"` // as SO_SNDBUF reads, twice what was set, bytes

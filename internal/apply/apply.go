@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 
+	"ckpt/internal/ends"
 	"ckpt/internal/files"
 	"ckpt/internal/judge"
 	"ckpt/internal/memory"
@@ -27,6 +28,7 @@ type Options struct {
 	Running  func() // called when the program is about to run: signals are its own now
 	Policies files.Policies
 	Stdio    files.Stdio
+	Ends     *ends.Decisions
 	Cgroups  task.CgroupPolicy
 	Note     func(format string, args ...any) // something the user should know
 	Step     func(format string, args ...any) // something for -v
@@ -40,7 +42,7 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 	runtime.LockOSThread()
 	b := &builder{reader: stream.NewReader(in), hash: objhash.New[objhash.Object](), cgroups: o.Cgroups, note: o.Note, step: o.Step,
 		puppets: map[int]*tracee.Puppet{}, spaces: map[uint64]*memory.Restorer{}, owners: map[uint64]int{}}
-	b.files = &files.Restorer{Hash: b.hash, Policies: o.Policies, Stdio: o.Stdio, Note: o.Note}
+	b.files = &files.Restorer{Hash: b.hash, Policies: o.Policies, Stdio: o.Stdio, Ends: o.Ends, Note: o.Note}
 	s, err := b.run(ctx, &o)
 	if err != nil {
 		return 0, errors.Join(err, b.discard())

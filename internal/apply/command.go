@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"ckpt/internal/cli"
+	"ckpt/internal/ends"
 	"ckpt/internal/files"
 	"ckpt/internal/judge"
 	"ckpt/internal/task"
@@ -20,7 +21,7 @@ var Command = cli.Command{
 	Own125:  true,
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
 		o := Options{Session: judge.SessionNew}
-		var policies, stdio []string
+		var policies, stdio, end, fd []string
 		var cgroups string
 		flags := []cli.Flag{
 			{Name: "detach", Aliases: []string{"d"}, Value: &o.Detach, Help: "leave when the program runs, in a session of its own"},
@@ -34,6 +35,9 @@ var Command = cli.Command{
 				Help: "what to do about control groups: keep (the default), strict, or ignore"},
 			{Name: "stdio", Value: &stdio, Arg: "WHAT",
 				Help: "what takes the place of terminals and outside pipes on 0, 1, 2: inherit, null, or N=FILE"},
+			{Name: "end", Value: &end, Arg: "NAME=DECISION",
+				Help: "what takes the place of what leads out of the image, or of a file: file:PATH, inherit:FD, null, or close"},
+			{Name: "fd", Value: &fd, Arg: "N=DECISION", Help: "the same for descriptor N of the first process"},
 		}
 		return flags, func(ctx context.Context, inv *cli.Invocation) error {
 			var err error
@@ -44,6 +48,9 @@ var Command = cli.Command{
 				return cli.Exit(cli.StatusUsage, err)
 			}
 			if o.Stdio, err = files.ParseStdio(stdio); err != nil {
+				return cli.Exit(cli.StatusUsage, err)
+			}
+			if o.Ends, err = ends.Parse(end, fd); err != nil {
 				return cli.Exit(cli.StatusUsage, err)
 			}
 			if err := cli.RefuseTerminal(inv.Stdin, "ckpt-read < img | ckpt-apply"); err != nil {

@@ -39,6 +39,7 @@ type Options struct {
 	HoldTimeout time.Duration // how long to wait for a filter to take the hold
 	Timeout     time.Duration // how long to wait for the target to stop
 	DryRun      bool
+	Copy        map[string]bool // shared memory that the image has a copy of, by name
 	Version     string
 	Note        func(format string, args ...any) // something the user should know
 	Step        func(format string, args ...any) // something for -v
@@ -64,6 +65,7 @@ func (c *collection) collect(ctx context.Context, out *os.File) error {
 	// The kernel ties tracees to the thread that attached them.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	c.outsiders = lookOutside(o.PID)
 	t, err := freeze(o.PID, o.Timeout)
 	if err != nil {
 		return err
@@ -71,7 +73,11 @@ func (c *collection) collect(ctx context.Context, out *os.File) error {
 	c.tree, c.description = t, newDescription(t)
 	c.description.note = c.Note
 	err = c.run(ctx, out)
-	return errors.Join(err, c.letGo(LeaveRunning))
+	err = errors.Join(err, c.letGo(LeaveRunning))
+	for _, text := range c.notes {
+		c.Note("%s", text)
+	}
+	return err
 }
 
 // collection is one checkpoint under way.
@@ -79,8 +85,10 @@ type collection struct {
 	Options
 	tree        *tree
 	description *description
-	begun       bool // the stream is
-	done        bool // the target is let go
+	outsiders   *outsiders
+	notes       []string // to be told when the tree runs again
+	begun       bool     // the stream is
+	done        bool     // the target is let go
 }
 
 func (c *collection) run(ctx context.Context, out *os.File) error {
@@ -90,9 +98,11 @@ func (c *collection) run(ctx context.Context, out *os.File) error {
 	if err := d.describe(); err != nil {
 		return err
 	}
+	c.sharedMemory()
 	if err := d.blockers.err(); err != nil {
 		return err
 	}
+	c.nameEnds()
 	if c.DryRun {
 		if err := d.judge(); err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/cli"
+	"ckpt/internal/ends"
 	"ckpt/internal/judge"
 )
 
@@ -19,14 +20,21 @@ var Command = cli.Command{
 	Summary: "describe a running process as a stream of records",
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
 		o := Options{Leave: LeaveRunning, HoldTimeout: 5 * time.Second, Timeout: 10 * time.Second, Version: cli.Version()}
+		var end []string
 		flags := []cli.Flag{
 			{Name: "leave", Value: &o.Leave, Arg: "STATE", OneOf: []string{LeaveRunning, LeaveStopped, LeaveKilled},
 				Help: "what becomes of the target: running, stopped, or killed once the image is stored safely"},
 			{Name: "hold-timeout", Value: &o.HoldTimeout, Arg: "TIME", Help: "how long to keep the target still for a filter that has not taken the hold yet"},
 			{Name: "timeout", Value: &o.Timeout, Arg: "TIME", Help: "how long to wait for the target to stop"},
 			{Name: "dry-run", Aliases: []string{"n"}, Value: &o.DryRun, Help: "list all that would stop a checkpoint, write no stream"},
+			{Name: "end", Value: &end, Arg: "NAME=copy", Help: "save a copy of memory that is shared with others, as shm:[4711]=copy"},
 		}
-		return flags, func(ctx context.Context, inv *cli.Invocation) error { return command(ctx, inv, &o) }
+		return flags, func(ctx context.Context, inv *cli.Invocation) (err error) {
+			if o.Copy, err = ends.ParseCopies(end); err != nil {
+				return cli.Exit(cli.StatusUsage, err)
+			}
+			return command(ctx, inv, &o)
+		}
 	},
 }
 

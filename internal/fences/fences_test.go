@@ -23,7 +23,7 @@ var levels = map[string]int{
 	"stream":        0,
 	"internal/sys":  0,
 	"internal/proc": 1, "internal/kcmp": 1, "internal/objhash": 1, "internal/image": 1,
-	"internal/tracee": 2, "internal/hold": 2, "internal/cli": 2,
+	"internal/tracee": 2, "internal/hold": 2, "internal/cli": 2, "internal/ends": 0,
 	"internal/files": 3, "internal/task": 3, "internal/memory": 3,
 	"internal/judge": 4, "internal/sorter": 4,
 	"internal/collect": 5, "internal/dedup": 5, "internal/write": 5,

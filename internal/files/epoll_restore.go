@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -19,6 +20,7 @@ const epollPrivate = unix.EPOLLWAKEUP | unix.EPOLLONESHOT | unix.EPOLLET | unix.
 // number the program knows it by. It is called before Install of the puppet:
 // the puppet's table is still empty, so the number is free for the moment.
 func (r *Restorer) AddEpollTargets(p *tracee.Puppet, targets []stream.EpollTarget) error {
+	targets = r.watchable(targets)
 	if len(targets) == 0 {
 		return nil
 	}
@@ -46,6 +48,37 @@ func (r *Restorer) AddEpollTargets(p *tracee.Puppet, targets []stream.EpollTarge
 		}
 	}
 	return nil
+}
+
+// watchable returns the targets that are there, in an epoll that is. What took
+// the place of one may be nothing that can be watched.
+func (r *Restorer) watchable(targets []stream.EpollTarget) []stream.EpollTarget {
+	var left []stream.EpollTarget
+	for _, t := range targets {
+		sub := r.plan.files[t.Refs.File]
+		if sub.closes() || r.plan.files[t.Refs.Epoll] != nil {
+			continue
+		}
+		if sub != nil {
+			if f, err := r.file(t.Refs.File); err == nil && !canBeWatched(f.f) {
+				r.Note("an epoll of %s watches descriptor %d no more, for what takes its place (%s) can't be watched", r.who(t.PID), t.FD, sub.flag)
+				continue
+			}
+		}
+		left = append(left, t)
+	}
+	return left
+}
+
+// canBeWatched reports whether a file has a poll method: epoll_ctl(2) refuses
+// those that are always ready.
+func canBeWatched(f *os.File) bool {
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return true
+	}
+	defer unix.Close(ep)
+	return unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, int(f.Fd()), &unix.EpollEvent{}) != unix.EPERM
 }
 
 // raiseLimit makes room for n descriptors, as far as the hard limit allows. The

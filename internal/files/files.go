@@ -91,6 +91,11 @@ type Collector struct {
 	// Block notes something that stands in the way of a checkpoint.
 	Block func(pid int, reason error)
 
+	// Outside is, after Done, what leads out of the tree, each once.
+	Outside []Outside
+
+	inside           map[uint64]bool // sockets of the tree by inode number
+	led              map[string]bool // names in Outside
 	readers, writers map[uint64]bool // pipes by inode number: an end is inside the tree
 	packets          map[uint64]bool // pipes with a description in packet mode
 	sent             map[string]bool // contents by identity

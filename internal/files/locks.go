@@ -40,6 +40,9 @@ func (c *Collector) locks(s *Subject, ref stream.FDRefs) error {
 // changes. A process's POSIX locks go with any descriptor of that file it
 // closes, so they are taken when nothing more is closed.
 func (r *Restorer) Lock(p *tracee.Puppet, l *stream.Lock) error {
+	if r.plan.of(&stream.FD{FD: l.FD, Refs: l.Refs}).closes() {
+		return nil
+	}
 	file, err := r.file(l.Refs.File)
 	if err != nil {
 		return err

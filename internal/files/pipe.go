@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/ends"
 	"ckpt/internal/sys"
 	"ckpt/stream"
 )
@@ -84,8 +85,15 @@ func (p *pipe) Open(flags int) (*os.File, error) {
 
 func (p *pipe) Close() error { return errors.Join(p.r.Close(), p.w.Close()) }
 
-// noteEnds remembers which ends of which pipes are inside the tree.
+// noteEnds remembers which ends of which pipes, and which sockets, are inside the
+// tree.
 func (c *Collector) noteEnds(s *Subject) {
+	if s.Stat.Mode&unix.S_IFMT == unix.S_IFSOCK {
+		if c.inside == nil {
+			c.inside = map[uint64]bool{}
+		}
+		c.inside[s.Stat.Ino] = true
+	}
 	if s.Stat.Mode&unix.S_IFMT != unix.S_IFIFO || s.Info.Flags&unix.O_PATH != 0 {
 		return
 	}
@@ -117,6 +125,9 @@ func collectPipe(c *Collector, s *Subject) (uint64, error) {
 	}
 	p.OutsideReaders = !c.readers[s.Stat.Ino] && others
 	p.OutsideWriters = !c.writers[s.Stat.Ino] && others
+	if what := missingEnd(&p); what != "" {
+		c.lead(s, ends.Pipe(p.Ino), what+" outside", s.Stat.Ino)
+	}
 	c.pipeData(p.ID, string(p.Ident), s, f, capacity)
 	return p.ID, c.Emit(stream.TypePipe, &p)
 }
@@ -208,6 +219,10 @@ func (r *Restorer) FillPipe(rec *stream.Record, data io.Reader) error {
 	obj, err := r.Hash.Get(d.Refs.Inode, stream.TypePipe, stream.TypeFifo)
 	if err != nil {
 		return err
+	}
+	if gone, ok := obj.(replaced); ok {
+		r.dropped(gone, rec.DataLen)
+		return nil
 	}
 	p, ok := obj.(*pipe)
 	if !ok {

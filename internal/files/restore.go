@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/ends"
 	"ckpt/internal/objhash"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -21,6 +22,13 @@ type Restorer struct {
 	Stdio    Stdio
 	// Paper: Check does not look at this system, nor asks for decisions.
 	Paper bool
+	Ends  *ends.Decisions
+	// Root is the process id of the first process.
+	Root int
+	// Who names a process for people.
+	Who func(pid int) string
+	// Elsewhere reports whether something is used other than by descriptors.
+	Elsewhere func(objref uint64) bool
 	// Note tells the user of something that is not as it was.
 	Note func(format string, args ...any)
 	// Termios are, after Object, the settings of the terminal the program had.
@@ -73,6 +81,9 @@ func (r *Restorer) Object(rec *stream.Record) error {
 		}
 		return r.Hash.Add(o.Objref, rec.Type, f)
 	}
+	if name, ok := r.plan.unneeded[o.Objref]; ok {
+		return r.Hash.Add(o.Objref, rec.Type, replaced(name))
+	}
 	in, err := Find(rec.Type).Restore(r, rec)
 	if err != nil {
 		return err
@@ -80,15 +91,28 @@ func (r *Restorer) Object(rec *stream.Record) error {
 	return r.Hash.Add(o.Objref, rec.Type, in)
 }
 
-// restoreFile opens a description. One that --stdio replaces altogether is not
-// opened, and nil.
+// replaced is a thing that is not made, for something else has its place.
+type replaced string
+
+func (replaced) Close() error                   { return nil }
+func (replaced) ContentFile() (*os.File, error) { return nil, nil }
+
+// dropped tells of what waited in a thing that is not made.
+func (r *Restorer) dropped(name replaced, n int64) {
+	r.Note("%d bytes that waited in %s are lost, for something else takes its place", n, string(name))
+}
+
+// restoreFile opens a description. One that is closed is nil.
 func (r *Restorer) restoreFile(rec *stream.Record, objref uint64) (*file, error) {
 	s, err := decode[stream.File](rec)
 	if err != nil {
 		return nil, err
 	}
 	if sub := r.plan.files[objref]; sub != nil {
-		f, err := sub.open(s.Flags)
+		if sub.closes() {
+			return nil, nil
+		}
+		f, err := sub.open()
 		if err != nil {
 			return nil, err
 		}
@@ -150,6 +174,7 @@ func (r *Restorer) Finish(objrefs []uint64) error {
 
 // Install gives a puppet, which has none, its descriptors, in ascending order.
 func (r *Restorer) Install(p *tracee.Puppet, fds []stream.FD) error {
+	fds = r.plan.left(fds)
 	if n := len(fds); n > 0 {
 		raiseLimit(p.Tracee().PID, uint64(fds[n-1].FD)+8)
 	}
@@ -219,10 +244,16 @@ func (r *Restorer) install(p *tracee.Puppet, fd *stream.FD) error {
 
 // Check says what of the objects and descriptors can't be restored.
 func (r *Restorer) Check(objects []*stream.Record, fds []stream.FD) []error {
-	var errs []error
+	var errs, more []error
+	if !r.Paper {
+		r.plan, more = r.makePlan(objects, fds)
+	}
 	for _, rec := range objects {
-		if k := Find(rec.Type); k != nil {
-			errs = append(errs, k.Check(r, rec)...)
+		var o stream.Object
+		if k := Find(rec.Type); k != nil && rec.Decode(&o) == nil {
+			if _, ok := r.plan.unneeded[o.Objref]; !ok {
+				errs = append(errs, k.Check(r, rec)...)
+			}
 		}
 	}
 	for _, fd := range fds {
@@ -230,11 +261,6 @@ func (r *Restorer) Check(objects []*stream.Record, fds []stream.FD) []error {
 			errs = append(errs, fmt.Errorf("%w: descriptor %d", stream.ErrCorrupt, fd.FD))
 		}
 	}
-	if r.Paper {
-		return errs
-	}
-	plan, more := r.Stdio.plan(objects, fds)
-	r.plan = plan
 	return append(errs, more...)
 }
 

@@ -1,7 +1,6 @@
 package files
 
 import (
-	"fmt"
 	"os"
 	"slices"
 
@@ -36,6 +35,7 @@ var ttyKind = Kind{
 			// A terminal that was hung up has no settings any more.
 			t.Termios, t.Rows, t.Cols, _ = sys.GetTermios(int(f.Fd()))
 		}
+		c.lead(s, t.Path, "", 0)
 		return t.ID, c.Emit(stream.TypeTTY, &t)
 	},
 	// What stands in the way depends on --stdio and is judged there.
@@ -63,9 +63,4 @@ func hasTerminal() bool {
 	}
 	f.Close()
 	return true
-}
-
-// noTerminal is the reason a terminal can't be restored.
-func noTerminal(pid, fd int, path string) error {
-	return fmt.Errorf("fd %d of pid %d was a terminal (%s), and ckpt-apply has none to give it: --stdio %d=FILE names a file for it", fd, pid, path, fd)
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/ends"
 	"ckpt/internal/sys"
 	"ckpt/stream"
 )
@@ -87,6 +88,10 @@ func collectUnixSock(c *Collector, s *Subject) (uint64, error) {
 		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeUnixSock, s.Stat.Dev, s.Stat.Ino)},
 		Ino:    s.Stat.Ino, Peer: d.Peer, Orphan: d.HasPeer && d.Peer == 0, Reset: failed, Kind: d.Type,
 		UID: s.Stat.Uid, GID: s.Stat.Gid, Shutdown: d.Shutdown,
+		Outside: d.Peer != 0 && !c.inside[d.Peer],
+	}
+	if rec.Outside {
+		c.lead(s, ends.Unix(rec.Ino), "whose other end is outside", d.Peer)
 	}
 	if err := readSockOptions(int(f.Fd()), &rec); err != nil {
 		return 0, err
@@ -191,18 +196,14 @@ func (q *queue) send(w *stream.Writer, id uint64) error {
 	return nil
 }
 
-// judgePeers blocks sockets whose other end is not in the tree.
+// judgePeers blocks sockets of the tree that are no pairs.
 func (c *Collector) judgePeers() {
 	for _, ino := range slices.Sorted(maps.Keys(c.sockets)) {
 		end := c.sockets[ino]
 		if end.peer == 0 {
 			continue
 		}
-		other := c.sockets[end.peer]
-		switch {
-		case other == nil:
-			c.Block(end.pid, fmt.Errorf("fd %d is a unix socket whose other end (socket:[%d]) no process to be saved has open, which can't be saved", end.fd, end.peer))
-		case other.peer != ino:
+		if other := c.sockets[end.peer]; other != nil && other.peer != ino {
 			c.Block(end.pid, fmt.Errorf("fd %d is a unix socket connected to fd %d of pid %d, which is not connected to it, which can't be saved", end.fd, other.fd, other.pid))
 		}
 	}

@@ -29,7 +29,7 @@ type unixSock struct {
 func checkUnixSock(s *stream.UnixSock) error {
 	switch {
 	case s.Kind != unix.SOCK_STREAM && s.Kind != unix.SOCK_DGRAM && s.Kind != unix.SOCK_SEQPACKET,
-		s.Shutdown&^shutBoth != 0, s.Ino == 0 || s.Ino == s.Peer, s.Orphan && s.Peer != 0, s.Reset && !s.Orphan:
+		s.Shutdown&^shutBoth != 0, s.Ino == 0 || s.Ino == s.Peer, s.Orphan && s.Peer != 0, s.Reset && !s.Orphan, s.Outside && s.Peer == 0:
 		return fmt.Errorf("%w: unix socket %d of type %d with peer %d", stream.ErrCorrupt, s.Ino, s.Kind, s.Peer)
 	}
 	return checkSockOptions(s)
@@ -95,6 +95,10 @@ func (r *Restorer) FillSocket(rec *stream.Record, data io.Reader) error {
 	obj, err := r.Hash.Get(d.Refs.Inode, stream.TypeUnixSock)
 	if err != nil {
 		return err
+	}
+	if gone, ok := obj.(replaced); ok {
+		r.dropped(gone, rec.DataLen)
+		return nil
 	}
 	u := obj.(*unixSock)
 	messages := d.Messages

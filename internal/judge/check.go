@@ -42,6 +42,7 @@ func (m *Model) check(f *files.Restorer) (reasons []error) {
 			add(k.Check(rec)...)
 		}
 	}
+	f.Root, f.Who, f.Elsewhere = m.Tasks[0].PID, m.who, func(objref uint64) bool { return m.elsewhere[objref] }
 	var fds []stream.FD
 	for _, t := range m.Tables {
 		fds = append(fds, t.FDs...)
@@ -49,6 +50,14 @@ func (m *Model) check(f *files.Restorer) (reasons []error) {
 	slices.SortFunc(fds, func(x, y stream.FD) int { return cmp.Or(cmp.Compare(x.Refs.Of, y.Refs.Of), x.FD-y.FD) })
 	add(f.Check(m.Objects, fds)...)
 	return reasons
+}
+
+// who names a process for people.
+func (m *Model) who(pid int) string {
+	if th := m.ByTID[pid]; th != nil {
+		return fmt.Sprintf("pid %d (%s)", pid, th.Comm)
+	}
+	return fmt.Sprintf("pid %d", pid)
 }
 
 // checkHere judges what depends on this system beside files.

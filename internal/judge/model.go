@@ -15,15 +15,16 @@ import (
 
 // Model is all metadata of a stream, sorted, before anything is done.
 type Model struct {
-	Header  stream.Header
-	Objects []*stream.Record // what has an objref, in the stream's order
-	Defined map[uint64]*stream.Record
-	Tasks   []*Task // parents before their children
-	ByPID   map[int]*Task
-	ByTID   map[int]*Thread
-	Spaces  map[uint64]*Space // by the MM's objref
-	Tables  map[uint64]*Table // by the FDTABLE's
-	Bytes   int64             // what it takes in memory, about
+	Header    stream.Header
+	Objects   []*stream.Record // what has an objref, in the stream's order
+	Defined   map[uint64]*stream.Record
+	Tasks     []*Task // parents before their children
+	ByPID     map[int]*Task
+	ByTID     map[int]*Thread
+	Spaces    map[uint64]*Space // by the MM's objref
+	Tables    map[uint64]*Table // by the FDTABLE's
+	Bytes     int64             // what it takes in memory, about
+	elsewhere map[uint64]bool   // objects that more than open file descriptions refer to
 }
 
 // Task is one process of it.
@@ -75,7 +76,7 @@ const recordBytes = 512
 // New returns the model of a stream that begins with header.
 func New(header *stream.Header) *Model {
 	return &Model{Header: *header, Defined: map[uint64]*stream.Record{}, ByPID: map[int]*Task{}, ByTID: map[int]*Thread{},
-		Spaces: map[uint64]*Space{}, Tables: map[uint64]*Table{}}
+		Spaces: map[uint64]*Space{}, Tables: map[uint64]*Table{}, elsewhere: map[uint64]bool{}}
 }
 
 // Read reads up to the first bulk record, or END, and returns that record.
@@ -341,6 +342,9 @@ func (m *Model) refs(rec *stream.Record) error {
 	for name, ref := range r.Refs {
 		if m.Defined[ref] == nil && ref != 0 {
 			return fmt.Errorf("%w: its %s is object %d, which is not defined before", stream.ErrCorrupt, name, ref)
+		}
+		if rec.Type != stream.TypeFile {
+			m.elsewhere[ref] = true
 		}
 	}
 	return nil

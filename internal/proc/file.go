@@ -109,6 +109,9 @@ func splitLF(data []byte, atEOF bool) (int, []byte, error) {
 }
 
 // readNumbers lists the entries of a directory that are numbers, ascending.
+// Processes lists the process ids there are.
+func Processes() ([]int, error) { return readNumbers("/proc") }
+
 func readNumbers(path string) ([]int, error) {
 	d, err := os.Open(path)
 	if err != nil {

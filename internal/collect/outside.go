@@ -1,0 +1,241 @@
+package collect
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"ckpt/internal/cli"
+	"ckpt/internal/ends"
+	"ckpt/internal/proc"
+)
+
+// The time spent on looking at other processes is bounded, on a system with a
+// hundred thousand: for who shares memory, which would be lost, and for names.
+const (
+	shareLimit = 2 * time.Second
+	nameLimit  = 200 * time.Millisecond
+)
+
+// outsiders is what processes outside of the tree have open or mapped, as it
+// was shortly before the tree was stopped.
+type outsiders struct {
+	tree   map[int]bool
+	open   map[string]int     // links of pipes and sockets: one process that has it open
+	mapped map[sharedFile]int // shared memory of the tree: one process that has it mapped
+	wanted map[sharedFile]bool
+}
+
+// sharedFile is the identity of a file that is mapped.
+type sharedFile struct{ dev, ino uint64 }
+
+// isLostAlone reports whether a mapping shares memory that no path leads to: a
+// copy of the process would not share it any more. Segments of System V have
+// their id.
+func isLostAlone(m *proc.Mapping) bool {
+	return m.Shared && m.Inode != 0 && !strings.HasPrefix(m.Path, "/SYSV") &&
+		(strings.HasSuffix(m.Path, " (deleted)") || strings.HasPrefix(m.Path, "[anon_shmem:"))
+}
+
+// lookOutside looks around while the target still runs.
+func lookOutside(root int) *outsiders {
+	o := &outsiders{tree: map[int]bool{}, open: map[string]int{}, mapped: map[sharedFile]int{}, wanted: map[sharedFile]bool{}}
+	o.addTree(root)
+	for pid := range o.tree {
+		o.want(pid)
+	}
+	limit := nameLimit
+	if len(o.wanted) > 0 {
+		limit = shareLimit
+	}
+	until := time.Now().Add(limit)
+	done := map[int]bool{os.Getpid(): true}
+	for pid := range o.candidates(root) {
+		if time.Now().After(until) {
+			break
+		}
+		if !o.tree[pid] && !done[pid] {
+			done[pid] = true
+			o.look(pid)
+		}
+	}
+	return o
+}
+
+// candidates yields all processes, some twice: first the ancestors and their
+// children, for what is shared was mostly inherited.
+func (o *outsiders) candidates(root int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for stat, err := proc.ReadStat(root); err == nil && stat.PPID > 0; stat, err = proc.ReadStat(stat.PPID) {
+			children, _ := proc.Children(stat.PPID)
+			for _, pid := range append([]int{stat.PPID}, children...) {
+				if !yield(pid) {
+					return
+				}
+			}
+		}
+		all, _ := proc.Processes()
+		for _, pid := range slices.Backward(all) {
+			if !yield(pid) {
+				return
+			}
+		}
+	}
+}
+
+func (o *outsiders) addTree(pid int) {
+	if o.tree[pid] {
+		return
+	}
+	o.tree[pid] = true
+	children, _ := proc.Children(pid) // who has ended meanwhile has none
+	for _, child := range children {
+		o.addTree(child)
+	}
+}
+
+func (o *outsiders) want(pid int) {
+	list, _ := proc.ReadMaps(pid)
+	for i := range list {
+		if isLostAlone(&list[i]) {
+			o.wanted[sharedFile{list[i].Dev, list[i].Inode}] = true
+		}
+	}
+}
+
+// look notes what another process has. One that may not be looked at, or has
+// ended, has nothing that we know of.
+func (o *outsiders) look(pid int) {
+	fds, _ := proc.FDs(pid)
+	for _, fd := range fds {
+		link, err := proc.FDLink(pid, fd)
+		if err == nil && o.open[link] == 0 && (strings.HasPrefix(link, "pipe:[") || strings.HasPrefix(link, "socket:[")) {
+			o.open[link] = pid
+		}
+	}
+	if len(o.wanted) == 0 {
+		return
+	}
+	list, _ := proc.ReadMaps(pid)
+	for i := range list {
+		if key := (sharedFile{list[i].Dev, list[i].Inode}); o.wanted[key] && o.mapped[key] == 0 {
+			o.mapped[key] = pid
+		}
+	}
+}
+
+// name says who has something open, or "".
+func (o *outsiders) name(kind string, ino uint64) string {
+	pid := o.open[fmt.Sprintf("%s:[%d]", kind, ino)]
+	if pid == 0 {
+		return ""
+	}
+	return named(pid)
+}
+
+// named names a process for people.
+func named(pid int) string {
+	comm, err := proc.ReadComm(pid, pid)
+	if err != nil {
+		return fmt.Sprintf("pid %d", pid)
+	}
+	return fmt.Sprintf("pid %d (%s)", pid, comm)
+}
+
+// sharedMemory blocks memory that the tree shares with others, but for what the
+// user takes a copy of.
+func (c *collection) sharedMemory() {
+	d, told := c.description, map[sharedFile]bool{}
+	for _, p := range d.tree.procs {
+		list := d.about[p].maps
+		for i := range list {
+			m := &list[i]
+			key := sharedFile{m.Dev, m.Inode}
+			if !isLostAlone(m) || told[key] {
+				continue
+			}
+			told[key] = true
+			c.judgeShared(p.pid, m, c.outsiders.mapped[key])
+		}
+	}
+}
+
+func (c *collection) judgeShared(pid int, m *proc.Mapping, other int) {
+	name := ends.Shm(m.Inode)
+	if other == 0 || c.outsiders.tree[other] {
+		return
+	}
+	if c.Copy[name] {
+		c.tell("%s, which %s shares with %s, becomes a copy of its own", name, named(pid), named(other))
+		return
+	}
+	err := fmt.Errorf("shares memory at %x (%s) with %s, which is not to be saved, and would share it no more", m.Start, name, named(other))
+	c.description.blockers.add(pid, cli.WithHint(err, fmt.Sprintf("save %s with it, or let it have a copy: ckpt-collect %s", named(other), ends.Flag(name, "copy"))))
+}
+
+// maxEnds is how many are named one by one.
+const maxEnds = 50
+
+// tell keeps a note until the tree runs again, which may be what reads our
+// messages.
+func (c *collection) tell(format string, args ...any) {
+	c.notes = append(c.notes, fmt.Sprintf(format, args...))
+}
+
+// nameEnds tells the user what leads out of the tree and with which flags it can
+// be restored.
+func (c *collection) nameEnds() {
+	d := c.description
+	for i, end := range d.files.Outside {
+		if i == maxEnds {
+			c.tell("and %d more; ckpt-apply --check names them all", len(d.files.Outside)-i)
+			break
+		}
+		flag := ends.Flag(end.Name, "null")
+		if end.What == "" {
+			c.tell("%s fd %d is the terminal %s, which becomes that of ckpt-apply; where that has none, restore it with: %s, or file:PATH, inherit:FD or close in place of null", named(end.PID), end.FD, end.Name, flag)
+			continue
+		}
+		kind := "pipe"
+		if strings.HasPrefix(end.Name, "unix:") {
+			kind = "socket"
+		}
+		who := c.outsiders.name(kind, end.Ino)
+		if who != "" {
+			who = ", with " + who
+		}
+		c.tell("%s fd %d leads to %s, %s%s; restore it with: %s, or file:PATH, inherit:FD or close in place of null", named(end.PID), end.FD, end.Name, end.What, who, flag)
+	}
+	c.nameGuests()
+}
+
+// nameGuests names who has pipes and sockets open that are whole in the tree: a
+// restored tree has its own.
+func (c *collection) nameGuests() {
+	inner := map[string]int{} // links: who of the tree has it
+	for _, p := range c.tree.procs {
+		for _, s := range c.description.about[p].subjects {
+			if inner[s.Target] == 0 {
+				inner[s.Target] = p.pid
+			}
+		}
+	}
+	for _, end := range c.description.files.Outside {
+		delete(inner, end.Name)
+		delete(inner, strings.Replace(end.Name, "unix:", "socket:", 1))
+	}
+	told := 0
+	for _, link := range slices.Sorted(maps.Keys(inner)) {
+		if told == maxEnds {
+			return
+		}
+		if pid := c.outsiders.open[link]; pid != 0 {
+			c.tell("%s has %s open, as %s has: the restored one will be apart from it", named(pid), link, named(inner[link]))
+			told++
+		}
+	}
+}

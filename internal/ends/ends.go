@@ -1,0 +1,213 @@
+// Package ends knows what leads out of a process tree: how such an end is
+// called, and how the user says what is to take its place.
+package ends
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Action is what becomes of an end.
+type Action int
+
+// The actions.
+const (
+	File    Action = iota + 1 // another file, appended to if it is written
+	Inherit                   // a descriptor of ckpt-apply
+	Null                      // /dev/null
+	Close                     // nothing: the descriptor is closed
+)
+
+// Alternatives are all of them as the user types them.
+const Alternatives = "file:PATH, inherit:FD, null or close"
+
+// Decision is what the user decided for one end.
+type Decision struct {
+	Action Action
+	Path   string // of File
+	FD     int    // of Inherit
+	Flag   string // the flag it came with, as it is typed
+	used   bool
+}
+
+// Fd names a descriptor.
+func Fd(pid, fd int) string { return fmt.Sprintf("pid %d fd %d", pid, fd) }
+
+// Pipe names a pipe by its inode number.
+func Pipe(ino uint64) string { return fmt.Sprintf("pipe:[%d]", ino) }
+
+// Unix names a unix socket without an address by its inode number.
+func Unix(ino uint64) string { return fmt.Sprintf("unix:[%d]", ino) }
+
+// Shm names shared memory by its inode number.
+func Shm(ino uint64) string { return fmt.Sprintf("shm:[%d]", ino) }
+
+// Flag is a flag that decides for an end, ready to be pasted into a shell.
+func Flag(name, decision string) string { return "--end " + quote(name+"="+decision) }
+
+func quote(s string) string {
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// Decisions are all that the user decided.
+type Decisions struct {
+	named map[string]*Decision
+	root  map[int]*Decision // descriptors of the first process
+	order []*Decision
+}
+
+// Parse takes values of --end, NAME=DECISION, and of --fd, N=DECISION.
+func Parse(named, fds []string) (*Decisions, error) {
+	d := &Decisions{named: map[string]*Decision{}, root: map[int]*Decision{}}
+	for _, v := range named {
+		name, how := split(v)
+		if how == nil || !isName(name) {
+			return nil, fmt.Errorf("--end %s: it takes NAME=DECISION, a name such as 'pid 7 fd 3', 'pipe:[4711]', 'unix:[4711]' or a path, and %s", quote(v), Alternatives)
+		}
+		how.Flag = "--end " + quote(v)
+		d.named[name] = how
+		d.order = append(d.order, how)
+	}
+	for _, v := range fds {
+		name, how := split(v)
+		n, err := strconv.Atoi(name)
+		if how == nil || err != nil || n < 0 {
+			return nil, fmt.Errorf("--fd %s: it takes the number of a descriptor, = and %s", quote(v), Alternatives)
+		}
+		how.Flag = "--fd " + quote(v)
+		d.root[n] = how
+		d.order = append(d.order, how)
+	}
+	return d, nil
+}
+
+// split cuts at the first = that a decision stands behind: a path may have some.
+func split(v string) (string, *Decision) {
+	for i := range v {
+		if v[i] == '=' {
+			if how := parse(v[i+1:]); how != nil {
+				return v[:i], how
+			}
+		}
+	}
+	return "", nil
+}
+
+func parse(how string) *Decision {
+	word, arg, hasArg := strings.Cut(how, ":")
+	switch {
+	case how == "null":
+		return &Decision{Action: Null}
+	case how == "close":
+		return &Decision{Action: Close}
+	case word == "file" && arg != "" && !strings.Contains(arg, "\x00"):
+		return &Decision{Action: File, Path: arg}
+	case word == "inherit" && hasArg:
+		if n, err := strconv.Atoi(arg); err == nil && n >= 0 {
+			return &Decision{Action: Inherit, FD: n}
+		}
+	}
+	return nil
+}
+
+// ParseCopies takes values of ckpt-collect's --end: the names of shared memory,
+// shm:[4711], each with =copy.
+func ParseCopies(values []string) (map[string]bool, error) {
+	names := map[string]bool{}
+	for _, v := range values {
+		name, how, _ := strings.Cut(v, "=")
+		if inner, ok := strings.CutPrefix(name, "shm:["); !ok || how != "copy" || !isInode(inner) {
+			return nil, fmt.Errorf("--end %s: it takes 'shm:[4711]=copy', with the number a refusal named", quote(v))
+		}
+		names[name] = true
+	}
+	return names, nil
+}
+
+// isInode reports whether s is the rest of a name: a number and a bracket.
+func isInode(s string) bool {
+	_, err := strconv.ParseUint(strings.TrimSuffix(s, "]"), 10, 64)
+	return err == nil && strings.HasSuffix(s, "]")
+}
+
+func isName(s string) bool {
+	var a, b int
+	if n, _ := fmt.Sscanf(s, "pid %d fd %d", &a, &b); n == 2 {
+		return s == Fd(a, b)
+	}
+	for _, prefix := range []string{"pipe:[", "unix:["} {
+		if inner, ok := strings.CutPrefix(s, prefix); ok {
+			return isInode(inner)
+		}
+	}
+	return strings.HasPrefix(s, "/")
+}
+
+// Find returns what was decided for a descriptor, or nil: what its own name says
+// goes before what the thing it has open is called.
+func (d *Decisions) Find(root, pid, fd int, name string) *Decision {
+	if d == nil {
+		return nil
+	}
+	found := d.named[Fd(pid, fd)]
+	if r := d.root[fd]; pid == root && r != nil {
+		r.used = true
+		if found == nil {
+			found = r
+		}
+	}
+	if n := d.named[name]; n != nil && name != "" {
+		n.used = true
+		if found == nil {
+			found = n
+		}
+	}
+	if found != nil {
+		found.used = true
+	}
+	return found
+}
+
+// Unused are decisions that found nothing to decide.
+func (d *Decisions) Unused() (errs []error) {
+	if d == nil {
+		return nil
+	}
+	for _, how := range d.order {
+		if !how.used {
+			errs = append(errs, fmt.Errorf("%s: no descriptor in the image is called so, nor leads there", how.Flag))
+		}
+	}
+	return errs
+}
+
+// Undecided is an error about an end that nothing was decided for. All of them
+// together give one hint.
+type Undecided struct {
+	Name   string
+	Reason string
+	hint   string
+}
+
+func (u *Undecided) Error() string { return u.Reason }
+
+// Hint has the flags that would decide for all ends, with the last of them.
+func (u *Undecided) Hint() string { return u.hint }
+
+// Join returns the errors, of which the last tells the flags for all.
+func Join(list []*Undecided) (errs []error) {
+	var flags []string
+	seen := map[string]bool{}
+	for _, u := range list {
+		errs = append(errs, u)
+		if !seen[u.Name] {
+			seen[u.Name] = true
+			flags = append(flags, Flag(u.Name, "null"))
+		}
+	}
+	if len(list) > 0 {
+		list[len(list)-1].hint = fmt.Sprintf("restore it with: %s; file:PATH, inherit:FD or close can stand in place of null", strings.Join(flags, " "))
+	}
+	return errs
+}

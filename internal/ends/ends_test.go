@@ -1,0 +1,56 @@
+package ends
+
+import "testing"
+
+func TestParse(t *testing.T) {
+	for _, good := range []string{"pid 7 fd 3=null", "pipe:[4711]=close", "unix:[1]=inherit:3", "/a=b=file:/c=null", "/dev/pts/3=file:x"} {
+		if _, err := Parse([]string{good}, nil); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "=null", "pid 7=null", "pid 7 fd 3", "pid 7 fd 3 =null", "pid 7 fd 3=", "pipe:[x]=null", "pipe:[1=null",
+		"x=null", "/a=nul", "/a=file:", "/a=inherit:", "/a=inherit:-1", "shm:[1]=copy"} {
+		if _, err := Parse([]string{bad}, nil); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+	for _, bad := range []string{"x=null", "-1=null", "3", "3=x"} {
+		if _, err := Parse(nil, []string{bad}); err == nil {
+			t.Errorf("--fd %q is taken", bad)
+		}
+	}
+}
+
+func TestFind(t *testing.T) {
+	d, err := Parse([]string{"/a=b=file:/c=d", "pid 7 fd 3=null", "pipe:[9]=close", "unix:[5]=null"}, []string{"1=inherit:5"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		pid, fd int
+		name    string
+		want    Action
+	}{
+		{7, 3, "pipe:[9]", Null}, {8, 3, "pipe:[9]", Close}, {7, 1, "", Inherit}, {8, 1, "", 0}, {8, 4, "/a=b", File}, {8, 4, "/a", 0},
+	} {
+		got := d.Find(7, c.pid, c.fd, c.name)
+		if got == nil && c.want != 0 || got != nil && got.Action != c.want {
+			t.Errorf("%+v: %+v", c, got)
+		}
+	}
+	if d.named["/a=b"].Path != "/c=d" || d.root[1].FD != 5 {
+		t.Error("a path or number was not taken over")
+	}
+	errs := d.Unused()
+	if len(errs) != 1 || errs[0].Error() != "--end 'unix:[5]=null': no descriptor in the image is called so, nor leads there" {
+		t.Errorf("%v", errs)
+	}
+}
+
+func TestJoin(t *testing.T) {
+	errs := Join([]*Undecided{{Name: "pipe:[1]", Reason: "a"}, {Name: "/it's", Reason: "b"}, {Name: "pipe:[1]", Reason: "c"}})
+	want := `restore it with: --end 'pipe:[1]=null' --end '/it'\''s=null'; file:PATH, inherit:FD or close can stand in place of null`
+	if len(errs) != 3 || errs[0].(*Undecided).Hint() != "" || errs[2].(*Undecided).Hint() != want {
+		t.Errorf("%v %s", errs, errs[2].(*Undecided).Hint())
+	}
+}
