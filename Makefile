@@ -22,7 +22,7 @@ RACE_PACKAGES := $(patsubst %,./%,$(wildcard stream internal/image internal/kcmp
 
 MAN_PAGES := $(patsubst man/%.md,bin/man/%,$(wildcard man/*.[1-8].md))
 
-.PHONY: all build test race lint format vet staticcheck cross vuln fuzz bench demo man install clean help
+.PHONY: all build test race lint format vet staticcheck cross vuln fuzz bench security demo man install clean help
 .DELETE_ON_ERROR:
 
 all: build ## build
@@ -72,6 +72,9 @@ fuzz: ## run every fuzz target for FUZZTIME (10m)
 
 bench: ## run the benchmarks
 	$(GO) test ./... -run '^$$' -bench . -benchmem -timeout $(TIMEOUT)
+
+security: ## restore 1000 times while what the paths lead to is swapped; a quarter of an hour
+	CKPT_SECURITY=1 $(GO) test ./tests -run '^TestSwappedPaths$$' -v -count=1 -timeout 2h
 
 demo: build ## show it at work
 	PATH="$(CURDIR)/bin:$$PATH" tests/demo.sh

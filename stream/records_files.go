@@ -40,6 +40,13 @@ type Stat struct {
 	UID     uint32 `cbor:"uid"`
 	GID     uint32 `cbor:"gid"`
 	MtimeNS int64  `cbor:"mtime_ns"`
+	// When the inode was born (statx(2)) and its file handle tell it from another
+	// that got its number later. They are absent where the file system has none.
+	BtimeNS int64   `cbor:"btime_ns,omitempty"`
+	FH      *Handle `cbor:"fh,omitempty"`
+	// Follow is for filters that edit Path: the way may have symbolic links, and
+	// what it leads to is opened with the task's own rights.
+	Follow bool `cbor:"follow,omitempty"`
 }
 
 // Reg is a regular file.

@@ -2,6 +2,7 @@ package files
 
 import (
 	"fmt"
+	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -27,24 +28,26 @@ var charDevKind = Kind{
 		return d.ID, c.Emit(stream.TypeCharDev, &d)
 	},
 	Check: func(r *Restorer, rec *stream.Record) []error {
-		d, err := decode[stream.CharDev](rec)
+		d, err := r.charDev(rec)
 		if err != nil {
 			return []error{err}
 		}
-		if errs := r.checkPath(d.Path, unix.S_IFCHR, "a device"); errs != nil {
-			return errs
-		}
-		var st unix.Stat_t
-		if err := unix.Stat(d.Path, &st); err == nil && !r.Paper && st.Rdev != d.Rdev {
-			return []error{fmt.Errorf("%s was device %d:%d and is %d:%d", d.Path, unix.Major(d.Rdev), unix.Minor(d.Rdev), unix.Major(st.Rdev), unix.Minor(st.Rdev))}
-		}
-		return nil
+		return d.check()
 	},
-	Restore: func(_ *Restorer, rec *stream.Record) (Inode, error) {
-		d, err := decode[stream.CharDev](rec)
-		if err != nil {
-			return nil, err
+	Restore: func(r *Restorer, rec *stream.Record) (Inode, error) { return r.charDev(rec) },
+}
+
+func (r *Restorer) charDev(rec *stream.Record) (*named, error) {
+	d, err := decode[stream.CharDev](rec)
+	if err != nil {
+		return nil, err
+	}
+	const what = "a device"
+	judge := func(p *os.File, st *unix.Stat_t) error {
+		if err := isType(d.Path, unix.S_IFCHR, what)(p, st); err != nil || st.Rdev == d.Rdev {
+			return err
 		}
-		return &named{d.Path}, nil
-	},
+		return fmt.Errorf("%s was device %d:%d and is %d:%d", d.Path, unix.Major(d.Rdev), unix.Minor(d.Rdev), unix.Major(st.Rdev), unix.Minor(st.Rdev))
+	}
+	return &named{r, d.Objref, &d.Stat, what, judge}, nil
 }

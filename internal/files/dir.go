@@ -23,26 +23,23 @@ var dirKind = Kind{
 		return d.ID, c.Emit(stream.TypeDir, &d)
 	},
 	Check: func(r *Restorer, rec *stream.Record) []error {
-		d, err := decode[stream.Dir](rec)
+		d, err := r.dir(rec)
 		if err != nil {
 			return []error{err}
 		}
-		return r.checkPath(d.Path, unix.S_IFDIR, "a folder")
+		return d.check()
 	},
-	Restore: func(_ *Restorer, rec *stream.Record) (Inode, error) {
-		d, err := decode[stream.Dir](rec)
-		if err != nil {
-			return nil, err
-		}
-		return &named{d.Path}, nil
-	},
+	Restore: func(r *Restorer, rec *stream.Record) (Inode, error) { return r.dir(rec) },
 }
 
-// named is anything with a path that is opened by it.
-type named struct{ path string }
-
-func (n *named) Open(flags int) (*os.File, error) { return open(n.path, flags|unix.O_NOCTTY) }
-func (n *named) Close() error                     { return nil }
+func (r *Restorer) dir(rec *stream.Record) (*named, error) {
+	d, err := decode[stream.Dir](rec)
+	if err != nil {
+		return nil, err
+	}
+	const what = "a folder"
+	return &named{r, d.Objref, &d.Stat, what, isType(d.Path, unix.S_IFDIR, what)}, nil
+}
 
 // where names a subject for a message.
 func where(s *Subject) string {
@@ -52,20 +49,12 @@ func where(s *Subject) string {
 	return filepath.Base(s.Link)
 }
 
-// checkPath makes sure that a path leads to a file of the same type.
-func (r *Restorer) checkPath(path string, mode uint32, what string) []error {
-	if !filepath.IsAbs(path) {
-		return []error{fmt.Errorf("%w: path %q", stream.ErrCorrupt, path)}
-	}
-	if r.Paper {
+// isType judges whether what a path leads to is still of a type.
+func isType(path string, mode uint32, what string) func(*os.File, *unix.Stat_t) error {
+	return func(_ *os.File, st *unix.Stat_t) error {
+		if st.Mode&unix.S_IFMT != mode {
+			return fmt.Errorf("%s was %s and is none now", path, what)
+		}
 		return nil
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return []error{fmt.Errorf("%s, %s the program used, is not there: %w", path, what, err)}
-	}
-	if st.Mode&unix.S_IFMT != mode {
-		return []error{fmt.Errorf("%s was %s and is none now", path, what)}
-	}
-	return nil
 }

@@ -42,19 +42,25 @@ var fifoKind = Kind{
 		if err != nil {
 			return []error{err}
 		}
-		return r.checkPath(f.Path, unix.S_IFIFO, "a FIFO")
+		return r.fifo(f).check()
 	},
 	Restore: restoreFifo,
 }
 
+func (r *Restorer) fifo(f *stream.Fifo) *named {
+	const what = "a FIFO"
+	return &named{r, f.Objref, &f.Stat, what, isType(f.Path, unix.S_IFIFO, what)}
+}
+
 // restoreFifo opens a FIFO for both directions, which never waits for another
 // process. One with bytes in it is in use by somebody else.
-func restoreFifo(_ *Restorer, rec *stream.Record) (Inode, error) {
+func restoreFifo(r *Restorer, rec *stream.Record) (Inode, error) {
 	fifo, err := decode[stream.Fifo](rec)
 	if err != nil {
 		return nil, err
 	}
-	f, err := open(fifo.Path, os.O_RDWR|unix.O_NONBLOCK)
+	path := r.fifo(fifo)
+	f, err := path.Open(os.O_RDWR | unix.O_NONBLOCK)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +77,7 @@ func restoreFifo(_ *Restorer, rec *stream.Record) (Inode, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	p := pipe{r: f, w: w}
+	p := pipe{r: f, w: w, path: path}
 	if waiting > 0 {
 		return &busyFifo{p}, nil
 	}

@@ -9,7 +9,6 @@ package files
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -246,7 +245,7 @@ func ident(t stream.Type, dev, ino uint64) []byte {
 
 func statOf(s *Subject) stream.Stat {
 	return stream.Stat{Path: s.Target, Dev: s.Stat.Dev, Ino: s.Stat.Ino, Mode: s.Stat.Mode, UID: s.Stat.Uid, GID: s.Stat.Gid,
-		MtimeNS: s.Stat.Mtim.Nano()}
+		MtimeNS: s.Stat.Mtim.Nano(), BtimeNS: birthOf(unix.AT_FDCWD, s.Link), FH: handleAt(unix.AT_FDCWD, s.Link, unix.AT_SYMLINK_FOLLOW)}
 }
 
 // isMode reports whether a subject has a file type and a path.
@@ -274,16 +273,19 @@ func decode[T any](rec *stream.Record) (*T, error) {
 
 // open is open(2). Unlike os.OpenFile it leaves O_NONBLOCK to the caller, for
 // what is opened here will be somebody else's.
-func open(path string, flags int) (*os.File, error) {
+func open(path string, flags int) (*os.File, error) { return openNamed(path, flags, path) }
+
+// openNamed is open of what is to be called by another name than the way to it.
+func openNamed(path string, flags int, name string) (*os.File, error) {
 	for {
 		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
-			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+			return nil, &os.PathError{Op: "open", Path: name, Err: err}
 		}
-		return os.NewFile(uintptr(fd), path), nil
+		return os.NewFile(uintptr(fd), name), nil
 	}
 }
 
@@ -291,10 +293,5 @@ func open(path string, flags int) (*os.File, error) {
 // link, and flags that forbid or presume something of the way have had their
 // say when the program opened it: O_NOFOLLOW, and the O_DIRECTORY in O_TMPFILE.
 func reopen(f *os.File, flags int) (*os.File, error) {
-	n, err := open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), flags&^(unix.O_NOFOLLOW|unix.O_DIRECTORY))
-	var pe *os.PathError
-	if errors.As(err, &pe) {
-		err = &os.PathError{Op: "open", Path: f.Name(), Err: pe.Err}
-	}
-	return n, err
+	return openNamed(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), flags&^(unix.O_NOFOLLOW|unix.O_DIRECTORY), f.Name())
 }

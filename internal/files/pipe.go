@@ -60,11 +60,15 @@ type pipe struct {
 	// fresh are ends as pipe(2) made them that no description is yet. Those
 	// opened anew differ by O_LARGEFILE.
 	fresh [2]bool
+	path  *named // of a FIFO
 }
 
 // Open opens an end. The kernel takes O_DIRECT, packet mode, from fcntl(2) but
 // not from open(2).
 func (p *pipe) Open(flags int) (*os.File, error) {
+	if p.path != nil && flags&(unix.O_PATH|unix.O_NOFOLLOW) != 0 {
+		return p.path.Open(flags)
+	}
 	end, fresh := p.w, &p.fresh[1]
 	if flags&unix.O_ACCMODE == unix.O_RDONLY {
 		end, fresh = p.r, &p.fresh[0]

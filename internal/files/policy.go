@@ -3,6 +3,7 @@ package files
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -75,27 +76,31 @@ func checkReg(r *Restorer, rec *stream.Record) []error {
 	if reg.Deleted || r.Paper {
 		return nil
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(reg.Path, &st); err != nil {
-		return []error{fmt.Errorf("%s, which the program had open, is not there: %w", reg.Path, err)}
+	return r.reg(reg).check()
+}
+
+// reg is a file that has the path it had.
+func (r *Restorer) reg(reg *stream.Reg) *named {
+	judge := func(p *os.File, st *unix.Stat_t) error {
+		if st.Mode&unix.S_IFMT != unix.S_IFREG {
+			return fmt.Errorf("%s was a regular file and is one no more", reg.Path)
+		}
+		if why := changed(reg, p, st, r.Policies.of(reg.Path)); why != "" {
+			return fmt.Errorf("%s %s", reg.Path, why)
+		}
+		return nil
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return []error{fmt.Errorf("%s was a regular file and is one no more", reg.Path)}
-	}
-	if why := changed(reg, &st, r.Policies.of(reg.Path)); why != "" {
-		return []error{fmt.Errorf("%s %s", reg.Path, why)}
-	}
-	return nil
+	return &named{r, reg.Objref, &reg.Stat, "a regular file", judge}
 }
 
 // changed says in words how a file differs from what the policy allows, or "".
-func changed(reg *stream.Reg, st *unix.Stat_t, policy Policy) string {
+func changed(reg *stream.Reg, p *os.File, st *unix.Stat_t, policy Policy) string {
 	sameInode, mtime := st.Ino == reg.Ino, st.Mtim.Nano()
 	if sameInode && st.Size == reg.Size && mtime == reg.MtimeNS {
 		return ""
 	}
 	if len(reg.BuildID) > 0 {
-		now := readBuildID(reg.Path)
+		now := readBuildID(fmt.Sprintf("/proc/self/fd/%d", p.Fd()))
 		if !bytes.Equal(now, reg.BuildID) {
 			return fmt.Sprintf("is another program or library than at the checkpoint: its build-id was %x and is %x", reg.BuildID, now)
 		}

@@ -35,7 +35,7 @@ func collectReg(c *Collector, s *Subject) (uint64, error) {
 		reg.Deleted = true
 		reg.Path = strings.TrimSuffix(s.Target, deletedSuffix)
 		if s.Stat.Nlink > 0 {
-			reg.Handle = handleOf(s.Link)
+			reg.Handle = reg.FH
 		}
 		f, err := os.Open(s.Link)
 		if err != nil {
@@ -53,16 +53,6 @@ func collectReg(c *Collector, s *Subject) (uint64, error) {
 func leadsTo(path string, st *unix.Stat_t) bool {
 	var now unix.Stat_t
 	return unix.Stat(path, &now) == nil && now.Dev == st.Dev && now.Ino == st.Ino
-}
-
-// handleOf returns a file handle, by which a file is found that has lost the
-// name it was opened by but not its last; nil where the file system has none.
-func handleOf(link string) *stream.Handle {
-	h, _, err := unix.NameToHandleAt(unix.AT_FDCWD, link, unix.AT_SYMLINK_FOLLOW)
-	if err != nil {
-		return nil
-	}
-	return &stream.Handle{Type: h.Type(), Bytes: h.Bytes()}
 }
 
 // buildID returns the build-id of an ELF file, read once for each.
@@ -85,10 +75,10 @@ func restoreReg(r *Restorer, rec *stream.Record) (Inode, error) {
 		return nil, err
 	}
 	if !reg.Deleted {
-		return &named{reg.Path}, nil
+		return r.reg(reg), nil
 	}
 	if reg.Handle != nil {
-		if f := openHandle(reg); f != nil {
+		if f := r.openHandle(reg); f != nil {
 			return &ghost{r: f}, nil
 		}
 		r.Note("%s had other names that are not found here; its contents are restored without them", reg.Path)
@@ -97,19 +87,19 @@ func restoreReg(r *Restorer, rec *stream.Record) (Inode, error) {
 }
 
 // openHandle finds a file by its handle, or returns nil.
-func openHandle(reg *stream.Reg) *os.File {
-	dir, err := os.Open(filepath.Dir(reg.Path))
+func (r *Restorer) openHandle(reg *stream.Reg) *os.File {
+	dir, err := walk(filepath.Dir(reg.Path), unix.O_RDONLY|unix.O_DIRECTORY, false)
 	if err != nil {
 		return nil
 	}
 	defer dir.Close()
-	fd, err := unix.OpenByHandleAt(int(dir.Fd()), unix.NewFileHandle(reg.Handle.Type, reg.Handle.Bytes), unix.O_RDONLY|unix.O_CLOEXEC)
+	fd, err := unix.OpenByHandleAt(int(dir.Fd()), unix.NewFileHandle(reg.Handle.Type, reg.Handle.Bytes), unix.O_PATH|unix.O_CLOEXEC)
 	if err != nil {
 		return nil
 	}
 	f := os.NewFile(uintptr(fd), reg.Path)
 	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil || st.Ino != reg.Ino || st.Size != reg.Size || st.Mtim.Nano() != reg.MtimeNS {
+	if unix.Fstat(fd, &st) != nil || !r.reg(reg).isVery(f, &st) || st.Size != reg.Size || st.Mtim.Nano() != reg.MtimeNS {
 		f.Close()
 		return nil
 	}
@@ -125,10 +115,10 @@ type ghost struct {
 // newGhost makes one in the folder it was in, or where that is not to be had in
 // the one for temporary files.
 func newGhost(r *Restorer, reg *stream.Reg) (*ghost, error) {
-	w, err := nameless(filepath.Dir(reg.Path))
+	w, err := nameless(filepath.Dir(reg.Path), false)
 	if err != nil {
 		r.Note("%s was deleted and is restored in %s, for %v", reg.Path, os.TempDir(), err)
-		w, err = nameless(os.TempDir())
+		w, err = nameless(os.TempDir(), true)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("restore deleted file %s: %w", reg.Path, err)
@@ -146,7 +136,13 @@ func newGhost(r *Restorer, reg *stream.Reg) (*ghost, error) {
 
 // nameless makes a file without a name in dir; on file systems that can't, it
 // has one for a moment.
-func nameless(dir string) (*os.File, error) {
+func nameless(path string, follow bool) (*os.File, error) {
+	d, err := walk(path, unix.O_PATH|unix.O_DIRECTORY, follow)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer d.Close()
+	dir := fmt.Sprintf("/proc/self/fd/%d", d.Fd())
 	f, err := os.OpenFile(dir, unix.O_TMPFILE|os.O_RDWR, 0o600)
 	if err == nil || !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) {
 		return f, err

@@ -29,6 +29,11 @@ type Restorer struct {
 	Who func(pid int) string
 	// Elsewhere reports whether something is used other than by descriptors.
 	Elsewhere func(objref uint64) bool
+	// Users are the tasks that use what paths lead to, by the inode's objref.
+	Users map[uint64]*User
+	// SameBoot: the system was not started again since the checkpoint, so that
+	// devices have the numbers they had.
+	SameBoot bool
 	// Note tells the user of something that is not as it was.
 	Note func(format string, args ...any)
 	// Termios are, after Object, the settings of the terminal the program had.

@@ -48,12 +48,18 @@ var ttyKind = Kind{
 		if len(t.Termios) == sys.Termios2Bytes {
 			r.Termios = t.Termios
 		}
-		return &named{ownTerminal}, nil
+		return terminal{}, nil
 	},
 }
 
 // ownTerminal is the controlling terminal of whoever opens it, see tty(4).
 const ownTerminal = "/dev/tty"
+
+// terminal is it.
+type terminal struct{}
+
+func (terminal) Open(flags int) (*os.File, error) { return open(ownTerminal, flags|unix.O_NOCTTY) }
+func (terminal) Close() error                     { return nil }
 
 // hasTerminal reports whether ckpt-apply has a controlling terminal.
 func hasTerminal() bool {

@@ -148,6 +148,12 @@ func checkOrigin(h *stream.Header) []error {
 	return errs
 }
 
+// isThisBoot reports whether this system was not started again since the image.
+func isThisBoot(h *stream.Header) bool {
+	now, err := proc.BootID()
+	return err == nil && now == h.BootID
+}
+
 // reapTime is how long a parent is given to wait for a process that has ended.
 const reapTime = 2 * time.Second
 

@@ -35,6 +35,7 @@ func Here(m *Model, r *Restore) (*Plan, error) {
 	if err := m.hasRoot(); err != nil {
 		return nil, &Refused{append(reasons, err)}
 	}
+	r.Files.Users, r.Files.SameBoot = m.users(), isThisBoot(&m.Header)
 	reasons = append(reasons, m.check(r.Files)...)
 	reasons = append(reasons, m.checkHere(r.Cgroups)...)
 	if len(reasons) > 0 {

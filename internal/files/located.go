@@ -1,0 +1,270 @@
+package files
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/cli"
+	"ckpt/internal/sys"
+	"ckpt/stream"
+)
+
+// User is a task that uses what a path leads to, the one that may do least.
+type User struct {
+	PID         int
+	Comm        string
+	Creds       *stream.Creds
+	Read, Write bool // what its descriptions and mappings do
+}
+
+func (u *User) identity() *sys.FSIdentity {
+	c := u.Creds
+	return &sys.FSIdentity{UID: c.UID[3], GID: c.GID[3], Groups: c.Groups, Caps: c.Eff}
+}
+
+// named is a thing with a path. Who restores may do more than the program, and the
+// program may change what its paths lead to at any time. So a path is walked
+// once, without symbolic links; what it led to is judged by that descriptor and
+// opened again through it. Only the very file that was open is opened with our
+// rights, any other with those of the program.
+type named struct {
+	r      *Restorer
+	objref uint64
+	*stream.Stat
+	what string // for messages: "a folder"
+	// judge says what is wrong with what was found.
+	judge func(p *os.File, st *unix.Stat_t) error
+}
+
+// Open opens it anew.
+func (n *named) Open(flags int) (f *os.File, err error) {
+	err = n.with(flags, func(p *os.File, st *unix.Stat_t) error {
+		f, err = n.open(p, st, flags)
+		return err
+	})
+	return f, err
+}
+
+func (n *named) Close() error { return nil }
+
+// check says what stands in the way of opening it.
+func (n *named) check() []error {
+	if !filepath.IsAbs(n.Path) || strings.Contains(n.Path, "\x00") {
+		return []error{fmt.Errorf("%w: path %q", stream.ErrCorrupt, n.Path)}
+	}
+	if n.r.Paper {
+		return nil
+	}
+	if err := n.with(0, n.allowed); err != nil {
+		return []error{err}
+	}
+	return nil
+}
+
+// with walks to the thing and calls use with an O_PATH descriptor of it, where
+// that may open it.
+func (n *named) with(flags int, use func(p *os.File, st *unix.Stat_t) error) error {
+	if !n.Follow {
+		p, st, err := n.walk(flags)
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		if n.isVery(p, st) {
+			if err := n.judge(p, st); err != nil {
+				return err
+			}
+			return use(p, st)
+		}
+	}
+	u := n.r.Users[n.objref]
+	if u == nil {
+		return fmt.Errorf("%s, which the program had open, is another file now, and no process of the image is to have it open", n.Path)
+	}
+	return sys.AsFS(u.identity(), func() error {
+		p, st, err := n.walk(flags)
+		if err == nil {
+			defer p.Close()
+			err = n.judge(p, st)
+		}
+		if err == nil {
+			if err = n.allowed(p, st); err == nil {
+				err = use(p, st)
+			}
+		}
+		if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+			return cli.WithHint(fmt.Errorf("%s is not the very file that was open, so it is opened with the rights of pid %d (%s), and user %d may not: %w",
+				n.Path, u.PID, u.Comm, u.Creds.UID[3], err), "put the file back that was there, or let that user open this one")
+		}
+		return err
+	})
+}
+
+// walk opens what is at the path, without a symbolic link on the way unless the
+// record asks for it.
+func (n *named) walk(flags int) (*os.File, *unix.Stat_t, error) {
+	how := unix.O_PATH
+	if flags&unix.O_PATH != 0 {
+		how |= flags & (unix.O_NOFOLLOW | unix.O_DIRECTORY)
+	}
+	p, err := walk(n.Path, how, n.Follow)
+	switch link := firstLink(n.Path); {
+	case errors.Is(err, unix.ELOOP) && !n.Follow && link != "":
+		return nil, nil, cli.WithHint(fmt.Errorf("%s, %s the program had open, is reached by a symbolic link now: %s", n.Path, n.what, link),
+			"a filter that sets follow in the record has it opened all the same, see ckpt(7)")
+	case errors.Is(err, unix.EACCES):
+		return nil, nil, err
+	case err != nil:
+		return nil, nil, fmt.Errorf("%s, which the program had open, is not there: %w", n.Path, os.NewSyscallError("open", err))
+	}
+	st := new(unix.Stat_t)
+	if err := unix.Fstat(int(p.Fd()), st); err != nil {
+		p.Close()
+		return nil, nil, &os.PathError{Op: "fstat", Path: n.Path, Err: err}
+	}
+	return p, st, nil
+}
+
+// walk opens a path, without symbolic links on the way unless follow says so.
+func walk(path string, flags int, follow bool) (*os.File, error) {
+	how := unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS}
+	if follow {
+		how.Resolve = unix.RESOLVE_NO_MAGICLINKS
+	}
+	for {
+		fd, err := unix.Openat2(unix.AT_FDCWD, path, &how)
+		if err == unix.EINTR || err == unix.EAGAIN {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return os.NewFile(uintptr(fd), path), nil
+	}
+}
+
+// firstLink returns the first part of a path that is a symbolic link, for a message.
+func firstLink(path string) string {
+	for i := 1; i <= len(path); i++ {
+		if i < len(path) && path[i] != '/' {
+			continue
+		}
+		if st, err := os.Lstat(path[:i]); err == nil && st.Mode()&os.ModeSymlink != 0 {
+			return path[:i]
+		}
+	}
+	return ""
+}
+
+// isVery reports whether this is the file that was open. An inode number alone
+// does not tell, for it may have been given to another file since; when the file
+// was born, or its handle, does.
+func (n *named) isVery(p *os.File, st *unix.Stat_t) bool {
+	if st.Ino != n.Ino || st.Mode != n.Mode || st.Uid != n.UID || st.Gid != n.GID || n.r.SameBoot && st.Dev != n.Dev {
+		return false
+	}
+	born, handle := birthOf(int(p.Fd()), ""), handleAt(int(p.Fd()), "", unix.AT_EMPTY_PATH)
+	known := false
+	if n.BtimeNS != 0 && born != 0 {
+		if known = born == n.BtimeNS; !known {
+			return false
+		}
+	}
+	if n.FH != nil && handle != nil {
+		known = handle.Type == n.FH.Type && bytes.Equal(handle.Bytes, n.FH.Bytes)
+	}
+	return known
+}
+
+// allowed says whether whom we are may do what the user does with it.
+func (n *named) allowed(p *os.File, st *unix.Stat_t) error {
+	u := n.r.Users[n.objref]
+	if u == nil {
+		return nil
+	}
+	var mode uint32
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		mode |= unix.X_OK
+	}
+	if u.Read || st.Mode&unix.S_IFMT == unix.S_IFIFO {
+		mode |= unix.R_OK
+	}
+	if u.Write || st.Mode&unix.S_IFMT == unix.S_IFIFO { // opened for both, see restoreFifo
+		mode |= unix.W_OK
+	}
+	err := unix.Faccessat(int(p.Fd()), "", mode, unix.AT_EACCESS|unix.AT_EMPTY_PATH)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: n.Path, Err: err}
+	}
+	return nil
+}
+
+// open opens with these flags what p, an O_PATH descriptor made with them, leads to.
+func (n *named) open(p *os.File, st *unix.Stat_t, flags int) (*os.File, error) {
+	if flags&unix.O_PATH != 0 {
+		fd, err := unix.FcntlInt(p.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			return nil, os.NewSyscallError("fcntl", err)
+		}
+		return os.NewFile(uintptr(fd), n.Path), nil
+	}
+	flags |= unix.O_NOCTTY
+	link := fmt.Sprintf("/proc/self/fd/%d", p.Fd())
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return openNamed(link+"/.", flags, n.Path)
+	}
+	f, err := openNamed(link, flags&^(unix.O_NOFOLLOW|unix.O_DIRECTORY), n.Path)
+	if err != nil || flags&unix.O_NOFOLLOW == 0 {
+		return f, err
+	}
+	return n.notFollowing(f, flags&^unix.O_DIRECTORY)
+}
+
+// notFollowing opens f's file once more with O_NOFOLLOW, which fcntl(2) shows but
+// can't set, and which a link of /proc can't be opened with: by its handle.
+func (n *named) notFollowing(f *os.File, flags int) (*os.File, error) {
+	h := handleAt(int(f.Fd()), "", unix.AT_EMPTY_PATH)
+	if h == nil {
+		return f, nil
+	}
+	fd, err := unix.OpenByHandleAt(int(f.Fd()), unix.NewFileHandle(h.Type, h.Bytes), flags|unix.O_CLOEXEC)
+	if err != nil {
+		return f, nil
+	}
+	g := os.NewFile(uintptr(fd), n.Path)
+	var a, b unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &a) != nil || unix.Fstat(fd, &b) != nil || a.Dev != b.Dev || a.Ino != b.Ino {
+		g.Close()
+		return f, nil
+	}
+	return g, f.Close()
+}
+
+// birthOf returns when a file was born, in nanoseconds; 0 where its file system
+// does not note that.
+func birthOf(dirfd int, path string) int64 {
+	var x unix.Statx_t
+	flags := unix.AT_STATX_DONT_SYNC
+	if path == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	if unix.Statx(dirfd, path, flags, unix.STATX_BTIME, &x) != nil || x.Mask&unix.STATX_BTIME == 0 {
+		return 0
+	}
+	return x.Btime.Sec*1e9 + int64(x.Btime.Nsec)
+}
+
+// handleAt returns a file handle; nil where the file system has none.
+func handleAt(dirfd int, path string, flags int) *stream.Handle {
+	h, _, err := unix.NameToHandleAt(dirfd, path, flags)
+	if err != nil {
+		return nil
+	}
+	return &stream.Handle{Type: h.Type(), Bytes: h.Bytes()}
+}

@@ -1,0 +1,88 @@
+package judge
+
+import (
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/files"
+	"ckpt/stream"
+)
+
+// users are, by the objref of a table, FS or MM and of an inode, the task that
+// uses it and may do least: only what that may open is opened for all of them,
+// see files.User.
+type users map[uint64]*files.User
+
+// users finds them.
+func (m *Model) users() users {
+	shared, inodes := users{}, users{}
+	for _, t := range m.Tasks {
+		for _, th := range t.Threads {
+			if u := userOf(t, th); u != nil {
+				for _, ref := range []uint64{th.Refs.Files, th.Refs.FS, th.Refs.MM} {
+					shared.add(ref, u, false, false)
+				}
+			}
+		}
+	}
+	for ref, u := range shared {
+		rec := m.Defined[ref]
+		switch rec.Type {
+		case stream.TypeFDTable:
+			inodes.table(m, u, m.Tables[ref].FDs)
+		case stream.TypeFS:
+			var fs stream.FS
+			if rec.Decode(&fs) == nil {
+				inodes.add(fs.Refs.Cwd, u, false, false)
+				inodes.add(fs.Refs.Root, u, false, false)
+			}
+		case stream.TypeMM:
+			var mm stream.MM
+			if rec.Decode(&mm) == nil {
+				inodes.add(mm.Refs.Exe, u, true, false)
+			}
+			for _, v := range m.Spaces[ref].VMAs {
+				inodes.add(v.Refs.Inode, u, true, v.RW)
+			}
+		}
+	}
+	return inodes
+}
+
+// userOf is a thread as a user, nil without good credentials.
+func userOf(t *Task, th *Thread) *files.User {
+	rec := th.Resources[stream.TypeCreds]
+	c := new(stream.Creds)
+	if rec == nil || rec.Decode(c) != nil || len(c.UID) != 4 || len(c.GID) != 4 {
+		return nil
+	}
+	return &files.User{PID: th.PID, Comm: t.Comm, Creds: c}
+}
+
+func (us users) table(m *Model, u *files.User, fds []stream.FD) {
+	for i := range fds {
+		var f stream.File
+		if rec := m.Defined[fds[i].Refs.File]; rec == nil || rec.Decode(&f) != nil {
+			continue
+		}
+		how, path := f.Flags&unix.O_ACCMODE, f.Flags&unix.O_PATH != 0
+		us.add(f.Refs.Inode, u, !path && how != unix.O_WRONLY, !path && how != unix.O_RDONLY)
+	}
+}
+
+// add notes that u uses an object. Who is not root may do less than root.
+func (us users) add(ref uint64, u *files.User, read, write bool) {
+	if ref == 0 {
+		return
+	}
+	now := us[ref]
+	if now == nil {
+		now = &files.User{PID: u.PID, Comm: u.Comm, Creds: u.Creds}
+		us[ref] = now
+	}
+	root := func(c *stream.Creds) bool { return c.UID[3] == 0 }
+	if a, b := u.Creds, now.Creds; root(b) && !root(a) || root(a) == root(b) && a.Eff&^b.Eff == 0 && a.Eff != b.Eff ||
+		root(a) == root(b) && a.Eff == b.Eff && u.PID < now.PID {
+		now.PID, now.Comm, now.Creds = u.PID, u.Comm, u.Creds
+	}
+	now.Read, now.Write = now.Read || read, now.Write || write
+}

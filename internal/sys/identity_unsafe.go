@@ -1,0 +1,132 @@
+package sys
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// FSIdentity is what the kernel judges the use of a path by, see path_resolution(7).
+type FSIdentity struct {
+	UID, GID uint32
+	Groups   []uint32
+	Caps     uint64 // effective; those this process lacks are left out
+}
+
+// AsFS calls f in a thread of its own, which has this identity and then ends.
+func AsFS(id *FSIdentity, f func() error) error {
+	return apart(func() error {
+		err := setGroups(id.Groups)
+		if err == nil {
+			err = setFS(unix.SYS_SETFSGID, id.GID, "file system group")
+		}
+		if err == nil {
+			err = setFS(unix.SYS_SETFSUID, id.UID, "file system user")
+		}
+		if err == nil {
+			err = boundCaps(id.Caps)
+		}
+		return err
+	}, f)
+}
+
+// AsUser calls f in a thread of its own, which has these real and effective ids
+// and then ends. With nil groups it keeps those it has.
+func AsUser(uid, euid, gid, egid uint32, groups []uint32, f func() error) error {
+	return apart(func() error {
+		if groups != nil {
+			if err := setGroups(groups); err != nil {
+				return err
+			}
+		}
+		if err := setIDs(unix.SYS_SETRESGID, gid, egid, unix.Getgid(), unix.Getegid()); err != nil {
+			return fmt.Errorf("become group %d: %w", egid, err)
+		}
+		if err := setIDs(unix.SYS_SETRESUID, uid, euid, unix.Getuid(), unix.Geteuid()); err != nil {
+			return fmt.Errorf("become user %d: %w", euid, err)
+		}
+		return nil
+	}, f)
+}
+
+// apart runs become and f in a thread that ends with them: the calls that become
+// makes are raw, and so change this one thread. That the process has been somebody
+// else makes the kernel hide it from its own user, which is undone.
+func apart(become, f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+		if err == nil {
+			err = become()
+		}
+		if err == nil && dumpable == 1 {
+			err = os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0))
+		}
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+func setGroups(groups []uint32) error {
+	now, err := unix.Getgroups()
+	if err != nil {
+		return os.NewSyscallError("getgroups", err)
+	}
+	want := slices.Clone(groups)
+	have := make([]uint32, len(now))
+	for i, g := range now {
+		have[i] = uint32(g)
+	}
+	slices.Sort(want)
+	slices.Sort(have)
+	if slices.Equal(want, have) {
+		return nil
+	}
+	var p unsafe.Pointer
+	if len(groups) > 0 {
+		p = unsafe.Pointer(&groups[0])
+	}
+	if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(p), 0); e != 0 {
+		return os.NewSyscallError("setgroups", e)
+	}
+	return nil
+}
+
+// setFS makes a setfs*id(2) call, which reports what was before; asked again with
+// an id that is none it changes nothing.
+func setFS(nr uintptr, id uint32, what string) error {
+	_, _, _ = unix.RawSyscall(nr, uintptr(id), 0, 0)
+	if now, _, _ := unix.RawSyscall(nr, uintptr(^uint32(0)), 0, 0); uint32(now) != id {
+		return fmt.Errorf("take %s %d: %w", what, id, unix.EPERM)
+	}
+	return nil
+}
+
+func setIDs(nr uintptr, id, eid uint32, nowID, nowEID int) error {
+	if int(id) == nowID && int(eid) == nowEID {
+		return nil
+	}
+	if _, _, e := unix.RawSyscall(nr, uintptr(id), uintptr(eid), uintptr(^uint32(0))); e != 0 {
+		return e
+	}
+	return nil
+}
+
+// boundCaps takes as effective what of caps the thread is permitted.
+func boundCaps(caps uint64) error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return os.NewSyscallError("capget", err)
+	}
+	data[0].Effective, data[1].Effective = data[0].Permitted&uint32(caps), data[1].Permitted&uint32(caps>>32)
+	return os.NewSyscallError("capset", unix.Capset(&hdr, &data[0]))
+}
