@@ -27,6 +27,19 @@ type Header struct {
 	StopUS     int64  `cbor:"stop_us"`        // how long it took to stop them all, µs
 	DescribeUS int64  `cbor:"describe_us"`    // how long it took to describe them then, µs
 	Hold       *Hold  `cbor:"hold,omitempty"` // how to ask that the target be held
+
+	Clocks *Clocks `cbor:"clocks,omitempty"` // absent in streams of older versions
+}
+
+// Clocks are what the target's clocks showed at one moment, when it had been
+// described, ns.
+type Clocks struct {
+	Monotonic int64 `cbor:"monotonic_ns"` // CLOCK_MONOTONIC as the target saw it
+	Boottime  int64 `cbor:"boottime_ns"`
+	Realtime  int64 `cbor:"realtime_ns"` // since the epoch
+	// By how much the target's time namespace differs from the boot's first.
+	MonotonicOffset int64 `cbor:"monotonic_offset_ns,omitempty"`
+	BoottimeOffset  int64 `cbor:"boottime_offset_ns,omitempty"`
 }
 
 // Hold names the pipe by which a filter on the same host holds the target

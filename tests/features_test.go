@@ -61,7 +61,7 @@ func (f *feature) start() {
 		_ = unix.Kill(f.pid, unix.SIGKILL)
 		<-done
 	})
-	for range 1000 {
+	for range 12000 {
 		if f.output() != "" {
 			return
 		}
@@ -101,15 +101,15 @@ func (f *feature) shell(line string) {
 }
 
 // restore runs the second half and returns when the program lives again.
-func (f *feature) restore() *pipeline {
+func (f *feature) restore(options ...string) *pipeline {
 	f.t.Helper()
 	img, err := os.Open(filepath.Join(f.dir, "img"))
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	defer img.Close()
-	p := startPipeline(f.t, img, nil, "ckpt-read", "ckpt-apply")
-	for range 500 {
+	p := startPipeline(f.t, img, nil, "ckpt-read", strings.Join(append([]string{"ckpt-apply"}, options...), " "))
+	for range 12000 {
 		if unharmed(f.pid) == nil {
 			break
 		}

@@ -25,6 +25,7 @@ type Options struct {
 	PIDFile  string // write the root's process id there
 	Check    bool   // judge the stream, make nothing
 	Session  string // judge.SessionNew or judge.SessionInherit
+	Clock    string // judge.ClockAuto, ClockKeep or ClockHost
 	Running  func() // called when the program is about to run: signals are its own now
 	Policies files.Policies
 	Stdio    files.Stdio
@@ -64,7 +65,7 @@ func (b *builder) run(ctx context.Context, o *Options) (*supervisor, error) {
 	if b.model, next, err = judge.Read(b.reader); err != nil {
 		return nil, err
 	}
-	b.plan, err = judge.Here(b.model, &judge.Restore{Files: b.files, Cgroups: o.Cgroups, Session: o.Session, Detach: o.Detach, Note: o.Note})
+	b.plan, err = judge.Here(b.model, &judge.Restore{Files: b.files, Cgroups: o.Cgroups, Session: o.Session, Clock: o.Clock, Detach: o.Detach, Note: o.Note})
 	if err != nil {
 		return nil, err
 	}

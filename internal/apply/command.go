@@ -20,7 +20,7 @@ var Command = cli.Command{
 	Summary: "restore a process tree from a stream",
 	Own125:  true,
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
-		o := Options{Session: judge.SessionNew}
+		o := Options{Session: judge.SessionNew, Clock: judge.ClockAuto}
 		var policies, stdio, end, fd []string
 		var cgroups string
 		flags := []cli.Flag{
@@ -33,6 +33,8 @@ var Command = cli.Command{
 				Help: "how much files may have changed: strict (the default), same-path, or append; for paths that match the pattern, or all"},
 			{Name: "cgroups", Value: &cgroups, Arg: "POLICY",
 				Help: "what to do about control groups: keep (the default), strict, or ignore"},
+			{Name: "clock", Value: &o.Clock, Arg: "WHICH", OneOf: []string{judge.ClockAuto, judge.ClockKeep, judge.ClockHost},
+				Help: "the monotonic and boot time clocks: auto, which on another boot is keep, and they go on from what they showed; or host"},
 			{Name: "stdio", Value: &stdio, Arg: "WHAT",
 				Help: "what takes the place of terminals and outside pipes on 0, 1, 2: inherit, null, or N=FILE"},
 			{Name: "end", Value: &end, Arg: "NAME=DECISION",

@@ -25,6 +25,9 @@ func (b *builder) makeRoot() error {
 	if err := b.neutralSignals(); err != nil {
 		return err
 	}
+	if err := b.enterTime(); err != nil {
+		return err
+	}
 	b.puppets[0] = b.stub
 	for _, s := range b.plan.Root {
 		if err := b.take(s); err != nil {

@@ -19,6 +19,7 @@ import (
 	"ckpt/internal/hold"
 	"ckpt/internal/memory"
 	"ckpt/internal/proc"
+	"ckpt/internal/task"
 	"ckpt/stream"
 )
 
@@ -160,7 +161,11 @@ func (c *collection) header(ref hold.Ref) error {
 	if h.Kernel, err = proc.KernelRelease(); err != nil {
 		return err
 	}
-	h.BootID, err = proc.BootID()
+	if h.BootID, err = proc.BootID(); err != nil {
+		return err
+	}
+	// After the timers were read: no restored one is to end before its time.
+	h.Clocks, err = task.ReadClocksOf(c.PID)
 	return err
 }
 

@@ -28,6 +28,8 @@ type description struct {
 	files    *files.Collector
 	about    map[*process]*about
 	mapped   map[memory.Mapped]uint64
+	// timeNamespace is the root's.
+	timeNamespace uint64
 }
 
 // about is what is known of a process while it is described.

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 
@@ -47,8 +48,17 @@ func (d *description) namespaces(p *process) error {
 	return nil
 }
 
-// otherNamespaces names those of a process's first thread that are not ours.
+// otherNamespaces names those of a process's first thread that are not ours. A
+// time namespace of the tree's own is saved with the clocks.
 func (d *description) otherNamespaces(p *process, own, its map[string]uint64) {
+	own = maps.Clone(own)
+	if p == d.tree.root() {
+		d.timeNamespace = its["time"]
+	}
+	if own["time"] = d.timeNamespace; its["time"] != own["time"] {
+		d.blockers.add(p.pid, fmt.Errorf("is in another time namespace than pid %d, which can't be saved", d.tree.root().pid))
+		own["time"] = its["time"]
+	}
 	for _, kind := range differing(own, its) {
 		d.blockers.add(p.pid, fmt.Errorf("is in another %s namespace than ckpt-collect, which can't be saved", kind))
 	}

@@ -28,6 +28,9 @@ const maxPID = 1 << 22 // PID_MAX_LIMIT of linux/threads.h
 func (m *Model) check(f *files.Restorer) (reasons []error) {
 	m.sort()
 	add := func(errs ...error) { reasons = append(reasons, errs...) }
+	if c := m.Header.Clocks; c != nil {
+		add(task.CheckClocks(c)...)
+	}
 	for _, t := range m.Tasks {
 		add(checkTask(t)...)
 	}

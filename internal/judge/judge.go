@@ -25,6 +25,7 @@ type Restore struct {
 	Files   *files.Restorer
 	Cgroups task.CgroupPolicy
 	Session string // SessionNew or SessionInherit
+	Clock   string // ClockAuto, ClockKeep or ClockHost
 	Detach  bool
 	Note    func(format string, args ...any)
 }
@@ -38,11 +39,16 @@ func Here(m *Model, r *Restore) (*Plan, error) {
 	r.Files.Users, r.Files.SameBoot = m.users(), isThisBoot(&m.Header)
 	reasons = append(reasons, m.check(r.Files)...)
 	reasons = append(reasons, m.checkHere(r.Cgroups)...)
+	clocks, err := planClocks(&m.Header, r.Clock, r.Note)
+	if err != nil {
+		reasons = append(reasons, err)
+	}
 	if len(reasons) > 0 {
 		return nil, &Refused{reasons}
 	}
 	m.place(placing{inherit: r.Session == SessionInherit, detach: r.Detach, terminal: r.Files.UsesTerminal() && !r.Detach, note: r.Note})
 	p := makePlan(m)
+	p.Clocks = clocks
 	reasons = p.errs
 	for _, pid := range p.Helpers {
 		reasons = append(reasons, PIDTaken(pid)...)

@@ -69,6 +69,8 @@ type Plan struct {
 	// Deferred are born after all that stands before them in the model, by the
 	// help of some of it.
 	Deferred map[*Task]bool
+	// Clocks are those the tree is born with.
+	Clocks ClockPlan
 
 	errs []error
 

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -174,5 +175,24 @@ func TestParseSmall(t *testing.T) {
 	}
 	if _, err := ParseChildren(bytes.Repeat([]byte("1 "), 3)); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTimeOffsets(t *testing.T) {
+	o, err := ParseTimeOffsets([]byte("monotonic          -5 500000000\nboottime      1000000         1\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "offsets", o, TimeOffsets{-4_500_000_000, 1_000_000_000_000_001})
+	for _, want := range []time.Duration{0, 1, -1, -4_500_000_000, 1_000_000_000_000_001, -3_000_000_000} {
+		o, err := ParseTimeOffsets([]byte(offsetLine("boottime", want)))
+		if err != nil || o.Boottime != want {
+			t.Errorf("%v was written and %v read (%v)", want, o.Boottime, err)
+		}
+	}
+	for _, bad := range []string{"x\n", "monotonic 1\n", "monotonic 1 -1\n", "boottime 99999999999 0\n", "boottime 1 1000000000\n"} {
+		if _, err := ParseTimeOffsets([]byte(bad)); !errors.Is(err, ErrFormat) {
+			t.Errorf("%q: %v", bad, err)
+		}
 	}
 }

@@ -1,0 +1,78 @@
+package judge
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/cli"
+	"ckpt/internal/proc"
+	"ckpt/internal/task"
+	"ckpt/stream"
+)
+
+// What the restored tree's clocks show, but for the time of day.
+const (
+	ClockAuto = "auto" // the same on the same boot, else as ClockKeep
+	ClockKeep = "keep" // they go on from what they showed
+	ClockHost = "host" // what those of ckpt-apply show
+)
+
+// ClockPlan is which time namespace the tree is made in; with neither, ours.
+type ClockPlan struct {
+	GoOn  *stream.Clocks    // one in which the clocks go on from these
+	Again *proc.TimeOffsets // the one it had been in
+}
+
+// planClocks decides about the clocks. On another boot, the monotonic clock
+// began anew, and all times the program took from it would be wrong.
+func planClocks(h *stream.Header, policy string, note func(string, ...any)) (p ClockPlan, err error) {
+	boot, err := proc.BootID()
+	if err != nil || policy == ClockHost {
+		return p, err
+	}
+	c, same := h.Clocks, h.BootID == boot
+	if c == nil {
+		switch {
+		case policy == ClockKeep:
+			err = cli.WithHint(errors.New("the image, made by an older version, does not tell what the clocks showed"), "--clock host gives the program those of this system")
+		case !same:
+			note("the image, made by an older version on another boot, does not tell what the clocks showed: times the program has noted will not fit")
+		}
+		return p, err
+	}
+	own, err := task.OwnTimeOffsets()
+	if err != nil {
+		return p, err
+	}
+	its := proc.TimeOffsets{Monotonic: time.Duration(c.MonotonicOffset), Boottime: time.Duration(c.BoottimeOffset)}
+	switch {
+	case policy == ClockKeep || !same:
+		p.GoOn = c
+	case its != own:
+		p.Again = &its
+	default:
+		return p, nil
+	}
+	return p, canHaveClocks()
+}
+
+// canHaveClocks says why no time namespace can be made here, as far as that
+// can be known before.
+func canHaveClocks() error {
+	const hint = "--clock host gives the program the clocks of this system, which will not fit the times it has noted"
+	if _, err := os.Stat("/proc/self/timens_offsets"); err != nil {
+		return cli.WithHint(errors.New("the program's clocks can't go on from what they showed: this kernel has no time namespaces (CONFIG_TIME_NS)"), hint)
+	}
+	status, err := proc.ReadStatus(os.Getpid())
+	if err != nil {
+		return err
+	}
+	const needed = 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_SYS_TIME
+	if status.CapEff&needed != needed {
+		return cli.WithHint(errors.New("the program's clocks can't go on from what they showed: a time namespace takes CAP_SYS_ADMIN and CAP_SYS_TIME, or root"), hint)
+	}
+	return nil
+}
