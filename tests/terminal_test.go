@@ -110,8 +110,8 @@ func eventually(t *testing.T, pid int, states string) {
 }
 
 // TestTerminal moves a program from one terminal to another. There it is the
-// foreground job: it reads what is typed, has its settings, and ^Z stops it and
-// ckpt-apply with it.
+// foreground job: it reads what is typed, has its settings, draws itself in the
+// new size, and ^Z stops it and ckpt-apply with it.
 func TestTerminal(t *testing.T) {
 	first, second := openPTY(t), openPTY(t)
 	target, ended := first.run(buildC(t, "c/tty.c"))
@@ -123,9 +123,12 @@ func TestTerminal(t *testing.T) {
 	}
 	<-ended
 
+	if err := unix.IoctlSetWinsize(int(second.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: 91, Row: 37}); err != nil {
+		t.Fatal(err)
+	}
 	shell, done := second.run("bash", "-c", "ckpt-read < "+img+" | ckpt-apply; echo status $?")
 	eventually(t, pid, "SR")
-	time.Sleep(50 * time.Millisecond)
+	second.shows("drawn 91x37")
 	second.types("\x1a")
 	eventually(t, pid, "T")
 	apply := childNamed(t, shell.Process.Pid, "ckpt-apply")

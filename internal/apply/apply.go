@@ -133,6 +133,7 @@ func (b *builder) start(ctx context.Context, o *Options) (*supervisor, error) {
 	}
 	b.step("pid %d (%s) runs, with %d threads in %d processes", root.PID, root.Comm, len(all), len(b.model.Tasks))
 	clear(b.puppets)
+	s.redraw()
 	if o.Detach {
 		return nil, s.close()
 	}

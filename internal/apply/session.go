@@ -11,9 +11,10 @@ import (
 // terminal is the controlling terminal of ckpt-apply, lent to the restored
 // program as a shell lends it to a job.
 type terminal struct {
-	f     *os.File
-	saved []byte // its settings before
-	ours  int    // our process group
+	f      *os.File
+	saved  []byte // its settings before
+	ours   int    // our process group
+	lentTo int    // whose it is, if it is lent
 }
 
 // openTerminal returns the controlling terminal if this process group may use
@@ -35,6 +36,7 @@ func openTerminal() *terminal {
 // lend makes pgid the terminal's foreground group and gives the terminal the
 // settings the program left it with. nil termios keep those there are.
 func (t *terminal) lend(pgid int, termios []byte) {
+	t.lentTo = pgid
 	t.fromBackground(func() error {
 		if termios != nil {
 			if err := sys.SetTermios(int(t.f.Fd()), termios); err != nil {

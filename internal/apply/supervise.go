@@ -24,6 +24,14 @@ func newSupervisor(pid int) *supervisor {
 	return s
 }
 
+// redraw tells the group in the terminal's foreground to look at its size: who
+// shows a picture there, such as vim, draws it anew, and nobody else notices.
+func (s *supervisor) redraw() {
+	if s.term != nil {
+		_ = unix.Kill(-s.term.lentTo, unix.SIGWINCH) // it may have just ended
+	}
+}
+
 // wait passes signals on and returns the process's exit status as a shell
 // would: its own, or 128 and the signal that killed it. When the process stops,
 // so does ckpt-apply, and when it is continued, the process is.
