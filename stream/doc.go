@@ -104,6 +104,7 @@
 //
 //	<name> hold description     at once: the target must not run until I am done
 //	<name> hold data            or this: and I am not done before I consumed all data
+//	<name> alive                every second while I work or wait for my output
 //	<name> ok                   last, when done
 //	<name> committed <bytes> shared
 //	                            or this: done, the image is stored safely, and

@@ -34,6 +34,8 @@ type Command struct {
 	// Own: failures exit with 125, as for timeout(1) and env(1), for the
 	// command's status is that of the program it runs.
 	Own125 bool
+	// NoSuspend: SIGTSTP (^Z) does not stop the program but ends it.
+	NoSuspend bool
 	// Setup is called once and returns the flags, bound to the variables that
 	// run uses.
 	Setup func() (flags []Flag, run func(ctx context.Context, inv *Invocation) error)
@@ -52,7 +54,7 @@ type Invocation struct {
 // Main runs the command and returns its exit status.
 func Main(c *Command, args []string) int {
 	log := &Log{name: c.Name, w: os.Stderr}
-	ctx, release := watchSignals()
+	ctx, release := watchSignals(c.NoSuspend)
 	defer release()
 	inv := &Invocation{Stdin: os.Stdin, Stdout: os.Stdout, Log: log, ReleaseSignals: release}
 	err := c.parseAndRun(ctx, inv, args)

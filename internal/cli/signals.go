@@ -27,12 +27,18 @@ const grace = 500 * time.Millisecond
 // SIGPIPE is caught and dropped, so that a reader's death comes up as EPIPE and
 // there is time to let a target go; ignored, it would be so in children, too.
 //
+// With suspend, SIGTSTP (^Z) ends it like these.
+//
 // The function returned stops all this but the last.
-func watchSignals() (context.Context, func()) {
+func watchSignals(suspend bool) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	ch := make(chan os.Signal, 4)
-	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
+	ending := []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP}
+	if suspend {
+		ending = append(ending, unix.SIGTSTP)
+	}
+	for _, s := range ending {
 		if !signal.Ignored(s) {
 			signal.Notify(ch, s)
 		}

@@ -39,11 +39,14 @@ type Options struct {
 	Leave       string
 	HoldTimeout time.Duration // how long to wait for a filter to take the hold
 	Timeout     time.Duration // how long to wait for the target to stop
+	Stall       time.Duration // how long nothing may move while the target stands still; 0: for ever
+	MaxFreeze   time.Duration // how long it may stand still; 0: as long as it takes
 	DryRun      bool
 	Copy        map[string]bool // shared memory that the image has a copy of, by name
 	Version     string
 	Note        func(format string, args ...any) // something the user should know
 	Step        func(format string, args ...any) // something for -v
+	Die         func(err error)                  // tells why and ends the program
 }
 
 // Run collects the target into out. The target is let go before it returns,
@@ -67,6 +70,10 @@ func (c *collection) collect(ctx context.Context, out *os.File) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	c.outsiders = lookOutside(o.PID)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	c.dog = watch(&c.Options, out, cancel)
+	defer c.dog.stop()
 	t, err := freeze(o.PID, o.Timeout)
 	if err != nil {
 		return err
@@ -86,6 +93,7 @@ type collection struct {
 	Options
 	tree        *tree
 	description *description
+	dog         *watchdog
 	outsiders   *outsiders
 	notes       []string // to be told when the tree runs again
 	begun       bool     // the stream is
@@ -96,6 +104,8 @@ func (c *collection) run(ctx context.Context, out *os.File) error {
 	d := c.description
 	c.tree.mayEnd(&d.blockers, c.Leave)
 	c.Step("%s stopped after %v", c.what(), since(c.tree.began, c.tree.frozen))
+	c.dog.enter(phaseLook)
+	d.looking = c.dog.look
 	if err := d.describe(); err != nil {
 		return err
 	}
@@ -116,6 +126,7 @@ func (c *collection) run(ctx context.Context, out *os.File) error {
 		return err
 	}
 	defer h.Close()
+	c.dog.hold.Store(h)
 	if err := c.header(h.Ref()); err != nil {
 		return err
 	}
@@ -172,6 +183,7 @@ func (c *collection) header(ref hold.Ref) error {
 // send writes the stream.
 func (c *collection) send(ctx context.Context, out *os.File, h *hold.Hold) error {
 	c.begun = true
+	c.dog.enter(phaseSend)
 	w := stream.NewWriter(out)
 	err := c.records(ctx, w, hold.Copies(out), h)
 	if err != nil {
@@ -197,6 +209,9 @@ func (c *collection) records(ctx context.Context, w *stream.Writer, consumed boo
 	for _, send := range d.bulk {
 		if err := send(w, byReference); err != nil {
 			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 	}
 	for _, s := range d.spaces {
@@ -251,6 +266,7 @@ func (c *collection) finish(ctx context.Context, out *os.File, h *hold.Hold) err
 	if pipe { // nobody can follow the stream's HEADER to the hold otherwise
 		wait.FirstTimeout = c.HoldTimeout
 	}
+	c.dog.enter(phaseWait)
 	res, err := h.Wait(ctx, wait)
 	if err != nil {
 		return err
@@ -297,6 +313,7 @@ func (e *HolderError) untold() error {
 
 // letGo gives the target back. It does nothing the second time.
 func (c *collection) letGo(leave string) error {
+	c.dog.enter(phaseLetGo)
 	var err error
 	if l := c.description.loan; l != nil {
 		err = l.Return()
@@ -306,5 +323,10 @@ func (c *collection) letGo(leave string) error {
 		return err
 	}
 	c.done = true
+	if leave == LeaveKilled { // what is killed does not wait for us any more
+		c.dog.stop()
+	} else {
+		defer c.dog.stop()
+	}
 	return errors.Join(err, c.tree.end(leave))
 }

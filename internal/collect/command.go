@@ -16,16 +16,18 @@ import (
 
 // Command is ckpt-collect.
 var Command = cli.Command{
-	Name: Tool, Args: "PID", MinArgs: 1, MaxArgs: 1,
+	Name: Tool, Args: "PID", MinArgs: 1, MaxArgs: 1, NoSuspend: true,
 	Summary: "describe a running process as a stream of records",
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
-		o := Options{Leave: LeaveRunning, HoldTimeout: 5 * time.Second, Timeout: 10 * time.Second, Version: cli.Version()}
+		o := Options{Leave: LeaveRunning, HoldTimeout: 5 * time.Second, Timeout: 10 * time.Second, Stall: 10 * time.Second, Version: cli.Version()}
 		var end []string
 		flags := []cli.Flag{
 			{Name: "leave", Value: &o.Leave, Arg: "STATE", OneOf: []string{LeaveRunning, LeaveStopped, LeaveKilled},
 				Help: "what becomes of the target: running, stopped, or killed once the image is stored safely"},
 			{Name: "hold-timeout", Value: &o.HoldTimeout, Arg: "TIME", Help: "how long to keep the target still for a filter that has not taken the hold yet"},
 			{Name: "timeout", Value: &o.Timeout, Arg: "TIME", Help: "how long to wait for the target to stop"},
+			{Name: "stall-timeout", Value: &o.Stall, Arg: "TIME", Help: "let the target go when nothing has moved for this long; 0: never"},
+			{Name: "max-freeze", Value: &o.MaxFreeze, Arg: "TIME", Help: "let the target go when it has stood still for this long; 0: never"},
 			{Name: "dry-run", Aliases: []string{"n"}, Value: &o.DryRun, Help: "list all that would stop a checkpoint, write no stream"},
 			{Name: "end", Value: &end, Arg: "NAME=copy", Help: "save a copy of memory that is shared with others, as shm:[4711]=copy"},
 		}
@@ -49,6 +51,13 @@ func command(ctx context.Context, inv *cli.Invocation, o *Options) error {
 		}
 	}
 	o.PID, o.Note, o.Step = pid, inv.Log.Note, inv.Log.Step
+	o.Die = inv.Die
+	defer context.AfterFunc(ctx, func() {
+		var s *cli.Signalled
+		if errors.As(context.Cause(ctx), &s) && s.Signal == unix.SIGTSTP {
+			inv.Log.Error("pid %d runs on: ckpt-collect ends when it is to be stopped, for the target would stand still as long", pid)
+		}
+	})()
 	return status(Run(ctx, *o, inv.Stdout), o, inv)
 }
 

@@ -23,6 +23,7 @@ type description struct {
 
 	tree     *tree
 	note     func(format string, args ...any)
+	looking  func(pid, fd int) // is told where we are
 	lastID   uint64
 	blockers blockers
 	files    *files.Collector
@@ -65,7 +66,8 @@ func newDescription(t *tree) *description {
 	d := &description{tree: t, about: map[*process]*about{}, mapped: map[memory.Mapped]uint64{}}
 	d.files = &files.Collector{
 		Emit: d.emit, NewID: d.newID, Block: d.blockers.add,
-		Bulk: func(send files.Sender) { d.bulk = append(d.bulk, send) },
+		Bulk:    func(send files.Sender) { d.bulk = append(d.bulk, send) },
+		Looking: func(pid, fd int) { d.looking(pid, fd) },
 	}
 	return d
 }
@@ -103,6 +105,7 @@ func (d *description) describe() error {
 // look finds out of a process what must be known of all before any is
 // described: which descriptors are in the tree.
 func (d *description) look(p *process) error {
+	d.looking(p.pid, -1)
 	a := &about{}
 	d.about[p] = a
 	if p.zombie {
@@ -123,6 +126,7 @@ func (d *description) look(p *process) error {
 
 // process describes one process.
 func (d *description) process(p *process) error {
+	d.looking(p.pid, -1)
 	if err := d.task(p); err != nil || p.zombie {
 		return err
 	}

@@ -46,6 +46,7 @@ func Run(ctx context.Context, o Options, in, out *os.File) error {
 		if holder, err = take(&h, out); err != nil {
 			return err
 		}
+		holder.Beat(in)
 		if err := first.Set(map[string]any{"stage": stream.StageShared}); err != nil {
 			return err
 		}
@@ -86,6 +87,7 @@ func take(h *stream.Header, out *os.File) (*hold.Holder, error) {
 
 // finish reports success. A regular file is made durable first.
 func finish(holder *hold.Holder, out *os.File, dataBytes int64) error {
+	holder.InputRead()
 	st, err := out.Stat()
 	if err == nil && st.Mode().IsRegular() {
 		if err := out.Sync(); err != nil {

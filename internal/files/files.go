@@ -89,6 +89,8 @@ type Collector struct {
 	Bulk func(send Sender)
 	// Block notes something that stands in the way of a checkpoint.
 	Block func(pid int, reason error)
+	// Looking is told which descriptor is looked at.
+	Looking func(pid, fd int)
 
 	// Outside is, after Done, what leads out of the tree, each once.
 	Outside []Outside
@@ -140,6 +142,7 @@ func (c *Collector) Look(tid int) ([]*Subject, error) {
 	}
 	subjects := make([]*Subject, 0, len(fds))
 	for _, fd := range fds {
+		c.Looking(tid, fd)
 		s, err := NewSubject(tid, fd, fmt.Sprintf("/proc/%d/fd/%d", tid, fd))
 		if err != nil {
 			return nil, err
@@ -154,6 +157,7 @@ func (c *Collector) Look(tid int) ([]*Subject, error) {
 // number.
 func (c *Collector) Collect(table uint64, subjects []*Subject) error {
 	for _, s := range subjects {
+		c.Looking(s.PID, s.FD)
 		if err := c.descriptor(table, s); err != nil {
 			return err
 		}

@@ -8,13 +8,16 @@
 //
 //	<name> hold description     at once: until I am done, the target must not run
 //	<name> hold data            at once: and I am not done before I consumed all data
+//	<name> alive                now and then: I am at work
 //	<name> ok                   last: done
 //	<name> committed <bytes> shared
 //	                            last: done, and the image, of a shared stream, is
 //	                            stored safely
 //	<name> failed: <why>        last: done for
 //
-// and closes it. A holder that dies closes it, too, without a last line, and
+// and closes it. Behind the first line's words may stand the holder's process id.
+// One that is silent for too long, and for whom nothing else goes on, is not
+// waited for. A holder that dies closes it, too, without a last line, and
 // that is a failure. While somebody holds data, the collector may hand on pages
 // by reference; else they are copied, for they would change with the target's
 // once it runs.

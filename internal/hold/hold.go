@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,9 +27,10 @@ type Ref struct {
 	BootID    string
 }
 
-// Hold is the collector's side. It is not safe for concurrent use.
+// Hold is the collector's side.
 type Hold struct {
-	r, w int // the pipe's ends; -1 when closed
+	mu   sync.Mutex // of all but ref
+	r, w int        // the pipe's ends; -1 when closed
 	ref  Ref
 	said ledger
 }
@@ -57,6 +59,8 @@ func (h *Hold) Ref() Ref { return h.ref }
 
 // Close ends the hold; later takers find it gone.
 func (h *Hold) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.closeWriter()
 	if h.r < 0 {
 		return nil
@@ -78,12 +82,33 @@ func (h *Hold) closeWriter() {
 // DataHeld reports whether some filter promised to consume all data before it
 // is done. It does not wait.
 func (h *Hold) DataHeld() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.drain()
 	return h.said.dataHeld()
 }
 
-// drain takes in what holders wrote. It reports EOF.
+// Signs returns how many lines were written so far, and whether somebody holds:
+// one who does and lives writes one again and again.
+func (h *Hold) Signs() (lines int, held bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	eof := h.drain()
+	return h.said.lines, !eof && h.w < 0
+}
+
+// Holders names those that are not done, as "ckpt-write, pid 4711".
+func (h *Hold) Holders() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.said.holders()
+}
+
+// drain takes in what holders wrote. It reports EOF. The caller has the lock.
 func (h *Hold) drain() (eof bool) {
+	if h.r < 0 {
+		return true
+	}
 	var buf [4096]byte
 	for total := 0; total < maxDrainBytes; {
 		n, err := unix.Read(h.r, buf[:])
@@ -134,12 +159,11 @@ func (h *Hold) Wait(ctx context.Context, o WaitOptions) (Outcome, error) {
 		if ctx.Err() != nil {
 			return Outcome{}, context.Cause(ctx)
 		}
-		eof := h.drain()
-		if eof || h.w >= 0 { // nobody there
-			out := h.said.outcome()
+		eof, out := h.look()
+		if out != nil { // nobody there
 			settled := out.Committed || !o.NeedCommit || len(out.Failures) > 0
 			if out.Taken && settled || !time.Now().Before(deadline) {
-				return out, nil
+				return *out, nil
 			}
 		} else {
 			deadline = time.Now().Add(o.FirstTimeout)
@@ -148,6 +172,17 @@ func (h *Hold) Wait(ctx context.Context, o WaitOptions) (Outcome, error) {
 			return Outcome{}, err
 		}
 	}
+}
+
+// look takes in what holders wrote, and returns the outcome if nobody holds.
+func (h *Hold) look() (eof bool, out *Outcome) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if eof = h.drain(); eof || h.w >= 0 {
+		o := h.said.outcome()
+		out = &o
+	}
+	return eof, out
 }
 
 // pause waits for something to read, for a tick at most. At EOF poll(2) would

@@ -25,6 +25,7 @@ type ledger struct {
 	failures  []string
 	committed bool
 	bytes     int64
+	lines     int // of all kinds
 	bad       error
 }
 
@@ -34,6 +35,7 @@ type name struct {
 	held int // announced themselves
 	data int // of these, hold data
 	done int // wrote a last line
+	pid  int // of the last one that announced itself, 0 if it did not say
 }
 
 // add takes in what was read.
@@ -57,6 +59,7 @@ func (l *ledger) add(b []byte) {
 }
 
 func (l *ledger) line(s string) {
+	l.lines++
 	who, what, _ := strings.Cut(s, " ")
 	if !validName(who) {
 		l.bad = errLine
@@ -68,11 +71,8 @@ func (l *ledger) line(s string) {
 	}
 	words, _, _ := strings.Cut(what, " ")
 	switch {
-	case what == "hold data":
-		h.held++
-		h.data++
 	case words == "hold":
-		h.held++
+		h.hold(what)
 	case what == "ok":
 		h.last()
 	case words == "committed":
@@ -90,6 +90,35 @@ func (l *ledger) line(s string) {
 		l.fail(fmt.Sprintf("ckpt-%s: %s", h.name, strings.TrimPrefix(what, "failed: ")))
 		h.last()
 	}
+}
+
+// hold counts an announcement: "hold data" or "hold description", and maybe
+// the holder's process id.
+func (h *name) hold(line string) {
+	h.held++
+	words := strings.Split(line, " ")
+	if len(words) > 1 && words[1] == Data {
+		h.data++
+	}
+	if len(words) > 2 {
+		if pid, err := strconv.ParseInt(words[2], 10, 32); err == nil && pid > 0 {
+			h.pid = int(pid)
+		}
+	}
+}
+
+// holders names those that are not done.
+func (l *ledger) holders() (list []string) {
+	for _, h := range l.names {
+		switch {
+		case h.held <= h.done:
+		case h.pid == 0:
+			list = append(list, "ckpt-"+h.name)
+		default:
+			list = append(list, fmt.Sprintf("ckpt-%s (pid %d)", h.name, h.pid))
+		}
+	}
+	return list
 }
 
 // last counts a last line. Who never announced itself did hold, too.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
@@ -33,6 +34,8 @@ func Copies(f *os.File) bool {
 type Holder struct {
 	name string
 	f    *os.File
+	ends chan struct{} // closed with it; nil: it shows no signs of life
+	done atomic.Bool   // all input was read
 }
 
 // Take takes the hold that ref names.
@@ -60,7 +63,7 @@ func Take(ref Ref, name, what string) (*Holder, error) {
 		h.Close()
 		return nil, ErrGone
 	}
-	if err := h.say("hold " + what); err != nil {
+	if err := h.say(fmt.Sprintf("hold %s %d", what, os.Getpid())); err != nil {
 		h.Close()
 		return nil, ErrGone
 	}
@@ -123,6 +126,10 @@ func oneLine(text string) string {
 func (h *Holder) Close() error {
 	if h == nil || h.f == nil {
 		return nil
+	}
+	if h.ends != nil {
+		close(h.ends)
+		h.ends = nil
 	}
 	err := h.f.Close()
 	h.f = nil

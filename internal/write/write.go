@@ -31,7 +31,7 @@ func Run(ctx context.Context, o Options, in, out *os.File) error {
 	if err != nil {
 		return err
 	}
-	t := &transfer{Options: o, reader: stream.NewReader(in)}
+	t := &transfer{Options: o, in: in, reader: stream.NewReader(in)}
 	bytes, err := t.run(d.f)
 	if err == nil {
 		err = ctx.Err()
@@ -56,6 +56,7 @@ func Run(ctx context.Context, o Options, in, out *os.File) error {
 // transfer is one image in the making.
 type transfer struct {
 	Options
+	in     *os.File
 	reader *stream.Reader
 	holder *hold.Holder
 }
@@ -69,6 +70,7 @@ func (t *transfer) run(out io.Writer) (int64, error) {
 	if err := t.take(first); err != nil {
 		return 0, err
 	}
+	t.holder.Beat(t.in)
 	img, err := image.NewWriter(out, image.WriterOptions{Level: t.Level, Threads: t.Threads})
 	if err != nil {
 		return 0, err
@@ -94,6 +96,7 @@ func (t *transfer) run(out io.Writer) (int64, error) {
 			return 0, err
 		}
 	}
+	t.holder.InputRead()
 	if err := img.Close(); err != nil {
 		return 0, err
 	}

@@ -1,0 +1,21 @@
+package proc
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Activity tells whether a thread moves: the text returned is another one when
+// it has run in between. One that sleeps in a system call does not.
+func Activity(pid, tid int) (string, error) {
+	at := fmt.Sprintf("task/%d/", tid)
+	if b, err := readFile(pidPath(pid, at+"schedstat")); err == nil {
+		return string(b), nil
+	}
+	b, err := readFile(pidPath(pid, at+"status")) // a kernel without CONFIG_SCHED_INFO
+	if err != nil {
+		return "", err
+	}
+	_, switches, _ := strings.Cut(string(b), "\nvoluntary_ctxt_switches:")
+	return switches, nil
+}

@@ -1,0 +1,73 @@
+package tests
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"ckpt/internal/hold"
+	"ckpt/stream"
+)
+
+// TestSilentHolder: a filter takes the hold and is never heard of again, while
+// another shows that it lives. Only for the first the target runs on.
+func TestSilentHolder(t *testing.T) {
+	t.Parallel()
+	w := startWorker(t, t.TempDir())
+	for _, alive := range []bool{false, true} {
+		r, out, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		cmd := exec.Command("ckpt-collect", "--stall-timeout", "1s", "--max-freeze", "4s", fmt.Sprint(w.pid()))
+		var said bytes.Buffer
+		cmd.Stdout, cmd.Stderr = out, &said
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		out.Close()
+		in := stream.NewReader(r)
+		holder := takeHold(t, in)
+		if alive {
+			holder.InputRead()
+			holder.Beat(r)
+		}
+		for err == nil {
+			_, err = in.Next()
+		}
+		_ = cmd.Wait()
+		holder.Close()
+		want := fmt.Sprintf("nothing has moved for 1s while it stood still, waiting for ckpt-silent (pid %d)", os.Getpid())
+		if alive {
+			want = "it stood still for 4s, the longest that was allowed"
+		}
+		if cmd.ProcessState.ExitCode() != 1 || strings.Count(said.String(), "error:") != 1 || !strings.Contains(said.String(), want) {
+			t.Errorf("exit status %d, want 1 and %q:\n%s", cmd.ProcessState.ExitCode(), want, said.String())
+		}
+		if err := unharmed(w.pid()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// takeHold takes the hold that a stream's first record names.
+func takeHold(t *testing.T, in *stream.Reader) *hold.Holder {
+	t.Helper()
+	first, err := in.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var h stream.Header
+	if err := first.Decode(&h); err != nil {
+		t.Fatal(err)
+	}
+	holder, err := hold.Take(hold.Ref{PID: h.Hold.PID, StartTime: h.Hold.StartTime, FD: h.Hold.FD, BootID: h.Hold.BootID}, "silent", hold.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return holder
+}
