@@ -108,10 +108,24 @@ func (b *builder) take(s judge.Step) error {
 		return tracee.CallOK(p, "begin a session", unix.SYS_SETSID)
 	case judge.StepGather:
 		return tracee.CallOK(p, "gather the children of others", unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-	default: // stepEnd
+	case judge.StepUnshare:
+		return p.Unshare(s.Flags)
+	case judge.StepGroup:
+		return tracee.CallOK(p, fmt.Sprintf("join process group %d", s.Group), unix.SYS_SETPGID, 0, uint64(s.Group))
+	default: // judge.StepEnd
 		delete(b.puppets, s.PID)
 		return p.Tracee().Kill()
 	}
+}
+
+// groups puts every process into its process group.
+func (b *builder) groups() error {
+	for _, s := range b.plan.Groups {
+		if err := b.take(s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (b *builder) makeProcess(s judge.Step) error {

@@ -32,6 +32,7 @@ type Step struct {
 	By    int // who makes it
 	Flags uint64
 	Exit  unix.Signal
+	Group int // of StepGroup
 }
 
 // StepKind says which.
@@ -43,6 +44,8 @@ const (
 	StepGather                  // children of those that end become its own
 	StepMakeAny                 // make a helper of any process id, known as pid, which is negative
 	StepEnd                     // a helper ends
+	StepUnshare                 // it leaves what it shares by these flags
+	StepGroup                   // it enters a process group, or with its own id begins one
 )
 
 // anySession: it does not matter which.
@@ -60,12 +63,14 @@ type being struct {
 // be right at birth: the parent, the session, and what is shared. A process is
 // made by its parent, by a sibling (CLONE_PARENT), by a helper that stands for
 // the dead leader of a session, or in its session under a helper whose end gives
-// it to its parent.
+// it to its parent. What lies between two that share is born sharing, too, and
+// leaves that when its children are born.
 type Plan struct {
 	Root    []Step   // that make the root
 	Births  [][]Step // that make each task's children, when its memory stands
 	Threads map[int][]ThreadStep
-	Helpers []int // process ids needed for a while
+	Groups  []Step // that put all into their process groups
+	Helpers []int  // process ids needed for a while
 	// Deferred are born after all that stands before them in the model, by the
 	// help of some of it.
 	Deferred map[*Task]bool
@@ -76,10 +81,12 @@ type Plan struct {
 
 	m      *Model
 	alive  map[int]*being
-	order  []int // of alive, by birth
+	in     map[int][]int // who was ever in a session, by birth
 	made   map[uint64]bool
 	needs  map[*Task]int
 	inline int // helpers of any process id
+	kin    *kinship
+	births map[*Task]stream.ThreadRefs // what each is born with, where it is not what it has
 }
 
 // ThreadStep is how a thread comes to be.
@@ -90,7 +97,10 @@ type ThreadStep struct {
 
 // makePlan plans. Session 0 is ckpt-apply's own.
 func makePlan(m *Model) *Plan {
-	p := &Plan{m: m, alive: map[int]*being{}, made: map[uint64]bool{}, needs: map[*Task]int{}, Deferred: map[*Task]bool{}, Threads: map[int][]ThreadStep{}}
+	p := &Plan{m: m, alive: map[int]*being{}, in: map[int][]int{}, made: map[uint64]bool{}, needs: map[*Task]int{}, births: map[*Task]stream.ThreadRefs{},
+		kin: kinshipOf(m), Deferred: map[*Task]bool{}, Threads: map[int][]ThreadStep{}}
+	p.findNeeds()
+	p.findCarried()
 	p.planRoot(m.Tasks[0])
 	for i, t := range m.Tasks {
 		steps := p.planBirths(t)
@@ -103,20 +113,31 @@ func makePlan(m *Model) *Plan {
 	for _, t := range m.Tasks {
 		p.planThreads(t)
 	}
+	p.planGroups()
+	if len(p.errs) == 0 {
+		p.errs = prove(m, p)
+	}
 	return p
 }
 
 func (p *Plan) add(pid int, b *being) {
 	p.alive[pid] = b
-	p.order = append(p.order, pid)
+	p.in[b.session] = append(p.in[b.session], pid)
 	for _, k := range Shareable {
 		p.made[*k.Ref(&b.refs)] = true
 	}
 }
 
+// begin has a process begin its session.
+func (p *Plan) begin(pid int) Step {
+	p.alive[pid].session = pid
+	p.in[pid] = append(p.in[pid], pid)
+	return Step{Kind: StepSetsid, PID: pid}
+}
+
 // planRoot has the root made by the stub, or by a helper in its session.
 func (p *Plan) planRoot(t *Task) {
-	b := &being{refs: t.Refs(), exit: unix.SIGCHLD}
+	b := &being{refs: p.born(t), exit: unix.SIGCHLD}
 	by := 0
 	if s := p.need(t); s != 0 && s != anySession {
 		p.Root = append(p.Root, Step{Kind: StepMake, PID: s, Flags: unix.CLONE_PARENT}, Step{Kind: StepSetsid, PID: s})
@@ -133,42 +154,66 @@ func (p *Plan) need(t *Task) int {
 	if t.Session != t.PID {
 		return t.Session
 	}
-	if n, ok := p.needs[t]; ok {
-		return n
-	}
-	p.needs[t] = anySession
-	for _, c := range t.Children {
-		// A leader's child in another session was born before the leader began
-		// its own, in the one that was the leader's then.
-		if n := p.need(c); n != anySession && n != t.PID && p.m.ByPID[n] == nil {
-			p.needs[t] = n
-		}
-	}
 	return p.needs[t]
 }
 
-// planBirths plans the children of one process.
+// findNeeds finds in which session each leader must be born. A leader's child in
+// another session was born before the leader began its own, in the one that was
+// the leader's then; but for one that was given to it.
+func (p *Plan) findNeeds() {
+	for _, t := range slices.Backward(p.kin.order) {
+		p.needs[t] = anySession
+		for _, c := range t.Children {
+			n := p.need(c)
+			if n == anySession || n == t.PID {
+				continue
+			}
+			if l := p.m.ByPID[n]; l == nil || !p.kin.below(l, t) {
+				p.needs[t] = n
+			}
+		}
+	}
+}
+
+// planBirths plans the children of one process: those of its older session, and
+// those that have what it only carries for them, before it leaves that.
 func (p *Plan) planBirths(t *Task) (steps []Step) {
 	b := p.alive[t.PID]
 	if b == nil {
 		return nil // there is an error already
 	}
-	leads := func() bool { return t.Session == t.PID && b.session != t.PID }
-	var later []*Task
-	for _, c := range t.Children {
-		if leads() && p.need(c) != b.session {
-			later = append(later, c)
-			continue
+	left := t.Children
+	some := func(now func(c *Task) bool) {
+		var later []*Task
+		for _, c := range left {
+			if now(c) {
+				steps = append(steps, p.birth(t, c)...)
+			} else {
+				later = append(later, c)
+			}
 		}
-		steps = append(steps, p.birth(t, c)...)
+		left = later
 	}
-	if leads() {
-		steps = append(steps, Step{Kind: StepSetsid, PID: t.PID})
-		b.session = t.PID
+	leads, carries := t.Session == t.PID && b.session != t.PID, b.refs != t.Refs()
+	older := func(c *Task) bool { return !leads || p.need(c) == b.session }
+	carried := func(c *Task) bool { return !carries || p.shares(t.Refs(), p.born(c)) != "" }
+	setsid := func() {
+		if leads {
+			steps, leads = append(steps, p.begin(t.PID)), false
+		}
 	}
-	for _, c := range later {
-		steps = append(steps, p.birth(t, c)...)
+	some(func(c *Task) bool { return older(c) && carried(c) })
+	if carries && slices.ContainsFunc(left, carried) {
+		setsid()
+		some(carried)
 	}
+	if carries {
+		steps = append(steps, p.leave(t)...)
+		carries = false
+	}
+	some(older)
+	setsid()
+	some(func(*Task) bool { return true })
 	return steps
 }
 
@@ -182,7 +227,7 @@ func (p *Plan) birth(parent, c *Task) []Step {
 	exit := unix.Signal(c.ExitSignal)
 	fits := func(by int) bool {
 		b := p.alive[by]
-		return (session == anySession || b.session == session) && p.shares(b.refs, c.Refs()) == ""
+		return (session == anySession || b.session == session) && p.shares(b.refs, p.born(c)) == ""
 	}
 	if fits(parent.PID) {
 		return []Step{p.make(parent.PID, parent.PID, c, exit)}
@@ -223,17 +268,8 @@ func (p *Plan) elsewhere(parent, c *Task, session int) bool {
 	if session == anySession || p.alive[parent.PID].session == session || parent.Session == session {
 		return false
 	}
-	for _, q := range p.m.Tasks {
-		if q.Session == session && q.Parent != parent && q != c && isBelow(q, parent) && !isBelow(q, c) {
-			return true
-		}
-	}
-	return false
-}
-
-func isBelow(t, ancestor *Task) bool {
-	for t = t.Parent; t != nil; t = t.Parent {
-		if t == ancestor {
+	for _, q := range p.kin.sessions[session] {
+		if q.Parent != parent && q != c && p.kin.below(q, parent) && !p.kin.below(q, c) {
 			return true
 		}
 	}
@@ -252,7 +288,7 @@ func (p *Plan) shares(maker, refs stream.ThreadRefs) string {
 
 func (p *Plan) sharesWithNone(candidates []int, c *Task) (what string) {
 	for _, by := range candidates {
-		if what = p.shares(p.alive[by].refs, c.Refs()); what == "" {
+		if what = p.shares(p.alive[by].refs, p.born(c)); what == "" {
 			return ""
 		}
 	}
@@ -272,12 +308,12 @@ func flags(maker, refs stream.ThreadRefs) (f uint64) {
 // make plans that by makes a child of parent.
 func (p *Plan) make(parent, by int, c *Task, exit unix.Signal) Step {
 	maker := p.alive[by]
-	s := Step{Kind: StepMake, PID: c.PID, By: by, Flags: flags(maker.refs, c.Refs()), Exit: exit}
+	s := Step{Kind: StepMake, PID: c.PID, By: by, Flags: flags(maker.refs, p.born(c)), Exit: exit}
 	if by != parent {
 		s.Flags |= unix.CLONE_PARENT
 		s.Exit = 0
 	}
-	p.add(c.PID, &being{session: maker.session, parent: parent, refs: c.Refs(), exit: exit})
+	p.add(c.PID, &being{session: maker.session, parent: parent, refs: p.born(c), exit: exit})
 	return s
 }
 
@@ -289,11 +325,10 @@ func (p *Plan) underSibling(parent, c *Task, session int, exit unix.Signal) []St
 		return nil
 	}
 	b := p.alive[session]
-	if b == nil || b.exit != exit || p.shares(b.refs, c.Refs()) != "" {
+	if b == nil || b.exit != exit || p.shares(b.refs, p.born(c)) != "" {
 		return nil
 	}
-	b.session = session
-	return []Step{{Kind: StepSetsid, PID: session}, p.make(parent.PID, session, c, exit)}
+	return []Step{p.begin(session), p.make(parent.PID, session, c, exit)}
 }
 
 // underHelper has a process made by a helper that leads its session, whose
@@ -305,11 +340,11 @@ func (p *Plan) underHelper(parent, c *Task, session int, exit unix.Signal) []Ste
 	maker := p.alive[parent.PID]
 	shared := stream.ThreadRefs{}
 	for _, k := range Shareable {
-		if ref := *k.Ref(&maker.refs); ref == *k.Ref(ptr(c.Refs())) {
+		if ref := *k.Ref(&maker.refs); ref == *k.Ref(ptr(p.born(c))) {
 			*k.Ref(&shared) = ref
 		}
 	}
-	if p.shares(shared, c.Refs()) != "" {
+	if p.shares(shared, p.born(c)) != "" {
 		return nil
 	}
 	steps := []Step{{Kind: StepMake, PID: session, By: parent.PID, Flags: flags(maker.refs, shared), Exit: unix.SIGCHLD}, {Kind: StepSetsid, PID: session}}
@@ -324,13 +359,13 @@ func ptr[T any](v T) *T { return &v }
 // it to the parent, which must be above.
 func (p *Plan) adopted(c *Task) []Step {
 	session := p.need(c)
-	for _, pid := range p.order {
+	for _, pid := range p.in[session] {
 		b := p.alive[pid]
-		if b.session != session || !p.below(pid, c.PPID) || p.shares(stream.ThreadRefs{}, c.Refs()) != "" {
+		if b.session != session || !p.below(pid, c.PPID) || p.shares(stream.ThreadRefs{}, p.born(c)) != "" {
 			continue
 		}
 		p.inline--
-		p.add(c.PID, &being{session: session, parent: c.PPID, refs: c.Refs(), exit: unix.SIGCHLD})
+		p.add(c.PID, &being{session: session, parent: c.PPID, refs: p.born(c), exit: unix.SIGCHLD})
 		return []Step{
 			{Kind: StepGather, PID: c.PPID},
 			{Kind: StepMakeAny, PID: p.inline, By: pid, Exit: unix.SIGCHLD},

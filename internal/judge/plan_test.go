@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"testing"
 
@@ -13,12 +14,13 @@ import (
 type person struct {
 	pid, ppid, sid int
 	files          uint64 // its descriptor table; 0: one of its own
+	pgid           int    // 0: the session leader's
 }
 
 func modelOf(people ...person) *Model {
-	m := &Model{ByPID: map[int]*Task{}}
+	m := &Model{ByPID: map[int]*Task{}, ByTID: map[int]*Thread{}}
 	for i, p := range people {
-		t := &Task{Task: stream.Task{PID: p.pid, PPID: p.ppid, SID: p.sid, ExitSignal: int(unix.SIGCHLD)}, Session: p.sid}
+		t := &Task{Task: stream.Task{PID: p.pid, PPID: p.ppid, SID: p.sid, ExitSignal: int(unix.SIGCHLD)}, Session: p.sid, Group: cmp.Or(p.pgid, p.sid)}
 		own := uint64(1000 * (i + 1))
 		refs := stream.ThreadRefs{MM: own, Sighand: own + 1, FS: own + 2, Files: p.files}
 		if p.files == 0 {
@@ -36,10 +38,11 @@ func modelOf(people ...person) *Model {
 }
 
 // play carries a plan out on paper: who is in which session in the end, and
-// whose child.
-func play(t *testing.T, m *Model, p *Plan) (session, parent map[int]int) {
+// whose child, with which descriptor table.
+func play(t *testing.T, m *Model, p *Plan) (session, parent, table map[int]int) {
 	t.Helper()
-	session, parent = map[int]int{0: 0}, map[int]int{0: 1}
+	session, parent, table = map[int]int{0: 0}, map[int]int{0: 1}, map[int]int{0: 1}
+	tables := 1
 	take := func(s Step) {
 		switch s.Kind {
 		case StepMake, StepMakeAny:
@@ -48,6 +51,10 @@ func play(t *testing.T, m *Model, p *Plan) (session, parent map[int]int) {
 				t.Fatalf("%d is made by %d: maker there %v, made twice %v", s.PID, s.By, ok, twice)
 			}
 			session[s.PID], parent[s.PID] = by, s.By
+			if table[s.PID] = table[s.By]; s.Flags&unix.CLONE_FILES == 0 {
+				tables++
+				table[s.PID] = tables
+			}
 			if s.Flags&unix.CLONE_PARENT != 0 {
 				parent[s.PID] = parent[s.By]
 			}
@@ -56,6 +63,9 @@ func play(t *testing.T, m *Model, p *Plan) (session, parent map[int]int) {
 				t.Fatalf("%d begins a session twice", s.PID)
 			}
 			session[s.PID] = s.PID
+		case StepUnshare:
+			tables++
+			table[s.PID] = tables
 		case StepEnd:
 			for pid, of := range parent {
 				if of == s.PID { // to the one that gathers
@@ -73,22 +83,32 @@ func play(t *testing.T, m *Model, p *Plan) (session, parent map[int]int) {
 			take(s)
 		}
 	}
-	return session, parent
+	return session, parent, table
 }
 
 func TestPlan(t *testing.T) {
 	for name, people := range map[string][]person{
-		"one":                       {{10, 1, 10, 0}},
-		"in the outer session":      {{10, 1, 0, 0}, {11, 10, 0, 0}, {12, 11, 12, 0}},
-		"child before setsid":       {{10, 1, 0, 0}, {11, 10, 11, 0}, {12, 11, 0, 0}, {13, 11, 11, 0}},
-		"dead leader":               {{10, 1, 10, 0}, {11, 10, 10, 0}, {12, 11, 5, 0}, {13, 12, 5, 0}},
-		"dead leader of the root":   {{10, 1, 5, 0}, {11, 10, 5, 0}},
-		"two dead leaders":          {{10, 1, 10, 0}, {11, 10, 5, 0}, {12, 10, 6, 0}, {13, 10, 5, 0}},
-		"sibling leads":             {{10, 1, 10, 0}, {11, 10, 11, 0}, {12, 10, 11, 0}},
-		"adopted":                   {{10, 1, 10, 0}, {11, 10, 10, 0}, {12, 11, 12, 0}, {13, 12, 12, 0}, {14, 10, 12, 0}},
-		"table shared with parent":  {{10, 1, 10, 7}, {11, 10, 10, 7}, {12, 11, 10, 7}},
-		"table shared by siblings":  {{10, 1, 10, 0}, {11, 10, 10, 7}, {12, 10, 10, 7}},
-		"a session and a table too": {{10, 1, 10, 7}, {11, 10, 11, 7}, {12, 11, 11, 0}},
+		"one":                        {{10, 1, 10, 0, 0}},
+		"in the outer session":       {{10, 1, 0, 0, 0}, {11, 10, 0, 0, 0}, {12, 11, 12, 0, 0}},
+		"child before setsid":        {{10, 1, 0, 0, 0}, {11, 10, 11, 0, 0}, {12, 11, 0, 0, 0}, {13, 11, 11, 0, 0}},
+		"dead leader":                {{10, 1, 10, 0, 0}, {11, 10, 10, 0, 0}, {12, 11, 5, 0, 0}, {13, 12, 5, 0, 0}},
+		"dead leader of the root":    {{10, 1, 5, 0, 0}, {11, 10, 5, 0, 0}},
+		"two dead leaders":           {{10, 1, 10, 0, 0}, {11, 10, 5, 0, 0}, {12, 10, 6, 0, 0}, {13, 10, 5, 0, 0}},
+		"sibling leads":              {{10, 1, 10, 0, 0}, {11, 10, 11, 0, 0}, {12, 10, 11, 0, 0}},
+		"adopted":                    {{10, 1, 10, 0, 0}, {11, 10, 10, 0, 0}, {12, 11, 12, 0, 0}, {13, 12, 12, 0, 0}, {14, 10, 12, 0, 0}},
+		"table shared with parent":   {{10, 1, 10, 7, 0}, {11, 10, 10, 7, 0}, {12, 11, 10, 7, 0}},
+		"table shared by siblings":   {{10, 1, 10, 0, 0}, {11, 10, 10, 7, 0}, {12, 10, 10, 7, 0}},
+		"table carried":              {{10, 1, 10, 7, 0}, {11, 10, 10, 0, 0}, {12, 11, 10, 7, 0}},
+		"table carried far":          {{10, 1, 10, 7, 0}, {11, 10, 10, 0, 0}, {12, 11, 10, 0, 0}, {13, 12, 10, 7, 0}},
+		"table shared with a cousin": {{10, 1, 10, 0, 0}, {11, 10, 10, 0, 0}, {12, 11, 10, 7, 0}, {13, 10, 10, 0, 0}, {14, 13, 10, 7, 0}},
+		"table carried, then shared": {{10, 1, 10, 7, 0}, {11, 10, 10, 8, 0}, {12, 11, 10, 7, 0}, {13, 11, 10, 8, 0}},
+		"carried over setsid":        {{10, 1, 10, 7, 0}, {11, 10, 11, 8, 0}, {12, 11, 10, 7, 0}, {13, 11, 11, 7, 0}, {14, 11, 11, 8, 0}},
+		"left before setsid":         {{10, 1, 10, 7, 0}, {11, 10, 11, 8, 0}, {12, 11, 10, 7, 0}, {13, 11, 10, 8, 0}, {14, 11, 11, 8, 0}},
+		"groups of each other":       {{10, 1, 10, 0, 0}, {11, 10, 10, 0, 12}, {12, 10, 10, 0, 11}},
+		"group of a dead leader":     {{10, 1, 10, 0, 0}, {11, 10, 10, 0, 7}, {12, 11, 10, 0, 7}},
+		"child leads the group":      {{10, 1, 5, 0, 12}, {11, 10, 5, 0, 12}, {12, 11, 5, 0, 12}},
+		"born in a cousin's session": {{10, 1, 10, 0, 0}, {11, 10, 11, 0, 0}, {12, 10, 12, 0, 0}, {13, 12, 11, 0, 0}},
+		"a session and a table too":  {{10, 1, 10, 7, 0}, {11, 10, 11, 7, 0}, {12, 11, 11, 0, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := modelOf(people...)
@@ -96,13 +116,19 @@ func TestPlan(t *testing.T) {
 			for _, err := range p.errs {
 				t.Fatal(err)
 			}
-			session, parent := play(t, m, p)
+			session, parent, table := play(t, m, p)
+			made := map[uint64]int{}
 			for i, who := range people {
 				if session[who.pid] != who.sid {
 					t.Errorf("%d is in session %d, not %d", who.pid, session[who.pid], who.sid)
 				}
 				if i > 0 && parent[who.pid] != who.ppid {
 					t.Errorf("%d is a child of %d, not %d", who.pid, parent[who.pid], who.ppid)
+				}
+				if ref := m.ByPID[who.pid].Refs().Files; made[ref] == 0 {
+					made[ref] = table[who.pid]
+				} else if made[ref] != table[who.pid] {
+					t.Errorf("%d has not the table of %d", who.pid, who.files)
 				}
 			}
 		})
@@ -112,8 +138,10 @@ func TestPlan(t *testing.T) {
 // TestPlanRefuses has trees that can't come about by clone(2).
 func TestPlanRefuses(t *testing.T) {
 	for name, people := range map[string][]person{
-		"table shared with a cousin": {{10, 1, 10, 0}, {11, 10, 10, 0}, {12, 11, 10, 7}, {13, 10, 10, 0}, {14, 13, 10, 7}},
-		"session of an elder cousin": {{10, 1, 10, 0}, {11, 10, 10, 0}, {12, 11, 12, 0}, {13, 10, 10, 0}, {14, 13, 12, 0}},
+		"table joined again":         {{10, 1, 10, 7, 0}, {11, 10, 10, 8, 0}, {12, 11, 10, 8, 0}, {13, 12, 10, 7, 0}},
+		"group of another session":   {{10, 1, 10, 0, 0}, {11, 10, 11, 0, 0}, {12, 10, 10, 0, 11}},
+		"leader of another's group":  {{10, 1, 10, 0, 0}, {11, 10, 11, 0, 10}},
+		"session of an elder cousin": {{10, 1, 10, 0, 0}, {11, 10, 10, 0, 0}, {12, 11, 12, 0, 0}, {13, 10, 10, 0, 0}, {14, 13, 12, 0, 0}},
 	} {
 		if p := makePlan(modelOf(people...)); len(p.errs) != 1 {
 			t.Errorf("%s: %v", name, p.errs)
@@ -127,10 +155,10 @@ func TestPlanAnything(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	planned := 0
 	for range 3000 {
-		people := []person{{10, 1, []int{0, 10, 5}[rng.IntN(3)], 0}}
+		people := []person{{10, 1, []int{0, 10, 5}[rng.IntN(3)], 0, 0}}
 		for pid := 11; pid < 11+rng.IntN(8); pid++ {
 			sids := []int{0, 5, 6, 10, pid, people[rng.IntN(len(people))].pid}
-			people = append(people, person{pid, people[rng.IntN(len(people))].pid, sids[rng.IntN(len(sids))], uint64(rng.IntN(3))})
+			people = append(people, person{pid, people[rng.IntN(len(people))].pid, sids[rng.IntN(len(sids))], uint64(rng.IntN(3)), 0})
 		}
 		m := modelOf(people...)
 		p := makePlan(m)
@@ -138,7 +166,7 @@ func TestPlanAnything(t *testing.T) {
 			continue
 		}
 		planned++
-		session, _ := play(t, m, p)
+		session, _, _ := play(t, m, p)
 		for _, who := range people {
 			if session[who.pid] != who.sid {
 				t.Fatalf("%v: %d is in session %d", people, who.pid, session[who.pid])

@@ -198,6 +198,18 @@ func (p *Puppet) clone(t *Tracee, flags uint64, exitSignal unix.Signal) (*Puppet
 	return child, t.getRegs(&child.base)
 }
 
+// Unshare leaves what the puppet shares by these CLONE_ flags.
+func (p *Puppet) Unshare(flags uint64) error {
+	if err := CallOK(p, "leave what it shares", unix.SYS_UNSHARE, flags); err != nil {
+		return err
+	}
+	if flags&unix.CLONE_FILES != 0 {
+		us := *p.us
+		p.us = &us
+	}
+	return nil
+}
+
 // CloseAll closes every descriptor the puppet has.
 func (p *Puppet) CloseAll() error {
 	*p.us = -1

@@ -1,0 +1,115 @@
+package judge
+
+import (
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/stream"
+)
+
+// kinship is who descends from whom.
+type kinship struct {
+	order      []*Task // depth first
+	begin, end map[*Task]int
+	sessions   map[int][]*Task
+}
+
+func kinshipOf(m *Model) *kinship {
+	k := &kinship{begin: map[*Task]int{}, end: map[*Task]int{}, sessions: map[int][]*Task{}}
+	for todo := []*Task{m.Tasks[0]}; len(todo) > 0; {
+		t := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		k.begin[t] = len(k.order)
+		k.order = append(k.order, t)
+		for _, c := range slices.Backward(t.Children) {
+			todo = append(todo, c)
+		}
+	}
+	for i, t := range slices.Backward(k.order) {
+		k.end[t] = i + 1
+		if n := len(t.Children); n > 0 {
+			k.end[t] = k.end[t.Children[n-1]]
+		}
+	}
+	for _, t := range m.Tasks {
+		k.sessions[t.Session] = append(k.sessions[t.Session], t)
+	}
+	return k
+}
+
+// below reports whether a process descends from another, or is it.
+func (k *kinship) below(t, ancestor *Task) bool {
+	return k.begin[ancestor] <= k.begin[t] && k.begin[t] < k.end[ancestor]
+}
+
+// leavable are the kinds of sharing that unshare(2) ends without a trace.
+const leavable = unix.CLONE_FILES | unix.CLONE_FS | unix.CLONE_SYSVSEM
+
+// span is from the first to the last user of an object, in the order of kinship.
+type span struct{ first, last int }
+
+// findCarried finds what a process must be born with that it does not have: what
+// one of its children shares with others than its descendants. It had that, too,
+// before it called unshare(2) or execve(2).
+func (p *Plan) findCarried() {
+	spans := map[uint64]span{}
+	for i, t := range p.kin.order {
+		for _, th := range t.Threads {
+			for _, k := range Shareable {
+				ref := *k.Ref(&th.Refs)
+				if s, ok := spans[ref]; !ok {
+					spans[ref] = span{i, i}
+				} else {
+					spans[ref] = span{s.first, i}
+				}
+			}
+		}
+	}
+	for _, t := range slices.Backward(p.kin.order) {
+		refs := t.Refs()
+		for _, c := range t.Children {
+			born := p.born(c)
+			for _, k := range Shareable {
+				ref := *k.Ref(&born)
+				s := spans[ref]
+				if ref != 0 && k.flag&leavable != 0 && ref != *k.Ref(ptr(t.Refs())) && (s.first < p.kin.begin[t] || s.last >= p.kin.end[t]) {
+					*k.Ref(&refs) = ref
+				}
+			}
+		}
+		if refs != t.Refs() {
+			p.births[t] = refs
+		}
+	}
+}
+
+// born returns what a process is born with.
+func (p *Plan) born(t *Task) stream.ThreadRefs {
+	if refs, ok := p.births[t]; ok {
+		return refs
+	}
+	return t.Refs()
+}
+
+// leave has a process leave what it only carried, for what it has. That must be
+// its own as yet.
+func (p *Plan) leave(t *Task) []Step {
+	b, refs := p.alive[t.PID], t.Refs()
+	s := Step{Kind: StepUnshare, PID: t.PID}
+	for _, k := range Shareable {
+		ref := *k.Ref(&refs)
+		if ref == *k.Ref(&b.refs) {
+			continue
+		}
+		if ref != 0 && p.made[ref] {
+			p.errs = append(p.errs, fmt.Errorf("pid %d (%s) shares its %s with a process that its children share another with, which can't be restored", t.PID, t.Comm, k.what))
+			return nil
+		}
+		s.Flags |= k.flag
+		p.made[ref] = true
+	}
+	b.refs = refs
+	return []Step{s}
+}
