@@ -28,8 +28,10 @@ type VMA struct {
 	Anon    string   `cbor:"anon_name,omitempty"`
 	Guards  []Extent `cbor:"guards,omitempty"` // ranges under MADV_GUARD_INSTALL
 	// HugePage is the size of its pages in bytes where they are of hugetlbfs.
-	HugePage uint64  `cbor:"huge_page,omitempty"`
-	Refs     VMARefs `cbor:"refs"`
+	HugePage uint64 `cbor:"huge_page,omitempty"`
+	// NUMA is absent where it has no policy of its own.
+	NUMA *MemPolicy `cbor:"numa,omitempty"`
+	Refs VMARefs    `cbor:"refs"`
 }
 
 // VMARefs is VMA's refs map.

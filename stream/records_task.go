@@ -89,6 +89,8 @@ type MM struct {
 	EnvStart   uint64 `cbor:"env_start"`
 	EnvEnd     uint64 `cbor:"env_end"`
 	Auxv       []byte `cbor:"auxv"`
+	Membarrier uint64 `cbor:"membarrier,omitempty"` // the commands it registered with, see membarrier(2)
+	LDT        []byte `cbor:"ldt,omitempty"`        // its segment descriptors on x86, see modify_ldt(2)
 	Refs       ExeRef `cbor:"refs"`
 }
 
@@ -148,6 +150,14 @@ type Sched struct {
 	Attr     []byte `cbor:"attr"`     // struct sched_attr as sched_getattr(2) gave it
 	Affinity []byte `cbor:"affinity"` // CPU mask, little-endian
 	IOPrio   uint32 `cbor:"ioprio,omitempty"`
+	// NUMA is absent for the default.
+	NUMA *MemPolicy `cbor:"numa,omitempty"`
+}
+
+// MemPolicy says which NUMA nodes memory is taken from, see set_mempolicy(2).
+type MemPolicy struct {
+	Mode  int    `cbor:"mode"`            // MPOL_ with its flags
+	Nodes []byte `cbor:"nodes,omitempty"` // bits, little-endian
 }
 
 // ProcAttr is what a process has under /proc/PID that can be written back.

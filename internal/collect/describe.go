@@ -320,6 +320,9 @@ func (d *description) addressSpace(p *process, id uint64) error {
 		Inode: func(link string) (uint64, error) { return d.files.Path(p.pid, link) },
 		Block: func(reason error) { d.blockers.add(p.pid, reason) },
 	}
+	if d.loan != nil {
+		mc.Loan = d.loan
+	}
 	if err := mc.Collect(a.maps); err != nil {
 		return err
 	}

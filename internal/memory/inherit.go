@@ -130,6 +130,9 @@ func sameMapping(p, v *stream.VMA) bool {
 		kindNamed(p.Kind).restore == nil || p.Kind == stream.VMAVDSO || p.Kind == stream.VMAVVar || p.Kind == stream.VMAVsyscall {
 		return false
 	}
+	if !tracee.SameMemPolicy(p.NUMA, v.NUMA) {
+		return false
+	}
 	if p.Refs.Inode != 0 && p.Offset-p.Start != v.Offset-v.Start {
 		return false
 	}

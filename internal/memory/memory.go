@@ -3,7 +3,9 @@
 package memory
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"ckpt/internal/proc"
@@ -25,6 +27,8 @@ type Collector struct {
 	// Content asks that a file's bytes be sent among the bulk, under the
 	// object's number; ident tells encounters of one object.
 	Content func(id uint64, ident string, f *os.File)
+	// Loan makes system calls in it; nil if none can be made.
+	Loan tracee.Caller
 	// Block notes something that stands in the way of a checkpoint.
 	Block func(reason error)
 	// Known are the numbers of what has been described, to be kept from one
@@ -48,6 +52,10 @@ func (c *Collector) Collect(maps []proc.Mapping) error {
 		return fmt.Errorf("pages of pid %d: %w", c.PID, err)
 	}
 	defer pagemap.Close()
+	placed, err := proc.ReadPlaced(c.PID)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	for i := range maps {
 		m := &maps[i]
 		kind := kindOf(m)
@@ -63,6 +71,11 @@ func (c *Collector) Collect(maps []proc.Mapping) error {
 		}
 		if err := kind.collect(c, m, &v); err != nil {
 			return err
+		}
+		if placed[m.Start] && c.Loan != nil {
+			if v.NUMA, err = tracee.MemPolicyAt(c.Loan, m.Start); err != nil {
+				return err
+			}
 		}
 		if kind.pages && !m.Shared && !m.VmFlags.Has("dp") {
 			if err := c.scan(pagemap, m, &v); err != nil {

@@ -30,6 +30,8 @@ type Restorer struct {
 	Puppet *tracee.Puppet
 	// Inode opens what an objref names, with O_ flags.
 	Inode func(objref uint64, flags int) (*os.File, error)
+	// Note tells the user of something that is not as it was.
+	Note func(format string, args ...any)
 
 	vmas []stream.VMA
 	mem  *os.File
@@ -63,6 +65,9 @@ func Check(vmas []stream.VMA) []error {
 			errs = append(errs, fmt.Errorf("mapping %x-%x: pages of %d bytes", v.Start, v.End, v.HugePage))
 		case v.Prot&^(unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC) != 0:
 			errs = append(errs, fmt.Errorf("mapping %x-%x: protection %#x", v.Start, v.End, v.Prot))
+		}
+		if err := tracee.CheckMemPolicy(v.NUMA); err != nil {
+			errs = append(errs, fmt.Errorf("mapping %x-%x: %w", v.Start, v.End, err))
 		}
 		last = max(last, v.End)
 	}
@@ -252,14 +257,27 @@ func (r *Restorer) advise(v *stream.VMA) error {
 			return err
 		}
 	}
-	if v.Anon == "" {
-		return nil
+	if err := r.place(v); err != nil || v.Anon == "" {
+		return err
 	}
 	at := r.Puppet.Scratch().Addr
 	if err := r.Puppet.Tracee().WriteMem(at, append([]byte(v.Anon), 0)); err != nil {
 		return err
 	}
 	return r.call("name its mapping", unix.SYS_PRCTL, prSetVMA, prSetVMAAnonName, v.Start, v.End-v.Start, at)
+}
+
+// place says which NUMA nodes a mapping's pages are to come from.
+func (r *Restorer) place(v *stream.VMA) error {
+	if v.NUMA == nil {
+		return nil
+	}
+	err := tracee.SetMemPolicyAt(r.Puppet, v.Start, v.End-v.Start, v.NUMA)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		r.Note("pid %d took the memory of its mapping at %x from NUMA nodes this system does not have; it takes it from any", r.PID, v.Start)
+		return nil
+	}
+	return err
 }
 
 // Filled is called when all contents are in. Children can be forked then, until

@@ -196,3 +196,16 @@ func TestTimeOffsets(t *testing.T) {
 		}
 	}
 }
+
+func TestParsePlaced(t *testing.T) {
+	placed, err := ParsePlaced([]byte("00400000 default file=/bin/x mapped=1\n7f0000000000 prefer (many):0 anon=1\n7f0000001000 bind=static:0-3\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "placed", placed, map[uint64]bool{0x7f0000000000: true, 0x7f0000001000: true})
+	for _, bad := range []string{"x\n", "00400000\n", "00400000 \n"} {
+		if _, err := ParsePlaced([]byte(bad)); !errors.Is(err, ErrFormat) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}

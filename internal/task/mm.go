@@ -37,11 +37,15 @@ var layout = Resource{
 			return err
 		}
 		s := &c.Stat
-		return c.Emit(stream.TypeMM, &stream.MM{
+		m := &stream.MM{
 			Object: c.object(kcmp.VM), PID: c.PID, StartCode: s.StartCode, EndCode: s.EndCode, StartData: s.StartData, EndData: s.EndData,
 			StartBrk: s.StartBrk, Brk: brk, StartStack: s.StartStack, ArgStart: s.ArgStart, ArgEnd: s.ArgEnd,
 			EnvStart: s.EnvStart, EnvEnd: s.EnvEnd, Auxv: auxv, Refs: stream.ExeRef{Exe: exe},
-		})
+		}
+		if err := c.readMMState(m); err != nil {
+			return err
+		}
+		return c.Emit(stream.TypeMM, m)
 	},
 	Check: func(rec *stream.Record) []error {
 		m, err := decode[stream.MM](rec)
@@ -51,7 +55,7 @@ var layout = Resource{
 		if err != nil {
 			return []error{err}
 		}
-		return nil
+		return checkMMState(m)
 	},
 	Restore: restoreLayout,
 }
@@ -78,5 +82,5 @@ func restoreLayout(r *Restorer, rec *stream.Record) error {
 	arg = append(arg, make([]byte, prctlMMMapSize-len(arg))...)
 	arg = append(arg, m.Auxv...)
 	err = poke(r.Puppet, "set its memory layout", arg, unix.SYS_PRCTL, prSetMM, prSetMMMap, scratchArg, 13*8, 0)
-	return errors.Join(err, r.call("close", unix.SYS_CLOSE, uint64(fd)))
+	return errors.Join(err, r.call("close", unix.SYS_CLOSE, uint64(fd)), r.restoreMMState(m))
 }

@@ -3,15 +3,18 @@ package task
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/sys"
+	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
 
-// sched: policy, nice value, CPU affinity and I/O priority, of each thread. It
+// sched: policy, nice value, CPU affinity, I/O priority and NUMA policy, of each
+// thread. It
 // is restored when all threads and children exist, for a task under
 // SCHED_DEADLINE can't make any; and affinity before policy, for such a task
 // must be allowed on all CPUs.
@@ -26,12 +29,17 @@ var sched = Resource{
 		if err != nil {
 			return fmt.Errorf("pid %d: %w", c.TID, err)
 		}
-		return c.Emit(stream.TypeSched, &stream.Sched{PID: c.PID, TID: c.TID, Attr: attr, Affinity: affinity, IOPrio: prio})
+		numa, err := tracee.ThreadMemPolicy(c.Loan)
+		if err != nil {
+			return err
+		}
+		return c.Emit(stream.TypeSched, &stream.Sched{PID: c.PID, TID: c.TID, Attr: attr, Affinity: affinity, IOPrio: prio, NUMA: numa})
 	},
 	Check: func(rec *stream.Record) []error {
 		s, err := decode[stream.Sched](rec)
 		if err == nil {
 			_, _, err = decodeSched(s)
+			err = errors.Join(err, tracee.CheckMemPolicy(s.NUMA))
 		}
 		if err != nil {
 			return []error{err}
@@ -88,6 +96,9 @@ func restoreSched(r *Restorer, rec *stream.Record) error {
 	if err != nil {
 		return err
 	}
+	if err := r.restoreNUMA(s.NUMA); err != nil {
+		return err
+	}
 	nowAttr, nowSet, err := readSched(s.TID)
 	if err != nil {
 		return err
@@ -108,4 +119,30 @@ func restoreSched(r *Restorer, rec *stream.Record) error {
 		}
 	}
 	return nil
+}
+
+// restoreNUMA sets a thread's memory policy, if it is not what all puppets have
+// from ckpt-apply.
+func (r *Restorer) restoreNUMA(p *stream.MemPolicy) error {
+	const name = "numa"
+	other, known := r.Inherited[name]
+	if !known {
+		now, err := tracee.ThreadMemPolicy(r.Puppet)
+		if err != nil {
+			return err
+		}
+		if now != nil {
+			other = 1
+		}
+		r.Inherited[name] = other
+	}
+	if p == nil && other == 0 {
+		return nil
+	}
+	err := tracee.SetThreadMemPolicy(r.Puppet, p)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		r.Note("pid %d took its memory from NUMA nodes this system does not have; it takes it from any", r.TID)
+		return nil
+	}
+	return err
 }

@@ -94,3 +94,12 @@ func (t *Tracee) TimeLeft(*Regs, time.Duration) (*Wait, error) { return nil, nil
 
 // Resume can't.
 func (p *Puppet) Resume(*Wait, *Regs) error { return ErrArch }
+
+// MaxLDTBytes: there are no segment descriptors.
+const MaxLDTBytes = 0
+
+// ReadLDT finds no segment descriptors.
+func ReadLDT(Caller) ([]byte, error) { return nil, nil }
+
+// WriteLDT has none to write.
+func WriteLDT(Caller, []byte) error { return ErrArch }

@@ -1,0 +1,57 @@
+package task
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+// What else belongs to an address space: what it has registered for with
+// membarrier(2), and segment descriptors.
+
+const (
+	membarrierGetRegistrations = 1 << 9 // uapi linux/membarrier.h, Linux 6.3
+	// membarrierRegistrations are all commands that register.
+	membarrierRegistrations = 1<<2 | 1<<4 | 1<<6 | 1<<8
+)
+
+// readMMState fills in the rest of an MM record.
+func (c *Collector) readMMState(m *stream.MM) error {
+	registered, err := c.Loan.Call(unix.SYS_MEMBARRIER, membarrierGetRegistrations, 0, 0)
+	switch {
+	case err == nil:
+		m.Membarrier = registered
+	case err != unix.EINVAL && err != unix.ENOSYS: // the kernel does not tell, or has none
+		return fmt.Errorf("pid %d: membarrier registrations: %w", c.PID, err)
+	}
+	m.LDT, err = tracee.ReadLDT(c.Loan)
+	return err
+}
+
+func checkMMState(m *stream.MM) (errs []error) {
+	if m.Membarrier&^membarrierRegistrations != 0 {
+		errs = append(errs, fmt.Errorf("pid %d has registered for membarrier commands this version does not know (%#x)", m.PID, m.Membarrier))
+	}
+	if len(m.LDT) > tracee.MaxLDTBytes || len(m.LDT)%8 != 0 {
+		errs = append(errs, fmt.Errorf("%w: %d bytes of segment descriptors", stream.ErrCorrupt, len(m.LDT)))
+	}
+	return errs
+}
+
+func (r *Restorer) restoreMMState(m *stream.MM) error {
+	for cmd := uint64(1); cmd <= membarrierRegistrations; cmd <<= 1 {
+		if m.Membarrier&cmd == 0 {
+			continue
+		}
+		if err := r.call("register for membarrier", unix.SYS_MEMBARRIER, cmd, 0, 0); err != nil {
+			return err
+		}
+	}
+	if len(m.LDT) == 0 {
+		return nil
+	}
+	return tracee.WriteLDT(r.Puppet, m.LDT)
+}
