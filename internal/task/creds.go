@@ -14,6 +14,8 @@ import (
 const (
 	secbitNoSetuidFixup = 1 << 2
 	capVersion3         = 0x20080522
+
+	dumpableByRoot = 2 // SUID_DUMP_ROOT of linux/sched/coredump.h
 )
 
 // creds: user and group ids, capabilities, securebits, no_new_privs, dumpable.
@@ -38,8 +40,8 @@ var creds = Resource{
 		if err == nil && (len(c.UID) != 4 || len(c.GID) != 4 || len(c.Groups) > 65536) {
 			err = fmt.Errorf("pid %d: credentials with %d user ids, %d group ids, %d groups", c.TID, len(c.UID), len(c.GID), len(c.Groups))
 		}
-		if err == nil && c.Dumpable > 1 {
-			err = fmt.Errorf("pid %d has ended up undumpable but for root (fs.suid_dumpable 2), which can't be set", c.TID)
+		if err == nil && (c.Dumpable < 0 || c.Dumpable > dumpableByRoot) {
+			err = fmt.Errorf("%w: pid %d is dumpable %d", stream.ErrCorrupt, c.TID, c.Dumpable)
 		}
 		if err != nil {
 			return []error{err}
@@ -72,7 +74,7 @@ func restoreCreds(r *Restorer, rec *stream.Record) error {
 	if now.NoNewPrivs && !c.NoNewPrivs {
 		r.Note("pid %d can't gain privileges by set-user-id programs from now on, for ckpt-apply can't (no_new_privs)", c.TID)
 	}
-	if !sameCreds(&now, c) {
+	if !sameCreds(&now, c) || c.Dumpable == dumpableByRoot {
 		if err := r.changeCreds(c, &now); err != nil {
 			return err
 		}
@@ -80,7 +82,25 @@ func restoreCreds(r *Restorer, rec *stream.Record) error {
 	if r.TID != r.PID {
 		return nil // it is the process's, whose first thread comes last
 	}
+	if c.Dumpable == dumpableByRoot {
+		return r.notDumpable()
+	}
 	return r.prctl("set dumpable", unix.PR_SET_DUMPABLE, uint64(c.Dumpable))
+}
+
+// notDumpable is for a process that was dumpable by root only. That can't be
+// set: it is what a change of ids made of it, see setIDs, where fs.suid_dumpable
+// is 2. Elsewhere it is not dumpable at all.
+func (r *Restorer) notDumpable() error {
+	now, err := r.Puppet.Call(unix.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	if err != nil {
+		return fmt.Errorf("pid %d: dumpable: %w", r.PID, err)
+	}
+	if now == dumpableByRoot {
+		return nil
+	}
+	r.Note("pid %d could dump core for root only, and can't at all from now on, for fs.suid_dumpable is not 2", r.PID)
+	return r.prctl("set dumpable", unix.PR_SET_DUMPABLE, 0)
 }
 
 func sameCreds(a, b *stream.Creds) bool {
@@ -173,8 +193,14 @@ func (r *Restorer) setIDs(c *stream.Creds) error {
 	if err := r.call("set its user ids", unix.SYS_SETRESUID, ids(c.UID)...); err != nil {
 		return err
 	}
-	if _, err := r.Puppet.Call(unix.SYS_SETFSUID, uint64(c.UID[3])); err != nil {
-		return fmt.Errorf("pid %d: set its file system user: %w", r.PID, err)
+	users := []uint32{c.UID[3]}
+	if c.Dumpable == dumpableByRoot { // a change there and back makes it so, see commit_creds in kernel/cred.c
+		users = []uint32{c.UID[3] ^ 1, c.UID[3]}
+	}
+	for _, id := range users {
+		if _, err := r.Puppet.Call(unix.SYS_SETFSUID, uint64(id)); err != nil {
+			return fmt.Errorf("pid %d: set its file system user: %w", r.PID, err)
+		}
 	}
 	return nil
 }
