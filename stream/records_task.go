@@ -65,10 +65,21 @@ type IOCtx struct {
 }
 
 // SemUndo is a list of System V semaphore adjustments, what CLONE_SYSVSEM
-// shares. The kernel does not show what is on it.
+// shares.
 type SemUndo struct {
 	Object
-	PID int `cbor:"pid"`
+	PID    int         `cbor:"pid"`
+	Adjust []SemAdjust `cbor:"adjust,omitempty"` // those that are not 0, set by set
+}
+
+// SemAdjust is what the kernel adds to a semaphore when the last task that has
+// the list ends, see SEM_UNDO in semop(2).
+type SemAdjust struct {
+	Key    int32 `cbor:"key,omitempty"` // of the set, see semget(2)
+	Set    int   `cbor:"set"`           // its id
+	Sems   int   `cbor:"sems"`          // how many semaphores it has
+	Num    int   `cbor:"num"`           // which of them
+	Adjust int   `cbor:"adjust"`        // -32768 to 32767
 }
 
 // MM is an address space, what CLONE_VM shares: the layout that PR_SET_MM_MAP

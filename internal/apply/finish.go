@@ -51,29 +51,68 @@ func (b *builder) resource(res *task.Resource, t *judge.Task, threads []*task.Re
 		return nil
 	}
 	for i, r := range slices.Backward(threads) {
-		var rec *stream.Record
-		switch res.Scope {
-		case task.PerThread:
-			rec = t.Threads[i].Resources[res.Type]
-		case task.PerProcess:
-			if i == 0 {
-				rec = t.Resources[res.Type]
+		if rec := b.resourceOf(res, t, i, restored); rec != nil {
+			if err := res.Restore(r, rec); err != nil {
+				return err
 			}
-		case task.Shared:
-			ref := refOf(&t.Threads[i].Refs, res.Type)
-			if !restored[ref] {
-				rec = b.model.Defined[ref]
-				restored[ref] = true
-			}
-		}
-		if rec == nil {
-			continue
-		}
-		if err := res.Restore(r, rec); err != nil {
-			return err
 		}
 	}
 	return nil
+}
+
+// resourceOf returns the record to restore a resource from in a process's thread
+// i, nil for none. restored are the objects that others have restored.
+func (b *builder) resourceOf(res *task.Resource, t *judge.Task, i int, restored map[uint64]bool) *stream.Record {
+	switch res.Scope {
+	case task.PerThread:
+		return t.Threads[i].Resources[res.Type]
+	case task.PerProcess:
+		if i == 0 {
+			return t.Resources[res.Type]
+		}
+	case task.Shared:
+		ref := refOf(&t.Threads[i].Refs, res.Type)
+		if !restored[ref] {
+			restored[ref] = true
+			return b.model.Defined[ref]
+		}
+	}
+	return nil
+}
+
+// lastly restores what others notice if a task dies. What it did it takes back
+// with the function it returns.
+func (b *builder) lastly() (undo func() error, err error) {
+	var undos []func() error
+	undo = func() error {
+		var errs []error
+		for _, u := range undos {
+			errs = append(errs, u())
+		}
+		return errors.Join(errs...)
+	}
+	restored := map[uint64]bool{}
+	for _, t := range b.model.Tasks {
+		for i := range t.Threads {
+			for k := range task.Resources {
+				res := &task.Resources[k]
+				if res.Last == nil {
+					continue
+				}
+				rec := b.resourceOf(res, t, i, restored)
+				if rec == nil {
+					continue
+				}
+				tid := t.Threads[i].TID
+				u, err := res.Last(&task.Restorer{PID: t.PID, TID: tid, Puppet: b.puppets[tid], Note: b.note}, rec)
+				if err != nil {
+					return nil, errors.Join(err, undo())
+				}
+				undos = append(undos, u)
+			}
+		}
+	}
+	return undo, nil
 }
 
 // refOf returns a thread's reference to an object of a type.
@@ -102,6 +141,10 @@ func (b *builder) prepare(all []ready) error {
 		pid := r.puppet.Tracee().PID
 		ready[pid] = append(ready[pid], r)
 	}
+	takeBack, err := b.lastly()
+	if err != nil {
+		return err
+	}
 	one := func(t *judge.Task) error {
 		for _, r := range ready[t.PID] {
 			ref := b.model.ByTID[r.puppet.Tracee().TID].Refs.MM
@@ -118,16 +161,16 @@ func (b *builder) prepare(all []ready) error {
 			continue
 		}
 		if err := one(t); err != nil {
-			return err
+			return errors.Join(err, takeBack())
 		}
 		if err := b.stop(t, ready[t.PID]); err != nil {
-			return err
+			return errors.Join(err, takeBack())
 		}
 	}
 	for _, t := range b.model.Tasks {
 		if t.StopSig == 0 && !t.Zombie {
 			if err := one(t); err != nil {
-				return err
+				return errors.Join(err, takeBack())
 			}
 		}
 	}

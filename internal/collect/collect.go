@@ -79,6 +79,7 @@ func (c *collection) collect(ctx context.Context, out *os.File) error {
 		return err
 	}
 	c.tree, c.description = t, newDescription(t)
+	c.description.kills = o.Leave == LeaveKilled
 	c.description.note = c.Note
 	err = c.run(ctx, out)
 	err = errors.Join(err, c.letGo(LeaveRunning))
@@ -323,10 +324,14 @@ func (c *collection) letGo(leave string) error {
 		return err
 	}
 	c.done = true
-	if leave == LeaveKilled { // what is killed does not wait for us any more
-		c.dog.stop()
-	} else {
+	if leave != LeaveKilled {
 		defer c.dog.stop()
+		return errors.Join(err, c.tree.end(leave))
+	}
+	kerr := c.description.keep()
+	c.dog.stop() // what is killed does not wait for us any more
+	if kerr != nil {
+		return errors.Join(err, kerr, c.tree.release()) // those on loan walk home
 	}
 	return errors.Join(err, c.tree.end(leave))
 }

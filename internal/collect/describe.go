@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 
 	"ckpt/internal/files"
 	"ckpt/internal/memory"
@@ -31,6 +32,8 @@ type description struct {
 	mapped   map[memory.Mapped]uint64
 	// timeNamespace is the root's.
 	timeNamespace uint64
+	kills         bool // the tree is to be killed
+	keeps         []keep
 }
 
 // about is what is known of a process while it is described.
@@ -99,6 +102,7 @@ func (d *description) describe() error {
 			return err
 		}
 	}
+	d.checkKeeps()
 	return d.files.Done()
 }
 
@@ -304,6 +308,13 @@ func (d *description) collector(p *process, t *tracee.Tracee) (*task.Collector, 
 		Note: d.note, Notes: &d.about[p].notes,
 		Inode: func(link string) (uint64, error) { return d.files.Path(p.pid, link) },
 		Block: func(reason error) { d.blockers.add(p.pid, reason) },
+	}
+	if d.kills {
+		c.Keep = func(k task.Keep) { d.keeps = append(d.keeps, keep{p, k}) }
+		c.Outlives = func(addr uint64) bool {
+			i := slices.IndexFunc(d.about[p].maps, func(m proc.Mapping) bool { return addr >= m.Start && addr < m.End })
+			return i >= 0 && task.Outlives(&d.about[p].maps[i])
+		}
 	}
 	var err error
 	if t.TID != p.pid {

@@ -49,7 +49,7 @@ func (d *description) shared(p *process, t *tracee.Tracee, c *task.Collector) (s
 			return id, d.descriptors(p, t, id)
 		}},
 		{kcmp.IO, &r.IO, &have.IO, func() (uint64, error) { return d.ifAny(kcmp.IO, stream.TypeIOCtx, t) }},
-		{kcmp.SysVSem, &r.SysVSem, &have.SysVSem, func() (uint64, error) { return d.ifAny(kcmp.SysVSem, stream.TypeSemUndo, t) }},
+		{kcmp.SysVSem, &r.SysVSem, &have.SysVSem, func() (uint64, error) { return d.undoList(t, c) }},
 	} {
 		equal, err := same(s.kind)
 		if err != nil {
@@ -104,11 +104,20 @@ func (d *description) ifAny(kind kcmp.Type, t stream.Type, th *tracee.Tracee) (u
 		return 0, nil
 	}
 	id := d.newID()
-	obj := kcmpObject(id, int(kind), th.TID)
-	if t == stream.TypeIOCtx {
-		return id, d.emit(t, &stream.IOCtx{Object: obj, PID: th.TID})
+	return id, d.emit(t, &stream.IOCtx{Object: kcmpObject(id, int(kind), th.TID), PID: th.TID})
+}
+
+// undoList describes a semaphore undo list, if the thread has one. This program
+// has none, and two that have none are equal to kcmp(2).
+func (d *description) undoList(t *tracee.Tracee, c *task.Collector) (uint64, error) {
+	o, err := kcmp.Compare(t.TID, ownPID(), kcmp.SysVSem, 0, 0)
+	switch {
+	case err != nil:
+		return 0, err
+	case o == kcmp.Equal:
+		return 0, nil
 	}
-	return id, d.emit(t, &stream.SemUndo{Object: obj, PID: th.TID})
+	return object(c, stream.TypeSemUndo)
 }
 
 // kthreadd is the kernel's thread that makes the others. It neither reads files

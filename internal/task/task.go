@@ -39,6 +39,13 @@ type Collector struct {
 
 	// Note tells the user of something worth knowing.
 	Note func(format string, args ...any)
+	// Keep is told of what must be done right before the tree is killed; nil if
+	// it is not to be.
+	Keep func(Keep)
+	// Outlives reports whether memory at an address is there when the tree has
+	// ended.
+	Outlives func(addr uint64) bool
+
 	// Notes are the same for all threads of a process; they begin empty.
 	Notes *Notes
 }
@@ -58,6 +65,14 @@ type Restorer struct {
 	Inherited map[string]uint64
 	// Final is what the task is let go with.
 	Final Final
+}
+
+// Keep is a call that keeps the end of a thread from changing what outlives it,
+// with Loan.CallAndBack.
+type Keep struct {
+	TID    int
+	Anyone bool // any thread that has the same semaphore undo list can make it
+	Do     func(l *tracee.Loan) error
 }
 
 // Final is set last, when the task is let go.
@@ -91,6 +106,9 @@ type Resource struct {
 	Here func(rec *stream.Record) []error
 	// Restore gives the state in the record to the task.
 	Restore func(r *Restorer, rec *stream.Record) error
+	// Last gives what others notice if the task dies, when all else of all tasks
+	// stands. undo takes it back.
+	Last func(r *Restorer, rec *stream.Record) (undo func() error, err error)
 }
 
 // Resources are all of them, in the order of restoring, which is done for all
@@ -116,6 +134,7 @@ var Resources = [...]Resource{
 	itimers,
 	timers,
 	regs,
+	semUndo,
 }
 
 // Find returns the row of a record type, or nil.

@@ -18,6 +18,9 @@ var userPtrs = Resource{
 		if err != nil {
 			return fmt.Errorf("pid %d: robust futex list: %w", c.TID, err)
 		}
+		if err := keepRobust(c, head, length); err != nil {
+			return err
+		}
 		b, err := peek(c.Loan, 8, unix.SYS_PRCTL, unix.PR_GET_TID_ADDRESS, scratchArg, 0, 0, 0)
 		if err != nil {
 			return fmt.Errorf("pid %d: address cleared at its end: %w", c.TID, err)

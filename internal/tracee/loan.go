@@ -89,6 +89,36 @@ func (l *Loan) Call(nr uintptr, args ...uint64) (uint64, error) {
 	return l.t.callAt(&l.saved, l.slotAddr(l.slot), nr, args)
 }
 
+// CallAndBack makes a system call and, should we die or Return not be reached,
+// has the thread make another one on its way home, which takes the first back. If
+// the first fails, nothing is to be taken back.
+func (l *Loan) CallAndBack(nr uintptr, args []uint64, back uintptr, backArgs []uint64) error {
+	if l.place.slots < slots {
+		return l.t.wrap("make a call that is taken back", ErrNoPlace)
+	}
+	undo := append([]homeCall{{back, backArgs}}, l.undo...)
+	slot := (l.slot + 1) % l.place.slots
+	at := l.slotAddr(slot)
+	code := wayHome(at, &l.saved, l.mask, undo)
+	if len(code) > slotBytes {
+		return l.t.wrap("make a call that is taken back", fmt.Errorf("the way home takes %d bytes, there is room for %d", len(code), slotBytes))
+	}
+	if err := l.t.poke(at, code); err != nil {
+		return err
+	}
+	// The thread turns to the new way home and stands before the call at once.
+	_, err := l.t.callAt(&l.saved, at, nr, args)
+	l.slot = slot
+	if err != nil {
+		return errors.Join(err, l.arm())
+	}
+	l.undo = undo
+	return nil
+}
+
+// MaxBack is how many calls of CallAndBack a loan has room for.
+const MaxBack = 4
+
 // Scratch is the loan's memory in the target.
 func (l *Loan) Scratch() Range { return l.place.scratch }
 

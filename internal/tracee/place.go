@@ -19,6 +19,9 @@ type Place struct {
 	fds     [2]int // the numbers the next two descriptors will get
 }
 
+// Roomy reports whether there is room for CallAndBack.
+func (p *Place) Roomy() bool { return p.slots >= slots }
+
 // FindPlace looks for a Loan's place. The process must stand still.
 func (t *Tracee) FindPlace(maps []proc.Mapping, fds []int) (*Place, error) {
 	p := &Place{}

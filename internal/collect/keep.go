@@ -1,0 +1,81 @@
+package collect
+
+import (
+	"errors"
+	"fmt"
+
+	"ckpt/internal/kcmp"
+	"ckpt/internal/task"
+	"ckpt/internal/tracee"
+)
+
+// keep is what a process does before it is killed so that its end does not
+// change what outlives it.
+type keep struct {
+	p *process
+	task.Keep
+}
+
+// checkKeeps refuses what can't be done: each process has room for the way home
+// of one thread, with a few calls.
+func (d *description) checkKeeps() {
+	for i := range d.keeps {
+		k := &d.keeps[i]
+		n := 0
+		for j := range d.keeps {
+			o := &d.keeps[j]
+			if o.p != k.p {
+				continue
+			}
+			n++
+			if o.TID == k.TID || j > i {
+				continue
+			}
+			switch {
+			case k.Anyone && sameUndo(k.TID, o.TID):
+				k.TID = o.TID
+			case o.Anyone && sameUndo(k.TID, o.TID):
+				o.TID = k.TID
+			default:
+				d.blockers.add(k.p.pid, fmt.Errorf("holds robust mutexes or semaphores (SEM_UNDO) in more than one thread, %d and %d, which its end would give away: use --leave running", o.TID, k.TID))
+				return
+			}
+		}
+		switch {
+		case n > tracee.MaxBack:
+			d.blockers.add(k.p.pid, fmt.Errorf("has what its end would change (SEM_UNDO) on %d sets of semaphores, more than can be kept: use --leave running", n))
+			return
+		case d.about[k.p].place != nil && !d.about[k.p].place.Roomy():
+			d.blockers.add(k.p.pid, errors.New("holds robust mutexes or semaphores (SEM_UNDO), which its end would give away, and has no room for the code that keeps them: use --leave running"))
+			return
+		}
+	}
+}
+
+func sameUndo(a, b int) bool {
+	o, err := kcmp.Compare(a, b, kcmp.SysVSem, 0, 0)
+	return err == nil && o == kcmp.Equal
+}
+
+// keep makes the calls. The threads stay on loan: killed, they never come home;
+// let go, they take the calls back on the way.
+func (d *description) keep() error {
+	loans := map[*process]*tracee.Loan{}
+	for _, k := range d.keeps {
+		l := loans[k.p]
+		for _, t := range k.p.threads {
+			if l != nil || t.TID != k.TID {
+				continue
+			}
+			var err error
+			if l, err = t.Borrow(d.about[k.p].place); err != nil {
+				return err
+			}
+			loans[k.p] = l
+		}
+		if err := k.Do(l); err != nil {
+			return fmt.Errorf("pid %d (%s): keep what its end would change: %w", k.p.pid, k.p.stat.Comm, err)
+		}
+	}
+	return nil
+}

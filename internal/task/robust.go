@@ -1,0 +1,76 @@
+package task
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
+)
+
+// Robust mutexes that a thread holds are marked by the kernel when it ends
+// (FUTEX_OWNER_DIED), see get_robust_list(2). In memory that outlives the tree
+// that would stay, and be wrong for the restored thread, which holds them still.
+
+const (
+	robustPI    = 1    // bit of an entry
+	robustLimit = 2048 // ROBUST_LIST_LIMIT
+	robustBytes = 24   // struct robust_list_head
+)
+
+// keepRobust has the list of a thread emptied before the kill if it leads to
+// memory that outlives the process.
+func keepRobust(c *Collector, head, length uint64) error {
+	if c.Keep == nil || head == 0 {
+		return nil
+	}
+	held, pi, err := robustHeld(c, head)
+	switch {
+	case err != nil:
+		return err
+	case pi:
+		c.Block(fmt.Errorf("holds a robust mutex with priority inheritance in memory that others have, too (thread %d), which its end would give away: use --leave running", c.TID))
+	case held:
+		c.Keep(Keep{TID: c.TID, Do: func(l *tracee.Loan) error {
+			return l.CallAndBack(unix.SYS_SET_ROBUST_LIST, []uint64{0, length}, unix.SYS_SET_ROBUST_LIST, []uint64{head, length})
+		}})
+	}
+	return nil
+}
+
+// robustHeld walks the list as the kernel would.
+func robustHeld(c *Collector, head uint64) (held, pi bool, err error) {
+	t := c.Loan.Tracee()
+	b := make([]byte, robustBytes)
+	if t.ReadMem(head, b) != nil {
+		return false, false, nil // nor will the kernel find it
+	}
+	w := words(b)
+	next, offset, pending := w[0], w[1], w[2]
+	look := func(entry uint64) {
+		if c.Outlives(entry&^robustPI + offset) {
+			held = true
+			pi = pi || entry&robustPI != 0
+		}
+	}
+	if pending != 0 {
+		look(pending)
+	}
+	for n := 0; next&^robustPI != head && n < robustLimit; n++ {
+		look(next)
+		b := make([]byte, 8)
+		if t.ReadMem(next&^robustPI, b) != nil {
+			break
+		}
+		next = words(b)[0]
+	}
+	return held, pi, nil
+}
+
+// Outlives reports whether what is mapped outlives the processes that map it: a
+// file with a name, and a System V segment.
+func Outlives(m *proc.Mapping) bool {
+	return m.Shared && m.Inode != 0 && (strings.HasPrefix(m.Path, "/SYSV") || !strings.HasSuffix(m.Path, " (deleted)"))
+}
