@@ -76,6 +76,9 @@ bench: ## run the benchmarks
 security: ## restore 1000 times while what the paths lead to is swapped; a quarter of an hour
 	CKPT_SECURITY=1 $(GO) test ./tests -run '^TestSwappedPaths$$' -v -count=1 -timeout 2h
 
+reboot: ## save in an emulated machine, boot that anew, restore, save, restore; takes minutes, and qemu
+	tests/reboot.sh
+
 demo: build ## show it at work
 	PATH="$(CURDIR)/bin:$$PATH" tests/demo.sh
 
