@@ -166,6 +166,7 @@
 //	78  UNIXSOCK    UnixSock, shareable
 //	79  SOCKDATA    SockData, bulk
 //	80  MEMFD       MemFD, shareable
+//	85  PROCFILE    ProcFile, shareable
 //
 // All of them are critical. A record that names a pid belongs to the TASK
 // record of that pid, which stands before it, and one that names a tid as well

@@ -75,6 +75,14 @@ type Dir struct {
 	Stat
 }
 
+// ProcFile is a file or folder of proc(5). One below /proc/PID or
+// /proc/PID/task/TID is of a task of the checkpoint.
+type ProcFile struct {
+	Object
+	Path string `cbor:"path"`
+	Mode uint32 `cbor:"mode"` // st_mode
+}
+
 // Pipe is the inode beneath both ends of a pipe.
 type Pipe struct {
 	Object

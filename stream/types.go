@@ -54,6 +54,7 @@ const (
 	TypeUnixSock    Type = 78 // UnixSock
 	TypeSockData    Type = 79 // SockData, with the bytes that wait in a socket
 	TypeMemFD       Type = 80 // MemFD
+	TypeProcFile    Type = 85 // ProcFile
 )
 
 var types = [...]TypeInfo{
@@ -109,4 +110,5 @@ var types = [...]TypeInfo{
 	row[UnixSock](TypeUnixSock, "UNIXSOCK", Critical|Shareable),
 	row[SockData](TypeSockData, "SOCKDATA", Critical|Bulk),
 	row[MemFD](TypeMemFD, "MEMFD", Critical|Shareable),
+	row[ProcFile](TypeProcFile, "PROCFILE", Critical|Shareable),
 }

@@ -237,7 +237,7 @@ func (b *builder) install() error {
 			}
 		}
 	}
-	return nil
+	return b.files.InstallLate()
 }
 
 // lock takes the locks of every descriptor table, in the process that owned each

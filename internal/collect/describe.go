@@ -71,6 +71,7 @@ func newDescription(t *tree) *description {
 		Emit: d.emit, NewID: d.newID, Block: d.blockers.add,
 		Bulk:    func(send files.Sender) { d.bulk = append(d.bulk, send) },
 		Looking: func(pid, fd int) { d.looking(pid, fd) },
+		InTree:  func(id int) bool { return t.held[id] || t.byPID[id] != nil },
 	}
 	return d
 }

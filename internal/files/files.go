@@ -53,6 +53,7 @@ type Inode interface {
 
 // Kinds are tried in order; the first that matches takes the subject.
 var Kinds = [...]Kind{
+	procFileKind,
 	regKind,
 	dirKind,
 	pipeKind,
@@ -92,6 +93,8 @@ type Collector struct {
 	// Looking is told which descriptor is looked at.
 	Looking func(pid, fd int)
 
+	// InTree reports whether a process or thread is in the tree.
+	InTree func(id int) bool
 	// Outside is, after Done, what leads out of the tree, each once.
 	Outside []Outside
 

@@ -52,7 +52,7 @@ func (p *plan) descriptor(r *Restorer, fd *stream.FD) (*os.File, error) {
 		return nil, err
 	}
 	r.extra++
-	return f, r.Hash.Add(1<<63|r.extra, stream.TypeFile, &file{f})
+	return f, r.Hash.Add(1<<63|r.extra, stream.TypeFile, &file{f: f})
 }
 
 // left returns the descriptors of a table without those that are closed.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -34,12 +36,15 @@ type Restorer struct {
 	// SameBoot: the system was not started again since the checkpoint, so that
 	// devices have the numbers they had.
 	SameBoot bool
+	// InTree reports whether the image has a process or thread.
+	InTree func(id int) bool
 	// Note tells the user of something that is not as it was.
 	Note func(format string, args ...any)
 	// Termios are, after Object, the settings of the terminal the program had.
 	Termios []byte
 
 	plan   plan
+	later  []laterFD
 	extra  uint64 // objects put in the hash that no record defines
 	memfds []*memfd
 	owned  []owned
@@ -48,16 +53,37 @@ type Restorer struct {
 }
 
 // file is a live open file description.
-type file struct{ f *os.File }
+type file struct {
+	f *os.File
+	// s is what to open once all tasks are there, while f is nil
+	s *stream.File
+}
 
-func (f *file) Close() error { return f.f.Close() }
+func (f *file) Close() error {
+	if f.f == nil {
+		return nil
+	}
+	return f.f.Close()
+}
 
 func (r *Restorer) file(objref uint64) (*file, error) {
 	obj, err := r.Hash.Get(objref, stream.TypeFile)
 	if err != nil {
 		return nil, err
 	}
-	return obj.(*file), nil
+	f := obj.(*file)
+	if f.f == nil {
+		f.f, err = r.openFile(f.s)
+	}
+	return f, err
+}
+
+// late reports whether a description can't be opened before all tasks, and what
+// else they have open, are there.
+func (r *Restorer) late(objref uint64) bool {
+	obj, err := r.Hash.Get(objref)
+	f, ok := obj.(*file)
+	return err == nil && ok && f.s != nil
 }
 
 // Open opens what an objref names.
@@ -121,17 +147,16 @@ func (r *Restorer) restoreFile(rec *stream.Record, objref uint64) (*file, error)
 		if err != nil {
 			return nil, err
 		}
-		return &file{f}, nil
+		return &file{f: f}, nil
 	}
-	// O_ASYNC is set when a task has it.
-	f, err := r.Open(s.Refs.Inode, int(s.Flags&fileFlags))
+	if obj, err := r.Hash.Get(s.Refs.Inode); err == nil {
+		if _, ok := obj.(*procFile); ok {
+			return &file{s: s}, nil
+		}
+	}
+	f, err := r.openFile(s)
 	if err != nil {
 		return nil, err
-	}
-	if s.Flags&unix.O_PATH == 0 && s.Pos != 0 {
-		if _, err := unix.Seek(int(f.Fd()), s.Pos, io.SeekStart); err != nil && !errors.Is(err, unix.ESPIPE) {
-			return nil, errors.Join(fmt.Errorf("seek to %d in %s: %w", s.Pos, f.Name(), err), f.Close())
-		}
 	}
 	if s.Owner != nil {
 		if r.async == nil {
@@ -142,7 +167,22 @@ func (r *Restorer) restoreFile(rec *stream.Record, objref uint64) (*file, error)
 			r.async[objref] = true
 		}
 	}
-	return &file{f}, nil
+	return &file{f: f}, nil
+}
+
+// openFile opens what a FILE record describes, at its position. O_ASYNC is set
+// when a task has it.
+func (r *Restorer) openFile(s *stream.File) (*os.File, error) {
+	f, err := r.Open(s.Refs.Inode, int(s.Flags&fileFlags))
+	if err != nil {
+		return nil, err
+	}
+	if s.Flags&unix.O_PATH == 0 && s.Pos != 0 {
+		if _, err := unix.Seek(int(f.Fd()), s.Pos, io.SeekStart); err != nil && !errors.Is(err, unix.ESPIPE) {
+			return nil, errors.Join(fmt.Errorf("seek to %d in %s: %w", s.Pos, f.Name(), err), f.Close())
+		}
+	}
+	return f, nil
 }
 
 // owned is a description that sends signals to somebody.
@@ -188,6 +228,10 @@ func (r *Restorer) Install(p *tracee.Puppet, fds []stream.FD) error {
 	}
 	for i := range fds {
 		fd := &fds[i]
+		if r.late(fd.Refs.File) {
+			r.later = append(r.later, laterFD{p, *fd})
+			continue
+		}
 		if err := r.install(p, fd); err != nil {
 			return err
 		}
@@ -200,6 +244,37 @@ func (r *Restorer) Install(p *tracee.Puppet, fds []stream.FD) error {
 		}
 	}
 	return nil
+}
+
+// laterFD is a descriptor that is placed when all others are.
+type laterFD struct {
+	p  *tracee.Puppet
+	fd stream.FD
+}
+
+// InstallLate places the descriptors that Install left out, when it was called
+// for all tables: those in /proc/PID/fdinfo last, which are there when the
+// descriptor is.
+func (r *Restorer) InstallLate() error {
+	slices.SortStableFunc(r.later, func(a, b laterFD) int { return r.rank(&a.fd) - r.rank(&b.fd) })
+	for i := range r.later {
+		if err := r.install(r.later[i].p, &r.later[i].fd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Restorer) rank(fd *stream.FD) int {
+	obj, err := r.Hash.Get(fd.Refs.File)
+	if f, ok := obj.(*file); err == nil && ok && f.s != nil {
+		if in, err := r.Hash.Get(f.s.Refs.Inode); err == nil {
+			if p, ok := in.(*procFile); ok && strings.Contains(p.path, "/fdinfo/") {
+				return 1
+			}
+		}
+	}
+	return 0
 }
 
 // freeNumber returns a descriptor number that fds, in order, don't use: the

@@ -45,6 +45,7 @@ func (m *Model) check(f *files.Restorer) (reasons []error) {
 			add(k.Check(rec)...)
 		}
 	}
+	f.InTree = func(id int) bool { return m.ByPID[id] != nil || m.ByTID[id] != nil }
 	f.Root, f.Who, f.Elsewhere = m.Tasks[0].PID, m.who, func(objref uint64) bool { return m.elsewhere[objref] }
 	var fds []stream.FD
 	for _, t := range m.Tables {

@@ -1,0 +1,163 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/sys"
+	"ckpt/stream"
+)
+
+const procRoot = "/proc"
+
+// procFileKind: files and folders of proc(5). They are not what they were but
+// what they are of: those of a task are opened when that is there again.
+var procFileKind = Kind{
+	Type: stream.TypeProcFile,
+	Match: func(s *Subject) bool {
+		dev, err := procDev()
+		return err == nil && s.Stat.Dev == dev && (isMode(s, unix.S_IFREG) || isMode(s, unix.S_IFDIR)) &&
+			strings.HasPrefix(s.Target, procRoot+"/")
+	},
+	Collect: collectProcFile,
+	Check: func(r *Restorer, rec *stream.Record) []error {
+		p, err := decode[stream.ProcFile](rec)
+		if err == nil {
+			err = r.checkProcFile(p)
+		}
+		if err != nil {
+			return []error{err}
+		}
+		return nil
+	},
+	Restore: func(r *Restorer, rec *stream.Record) (Inode, error) {
+		p, err := decode[stream.ProcFile](rec)
+		if err != nil {
+			return nil, err
+		}
+		return &procFile{r, p.Objref, p.Path}, nil
+	},
+}
+
+var procDev = sync.OnceValues(func() (uint64, error) {
+	var st unix.Stat_t
+	err := unix.Stat(procRoot, &st)
+	return st.Dev, err
+})
+
+func collectProcFile(c *Collector, s *Subject) (uint64, error) {
+	block := func(format string, args ...any) (uint64, error) {
+		c.Block(s.PID, fmt.Errorf("%s is %s, "+format, append([]any{where(s), s.Target}, args...)...))
+		return 0, nil
+	}
+	owner, thread := procOwners(s.Target)
+	switch {
+	case owner != 0 && !leadsTo(s.Target, &s.Stat):
+		return block("of a process that has ended, which can't be saved")
+	case owner != 0 && !c.InTree(owner):
+		return block("of a process that is not saved with it, which can't be saved")
+	case thread != 0 && !c.InTree(thread):
+		return block("of a thread that is not saved with it, which can't be saved")
+	case strings.HasPrefix(s.Target, procRoot+"/pressure/") && s.Info.Flags&unix.O_ACCMODE != unix.O_RDONLY:
+		return block("open for a pressure trigger, which can't be saved")
+	}
+	p := stream.ProcFile{Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeProcFile, s.Stat.Dev, s.Stat.Ino)}, Path: s.Target, Mode: s.Stat.Mode}
+	return p.ID, c.Emit(stream.TypeProcFile, &p)
+}
+
+// procOwners returns the process and the thread whose file a path of proc(5) is,
+// 0 for none: /proc/PID/… and /proc/PID/task/TID/….
+func procOwners(name string) (pid, tid int) {
+	parts := strings.Split(strings.TrimPrefix(name, procRoot+"/"), "/")
+	pid, err := strconv.Atoi(parts[0])
+	if err != nil {
+		return 0, 0
+	}
+	if len(parts) > 2 && parts[1] == "task" {
+		tid, _ = strconv.Atoi(parts[2])
+	}
+	return pid, tid
+}
+
+func (r *Restorer) checkProcFile(p *stream.ProcFile) error {
+	if !strings.HasPrefix(p.Path, procRoot+"/") || path.Clean(p.Path) != p.Path || strings.Contains(p.Path, "\x00") {
+		return fmt.Errorf("%w: path %q", stream.ErrCorrupt, p.Path)
+	}
+	owner, thread := procOwners(p.Path)
+	for _, id := range []int{owner, thread} {
+		if id != 0 && (r.InTree == nil || !r.InTree(id)) {
+			return fmt.Errorf("%w: %s, and the image has no task %d", stream.ErrCorrupt, p.Path, id)
+		}
+	}
+	if owner != 0 || r.Paper {
+		return nil
+	}
+	f, err := (&procFile{r, p.Objref, p.Path}).Open(unix.O_PATH)
+	if err != nil {
+		return fmt.Errorf("%s, which the program had open, can't be opened: %w", p.Path, err)
+	}
+	return f.Close()
+}
+
+// procFile is one by its path. It can be opened once its task is there.
+type procFile struct {
+	r      *Restorer
+	objref uint64
+	path   string
+}
+
+func (p *procFile) Close() error { return nil }
+
+// Open opens it as who is to have it: what such a file tells depends on the
+// capabilities of its opener. One of a task is opened before that is its user's.
+func (p *procFile) Open(flags int) (f *os.File, err error) {
+	u := p.r.Users[p.objref]
+	if u == nil {
+		return nil, fmt.Errorf("%s, which the program had open, is to be opened by no process of the image", p.path)
+	}
+	as := u.identity()
+	if owner, _ := procOwners(p.path); owner != 0 {
+		const ofTasks = 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
+		as = &sys.FSIdentity{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), Caps: as.Caps | ofTasks}
+		groups, err := os.Getgroups()
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range groups {
+			as.Groups = append(as.Groups, uint32(g))
+		}
+	}
+	err = sys.AsFS(as, func() error {
+		f, err = p.open(flags)
+		return err
+	})
+	return f, err
+}
+
+// open opens it, without following the links that there are in proc(5).
+func (p *procFile) open(flags int) (*os.File, error) {
+	how := unix.OpenHow{Flags: uint64(flags | unix.O_NOCTTY | unix.O_CLOEXEC), Resolve: unix.RESOLVE_NO_SYMLINKS}
+	if flags&unix.O_PATH != 0 {
+		how.Flags = uint64(flags&(unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW) | unix.O_CLOEXEC) // openat2(2) takes no others
+	}
+	fd, err := unix.Openat2(unix.AT_FDCWD, p.path, &how)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: p.path, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), p.path)
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return nil, errors.Join(os.NewSyscallError("fstatfs", err), f.Close())
+	}
+	if fs.Type != unix.PROC_SUPER_MAGIC {
+		return nil, errors.Join(fmt.Errorf("%s is no file of proc(5)", p.path), f.Close())
+	}
+	return f, nil
+}
