@@ -112,6 +112,9 @@ func (b *builder) start(ctx context.Context, o *Options) (*supervisor, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	if err := b.files.Cut(); err != nil {
+		return nil, errors.Join(err, removePIDFile(o.PIDFile))
+	}
 	s := newSupervisor(root.PID)
 	o.Running()
 	if b.files.UsesTerminal() && !o.Detach {

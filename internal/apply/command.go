@@ -30,7 +30,7 @@ var Command = cli.Command{
 			{Name: "session", Value: &o.Session, Arg: "WHICH", OneOf: []string{judge.SessionNew, judge.SessionInherit},
 				Help: "what takes the place of a session whose leader is not in the image: new, or inherit, ckpt-apply's own"},
 			{Name: "files", Value: &policies, Arg: "POLICY[:PATTERN]",
-				Help: "how much files may have changed: strict (the default), same-path, or append; for paths that match the pattern, or all"},
+				Help: "how much files may have changed: strict (the default), append, same-path, or truncate; for paths that match the pattern, or all"},
 			{Name: "cgroups", Value: &cgroups, Arg: "POLICY",
 				Help: "what to do about control groups: keep (the default), strict, or ignore"},
 			{Name: "clock", Value: &o.Clock, Arg: "WHICH", OneOf: []string{judge.ClockAuto, judge.ClockKeep, judge.ClockHost},

@@ -91,6 +91,7 @@ type planner struct {
 func (r *Restorer) makePlan(objects []*stream.Record, fds []stream.FD) (plan, []error) {
 	p := planner{Restorer: r, things: map[uint64]thing{}, files: map[uint64]*stream.File{}, stdioUsed: map[int]bool{}, blamed: map[uint64]bool{},
 		plan: plan{files: map[uint64]*substitute{}, fds: map[place]*substitute{}, unneeded: map[uint64]string{}}}
+	r.regs = map[uint64]*stream.Reg{}
 	for _, rec := range objects {
 		p.note(rec)
 	}
@@ -148,6 +149,11 @@ func missingEnd(t *stream.Pipe) string {
 
 // notePath notes things that are called by their path.
 func (p *planner) notePath(rec *stream.Record) {
+	if rec.Type == stream.TypeReg {
+		if reg, err := decode[stream.Reg](rec); err == nil {
+			p.regs[reg.Objref] = reg
+		}
+	}
 	if Find(rec.Type) == nil {
 		return
 	}
@@ -254,6 +260,7 @@ func (p *planner) findUnneeded() {
 	for _, ref := range p.order {
 		if p.plan.files[ref] == nil {
 			needed[p.files[ref].Refs.Inode] = true
+			p.noteUse(p.files[ref])
 		}
 	}
 	for _, ref := range p.order {

@@ -20,6 +20,7 @@ const (
 	Strict   Policy = "strict"    // same inode, size and modification time
 	SamePath Policy = "same-path" // there is a file of that path
 	Append   Policy = "append"    // same inode, and it only grew
+	Truncate Policy = "truncate"  // there is a file of that path, which gets the size it had
 )
 
 // Policies choose one for each file.
@@ -36,9 +37,9 @@ func ParsePolicies(values []string) (Policies, error) {
 	for _, v := range values {
 		name, pattern, _ := strings.Cut(v, ":")
 		switch Policy(name) {
-		case Strict, SamePath, Append:
+		case Strict, SamePath, Append, Truncate:
 		default:
-			return nil, fmt.Errorf("--files %s: the policies are strict, same-path and append", v)
+			return nil, fmt.Errorf("--files %s: the policies are strict, append, same-path and truncate", v)
 		}
 		if _, err := filepath.Match(pattern, ""); err != nil {
 			return nil, fmt.Errorf("--files %s: %w", v, err)
@@ -85,7 +86,7 @@ func (r *Restorer) reg(reg *stream.Reg) *named {
 		if st.Mode&unix.S_IFMT != unix.S_IFREG {
 			return fmt.Errorf("%s was a regular file and is one no more", reg.Path)
 		}
-		if why := changed(reg, p, st, r.Policies.of(reg.Path)); why != "" {
+		if why := r.changed(reg, p, st, r.Policies.of(reg.Path)); why != "" {
 			return fmt.Errorf("%s %s", reg.Path, why)
 		}
 		return nil
@@ -94,7 +95,7 @@ func (r *Restorer) reg(reg *stream.Reg) *named {
 }
 
 // changed says in words how a file differs from what the policy allows, or "".
-func changed(reg *stream.Reg, p *os.File, st *unix.Stat_t, policy Policy) string {
+func (r *Restorer) changed(reg *stream.Reg, p *os.File, st *unix.Stat_t, policy Policy) string {
 	sameInode, mtime := st.Ino == reg.Ino, st.Mtim.Nano()
 	if sameInode && st.Size == reg.Size && mtime == reg.MtimeNS {
 		return ""
@@ -104,14 +105,28 @@ func changed(reg *stream.Reg, p *os.File, st *unix.Stat_t, policy Policy) string
 		if !bytes.Equal(now, reg.BuildID) {
 			return fmt.Sprintf("is another program or library than at the checkpoint: its build-id was %x and is %x", reg.BuildID, now)
 		}
+	} else if r.Mapped[reg.Objref].Program {
+		return "is a program or library that is not as it was at the checkpoint, and has no build-id that would tell that it is the same"
 	}
 	switch {
-	case policy == SamePath, policy == Append && sameInode && st.Size >= reg.Size:
+	case policy == Truncate && unix.Faccessat(int(p.Fd()), "", unix.W_OK, unix.AT_EACCESS|unix.AT_EMPTY_PATH) != nil:
+		return "may not be written by this user, as --files truncate would"
+	case policy == Truncate:
+		return ""
+	case policy == SamePath && st.Size < r.needs(reg):
+		return fmt.Sprintf("has %d bytes, and the program had read, written or mapped %d of it; --files truncate extends it with zeros", st.Size, r.needs(reg))
+	case policy == SamePath:
+		return ""
+	case policy == Append && sameInode && st.Size > reg.Size && r.inTheMiddle(reg):
+		return fmt.Sprintf("grew by %d bytes since the checkpoint, and the program does not write at its end; --files same-path takes it as it is, --files truncate cuts them off", st.Size-reg.Size)
+	case policy == Append && sameInode && st.Size >= reg.Size:
 		return ""
 	case !sameInode:
 		return "was replaced by another file since the checkpoint; --files same-path takes it as it is"
 	case st.Size > reg.Size:
-		return fmt.Sprintf("grew by %d bytes since the checkpoint; --files append takes it as it is", st.Size-reg.Size)
+		return fmt.Sprintf("grew by %d bytes since the checkpoint; --files append takes it as it is, --files truncate cuts them off", st.Size-reg.Size)
+	case st.Size < r.needs(reg):
+		return fmt.Sprintf("shrank by %d bytes since the checkpoint, and the program had read, written or mapped more; --files truncate extends it with zeros", reg.Size-st.Size)
 	case st.Size < reg.Size:
 		return fmt.Sprintf("shrank by %d bytes since the checkpoint; --files same-path takes it as it is", reg.Size-st.Size)
 	}

@@ -75,7 +75,8 @@ func restoreReg(r *Restorer, rec *stream.Record) (Inode, error) {
 		return nil, err
 	}
 	if !reg.Deleted {
-		return r.reg(reg), nil
+		n := r.reg(reg)
+		return n, r.willCut(reg, n)
 	}
 	if reg.Handle != nil {
 		if f := r.openHandle(reg); f != nil {

@@ -38,12 +38,17 @@ type Restorer struct {
 	SameBoot bool
 	// InTree reports whether the image has a process or thread.
 	InTree func(id int) bool
+	// Mapped is how address spaces use files.
+	Mapped map[uint64]Mapped
 	// Note tells the user of something that is not as it was.
 	Note func(format string, args ...any)
 	// Termios are, after Object, the settings of the terminal the program had.
 	Termios []byte
 
 	plan   plan
+	uses   map[uint64]*use // of what is open
+	regs   map[uint64]*stream.Reg
+	cuts   []cut
 	later  []laterFD
 	extra  uint64 // objects put in the hash that no record defines
 	memfds []*memfd
@@ -177,9 +182,13 @@ func (r *Restorer) openFile(s *stream.File) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.Flags&unix.O_PATH == 0 && s.Pos != 0 {
-		if _, err := unix.Seek(int(f.Fd()), s.Pos, io.SeekStart); err != nil && !errors.Is(err, unix.ESPIPE) {
-			return nil, errors.Join(fmt.Errorf("seek to %d in %s: %w", s.Pos, f.Name(), err), f.Close())
+	pos, err := r.grown(s, f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if s.Flags&unix.O_PATH == 0 && pos != 0 {
+		if _, err := unix.Seek(int(f.Fd()), pos, io.SeekStart); err != nil && !errors.Is(err, unix.ESPIPE) {
+			return nil, errors.Join(fmt.Errorf("seek to %d in %s: %w", pos, f.Name(), err), f.Close())
 		}
 	}
 	return f, nil

@@ -46,6 +46,7 @@ func (m *Model) check(f *files.Restorer) (reasons []error) {
 		}
 	}
 	f.InTree = func(id int) bool { return m.ByPID[id] != nil || m.ByTID[id] != nil }
+	f.Mapped = m.mapped
 	f.Root, f.Who, f.Elsewhere = m.Tasks[0].PID, m.who, func(objref uint64) bool { return m.elsewhere[objref] }
 	var fds []stream.FD
 	for _, t := range m.Tables {

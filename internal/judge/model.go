@@ -24,7 +24,8 @@ type Model struct {
 	Spaces    map[uint64]*Space // by the MM's objref
 	Tables    map[uint64]*Table // by the FDTABLE's
 	Bytes     int64             // what it takes in memory, about
-	elsewhere map[uint64]bool   // objects that more than open file descriptions refer to
+	mapped    map[uint64]files.Mapped
+	elsewhere map[uint64]bool // objects that more than open file descriptions refer to
 }
 
 // Task is one process of it.
@@ -70,13 +71,18 @@ type Table struct {
 // maxModelBytes is how much memory the metadata of a stream may take.
 const maxModelBytes = 2 << 30
 
+const (
+	maxOffset = 1 << 62 // of a mapping; those beyond are refused by memory.Check
+	protExec  = 4       // PROT_EXEC
+)
+
 // recordBytes is what a record takes beside its text, about, taken apart.
 const recordBytes = 512
 
 // New returns the model of a stream that begins with header.
 func New(header *stream.Header) *Model {
 	return &Model{Header: *header, Defined: map[uint64]*stream.Record{}, ByPID: map[int]*Task{}, ByTID: map[int]*Thread{},
-		Spaces: map[uint64]*Space{}, Tables: map[uint64]*Table{}, elsewhere: map[uint64]bool{}}
+		Spaces: map[uint64]*Space{}, Tables: map[uint64]*Table{}, elsewhere: map[uint64]bool{}, mapped: map[uint64]files.Mapped{}}
 }
 
 // Read reads up to the first bulk record, or END, and returns that record.
@@ -221,6 +227,10 @@ func (m *Model) vma(rec *stream.Record) error {
 		return fmt.Errorf("%w: it is part of object %d, which is no MM", stream.ErrCorrupt, v.Refs.Of)
 	}
 	s.VMAs = append(s.VMAs, v)
+	if v.Refs.Inode != 0 && v.Start < v.End && v.Offset < maxOffset && v.End < maxOffset {
+		u := m.mapped[v.Refs.Inode]
+		m.mapped[v.Refs.Inode] = files.Mapped{End: max(u.End, int64(v.Offset+v.End-v.Start)), Program: u.Program || v.Prot&protExec != 0}
+	}
 	return nil
 }
 
@@ -342,6 +352,9 @@ func (m *Model) refs(rec *stream.Record) error {
 	for name, ref := range r.Refs {
 		if m.Defined[ref] == nil && ref != 0 {
 			return fmt.Errorf("%w: its %s is object %d, which is not defined before", stream.ErrCorrupt, name, ref)
+		}
+		if name == "exe" {
+			m.mapped[ref] = files.Mapped{End: m.mapped[ref].End, Program: true}
 		}
 		if rec.Type != stream.TypeFile {
 			m.elsewhere[ref] = true

@@ -45,12 +45,13 @@ static void child(int i)
 	must(chdir("/") == 0);
 }
 
-static pid_t tid;
+static volatile pid_t tid;
+static volatile int looked;
 
 static void *thread(void *p)
 {
 	tid = syscall(SYS_gettid);
-	while (access("go", F_OK))
+	while (!looked)
 		usleep(1000);
 	return p;
 }
@@ -66,7 +67,7 @@ int main(void)
 
 	start_kid(child, 0);
 	must(pthread_create(&t, NULL, thread, NULL) == 0);
-	while (!*(volatile pid_t *)&tid)
+	while (!tid)
 		usleep(500);
 	must((stat_fd = open("/proc/self/stat", O_RDONLY)) >= 0 && read(stat_fd, text, 1) == 1);
 	must((maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC)) >= 0);
@@ -99,6 +100,7 @@ int main(void)
 	check(strstr(reread(system), "MemTotal") != NULL);
 	check(atoi(reread(kid)) == kid_pid[0], "%s", text);
 	check(atoi(reread(of_thread)) == tid, "%s", text);
+	looked = 1;
 	must(pthread_join(t, NULL) == 0);
 	finish_kids();
 	return finish();

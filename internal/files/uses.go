@@ -1,0 +1,123 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/stream"
+)
+
+// Mapped is how the image's address spaces use a file.
+type Mapped struct {
+	End     int64 // where the last mapping of it ends, in the file
+	Program bool  // it is run, or mapped to be run
+}
+
+// use is how the descriptors that will have a file open use it.
+type use struct {
+	pos    int64 // the furthest position of one that does not append
+	middle int64 // the least position of one that writes and does not append; -1: none does
+}
+
+// noteUse notes a description of a file. One that only appends has no position
+// that matters.
+func (r *Restorer) noteUse(f *stream.File) {
+	if f.Flags&unix.O_PATH != 0 || f.Flags&unix.O_ACCMODE == unix.O_WRONLY && f.Flags&unix.O_APPEND != 0 {
+		return
+	}
+	if r.uses == nil {
+		r.uses = map[uint64]*use{}
+	}
+	u := r.uses[f.Refs.Inode]
+	if u == nil {
+		u = &use{middle: -1}
+		r.uses[f.Refs.Inode] = u
+	}
+	u.pos = max(u.pos, f.Pos)
+	if writesOn(f) && (u.middle < 0 || f.Pos < u.middle) {
+		u.middle = f.Pos
+	}
+}
+
+// writesOn reports whether a description writes at a position of its own.
+func writesOn(f *stream.File) bool {
+	return f.Flags&unix.O_ACCMODE != unix.O_RDONLY && f.Flags&(unix.O_APPEND|unix.O_PATH) == 0
+}
+
+// needs is how much of a file must be there: as far as the program had read or
+// written, and mapped.
+func (r *Restorer) needs(reg *stream.Reg) int64 {
+	need := r.Mapped[reg.Objref].End
+	if u := r.uses[reg.Objref]; u != nil {
+		need = max(need, u.pos)
+	}
+	return min(need, reg.Size)
+}
+
+// inTheMiddle reports whether the program writes a file, but not at its end.
+func (r *Restorer) inTheMiddle(reg *stream.Reg) bool {
+	u := r.uses[reg.Objref]
+	return u != nil && u.middle >= 0 && u.middle < reg.Size
+}
+
+// grown returns where a description goes on: one that wrote at the end of a file
+// which grew under --files append goes on at its new end.
+func (r *Restorer) grown(s *stream.File, f *os.File) (int64, error) {
+	reg := r.regs[s.Refs.Inode]
+	if reg == nil || !writesOn(s) || s.Pos < reg.Size || r.Policies.of(reg.Path) != Append {
+		return s.Pos, nil
+	}
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil || end <= reg.Size {
+		return s.Pos, err
+	}
+	r.Note("%s grew by %d bytes since the checkpoint; the program goes on behind them", reg.Path, end-reg.Size)
+	return end, nil
+}
+
+// cut is a file that is to get the size it had.
+type cut struct {
+	f   *os.File
+	reg *stream.Reg
+}
+
+// willCut opens a file of --files truncate whose size differs. It is changed when
+// all else is done.
+func (r *Restorer) willCut(reg *stream.Reg, in Inode) error {
+	if r.Policies.of(reg.Path) != Truncate {
+		return nil
+	}
+	f, err := in.Open(unix.O_WRONLY)
+	if err != nil {
+		return fmt.Errorf("--files truncate: %w", err)
+	}
+	if size, err := f.Seek(0, io.SeekEnd); err != nil || size == reg.Size {
+		return errors.Join(err, f.Close())
+	}
+	r.cuts = append(r.cuts, cut{f, reg})
+	return nil
+}
+
+// Cut gives the files of --files truncate the size they had.
+func (r *Restorer) Cut() error {
+	for _, c := range r.cuts {
+		size, err := c.f.Seek(0, io.SeekEnd)
+		if err == nil {
+			err = c.f.Truncate(c.reg.Size)
+		}
+		if err := errors.Join(err, c.f.Close()); err != nil {
+			return fmt.Errorf("--files truncate: %w", err)
+		}
+		if size > c.reg.Size {
+			r.Note("%s was cut from %d bytes to the %d it had", c.reg.Path, size, c.reg.Size)
+		} else {
+			r.Note("%s was extended from %d bytes to the %d it had, with zeros", c.reg.Path, size, c.reg.Size)
+		}
+	}
+	r.cuts = nil
+	return nil
+}
