@@ -46,7 +46,7 @@ func command(ctx context.Context, inv *cli.Invocation, o *Options) error {
 		return cli.Exit(cli.StatusUsage, fmt.Errorf("%q is not a process id", inv.Args[0]))
 	}
 	if !o.DryRun {
-		if err := cli.RefuseTerminal(inv.Stdout, fmt.Sprintf("ckpt-collect %d | ckpt-dedup | ckpt-write > img", pid)); err != nil {
+		if err := cli.RefuseTerminal(inv.Stdout, fmt.Sprintf("ckpt-collect %d | ckpt-dedup | ckpt-write -o img", pid)); err != nil {
 			return err
 		}
 	}

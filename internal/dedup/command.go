@@ -16,7 +16,7 @@ var Command = cli.Command{
 	Summary: "find which descriptors of a raw stream are the same kernel object",
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
 		return nil, func(ctx context.Context, inv *cli.Invocation) error {
-			const hint = "ckpt-collect PID | ckpt-dedup | ckpt-write > img"
+			const hint = "ckpt-collect PID | ckpt-dedup | ckpt-write -o img"
 			if err := errors.Join(cli.RefuseTerminal(inv.Stdin, hint), cli.RefuseTerminal(inv.Stdout, hint)); err != nil {
 				return err
 			}

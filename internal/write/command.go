@@ -21,11 +21,11 @@ var Command = cli.Command{
 			{Name: "output", Aliases: []string{"o"}, Value: &o.Output, Arg: "FILE", Help: "write to a file, which appears complete or not at all"},
 		}
 		return flags, func(ctx context.Context, inv *cli.Invocation) error {
-			if err := cli.RefuseTerminal(inv.Stdin, "ckpt-collect PID | ckpt-dedup | ckpt-write > img"); err != nil {
+			if err := cli.RefuseTerminal(inv.Stdin, "ckpt-collect PID | ckpt-dedup | ckpt-write -o img"); err != nil {
 				return err
 			}
 			if o.Output == "" {
-				if err := cli.RefuseTerminal(inv.Stdout, "write to a file: ckpt-write > img, or ckpt-write -o img"); err != nil {
+				if err := cli.RefuseTerminal(inv.Stdout, "write to a file: ckpt-write -o img"); err != nil {
 					return err
 				}
 			}
