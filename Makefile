@@ -22,7 +22,7 @@ RACE_PACKAGES := $(patsubst %,./%,$(wildcard stream internal/image internal/kcmp
 
 MAN_PAGES := $(patsubst man/%.md,bin/man/%,$(wildcard man/*.[1-8].md))
 
-.PHONY: all build test race lint format vet staticcheck cross vuln fuzz bench security demo man install clean help
+.PHONY: all build test race lint format vet staticcheck cross vuln fuzz bench security property demo man install clean help
 .DELETE_ON_ERROR:
 
 all: build ## build
@@ -78,6 +78,9 @@ security: ## restore 1000 times while what the paths lead to is swapped; a quart
 
 reboot: ## save in an emulated machine, boot that anew, restore, save, restore; takes minutes, and qemu
 	tests/reboot.sh
+
+property: ## save and restore 500 random trees of random state
+	CKPT_PROPERTY=500 $(GO) test ./tests -run '^TestProperty$$' -count=1 -v -timeout 2h
 
 demo: build ## show it at work
 	PATH="$(CURDIR)/bin:$$PATH" tests/demo.sh

@@ -240,9 +240,31 @@ func (b *builder) release(all []ready) error {
 	}
 	var errs []error
 	for _, r := range all {
-		errs = append(errs, r.puppet.Tracee().Detach(0))
+		t := r.puppet.Tracee()
+		switch err := t.Detach(0); {
+		case errors.Is(err, tracee.ErrDead):
+			b.ended(t.TID)
+		default:
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// ended is for a thread that another, which ran already, ended before it was let
+// go itself: its parent hears of that when we, its tracer, have waited for it.
+// The root is ours to wait for anyway.
+func (b *builder) ended(tid int) {
+	if tid == b.model.Tasks[0].PID {
+		return
+	}
+	go func() {
+		for {
+			if _, err := unix.Wait4(tid, nil, unix.WALL, nil); err != unix.EINTR {
+				return
+			}
+		}
+	}()
 }
 
 // fitXState brings the xsave area to this kernel's size. What is cut off or

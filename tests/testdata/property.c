@@ -43,12 +43,11 @@ static void whose(char *to, const char *what, pid_t id, pid_t roots)
 
 	for (int i = 0; i < box->n; i++)
 		known |= box->pid[i] == id;
-	if (id == roots)
-		sprintf(to, "%s root's\n", what);
-	else if (known)
+	/* Outer ones may become the root's. */
+	if (known && id != roots)
 		sprintf(to, "%s %d\n", what, id);
 	else
-		sprintf(to, "%s outside\n", what);
+		sprintf(to, "%s root's or outside\n", what);
 }
 
 /* look writes down what the process sees of itself. */
