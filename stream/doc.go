@@ -100,7 +100,9 @@
 // kcmp(2) needs the target to stand still, and a target that is to be killed
 // must live until its image is safe. HEADER's hold names a pipe of the
 // collector, which a filter on the same host (boot_id) and with the same
-// collector (pid, start_time) may open for writing: /proc/PID/fd/FD. It writes
+// collector (pid, start_time) may open for writing: /proc/PID/fd/FD. Who reads
+// streams that he does not trust opens it only if /proc/PID/fd/MARK leads to a
+// memfd with the name ckpt-hold:[INODE]:CHECKPOINT. He writes
 //
 //	<name> hold description     at once: the target must not run until I am done
 //	<name> hold data            or this: and I am not done before I consumed all data
@@ -110,7 +112,7 @@
 //	                            or this: done, the image is stored safely, and
 //	                            is of a shared stream; without that word it is
 //	                            no reason to kill the target
-//	<name> failed: <why>        or this
+//	<name> failed               or this
 //
 // each line, of at most 1024 bytes, with one write, and closes the pipe. Names
 // match [a-z][a-z0-9-]*. A holder that closes without a last line has failed.

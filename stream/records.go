@@ -49,6 +49,8 @@ type Hold struct {
 	StartTime uint64 `cbor:"start_time"` // field 22 of its /proc/PID/stat, clock ticks
 	FD        int    `cbor:"fd"`
 	BootID    string `cbor:"boot_id"`
+	// Mark is a descriptor of the collector by which it says that FD is a hold.
+	Mark int `cbor:"mark,omitempty"`
 }
 
 // End is the meta of END.

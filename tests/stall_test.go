@@ -65,7 +65,7 @@ func takeHold(t *testing.T, in *stream.Reader) *hold.Holder {
 	if err := first.Decode(&h); err != nil {
 		t.Fatal(err)
 	}
-	holder, err := hold.Take(hold.Ref{PID: h.Hold.PID, StartTime: h.Hold.StartTime, FD: h.Hold.FD, BootID: h.Hold.BootID}, "silent", hold.Data)
+	holder, err := hold.Take(*hold.RefOf(&h), "silent", hold.Data)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/cli"
 	"ckpt/internal/hold"
 	"ckpt/internal/memory"
 	"ckpt/internal/proc"
@@ -122,7 +123,10 @@ func (c *collection) run(ctx context.Context, out *os.File) error {
 		c.Step("%s can be saved; it stood still for %v", c.what(), c.frozen())
 		return nil
 	}
-	h, err := hold.New()
+	var id [16]byte
+	rand.Read(id[:])
+	d.header.Checkpoint = hex.EncodeToString(id[:])
+	h, err := hold.New(d.header.Checkpoint)
 	if err != nil {
 		return err
 	}
@@ -156,16 +160,14 @@ func (c *collection) frozen() time.Duration {
 
 // header fills in what describe has not.
 func (c *collection) header(ref hold.Ref) error {
-	var id [16]byte
-	rand.Read(id[:])
 	h := &c.description.header
-	h.Checkpoint, h.Stage, h.Tool = hex.EncodeToString(id[:]), stream.StageRaw, Tool+" "+c.Version
+	h.Stage, h.Tool = stream.StageRaw, Tool+" "+c.Version
 	h.TimeNS = c.tree.frozen.UnixNano()
 	h.Processes, h.Threads = len(c.tree.procs), c.tree.threads()
 	h.StopUS, h.DescribeUS = c.tree.frozen.Sub(c.tree.began).Microseconds(), time.Since(c.tree.frozen).Microseconds()
 	h.Arch, h.PageSize = runtime.GOARCH, int64(os.Getpagesize())
 	h.RootPID, h.Tracer = c.PID, unix.Gettid()
-	h.Hold = &stream.Hold{PID: ref.PID, StartTime: ref.StartTime, FD: ref.FD, BootID: ref.BootID}
+	h.Hold = &stream.Hold{PID: ref.PID, StartTime: ref.StartTime, FD: ref.FD, BootID: ref.BootID, Mark: ref.Mark}
 	var err error
 	if h.Host, err = os.Hostname(); err != nil {
 		return err
@@ -281,13 +283,23 @@ func (c *collection) judge(res hold.Outcome, pipe bool) error {
 	case len(res.Failures) > 0:
 		return &HolderError{PID: c.PID, Failures: res.Failures}
 	case c.Leave == LeaveKilled && !res.Committed:
-		return fmt.Errorf("pid %d runs on: no filter said that the image is stored safely, as ckpt-write does when it writes to a file", c.PID)
+		return c.notStored(res)
 	case !res.Taken && pipe:
 		c.Note("no filter took the hold within %v, so pid %d goes on; ckpt-dedup will refuse this stream now", c.HoldTimeout, c.PID)
 	}
 	err := c.letGo(c.Leave)
 	c.Step("%s stood still for %v", fmt.Sprintf("pid %d", c.PID), c.frozen())
 	return err
+}
+
+// notStored says why a target that was to be killed is not.
+func (c *collection) notStored(res hold.Outcome) error {
+	if res.Stored {
+		return cli.WithHint(fmt.Errorf("pid %d runs on: its image went into a pipe, and nobody knows whether it is stored safely", c.PID),
+			"ckpt-write says so when it writes to a file: ckpt-write -o img")
+	}
+	return cli.WithHint(fmt.Errorf("pid %d runs on: no filter that stores the image took the hold", c.PID),
+		"run ckpt-write on this host and as the same user: ckpt-dedup | ckpt-write -o img")
 }
 
 // HolderError: a filter that held the target failed. It has told the user why,

@@ -58,7 +58,7 @@ func Run(ctx context.Context, o Options, in, out *os.File) error {
 	}()
 	if err != nil {
 		stream.Fail(w, Tool, err)
-		return errors.Join(err, ignoreGone(holder.Failed(err)))
+		return errors.Join(err, ignoreGone(holder.Failed()))
 	}
 	return finish(holder, out, r.Totals().DataBytes)
 }
@@ -74,15 +74,15 @@ func ignoreGone(err error) error {
 // take takes the hold. Where writing consumes the data it says so, and pages
 // may come by reference.
 func take(h *stream.Header, out *os.File) (*hold.Holder, error) {
-	if h.Hold == nil {
+	ref := hold.RefOf(h)
+	if ref == nil {
 		return nil, fmt.Errorf("the stream names no hold: %w", hold.ErrGone)
 	}
 	what := hold.Description
 	if hold.Copies(out) {
 		what = hold.Data
 	}
-	ref := hold.Ref{PID: h.Hold.PID, StartTime: h.Hold.StartTime, FD: h.Hold.FD, BootID: h.Hold.BootID}
-	return hold.Take(ref, "dedup", what)
+	return hold.Take(*ref, "dedup", what)
 }
 
 // finish reports success. A regular file is made durable first.
@@ -91,7 +91,7 @@ func finish(holder *hold.Holder, out *os.File, dataBytes int64) error {
 	st, err := out.Stat()
 	if err == nil && st.Mode().IsRegular() {
 		if err := out.Sync(); err != nil {
-			return errors.Join(err, holder.Failed(err))
+			return errors.Join(err, holder.Failed())
 		}
 		return ignoreGone(holder.Committed(dataBytes))
 	}

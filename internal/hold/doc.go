@@ -2,7 +2,9 @@
 // still, and how it learns what became of the image.
 //
 // The collector makes a pipe and names it in the HEADER record: its own process
-// id and start time, and the number of the pipe's read end. A filter opens
+// id and start time, and the number of the pipe's read end. Another descriptor,
+// of a memfd whose name has the pipe's inode number and the checkpoint's id, marks
+// it as a hold: a stream may come from anybody and name anything. A filter opens
 // /proc/PID/fd/N for writing, which works on a pipe's inode whichever end the
 // link is of, and writes lines:
 //
@@ -13,7 +15,7 @@
 //	<name> committed <bytes> shared
 //	                            last: done, and the image, of a shared stream, is
 //	                            stored safely
-//	<name> failed: <why>        last: done for
+//	<name> failed               last: done for
 //
 // and closes it. Behind the first line's words may stand the holder's process id.
 // One that is silent for too long, and for whom nothing else goes on, is not

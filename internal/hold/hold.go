@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
+	"ckpt/stream"
 )
 
 const (
@@ -25,23 +26,42 @@ type Ref struct {
 	StartTime uint64 // clock ticks, /proc/PID/stat field 22
 	FD        int
 	BootID    string
+	// Mark is a descriptor of the collector's memfd that has the pipe's inode
+	// number and the checkpoint's name in its own: a stream can say anything, but
+	// not make a process have such a one.
+	Mark       int
+	Checkpoint string
+}
+
+// RefOf returns the hold that a stream names, or nil.
+func RefOf(h *stream.Header) *Ref {
+	if h.Hold == nil {
+		return nil
+	}
+	return &Ref{PID: h.Hold.PID, StartTime: h.Hold.StartTime, FD: h.Hold.FD, BootID: h.Hold.BootID,
+		Mark: h.Hold.Mark, Checkpoint: h.Checkpoint}
 }
 
 // Hold is the collector's side.
 type Hold struct {
 	mu   sync.Mutex // of all but ref
 	r, w int        // the pipe's ends; -1 when closed
+	mark int        // the memfd
 	ref  Ref
 	said ledger
 }
 
-// New makes a hold.
-func New() (*Hold, error) {
+// New makes the hold of a checkpoint.
+func New(checkpoint string) (*Hold, error) {
 	var p [2]int
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, os.NewSyscallError("pipe2", err)
 	}
-	h := &Hold{r: p[0], w: p[1]}
+	h := &Hold{r: p[0], w: p[1], mark: -1}
+	var err error
+	if h.mark, err = newMark(h.r, checkpoint); err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
 	stat, err := proc.ReadStat(os.Getpid())
 	if err != nil {
 		return nil, errors.Join(err, h.Close())
@@ -50,7 +70,7 @@ func New() (*Hold, error) {
 	if err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
-	h.ref = Ref{PID: os.Getpid(), StartTime: stat.StartTime, FD: h.r, BootID: boot}
+	h.ref = Ref{PID: os.Getpid(), StartTime: stat.StartTime, FD: h.r, BootID: boot, Mark: h.mark, Checkpoint: checkpoint}
 	return h, nil
 }
 
@@ -67,6 +87,10 @@ func (h *Hold) Close() error {
 	}
 	err := unix.Close(h.r)
 	h.r = -1
+	if h.mark >= 0 {
+		err = errors.Join(err, unix.Close(h.mark))
+		h.mark = -1
+	}
 	return err
 }
 
@@ -144,9 +168,10 @@ type WaitOptions struct {
 // Outcome is what the holders said.
 type Outcome struct {
 	Taken     bool
+	Stored    bool // somebody held the data, and got done
 	Committed bool
 	Bytes     int64    // of the committed image
-	Failures  []string // "ckpt-write: why", not to be trusted with a terminal
+	Failures  []string // "ckpt-write failed"
 }
 
 // Success reports whether somebody held, and all who did got done.

@@ -3,7 +3,6 @@ package hold
 import (
 	"context"
 	"errors"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -45,11 +44,11 @@ func TestOutcome(t *testing.T) {
 		"committed":       {[]string{"take write data", "committed"}, Outcome{Taken: true, Committed: true, Bytes: 12345}},
 		"died":            {[]string{"take dedup description", "kill"}, Outcome{Taken: true, Failures: []string{"ckpt-dedup died before it was done"}}},
 		"closed":          {[]string{"take dedup data", "close"}, Outcome{Taken: true, Failures: []string{"ckpt-dedup died before it was done"}}},
-		"failed":          {[]string{"take write data", "failed disk\tfull \x1b[2J\u00e9"}, Outcome{Taken: true, Failures: []string{`ckpt-write: disk full \x1b[2Jé`}}},
+		"failed":          {[]string{"take write data", "failed"}, Outcome{Taken: true, Failures: []string{"ckpt-write failed"}}},
 		"two":             {[]string{"take dedup data", "2:take write data", "ok", "2:committed"}, Outcome{Taken: true, Committed: true, Bytes: 12345}},
 		"two, one died":   {[]string{"take dedup data", "2:take write data", "kill", "2:committed"}, Outcome{Taken: true, Committed: true, Bytes: 12345, Failures: []string{"ckpt-dedup died before it was done"}}},
 		"two of one name": {[]string{"take write data", "2:take write data", "committed", "2:kill"}, Outcome{Taken: true, Committed: true, Bytes: 12345, Failures: []string{"ckpt-write died before it was done"}}},
-		"two fail":        {[]string{"take write data", "2:take write data", "failed a", "2:failed b"}, Outcome{Taken: true, Failures: []string{"ckpt-write: a", "ckpt-write: b"}}},
+		"two fail":        {[]string{"take write data", "2:take write data", "failed a", "2:failed b"}, Outcome{Taken: true, Failures: []string{"ckpt-write failed", "ckpt-write failed"}}},
 		"unknown word":    {[]string{"take pv data", `raw pv progress 5\n`, "ok"}, Outcome{Taken: true}},
 		"unannounced":     {[]string{"take a data", `raw b ok\n`, "ok"}, Outcome{Taken: true}},
 		"garbage":         {[]string{"take a data", "raw \x01\x02 ok\\n", "ok"}, Outcome{Taken: true, Failures: []string{errLine.Error()}}},
@@ -153,7 +152,7 @@ func TestNoSecondHolder(t *testing.T) {
 	h = newHold(t)
 	p = newPeer(t, h.Ref())
 	p.must("take dedup description", "failed no")
-	expect(t, wait(t, h, WaitOptions{FirstTimeout: time.Hour, NeedCommit: true}), Outcome{Taken: true, Failures: []string{"ckpt-dedup: no"}})
+	expect(t, wait(t, h, WaitOptions{FirstTimeout: time.Hour, NeedCommit: true}), Outcome{Taken: true, Failures: []string{"ckpt-dedup failed"}})
 }
 
 func TestDataHeld(t *testing.T) {
@@ -216,7 +215,7 @@ func TestDescriptors(t *testing.T) {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 	var none *Holder
-	if err := errors.Join(none.OK(), none.Failed(os.ErrInvalid), none.Committed(1), none.Close()); err != nil {
+	if err := errors.Join(none.OK(), none.Failed(), none.Committed(1), none.Close()); err != nil {
 		t.Error(err)
 	}
 }

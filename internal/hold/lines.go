@@ -11,7 +11,6 @@ import (
 const (
 	maxLineBytes = 1024 // below PIPE_BUF
 	maxNameBytes = 64
-	maxWhyBytes  = 512
 	maxNames     = 64
 	maxFailures  = 64
 )
@@ -86,8 +85,8 @@ func (l *ledger) line(s string) {
 			l.committed, l.bytes = true, n
 		}
 		h.last()
-	case words == "failed:":
-		l.fail(fmt.Sprintf("ckpt-%s: %s", h.name, strings.TrimPrefix(what, "failed: ")))
+	case words == "failed" || words == "failed:": // with a reason; the user has heard it from him
+		l.fail(fmt.Sprintf("ckpt-%s failed", h.name))
 		h.last()
 	}
 }
@@ -172,6 +171,9 @@ func (l *ledger) dataHeld() bool {
 // outcome sums up; it is final once nobody holds.
 func (l *ledger) outcome() Outcome {
 	out := Outcome{Taken: l.taken(), Committed: l.committed, Bytes: l.bytes}
+	for _, h := range l.names {
+		out.Stored = out.Stored || h.data > 0 && h.done > 0
+	}
 	out.Failures = append(out.Failures, l.failures...)
 	for _, h := range l.names {
 		for range min(h.held-h.done, maxFailures) {

@@ -44,7 +44,7 @@ func beHolder(text string) int {
 		case "committed":
 			err = h.Committed(12345)
 		case "failed":
-			err = h.Failed(errors.New(arg))
+			err = h.Failed()
 		case "close":
 			err = h.Close()
 		case "raw":
@@ -118,7 +118,7 @@ func (p *peer) kill() {
 // newHold makes a hold that ends with the test.
 func newHold(t *testing.T) *Hold {
 	t.Helper()
-	h, err := New()
+	h, err := New("test")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,10 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 	"sync/atomic"
-	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -50,7 +47,7 @@ func Take(ref Ref, name, what string) (*Holder, error) {
 	if boot != ref.BootID || !alive(ref) {
 		return nil, ErrGone
 	}
-	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/%d", ref.PID, ref.FD), os.O_WRONLY|unix.O_NONBLOCK, 0)
+	f, err := open(&ref)
 	if errors.Is(err, os.ErrPermission) {
 		return nil, fmt.Errorf("the hold of ckpt-collect (pid %d) can't be opened: run both as the same user: %w", ref.PID, err)
 	}
@@ -58,8 +55,7 @@ func Take(ref Ref, name, what string) (*Holder, error) {
 		return nil, ErrGone
 	}
 	h := &Holder{name: name, f: f}
-	st, err := f.Stat()
-	if err != nil || st.Mode()&os.ModeNamedPipe == 0 || !alive(ref) {
+	if !alive(ref) {
 		h.Close()
 		return nil, ErrGone
 	}
@@ -105,21 +101,9 @@ func (h *Holder) Committed(bytes int64) error {
 	return h.last(fmt.Sprintf("committed %d shared", bytes))
 }
 
-// Failed says why the holder gave up.
-func (h *Holder) Failed(cause error) error { return h.last("failed: " + oneLine(cause.Error())) }
-
-// oneLine makes text fit for a line: without control characters, and short.
-func oneLine(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
-	quoted := strconv.Quote(text)
-	if quoted = quoted[1 : len(quoted)-1]; len(quoted) != len(text) {
-		text = strings.ReplaceAll(quoted, `\"`, `"`)
-	}
-	for len(text) > maxWhyBytes || !utf8.ValidString(text) {
-		text = text[:min(len(text)-1, maxWhyBytes)]
-	}
-	return text
-}
+// Failed says that the holder gave up. The user hears from it why: what comes
+// from a stream has no place in a line.
+func (h *Holder) Failed() error { return h.last("failed") }
 
 // Close lets go without a word, which the collector takes for death. Of a nil
 // Holder, and after a last line, it does nothing.

@@ -2,11 +2,13 @@ package hold
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestTakeRefuses(t *testing.T) {
@@ -23,6 +25,9 @@ func TestTakeRefuses(t *testing.T) {
 		"negative process": func(r *Ref) { r.PID = -1 },
 		"no descriptor":    func(r *Ref) { r.FD = 1 << 20 },
 		"not a pipe":       func(r *Ref) { r.FD = int(file.Fd()) },
+		"another mark":     func(r *Ref) { r.Mark = r.FD },
+		"no mark":          func(r *Ref) { r.Mark = int(file.Fd()) },
+		"another image":    func(r *Ref) { r.Checkpoint += "x" },
 	} {
 		ref := h.Ref()
 		change(&ref)
@@ -36,6 +41,56 @@ func TestTakeRefuses(t *testing.T) {
 		if _, err := Take(h.Ref(), c.name, c.what); err == nil || errors.Is(err, ErrGone) {
 			t.Errorf("%q holds %q: %v", c.name, c.what, err)
 		}
+	}
+}
+
+// A stream names the hold of a checkpoint, but another pipe of that process, or
+// one of a process that has a mark of its own for somebody else's pipe: it is not
+// even opened.
+func TestTakeForged(t *testing.T) {
+	h := newHold(t)
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(p[0])
+	defer unix.Close(p[1])
+	watch, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(watch)
+	path := fmt.Sprintf("/proc/self/fd/%d", p[0])
+	if _, err := unix.InotifyAddWatch(watch, path, unix.IN_OPEN); err != nil {
+		t.Fatal(err)
+	}
+	opened := func() bool {
+		var buf [256]byte
+		n, err := unix.Read(watch, buf[:])
+		return err == nil && n > 0
+	}
+	ref := h.Ref()
+	ref.FD = p[0]
+	if got := newPeer(t, ref).do("take dedup data"); got != "gone" || opened() {
+		t.Errorf("%s, opened: %v", got, opened())
+	}
+	if err := unix.Fchown(p[0], 65534, -1); err != nil {
+		t.Fatalf("run as root: %v", err)
+	}
+	mark, err := newMark(p[0], ref.Checkpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(mark)
+	ref.Mark = mark
+	if got := newPeer(t, ref).do("take dedup data"); got != "gone" || opened() {
+		t.Errorf("another's pipe: %s", got)
+	}
+	if err := unix.Fchown(p[0], os.Geteuid(), -1); err != nil {
+		t.Fatal(err)
+	}
+	if got := newPeer(t, ref).do("take dedup data"); got != "<nil>" || !opened() {
+		t.Errorf("its own pipe: %s, and an opening is not seen", got)
 	}
 }
 
@@ -58,24 +113,6 @@ func TestCollectorGone(t *testing.T) {
 	h.Close()
 	if got := p.do("ok"); got != "gone" {
 		t.Error(got)
-	}
-}
-
-func TestOneLine(t *testing.T) {
-	for in, want := range map[string]string{
-		"plain":                   "plain",
-		"two\nlines\t\tand more ": "two lines and more",
-		"\x1b[2Jé\"\xff":          `\x1b[2Jé"\xff`,
-		strings.Repeat("é", 400):  strings.Repeat("é", 256),
-		strings.Repeat("xé", 400): strings.Repeat("xé", 170) + "x",
-	} {
-		got := oneLine(in)
-		if got != want {
-			t.Errorf("%q becomes %q", in, got)
-		}
-		if len(got) > maxWhyBytes || !utf8.ValidString(got) {
-			t.Errorf("%q becomes %q, which is no line", in, got)
-		}
 	}
 }
 

@@ -32,7 +32,7 @@ var Command = cli.Command{
 			if err := image.CheckOptions(o.Level, o.Threads); err != nil {
 				return cli.Exit(cli.StatusUsage, err)
 			}
-			o.Step = inv.Log.Step
+			o.Step, o.Note = inv.Log.Step, inv.Log.Note
 			err := Run(ctx, o, inv.Stdin, inv.Stdout)
 			if errors.Is(err, ErrRaw) {
 				return cli.WithHint(cli.Exit(cli.StatusInput, err), "put ckpt-dedup before it: ckpt-collect PID | ckpt-dedup | ckpt-write -o img")

@@ -48,6 +48,12 @@ func (d *dest) durable() bool {
 	return err == nil && st.Mode().IsRegular()
 }
 
+// open reports whether others than the owner may read what is written.
+func (d *dest) open() bool {
+	st, err := d.f.Stat()
+	return err == nil && st.Mode().IsRegular() && st.Mode()&0o044 != 0
+}
+
 // commit makes the image durable: its bytes first, then its name.
 func (d *dest) commit() error {
 	if !d.durable() {

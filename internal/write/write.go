@@ -22,6 +22,7 @@ type Options struct {
 	Threads int
 	Output  string                           // a file; "" for standard output
 	Step    func(format string, args ...any) // something for -v
+	Note    func(format string, args ...any) // something the user should know
 }
 
 // Run reads a stream from in and writes its image to out or to the file the
@@ -30,6 +31,9 @@ func Run(ctx context.Context, o Options, in, out *os.File) error {
 	d, err := newDest(o.Output, out)
 	if err != nil {
 		return err
+	}
+	if d.open() {
+		o.Note("standard output is a file that others may read, and the image has all the program's memory; -o FILE makes one that only its owner reads")
 	}
 	t := &transfer{Options: o, in: in, reader: stream.NewReader(in)}
 	bytes, err := t.run(d.f)
@@ -44,7 +48,7 @@ func Run(ctx context.Context, o Options, in, out *os.File) error {
 			err = context.Cause(ctx)
 		}
 		err = errors.Join(err, d.discard())
-		if herr := t.holder.Failed(err); herr != nil && !errors.Is(herr, hold.ErrGone) {
+		if herr := t.holder.Failed(); herr != nil && !errors.Is(herr, hold.ErrGone) {
 			err = errors.Join(err, herr)
 		}
 		return err
@@ -116,13 +120,17 @@ func (t *transfer) take(first *stream.Record) error {
 	if h.Stage != stream.StageShared {
 		return ErrRaw
 	}
-	if h.Hold == nil {
+	ref := hold.RefOf(&h)
+	if ref == nil {
 		return nil
 	}
-	ref := hold.Ref{PID: h.Hold.PID, StartTime: h.Hold.StartTime, FD: h.Hold.FD, BootID: h.Hold.BootID}
-	holder, err := hold.Take(ref, "write", hold.Data)
-	if err != nil {
+	holder, err := hold.Take(*ref, "write", hold.Data)
+	switch {
+	case errors.Is(err, hold.ErrGone):
 		t.Step("the target is not held for this image: %v", err)
+		return nil
+	case err != nil:
+		t.Note("the target is not held for this image: %v", err)
 		return nil
 	}
 	t.holder = holder
