@@ -148,6 +148,7 @@ func (g *segment) make() error {
 	}
 	id, err := unix.SysvShmGet(int(s.Key), int(s.Size), unix.IPC_CREAT|unix.IPC_EXCL|int(s.Mode&0o777))
 	if err != nil {
+		dropNextID()
 		return fmt.Errorf("make System V shared memory %d (key %#x): %w", s.ShmID, uint32(s.Key), err)
 	}
 	if id != s.ShmID {
@@ -164,6 +165,14 @@ func (g *segment) make() error {
 		return errors.Join(os.NewSyscallError("shmctl", err), g.Undo())
 	}
 	return nil
+}
+
+// dropNextID uses up the id that was chosen for the next segment, so that nobody
+// else gets it. That is the only way: -1 can't be written there.
+func dropNextID() {
+	if id, err := unix.SysvShmGet(unix.IPC_PRIVATE, os.Getpagesize(), 0o600); err == nil {
+		_, _ = unix.SysvShmCtl(id, unix.IPC_RMID, nil)
+	}
 }
 
 // Attached is called when all have it: one that was removed is removed again.
