@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -109,55 +108,93 @@ func (e *encoder) write(rec *stream.Record, data []byte) error {
 	return e.w.Write(rec, bytes.NewReader(data))
 }
 
+// fields are the values of a line's object, by name; null is as good as none.
+type fields map[string][]byte
+
+func readFields(line []byte) (fields, error) {
+	if err := checkJSON(line); err != nil {
+		return nil, err
+	}
+	if s := (scanner{line}); s.peek() != '{' {
+		return nil, errors.New("it is not an object")
+	}
+	f := fields{}
+	err := each(line, func(name string, value []byte) error {
+		if !slices.Contains([]string{"type", "flags", "meta", "data", "data_len"}, name) {
+			return fmt.Errorf("there is no use for %.100q", name)
+		}
+		if _, twice := f[name]; twice {
+			return errTwice(name)
+		}
+		if f[name] = value; string(value) == "null" {
+			f[name] = nil
+		}
+		return nil
+	})
+	return f, err
+}
+
+func errTwice(name string) error { return fmt.Errorf("%.100q stands there twice", name) }
+
 // parseLine is the inverse of recordJSON and writeLine.
 func parseLine(line []byte) (*stream.Record, []byte, error) {
-	obj, err := readObject(line)
+	f, err := readFields(line)
 	if err != nil {
 		return nil, nil, err
 	}
-	for name := range obj {
-		if !slices.Contains([]string{"type", "flags", "meta", "data", "data_len"}, name) {
-			return nil, nil, fmt.Errorf("there is no use for %q", name)
-		}
-	}
 	rec := new(stream.Record)
-	if rec.Type, rec.Flags, err = typeAndFlags(obj["type"], obj["flags"]); err != nil {
+	if rec.Type, rec.Flags, err = typeAndFlags(f["type"], f["flags"]); err != nil {
 		return nil, nil, err
 	}
-	meta, ok := obj["meta"].(map[string]any)
-	if !ok {
+	if !bytes.HasPrefix(f["meta"], []byte("{")) {
 		return nil, nil, errors.New("it has no meta, an object")
 	}
-	if rec.Meta, err = toCBOR(nil, meta); err != nil {
+	rec.Meta, err = toCBOR(nil, f["meta"])
+	switch {
+	case errors.Is(err, errLong):
+		return nil, nil, err
+	case err != nil:
 		return nil, nil, fmt.Errorf("meta: %w", err)
 	}
 	if err := checkMeta(rec.Meta); err != nil {
 		return nil, nil, err
 	}
-	data, err := dataOf(obj)
+	data, err := dataOf(f["data"], f["data_len"])
 	rec.DataLen = int64(len(data))
 	return rec, data, err
 }
 
-func dataOf(obj map[string]any) ([]byte, error) {
-	coded, ok := obj["data"].(string)
-	if !ok && obj["data"] != nil {
-		return nil, errors.New("data is not a string")
+func dataOf(coded, size []byte) ([]byte, error) {
+	var data []byte
+	if coded != nil {
+		if coded[0] != '"' {
+			return nil, errors.New("data is not a string")
+		}
+		in := coded[1 : len(coded)-1]
+		if bytes.IndexByte(in, '\\') >= 0 {
+			s, err := unquote(coded)
+			if err != nil {
+				return nil, err
+			}
+			in = []byte(s)
+		}
+		data = make([]byte, base64.StdEncoding.DecodedLen(len(in)))
+		n, err := base64.StdEncoding.Strict().Decode(data, in)
+		if err != nil {
+			return nil, fmt.Errorf("data: %w", err)
+		}
+		data = data[:n]
 	}
-	data, err := base64.StdEncoding.Strict().DecodeString(coded)
-	if err != nil {
-		return nil, fmt.Errorf("data: %w", err)
-	}
-	switch n := obj["data_len"]; {
-	case n == nil || n == json.Number(strconv.Itoa(len(data))):
+	switch {
+	case size == nil || string(size) == strconv.Itoa(len(data)):
 		return data, nil
-	case obj["data"] == nil:
+	case coded == nil:
 		return nil, ErrDataLeftOut
 	}
-	return nil, fmt.Errorf("data_len is %v, and data has %d bytes", obj["data_len"], len(data))
+	return nil, fmt.Errorf("data_len is %.100s, and data has %d bytes", size, len(data))
 }
 
-func typeAndFlags(typ, flags any) (stream.Type, stream.Flags, error) {
+func typeAndFlags(typ, flags []byte) (stream.Type, stream.Flags, error) {
 	t, err := typeOf(typ)
 	if err != nil || flags != nil {
 		f, ferr := flagsOf(flags)
@@ -170,34 +207,45 @@ func typeAndFlags(typ, flags any) (stream.Type, stream.Flags, error) {
 	return t, info.Flags, nil
 }
 
-func typeOf(v any) (stream.Type, error) {
-	switch v := v.(type) {
-	case string:
-		if t, ok := stream.TypeByName(v); ok {
+func typeOf(v []byte) (stream.Type, error) {
+	switch {
+	case len(v) > 0 && v[0] == '"':
+		name, err := unquote(v)
+		if err != nil {
+			return 0, err
+		}
+		if t, ok := stream.TypeByName(name); ok {
 			return t, nil
 		}
-		return 0, fmt.Errorf("there is no record type %q; one that is not in the table stands by its number", v)
-	case json.Number:
-		if n, err := strconv.ParseUint(v.String(), 10, 16); err == nil {
+		return 0, fmt.Errorf("there is no record type %.100q; one that is not in the table stands by its number", name)
+	case len(v) > 0 && (v[0] == '-' || v[0] >= '0' && v[0] <= '9'):
+		if n, err := strconv.ParseUint(string(v), 10, 16); err == nil {
 			return stream.Type(n), nil
 		}
-		return 0, fmt.Errorf("there is no record type %v", v)
+		return 0, fmt.Errorf("there is no record type %.100s", v)
 	}
 	return 0, errors.New("it has no type, a name or a number")
 }
 
-func flagsOf(v any) (f stream.Flags, err error) {
-	names, ok := v.([]any)
-	if !ok && v != nil {
+func flagsOf(v []byte) (f stream.Flags, err error) {
+	if v == nil {
+		return 0, nil
+	}
+	if v[0] != '[' {
 		return 0, errors.New("flags is not an array")
 	}
-	for _, name := range names {
-		text, _ := name.(string)
-		i := slices.Index(flagNames, text)
-		if i < 0 {
-			return 0, fmt.Errorf("there is no flag %q", fmt.Sprint(name))
+	return f, each(v, func(_ string, value []byte) error {
+		name := string(value)
+		if value[0] == '"' {
+			if name, err = unquote(value); err != nil {
+				return err
+			}
+		}
+		i := slices.Index(flagNames, name)
+		if i < 0 || value[0] != '"' {
+			return fmt.Errorf("there is no flag %.100q", name)
 		}
 		f |= 1 << i
-	}
-	return f, nil
+		return nil
+	})
 }

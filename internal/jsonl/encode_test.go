@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"io"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -41,7 +43,7 @@ func TestEncodeRefuses(t *testing.T) {
 		{`{"type":"MM","meta":{}} {}`, "line 2: something follows the object"},
 		{`{"type":"MM","meta":{},"Data":""}`, `line 2: there is no use for "Data"`},
 		{`{"type":"MM","type":"MM","meta":{}}`, `line 2: "type" stands there twice`},
-		{`{"type":"MM","meta":{"a":{"b":1,"b":1}}}`, `line 2: "b" stands there twice`},
+		{`{"type":"MM","meta":{"a":{"b":1,"b":1}}}`, `line 2: meta: a: "b" stands there twice`},
 		{`{"type":"WRONG","meta":{}}`, `line 2: there is no record type "WRONG"; one that is not in the table stands by its number`},
 		{`{"type":4097,"meta":{}}`, "line 2: record type 4097 is not in the table, so it needs its flags"},
 		{`{"type":65536,"meta":{}}`, "line 2: there is no record type 65536"},
@@ -97,6 +99,29 @@ func TestEncodeRefuses(t *testing.T) {
 	} {
 		if err := Encode(context.Background(), strings.NewReader(in), &strings.Builder{}); err == nil || err.Error() != want {
 			t.Errorf("%q: %v, want %s", in, err, want)
+		}
+	}
+}
+
+// No line costs memory out of proportion: each took 46 times its length when it
+// became a tree of values.
+func TestEncodeCost(t *testing.T) {
+	for what, line := range map[string]string{
+		"numbers": `{"type":"MM","meta":{"a":[` + strings.Repeat("1,", 1<<20) + `0]}}`,
+		"maps":    `{"type":"MM","meta":{"a":[` + strings.Repeat("{},", 1<<20) + `0]}}`,
+		"flags":   `{"type":"MM","flags":[` + strings.Repeat(`"bulk",`, 1<<18) + `"odd"],"meta":{}}`,
+		"data":    `{"type":"CONTENT","meta":{},"data":"` + strings.Repeat("AAAA", 1<<19) + `"}`,
+		"breaks":  `{"type":"MM","meta":{"a":[` + strings.Repeat("1,", 1<<20),
+	} {
+		in := headLine + line + "\n" + endLine
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_ = Encode(context.Background(), strings.NewReader(in), io.Discard)
+		runtime.ReadMemStats(&after)
+		if n := float64(after.TotalAlloc-before.TotalAlloc) / float64(len(in)); n > 10 {
+			t.Errorf("%s: %.1f bytes of memory for each of the line", what, n)
+		} else {
+			t.Logf("%s: %.1f bytes of memory for each of the line", what, n)
 		}
 	}
 }

@@ -84,6 +84,25 @@ func TestLines(t *testing.T) {
 	}
 }
 
+// What would change how a terminal shows the line is escaped.
+func TestDecodeEscapes(t *testing.T) {
+	for path, want := range map[string]string{
+		"a\x7fb":           `a\u007fb`,
+		"\u009b2J":         `\u009b2J`,
+		"\x1b[2J":          `\u001b[2J`,
+		"\u202etxt.\u2066": `\u202etxt.\u2066`,
+		"\u200fx\u061c":    `\u200fx\u061c`,
+		"\U000e0001":       `\udb40\udc01`,
+		"é😀\u2028\"\\":     `é😀\u2028\"\\`,
+	} {
+		in := write(t, add(t, stream.TypeReg, &stream.Reg{Stat: stream.Stat{Path: path}}, ""))
+		if lines := decoded(t, in, true); !strings.Contains(lines, `"path":"`+want+`"`) {
+			t.Errorf("%q: %s", path, lines)
+		}
+		same(t, in)
+	}
+}
+
 func metaBytes(t *testing.T, in string) string {
 	t.Helper()
 	r := stream.NewReader(strings.NewReader(in))

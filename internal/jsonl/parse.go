@@ -1,17 +1,18 @@
 package jsonl
 
 import (
-	"cmp"
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"math/big"
 	"slices"
 	"strconv"
 	"strings"
+
+	"ckpt/stream"
 )
 
 // appendHead appends an item's type and argument in the shortest form.
@@ -30,46 +31,88 @@ func appendHead(out []byte, major byte, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(out, major|27), n)
 }
 
-// toCBOR appends the CBOR of a value as encoding/json decodes it with UseNumber.
-func toCBOR(out []byte, v any) ([]byte, error) {
-	switch v := v.(type) {
-	case nil:
-		return append(out, simpleNull), nil
-	case bool:
-		if v {
-			return append(out, simpleTrue), nil
-		}
-		return append(out, simpleFalse), nil
-	case json.Number:
-		return numberToCBOR(out, v.String())
-	case string:
-		return stringToCBOR(out, v)
-	case []any:
-		out = appendHead(out, majorArray, uint64(len(v)))
-		for _, item := range v {
-			var err error
-			if out, err = toCBOR(out, item); err != nil {
-				return nil, err
-			}
-		}
-		return out, nil
-	case map[string]any:
-		return mapToCBOR(out, v)
+// errLong: meta that no stream can have.
+var errLong = fmt.Errorf("%w: meta of more than %d bytes", stream.ErrCorrupt, stream.MaxMetaBytes)
+
+// toCBOR appends the CBOR of a JSON value.
+func toCBOR(out, in []byte) (_ []byte, err error) {
+	if len(out) > stream.MaxMetaBytes {
+		return nil, errLong
 	}
-	return nil, fmt.Errorf("a value of type %T", v)
+	switch in[0] {
+	case 'n':
+		return append(out, simpleNull), nil
+	case 't':
+		return append(out, simpleTrue), nil
+	case 'f':
+		return append(out, simpleFalse), nil
+	case '"':
+		s, err := unquote(in)
+		if err != nil {
+			return nil, err
+		}
+		return stringToCBOR(out, s)
+	case '[':
+		return arrayToCBOR(out, in)
+	case '{':
+		return mapToCBOR(out, in)
+	}
+	return numberToCBOR(out, string(in))
 }
 
-// mapToCBOR puts the keys in the order of their encoding.
-func mapToCBOR(out []byte, m map[string]any) ([]byte, error) {
-	keys := slices.SortedFunc(maps.Keys(m), func(a, b string) int {
-		return cmp.Or(len(a)-len(b), strings.Compare(a, b))
+func arrayToCBOR(out, in []byte) ([]byte, error) {
+	n, err := count(in)
+	if err != nil {
+		return nil, err
+	}
+	out = appendHead(out, majorArray, n)
+	err = each(in, func(_ string, value []byte) (err error) {
+		out, err = toCBOR(out, value)
+		return err
 	})
-	out = appendHead(out, majorMap, uint64(len(m)))
-	for _, k := range keys {
+	return out, err
+}
+
+// pair is where a map's key and its value are in the output.
+type pair struct{ key, value, end int }
+
+// mapToCBOR puts the keys in the order of their encoding.
+func mapToCBOR(out, in []byte) ([]byte, error) {
+	n, err := count(in)
+	if err != nil {
+		return nil, err
+	}
+	out = appendHead(out, majorMap, n)
+	start := len(out)
+	var pairs []pair
+	err = each(in, func(key string, value []byte) error {
+		p := pair{key: len(out)}
+		out = append(appendHead(out, majorText, uint64(len(key))), key...)
+		p.value = len(out)
 		var err error
-		if out, err = toCBOR(append(appendHead(out, majorText, uint64(len(k))), k...), m[k]); err != nil {
-			return nil, fmt.Errorf("%.100s: %w", k, err)
+		if out, err = toCBOR(out, value); err != nil {
+			if errors.Is(err, errLong) {
+				return err
+			}
+			return fmt.Errorf("%.100s: %w", key, err)
 		}
+		p.end = len(out)
+		pairs = append(pairs, p)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	unsorted := slices.Clone(out[start:])
+	keyOf := func(p pair) []byte { return unsorted[p.key-start : p.value-start] }
+	slices.SortFunc(pairs, func(a, b pair) int { return bytes.Compare(keyOf(a), keyOf(b)) })
+	out = out[:start]
+	for i, p := range pairs {
+		if i > 0 && bytes.Equal(keyOf(p), keyOf(pairs[i-1])) {
+			_, _, name, _ := head(keyOf(p))
+			return nil, errTwice(string(name))
+		}
+		out = append(out, unsorted[p.key-start:p.end-start]...)
 	}
 	return out, nil
 }
@@ -94,6 +137,9 @@ func stringToCBOR(out []byte, s string) ([]byte, error) {
 // numberToCBOR takes integers in any notation: jq writes 1e3 and 1.0. Larger
 // ones than every program keeps may have been rounded.
 func numberToCBOR(out []byte, s string) ([]byte, error) {
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil && n >= 0 && n <= maxExact {
+		return appendHead(out, majorUint, uint64(n)), nil
+	}
 	// Rough bounds first, for an exponent could ask for gigabytes.
 	if f, err := strconv.ParseFloat(s, 64); len(s) > 64 || err != nil || f > 1e20 || f < -1e20 || f != math.Trunc(f) {
 		return nil, fmt.Errorf("%.64s is not an integer of 64 bits", s)

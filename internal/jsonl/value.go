@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"ckpt/stream"
@@ -129,13 +130,25 @@ func hasPrefix(s string) bool {
 	return strings.HasPrefix(s, prefixBase64) || strings.HasPrefix(s, prefixText) || strings.HasPrefix(s, prefixInt)
 }
 
-// appendQuoted is json.Marshal of a string without its care for HTML.
+// appendQuoted is json.Marshal of a string without its care for HTML, but with
+// care for the terminal: what does not print is escaped.
 func appendQuoted(out []byte, s string) []byte {
 	var b strings.Builder
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	_ = e.Encode(s) // a string always can be
-	return append(out, strings.TrimSuffix(b.String(), "\n")...)
+	for _, r := range strings.TrimSuffix(b.String(), "\n") {
+		switch {
+		case strconv.IsPrint(r):
+			out = utf8.AppendRune(out, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	return out
 }
 
 func arrayToJSON(out, in []byte, n uint64) ([]byte, []byte, error) {
