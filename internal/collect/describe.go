@@ -34,6 +34,8 @@ type description struct {
 	timeNamespace uint64
 	kills         bool // the tree is to be killed
 	keeps         []keep
+	blank         int            // see blankTask
+	stub          *tracee.Puppet // the same, if it is ours
 }
 
 // about is what is known of a process while it is described.
@@ -92,7 +94,8 @@ func (d *description) newID() uint64 {
 
 // describe fills d with everything about the tree but the bulk data. What
 // can't be saved is gathered in d.blockers.
-func (d *description) describe() error {
+func (d *description) describe() (err error) {
+	defer func() { err = errors.Join(err, d.endStub()) }()
 	for _, p := range d.tree.procs {
 		if err := d.look(p); err != nil {
 			return err

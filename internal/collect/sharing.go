@@ -91,10 +91,11 @@ func object(c *task.Collector, t stream.Type) (uint64, error) {
 // says that they are equal, so the thread is compared with one that has none
 // for sure.
 func (d *description) ifAny(kind kcmp.Type, t stream.Type, th *tracee.Tracee) (uint64, error) {
-	if stat, err := proc.ReadStat(kthreadd); err != nil || !proc.IsKernelThread(stat) {
-		return 0, nil // in a pid namespace of our own there is nobody to compare with
+	blank, err := d.blankTask()
+	if err != nil {
+		return 0, err
 	}
-	o, err := kcmp.Compare(th.TID, kthreadd, kind, 0, 0)
+	o, err := kcmp.Compare(th.TID, blank, kind, 0, 0)
 	switch {
 	case errors.Is(err, unix.EPERM):
 		return 0, nil // this user can't tell
@@ -123,3 +124,30 @@ func (d *description) undoList(t *tracee.Tracee, c *task.Collector) (uint64, err
 // kthreadd is the kernel's thread that makes the others. It neither reads files
 // nor uses semaphores.
 const kthreadd = 2
+
+// blankTask returns a task that has neither I/O context nor undo list: kthreadd,
+// and in a pid namespace of our own, where that is not to be seen, a stub.
+func (d *description) blankTask() (int, error) {
+	if d.blank != 0 {
+		return d.blank, nil
+	}
+	d.blank = kthreadd
+	if stat, err := proc.ReadStat(kthreadd); err == nil && proc.IsKernelThread(stat) {
+		return d.blank, nil
+	}
+	stub, err := tracee.StartStub(false)
+	if err != nil {
+		return 0, err
+	}
+	d.blank, d.stub = stub.Tracee().TID, stub
+	return d.blank, nil
+}
+
+// endStub ends what blankTask may have started.
+func (d *description) endStub() error {
+	if d.stub == nil {
+		return nil
+	}
+	defer func() { d.blank, d.stub = 0, nil }()
+	return d.stub.Tracee().Kill()
+}

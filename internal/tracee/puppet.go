@@ -44,7 +44,7 @@ func StartStub(near bool) (*Puppet, error) {
 		Sys: &syscall.SysProcAttr{Ptrace: true, Pdeathsig: syscall.SIGKILL},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("start a process to restore in: %w", err)
+		return nil, fmt.Errorf("start this program again as a stub: %w", err)
 	}
 	t := &Tracee{PID: p.Pid, TID: p.Pid, near: near}
 	_ = p.Release()
