@@ -63,7 +63,7 @@ func unharmed(pid int) error {
 }
 
 // gone says whether a process does not exist any more. Restored ones whose
-// ckpt-apply is gone are ours, see TestMain, and are reaped here.
+// ckpt-apply is gone are reaped here where they are ours.
 func gone(pid int) bool {
 	_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
 	_, err := os.Stat(fmt.Sprintf("/proc/%d", pid))

@@ -1,0 +1,153 @@
+package tests
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// The tests run in namespaces of their own: what they leave behind ends with
+// them, and nothing they set is set for the host. Three processes do that, told
+// apart by roleEnv: the first, which go test started, starts the init of the
+// namespaces, and that the tests.
+const (
+	roleEnv  = "CKPT_TESTS_ROLE"
+	roleInit = "init"
+	roleTest = "tests"
+)
+
+// inOwnNamespaces calls run in the third of the processes, and returns the exit
+// status in each.
+func inOwnNamespaces(run func() int) int {
+	var status int
+	var err error
+	switch os.Getenv(roleEnv) {
+	case "":
+		if os.Getuid() != 0 {
+			err = fmt.Errorf("these tests checkpoint and restore processes: run them as root")
+			break
+		}
+		defer keepHugePages()()
+		// A session of its own, for the leader of ours has no id in there.
+		status, err = become(roleInit, &unix.SysProcAttr{Setsid: true,
+			Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWIPC})
+	case roleInit:
+		if err = furnish(); err == nil {
+			status, err = become(roleTest, &unix.SysProcAttr{})
+		}
+	default:
+		return run()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return status
+}
+
+// keepHugePages returns what gives back the huge pages that tests have set aside,
+// which is done for all of the host.
+func keepHugePages() func() {
+	const file = "/proc/sys/vm/nr_hugepages"
+	old, err := os.ReadFile(file)
+	if err != nil {
+		return func() {} // there are none here
+	}
+	return func() {
+		if now, err := os.ReadFile(file); err == nil && string(now) != string(old) {
+			_ = os.WriteFile(file, old, 0)
+		}
+	}
+}
+
+// furnish makes the namespaces a place to live in.
+func furnish() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return os.NewSyscallError("mount", err)
+	}
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return os.NewSyscallError("mount /proc", err)
+	}
+	return raisePIDMax()
+}
+
+// raisePIDMax keeps process ids from wrapping around while the tests run, for a
+// killed target must get its own back, and they start thousands of others. Where
+// the limit is the host's, which it was before Linux 6.14, it stays.
+func raisePIDMax() error {
+	if !ownPIDMax() {
+		return nil
+	}
+	return os.WriteFile(pidMaxFile, []byte("4194304"), 0)
+}
+
+const pidMaxFile = "/proc/sys/kernel/pid_max"
+
+func ownPIDMax() bool {
+	var uts unix.Utsname
+	var major, minor int
+	if unix.Uname(&uts) != nil {
+		return false
+	}
+	_, err := fmt.Sscanf(unix.ByteSliceToString(uts.Release[:]), "%d.%d", &major, &minor)
+	return err == nil && (major > 6 || major == 6 && minor >= 14)
+}
+
+// become runs this program again in a role, passes signals on to it, waits for
+// it and for whatever loses its parent on the way, and returns its exit status.
+func become(role string, attr *unix.SysProcAttr) (status int, err error) {
+	if err := os.Setenv(roleEnv, role); err != nil {
+		return 0, err
+	}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGHUP)
+	runtime.LockOSThread() // the child dies with the thread that started it
+	attr.Pdeathsig = unix.SIGKILL
+	p, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{
+		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: attr})
+	if err != nil {
+		return 0, err
+	}
+	go func() {
+		for s := range signals {
+			_ = unix.Kill(p.Pid, s.(unix.Signal))
+		}
+	}()
+	for {
+		var ws unix.WaitStatus
+		pid, err := unix.Wait4(-1, &ws, 0, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return 0, os.NewSyscallError("wait4", err)
+		case pid == p.Pid && ws.Signaled():
+			return 128 + int(ws.Signal()), nil
+		case pid == p.Pid:
+			return ws.ExitStatus(), nil
+		}
+	}
+}
+
+// TestNamespaces checks that the tests' processes are among themselves, and the
+// host's limit on process ids is not theirs to set.
+func TestNamespaces(t *testing.T) {
+	if pid, parent := os.Getpid(), os.Getppid(); parent != 1 || pid > 100 {
+		t.Errorf("the tests are pid %d, child of pid %d", pid, parent)
+	}
+	if sid, err := unix.Getsid(0); err != nil || sid != 1 {
+		t.Errorf("their session is %d, %v", sid, err)
+	}
+	if link, err := os.Readlink("/proc/self"); err != nil || link != fmt.Sprint(os.Getpid()) {
+		t.Errorf("/proc/self is %s, %v", link, err)
+	}
+	if !ownPIDMax() {
+		return
+	}
+	if b, err := os.ReadFile(pidMaxFile); err != nil || string(b) != "4194304\n" {
+		t.Errorf("process ids go to %s, %v", b, err)
+	}
+}
