@@ -38,7 +38,7 @@ func buildIDOf(r io.ReaderAt) []byte {
 	head := make([]byte, e.segmentBytes)
 	var note []byte
 	for i := range e.segments {
-		if _, err := r.ReadAt(head, int64(e.at)+int64(i)*int64(len(head))); err != nil {
+		if _, err := r.ReadAt(head, int64(e.at)+int64(i)*int64(e.stride)); err != nil {
 			return nil
 		}
 		at, size := e.segment(head)
@@ -64,6 +64,7 @@ type elfHeader struct {
 	wide         bool // 64 bits
 	at           uint64
 	segmentBytes int
+	stride       int // from one program header to the next
 	segments     int
 }
 
@@ -90,7 +91,8 @@ func readELFHeader(r io.ReaderAt) (e elfHeader, ok bool) {
 		return e, false
 	}
 	e.segments = min(int(e.order.Uint16(sizes[2:])), maxSegments)
-	return e, int(e.order.Uint16(sizes)) == e.segmentBytes && e.at < 1<<62
+	e.stride = int(e.order.Uint16(sizes))
+	return e, e.stride >= e.segmentBytes && e.at < 1<<62
 }
 
 // segment returns where in the file a segment is, and its size there.
