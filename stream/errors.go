@@ -9,6 +9,8 @@ import (
 var (
 	// ErrForeign: the input does not begin with Magic.
 	ErrForeign = errors.New("the input is not a ckpt record stream")
+	// ErrImage: it begins as an image does, the file that a stream is kept in.
+	ErrImage = fmt.Errorf("%w but an image", ErrForeign)
 	// ErrVersion: a stream of a major version this package does not read.
 	ErrVersion = errors.New("the stream's version is not supported")
 	// ErrCorrupt: a checksum, length, flag or total does not hold.

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -43,10 +44,18 @@ func appendPreamble(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(b, 0)
 }
 
+// foreign is the error for an input that begins with b, and with no stream.
+func foreign(b []byte) error {
+	if bytes.HasPrefix(b[min(8, len(b)):], []byte("ckpt ima")) { // see internal/image
+		return ErrImage
+	}
+	return ErrForeign
+}
+
 // parsePreamble checks the 16 bytes in front of the first record.
 func parsePreamble(b []byte) error {
 	if string(b[:8]) != Magic {
-		return ErrForeign
+		return foreign(b)
 	}
 	major := binary.LittleEndian.Uint16(b[8:])
 	minor := binary.LittleEndian.Uint16(b[10:])

@@ -17,6 +17,7 @@ const Tool = "ckpt-apply"
 // Command is ckpt-apply.
 var Command = cli.Command{
 	Name:    Tool,
+	ForFile: func(file string) string { return "ckpt-read < " + file + " | ckpt-apply" },
 	Summary: "restore a process tree from a stream",
 	Own125:  true,
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {

@@ -7,6 +7,9 @@ import (
 	"errors"
 	"os"
 	"runtime/debug"
+	"strings"
+
+	"ckpt/stream"
 )
 
 // version is set by the linker, see the Makefile.
@@ -31,6 +34,8 @@ type Command struct {
 	MinArgs int
 	MaxArgs int
 	Verb    bool // the first operand is a verb, and options may stand behind it
+	// ForFile returns what to type for those who name a file as an operand.
+	ForFile func(file string) string
 	// Own: failures exit with 125, as for timeout(1) and env(1), for the
 	// command's status is that of the program it runs.
 	Own125 bool
@@ -58,6 +63,9 @@ func Main(c *Command, args []string) int {
 	defer release()
 	inv := &Invocation{Stdin: os.Stdin, Stdout: os.Stdout, Log: log, ReleaseSignals: release}
 	err := c.parseAndRun(ctx, inv, args)
+	if errors.Is(err, stream.ErrImage) {
+		err = WithHint(err, "ckpt-read < img | "+strings.Join(append([]string{c.Name}, args[1:]...), " "))
+	}
 	if ctx.Err() != nil && err != nil {
 		err = errors.Join(err, context.Cause(ctx))
 	}

@@ -141,6 +141,8 @@ func (c *Command) checkArgs(args []string) error {
 	switch {
 	case len(args) < c.MinArgs:
 		return c.usage("%s is missing", c.Args)
+	case len(args) > c.MaxArgs && c.ForFile != nil:
+		return WithHint(Exit(StatusUsage, fmt.Errorf("there is no use for %q", args[c.MaxArgs])), c.ForFile(args[c.MaxArgs]))
 	case len(args) > c.MaxArgs:
 		return c.usage("there is no use for %q", args[c.MaxArgs])
 	}

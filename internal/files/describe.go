@@ -2,6 +2,7 @@ package files
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -91,10 +92,9 @@ func orElse(s, other string) string {
 func address(sa unix.Sockaddr) string {
 	switch a := sa.(type) {
 	case *unix.SockaddrInet4:
-		return fmt.Sprintf("%d.%d.%d.%d:%d", a.Addr[0], a.Addr[1], a.Addr[2], a.Addr[3], a.Port)
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)).String()
 	case *unix.SockaddrInet6:
-		return fmt.Sprintf("[%x:%x:%x:%x:%x:%x:%x:%x]:%d", a.Addr[0:2], a.Addr[2:4], a.Addr[4:6], a.Addr[6:8], a.Addr[8:10],
-			a.Addr[10:12], a.Addr[12:14], a.Addr[14:16], a.Port)
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port)).String()
 	case *unix.SockaddrUnix:
 		return orElse(a.Name, "unnamed")
 	}

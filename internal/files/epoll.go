@@ -32,7 +32,8 @@ var epollKind = Kind{
 	},
 }
 
-// opened is a descriptor that was described, and the number of its FILE.
+// opened is a descriptor that was met, and the number of its FILE; 0 of one that
+// can't be saved.
 type opened struct {
 	*Subject
 	file uint64
@@ -69,11 +70,13 @@ func (c *Collector) epollTargets(e *opened) error {
 	}
 	for i := range targets {
 		t := &targets[i]
-		file, err := c.targetFile(e, t)
-		if err != nil {
+		file, isOpen, err := c.targetFile(e, t)
+		switch {
+		case err != nil:
 			return err
-		}
-		if file == 0 {
+		case isOpen && file == 0:
+			continue // the user is told
+		case !isOpen:
 			c.Block(e.PID, fmt.Errorf("fd %d is an epoll that watches a file added as descriptor %d, which no process to be saved has open any more: such a target can't be saved", e.FD, t.FD))
 			continue
 		}
@@ -85,9 +88,9 @@ func (c *Collector) epollTargets(e *opened) error {
 	return nil
 }
 
-// targetFile returns the number of a target's FILE, or 0. Most likely it is
-// open where it was when it was added.
-func (c *Collector) targetFile(e *opened, t *proc.EpollTarget) (uint64, error) {
+// targetFile reports whether a process has a target open, and returns the number
+// of its FILE. Most likely it is open where it was when it was added.
+func (c *Collector) targetFile(e *opened, t *proc.EpollTarget) (file uint64, isOpen bool, err error) {
 	slot := kcmp.EpollSlot{EpollFD: uint32(e.FD), TargetFD: uint32(t.FD), Offset: t.Slot}
 	likely := func(o *opened) bool { return o.PID == e.PID && o.FD == t.FD }
 	for _, first := range []bool{true, false} {
@@ -98,12 +101,12 @@ func (c *Collector) targetFile(e *opened, t *proc.EpollTarget) (uint64, error) {
 			}
 			order, err := kcmp.CompareEpollTarget(o.PID, uint64(o.FD), e.PID, slot)
 			if err != nil {
-				return 0, fmt.Errorf("fd %d of pid %d: %w", e.FD, e.PID, err)
+				return 0, false, fmt.Errorf("fd %d of pid %d: %w", e.FD, e.PID, err)
 			}
 			if order == kcmp.Equal {
-				return o.file, nil
+				return o.file, true, nil
 			}
 		}
 	}
-	return 0, nil
+	return 0, false, nil
 }

@@ -11,6 +11,8 @@ import (
 var (
 	// ErrForeign: the input is something else than an image.
 	ErrForeign = errors.New("not a ckpt image")
+	// ErrStream: the input is a stream, not the image of one.
+	ErrStream = fmt.Errorf("%w but a record stream", ErrForeign)
 	// ErrVersion: the image is of a later format than this package knows.
 	ErrVersion = errors.New("the image was made by a newer ckpt")
 	// ErrTruncated: the image is a good one as far as it goes, but its end is missing.

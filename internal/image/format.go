@@ -31,6 +31,8 @@ const (
 	seekFooterBytes = 9
 	seekChecksums   = 0x80 // Seek_Table_Descriptor: Checksum_Flag
 
+	streamMagic = "\x89CKPT\r\n\x1a" // what a stream begins with, see package stream
+
 	emptySum = 0x51D8E999 // low half of the XXH64 of nothing
 
 	// maxFrames is how many data frames an image may have. The reference seekable reader stops at
@@ -94,6 +96,9 @@ func checkHeader(b []byte) error {
 	}
 	at := skipHeadBytes + len(headerText)
 	if len(b) < at || le.Uint32(b) != headerMagic || !bytes.Equal(b[skipHeadBytes:at], headerText) {
+		if bytes.HasPrefix(b, []byte(streamMagic)) {
+			return ErrStream
+		}
 		return ErrForeign
 	}
 	if v, ok := parseVersion(b[at:]); ok && v > version {

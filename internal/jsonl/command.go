@@ -11,6 +11,7 @@ import (
 // Command is ckpt-json.
 var Command = cli.Command{
 	Name: Tool, Args: "decode|encode", MinArgs: 1, MaxArgs: 1, Verb: true,
+	ForFile: func(file string) string { return "ckpt-read < " + file + " | ckpt-json decode" },
 	Summary: "turn a stream into JSON Lines, and back",
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
 		var data bool

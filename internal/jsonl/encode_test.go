@@ -169,7 +169,7 @@ func TestExitStatuses(t *testing.T) {
 		{"decode", in + "x", 4, "*", "*"},
 		{"", "", 2, "", "ckpt-json: error: decode|encode is missing\n" + usage},
 		{"show", "", 2, "", "ckpt-json: error: \"show\" is neither decode nor encode\n" + usage},
-		{"decode x", "", 2, "", "ckpt-json: error: there is no use for \"x\"\n" + usage},
+		{"decode x", "", 2, "", "ckpt-json: error: there is no use for \"x\"\nckpt-json: hint: ckpt-read < x | ckpt-json decode\n"},
 		{"decode --bogus", "", 2, "", "ckpt-json: error: there is no option --bogus\n" + usage},
 	} {
 		status, out, stderr := run(t, c.in, strings.Fields(c.args)...)

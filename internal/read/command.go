@@ -12,6 +12,7 @@ import (
 // Command is ckpt-read.
 var Command = cli.Command{
 	Name:    Tool,
+	ForFile: func(file string) string { return "ckpt-read < " + file },
 	Summary: "verify an image and turn it back into a stream",
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
 		o := Options{Threads: min(runtime.NumCPU(), 4)}
@@ -34,6 +35,9 @@ var Command = cli.Command{
 }
 
 func status(err error) error {
+	if errors.Is(err, image.ErrStream) {
+		err = cli.WithHint(err, "a stream needs no ckpt-read; ckpt-write makes an image of it")
+	}
 	for _, kind := range []error{image.ErrForeign, image.ErrVersion, image.ErrTruncated, image.ErrCorrupt} {
 		if errors.Is(err, kind) {
 			return cli.Exit(cli.StatusInput, err)

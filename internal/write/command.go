@@ -12,6 +12,7 @@ import (
 // Command is ckpt-write.
 var Command = cli.Command{
 	Name:    Tool,
+	ForFile: func(file string) string { return "ckpt-write -o " + file },
 	Summary: "write a stream as a compressed image",
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
 		o := Options{Level: image.DefaultLevel, Threads: min(runtime.NumCPU(), 4)}
