@@ -6,6 +6,8 @@ DESTDIR   ?=
 FUZZTIME  ?= 10m
 TIMEOUT   ?= 30m
 GO        ?= go
+JOBS      ?= 2
+ONLY      ?= .*
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
@@ -81,6 +83,9 @@ reboot: ## save in an emulated machine, boot that anew, restore, save, restore; 
 
 property: ## save and restore 500 random trees of random state
 	CKPT_PROPERTY=500 $(GO) test ./tests -run '^TestProperty$$' -count=1 -v -timeout 2h
+
+stress: build ## save and restore stress-ng's stressors, some 30 minutes; JOBS=2, ONLY=pattern
+	PATH="$(CURDIR)/bin:$$PATH" tests/stress.sh -j $(JOBS) '$(ONLY)'
 
 demo: build ## show it at work
 	PATH="$(CURDIR)/bin:$$PATH" tests/demo.sh

@@ -1,0 +1,107 @@
+#!/bin/bash
+# Saves, kills and restores the stressors of Debian's stress-ng, which nobody here
+# wrote, each at a random moment of its four seconds.
+#
+#     tests/stress.sh [-j JOBS] [-k] [PATTERN]
+#
+# PATTERN is a regular expression that a stressor's whole name matches; -k keeps
+# the folder with what each one said. Each runs without being saved first: what
+# does not end well then says nothing of us. It runs as nobody, in namespaces of its
+# own. tests/stress-excluded.txt has those that are left out.
+set -uo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+seconds=4
+patience=60 # seconds for what takes four
+
+# The second half of this file runs one stressor, as init of its namespaces.
+if [ "${1-}" = --one ]; then
+	name=$2 dir=$3
+	cd "$dir" || exit 1
+	begin() {
+		mkdir -p tmp && chown 65534:65534 tmp
+		cd tmp || exit 1
+		setsid setpriv --reuid=65534 --regid=65534 --clear-groups -- \
+			stress-ng "--$name" 1 --verify -t "$seconds" --temp-path "$dir/tmp" </dev/null >"$dir/$1" 2>&1 3>&- &
+		pid=$!
+		cd "$dir" || exit 1
+	}
+	result() { echo "$*" >result; exit 0; }
+	limited() { # waits for $pid, and kills it if it does not end
+		(sleep "$patience"; kill -KILL -- -"$pid" "$pid") >/dev/null 2>&1 &
+		local guard=$!
+		wait "$pid"
+		local status=$?
+		kill "$guard" 2>/dev/null
+		return "$status"
+	}
+
+	begin control
+	limited || result "unfit: it ends with status $? by itself"
+	grep -qiE 'skipp|not supported|not implemented|no [a-z-]+ stressor' control && result "unfit: it is skipped here"
+	rm -rf tmp
+
+	begin out
+	sleep "$(awk -v r="$RANDOM" 'BEGIN { print 0.5 + 2.5 * r / 32768 }')"
+	kill -0 "$pid" 2>/dev/null || result "unfit: it ends within seconds"
+	timeout -s KILL "$patience" ckpt-collect --leave killed "$pid" 2>collect |
+		ckpt-dedup 2>dedup | ckpt-write -o img 2>write
+	status=("${PIPESTATUS[@]}")
+	if [ "${status[0]}" -eq 3 ]; then
+		result "refused: $(sed -n 's/.*error: //p' collect | sed -n 1p)"
+	elif grep -q "there is no process $pid\$\|pid $pid .* has ended already" collect; then
+		result "unfit: it ended before it was saved"
+	elif [ "${status[*]}" != "0 0 0" ]; then
+		limited && result "NOT SAVED: statuses ${status[*]}, $(cat collect dedup write | sed -n 's/.*error: //p' | sed -n 1p)"
+		result "LOST: statuses ${status[*]}, and it ended with $?: $(cat collect dedup write | sed -n 's/.*error: //p' | sed -n 1p)"
+	fi
+	wait "$pid" 2>/dev/null
+	ckpt-read <img 2>read | timeout -s KILL "$patience" ckpt-apply 2>apply
+	status=("${PIPESTATUS[@]}")
+	[ "${status[*]}" = "0 0" ] && result "passed"
+	result "LOST: restored, statuses ${status[*]}: $(cat read apply | sed -n 's/.*error: //p' | sed -n 1p; tail -n 2 out | tr '\n' ' ')"
+fi
+
+jobs=1 keep=
+while getopts j:k option; do
+	case $option in
+	j) jobs=$OPTARG ;;
+	k) keep=1 ;;
+	*) exit 2 ;;
+	esac
+done
+shift $((OPTIND - 1))
+pattern=${1-.*}
+
+[ "$(id -u)" = 0 ] || { echo "stress: run it as root" >&2; exit 1; }
+command -v ckpt-collect >/dev/null || { echo "stress: ckpt-collect is not on PATH: make stress" >&2; exit 1; }
+if ! command -v stress-ng >/dev/null; then
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends stress-ng </dev/null || exit 1
+fi
+
+dir=$(mktemp -d /tmp/ckpt-stress-XXXXXX)
+chmod 755 "$dir"
+trap '[ -n "$keep" ] || rm -rf "$dir"' EXIT
+trap 'exit 130' INT TERM HUP
+
+excluded=$(sed -e 's/#.*//' "$here/stress-excluded.txt" | awk 'NF { print $1 }')
+names=$(stress-ng --stressors | tr ' ' '\n' | grep -xE -- "$pattern" | grep -vxF -- "$excluded")
+[ -n "$names" ] || { echo "stress: no stressor matches $pattern, or it is left out" >&2; exit 2; }
+
+# one runs a stressor; when its init ends, or is killed, so does all of it.
+one() {
+	mkdir "$dir/$1"
+	timeout -s KILL 300 unshare --pid --fork --kill-child --mount-proc --ipc --uts --net -- \
+		"$here/stress.sh" --one "$1" "$dir/$1" </dev/null >/dev/null 2>&1 3>&-
+	[ -s "$dir/$1/result" ] || echo "LOST: it hangs" >"$dir/$1/result"
+	printf '%-16s %s\n' "$1" "$(cat "$dir/$1/result")"
+	[ -n "$keep" ] || rm -rf "$dir/$1/img" "$dir/$1/tmp"
+}
+export -f one
+export dir here keep
+xargs -P "$jobs" -I NAME bash -c 'one "$1"' one NAME <<<"$names"
+
+echo
+count() { cat "$dir"/*/result | grep -c "^$1"; }
+echo "passed $(count passed), refused by name $(count refused), unfit without us $(count unfit), not saved $(count 'NOT SAVED'), lost $(count LOST)"
+[ -z "$keep" ] || echo "what each said is in $dir"
+[ "$(count LOST)" -eq 0 ] && [ "$(count 'NOT SAVED')" -eq 0 ]
