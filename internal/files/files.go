@@ -270,6 +270,17 @@ func borrow(s *Subject) (*os.File, error) {
 	return os.NewFile(uintptr(fd), s.Target), nil
 }
 
+// glance is poll(2) without waiting. Even so a signal can come first, and the Go
+// runtime sends its threads some.
+func glance(p []unix.PollFd) error {
+	for {
+		_, err := unix.Poll(p, 0)
+		if err != unix.EINTR {
+			return os.NewSyscallError("poll", err)
+		}
+	}
+}
+
 // decode returns the Go value of a record.
 func decode[T any](rec *stream.Record) (*T, error) {
 	v := new(T)

@@ -140,8 +140,8 @@ func collectPipe(c *Collector, s *Subject) (uint64, error) {
 // poll(2) says of this one.
 func otherEnd(f *os.File, flags uint32) (bool, error) {
 	p := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN | unix.POLLOUT}}
-	if _, err := unix.Poll(p, 0); err != nil {
-		return false, os.NewSyscallError("poll", err)
+	if err := glance(p); err != nil {
+		return false, err
 	}
 	if flags&unix.O_ACCMODE == unix.O_RDONLY {
 		return p[0].Revents&unix.POLLHUP == 0, nil

@@ -121,8 +121,8 @@ func (c *Collector) meet(s *Subject, peer uint64) (first bool) {
 // hasError reports whether an error waits in a socket for its next call.
 func hasError(f *os.File) (bool, error) {
 	p := []unix.PollFd{{Fd: int32(f.Fd())}}
-	if _, err := unix.Poll(p, 0); err != nil {
-		return false, os.NewSyscallError("poll", err)
+	if err := glance(p); err != nil {
+		return false, err
 	}
 	return p[0].Revents&unix.POLLERR != 0, nil
 }

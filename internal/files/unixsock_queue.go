@@ -42,8 +42,8 @@ func peekQueue(fd int, d *sys.UnixSocket) (*queue, error) {
 		return &p.queue, nil
 	}
 	waiting := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	if _, err := unix.Poll(waiting, 0); err != nil || waiting[0].Revents&unix.POLLIN == 0 {
-		return &p.queue, os.NewSyscallError("poll", err)
+	if err := glance(waiting); err != nil || waiting[0].Revents&unix.POLLIN == 0 {
+		return &p.queue, err
 	}
 	old, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF)
 	if err != nil {
