@@ -24,7 +24,7 @@ RACE_PACKAGES := $(patsubst %,./%,$(wildcard stream internal/image internal/kcmp
 
 MAN_PAGES := $(patsubst man/%.md,bin/man/%,$(wildcard man/*.[1-8].md))
 
-.PHONY: all build test race lint format vet staticcheck cross vuln fuzz bench security property demo man install clean help
+.PHONY: all build test storm race lint format vet staticcheck cross vuln fuzz bench security property demo man install clean help
 .DELETE_ON_ERROR:
 
 all: build ## build
@@ -71,6 +71,9 @@ fuzz: ## run every fuzz target for FUZZTIME (10m)
 			$(GO) test $$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x; \
 		done; \
 	done
+
+storm: ## look 10 000 times at programs that never stand still
+	CKPT_STORM=2000 $(GO) test ./tests -run '^TestRestless$$' -count=1 -timeout 24h -v
 
 bench: ## run the benchmarks
 	$(GO) test ./... -run '^$$' -bench . -benchmem -timeout $(TIMEOUT)

@@ -51,10 +51,21 @@ type Options struct {
 }
 
 // Run collects the target into out. The target is let go before it returns,
-// whatever happens; if we are killed, it lets itself go.
+// whatever happens; if we are killed, it lets itself go. So it does at the end
+// of our process if the kernel keeps the thread that holds it from doing so.
 func Run(ctx context.Context, o Options, out *os.File) error {
 	c := &collection{Options: o}
-	err := c.collect(ctx, out)
+	end, stuck := make(chan error, 1), make(chan error, 1)
+	go func() {
+		// The kernel ties tracees to the thread that attached them.
+		runtime.LockOSThread()
+		end <- c.collect(ctx, out, func(err error) { stuck <- err })
+	}()
+	var err error
+	select {
+	case err = <-end:
+	case err = <-stuck: // before the first byte
+	}
 	if err != nil && !c.begun && !o.DryRun && !hold.Copies(out) {
 		// The filters behind wait for a stream; the user is told here.
 		stream.Fail(stream.NewWriter(out), Tool, err)
@@ -62,20 +73,17 @@ func Run(ctx context.Context, o Options, out *os.File) error {
 	return err
 }
 
-func (c *collection) collect(ctx context.Context, out *os.File) error {
+func (c *collection) collect(ctx context.Context, out *os.File, stuck func(error)) error {
 	o := &c.Options
 	if err := admit(o.PID); err != nil {
 		return err
 	}
-	// The kernel ties tracees to the thread that attached them.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	c.outsiders = lookOutside(o.PID)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	c.dog = watch(&c.Options, out, cancel)
 	defer c.dog.stop()
-	t, err := freeze(o.PID, o.Timeout)
+	t, err := freeze(o.PID, o.Timeout, stuck)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package collect
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"runtime"
 	"slices"
@@ -21,6 +20,8 @@ type process struct {
 	pid     int
 	stat    proc.Stat
 	zombie  bool
+	gone    bool             // it ended and was waited for
+	denied  int              // how often in a row it could not be attached to
 	threads []*tracee.Tracee // the first is the leader; none of a zombie
 	parent  *process         // nil for the root
 	home    *tracee.Home
@@ -28,12 +29,14 @@ type process struct {
 
 // tree is the target: a process and all its descendants.
 type tree struct {
+	group  *tracee.Group
 	procs  []*process // parents before their children
 	byPID  map[int]*process
-	held   map[int]bool // threads by id
 	began  time.Time
 	frozen time.Time // when the last thread stood still
 	limit  time.Duration
+	passes int // over all of it
+	rounds int
 	asleep map[int]time.Duration // since when threads had not run when they were stopped
 	offset time.Duration         // of the scheduler's clock to the monotonic one
 }
@@ -66,23 +69,20 @@ func monotonic() time.Duration {
 }
 
 // freeze holds every thread of a process and of its descendants. While some
-// still run they may start others, so it looks again until it finds nothing new.
-func freeze(pid int, timeout time.Duration) (*tree, error) {
-	t := &tree{byPID: map[int]*process{}, held: map[int]bool{}, asleep: map[int]time.Duration{}, began: time.Now(), limit: timeout}
+// still run they may start others, end, and run other programs, so it looks
+// again until it finds nothing new. Should our own thread be stuck in the
+// kernel, it calls stuck on another: then only the end of the process lets go.
+func freeze(pid int, limit time.Duration, stuck func(error)) (*tree, error) {
+	t := &tree{byPID: map[int]*process{}, asleep: map[int]time.Duration{}, began: time.Now(), limit: limit}
+	t.group = tracee.NewGroup(limit, func(pid, tid int) { stuck(whyStuck(pid, tid)) })
 	t.setClock()
 	t.add(pid, nil)
-	for found := true; found; {
-		found = false
-		for i := 0; i < len(t.procs); i++ { // grows meanwhile
-			more, err := t.hold(t.procs[i])
-			if err != nil {
-				return nil, errors.Join(err, t.release())
-			}
-			found = found || more
-		}
+	err := t.holdAll()
+	if err == nil {
+		t.frozen = time.Now()
+		err = t.read()
 	}
-	t.frozen = time.Now()
-	if err := t.read(); err != nil {
+	if err != nil {
 		return nil, errors.Join(err, t.release())
 	}
 	return t, nil
@@ -96,187 +96,233 @@ func (t *tree) add(pid int, parent *process) {
 	t.byPID[pid] = p
 }
 
-// hold stops what runs of a process, notes its children, and reports whether
-// anything of it is new.
-func (t *tree) hold(p *process) (found bool, err error) {
-	tids, err := proc.Threads(p.pid)
-	if err != nil {
-		if p.parent != nil && len(p.threads) == 0 && proc.Gone(err) {
-			return false, nil // it ended, and its parent has waited for it, before either was stopped
+func (t *tree) holdAll() error {
+	for found := true; found; t.passes++ {
+		found = false
+		for i := 0; i < len(t.procs); i++ { // grows meanwhile
+			more, err := t.hold(t.procs[i])
+			if err != nil {
+				return err
+			}
+			found = found || more
 		}
-		return false, noSuch(p.pid, err)
+		t.procs = slices.DeleteFunc(t.procs, func(p *process) bool { return p.gone })
+		if t.group.Sweep() {
+			found = true
+		}
 	}
-	for _, tid := range tids {
-		if t.held[tid] || p.zombie {
-			continue
-		}
-		more, err := t.seize(p, tid)
-		if err != nil {
+	return nil
+}
+
+// minRounds are always made, however long they take.
+const minRounds = 50
+
+// round counts the looks at what does not stand still yet, which must have an end.
+func (t *tree) round() error {
+	if t.rounds++; t.rounds > minRounds && time.Since(t.began) > t.limit {
+		return refused(t.root().pid, errors.New("starts or ends threads, processes or programs faster than they can be stopped (--timeout)"))
+	}
+	return nil
+}
+
+// hold stops what runs of a process, notes its children, and reports whether
+// anything of it is new. Its threads stand still before its children are
+// stopped: one that waits in vfork(2) for its child does not stop before that
+// has gone on.
+func (t *tree) hold(p *process) (found bool, err error) {
+	if p.gone {
+		return false, nil
+	}
+	for more := !t.isZombie(p); more && !p.gone && !p.zombie; found = found || more {
+		if more, err = t.holdThreads(p); err != nil {
 			return false, err
 		}
-		found = found || more
+		if err = t.round(); more && err != nil {
+			return false, err
+		}
 	}
-	children, err := proc.Children(p.pid)
-	if err != nil {
-		return false, err
+	if p.gone || p.zombie {
+		return found, nil
 	}
-	for _, child := range children {
-		if old := t.byPID[child]; old == nil {
-			t.add(child, p)
-			found = true
-		} else if old != p && old.parent != p { // given to another parent since
-			old.parent = p
+	if !t.group.Holds(p.pid) {
+		return false, refused(p.pid, errors.New("has ended its first thread while others go on, which can't be saved"))
+	}
+	more, err := t.findChildren(p)
+	return found || more, err
+}
+
+// findChildren notes the children of a process until there are no new ones, and
+// attaches to them at once: some make the next and end.
+func (t *tree) findChildren(p *process) (found bool, err error) {
+	for more := true; more; found = found || more {
+		children, err := proc.Children(p.pid)
+		if err != nil {
+			return t.lost(p, err)
+		}
+		more = false
+		for _, child := range slices.Backward(children) { // the newest first
+			if old := t.byPID[child]; old == nil {
+				t.group.Grab(child)
+				t.add(child, p)
+				more = true
+			} else if old != p && old.parent != p { // given to another parent since
+				old.parent = p
+			}
+		}
+		if err := t.round(); more && err != nil {
+			return false, err
 		}
 	}
 	return found, nil
 }
 
-// seize stops one thread. One that ended meanwhile is none.
-func (t *tree) seize(p *process, tid int) (bool, error) {
-	ran, ranErr := proc.ReadExecStart(p.pid, tid) // to be stopped is to run, too
-	at := t.clock()
-	held, err := tracee.Seize(p.pid, tid, t.limit)
-	if err != nil {
-		stat, serr := proc.ReadThreadStat(p.pid, tid)
-		switch {
-		case serr != nil && (tid != p.pid || p.parent != nil):
-			return false, nil
-		case serr == nil && (stat.State == 'Z' || stat.State == 'X') && tid != p.pid:
-			return false, nil
-		case serr == nil && stat.State == 'Z' && stat.NumThreads <= 1 && p.parent != nil:
-			p.zombie = true
-			return true, nil
+// isZombie reports whether p is the zombie it was: if its parent does not stand
+// still its id may be another process's by now.
+func (t *tree) isZombie(p *process) bool {
+	if p.zombie && len(p.parent.threads) == 0 {
+		stat, err := proc.ReadStat(p.pid)
+		p.gone = proc.Gone(err)
+		p.zombie = err == nil && stat.State == 'Z'
+		if p.gone {
+			delete(t.byPID, p.pid)
 		}
-		return false, whyNot(p.pid, tid, err)
 	}
-	t.held[tid] = true
+	return p.zombie
+}
+
+// holdThreads stops the threads of a process that are not held yet and reports
+// whether there were any, or those that were held do not stand any more.
+func (t *tree) holdThreads(p *process) (found bool, err error) {
+	tids, err := proc.Threads(p.pid)
+	if err != nil {
+		return t.lost(p, err)
+	}
+	for _, tid := range tids {
+		if t.group.Holds(tid) {
+			continue
+		}
+		more, err := t.seize(p, tid)
+		if err != nil || p.zombie {
+			return true, err
+		}
+		found = found || more
+	}
+	for _, th := range p.threads {
+		if !t.group.Stands(th) {
+			return true, t.startOver(p)
+		}
+	}
+	return found, nil
+}
+
+// startOver lets go of what is held of a process: it was killed, or runs
+// another program now, and what was known of it does not hold.
+func (t *tree) startOver(p *process) error {
+	err := t.group.Release(p.threads)
+	p.threads, p.home = nil, nil
+	return err
+}
+
+// lost is what becomes of a process that is not there any more. The root must be.
+func (t *tree) lost(p *process, err error) (found bool, _ error) {
+	if !proc.Gone(err) || p.parent == nil {
+		return false, noSuch(p.pid, err)
+	}
+	p.gone = true
+	delete(t.byPID, p.pid)
+	return true, t.startOver(p)
+}
+
+// seize stops one thread and reports whether to look at its process again.
+func (t *tree) seize(p *process, tid int) (again bool, err error) {
+	at, ran := t.clock(), time.Duration(0)
+	if t.passes == 0 { // what is found later is new, and may soon be gone
+		ran, _ = proc.ReadExecStart(p.pid, tid) // now, for to be stopped is to run, too
+	}
+	held, err := t.group.Seize(p.pid, tid)
+	if err != nil {
+		return t.notSeized(p, tid, err)
+	}
+	p.denied = 0
 	p.threads = append(p.threads, held)
-	if ranErr == nil {
+	if ran > 0 {
 		t.asleep[tid] = max(0, at-ran)
 	}
-	if err := held.HideStop(); err != nil {
-		return false, whyNot(p.pid, tid, err)
+	err = t.settle(p, held)
+	if errors.Is(err, tracee.ErrDead) || errors.Is(err, tracee.ErrChanged) || proc.Gone(err) {
+		return true, t.startOver(p)
 	}
-	if p.home == nil {
-		auxv, err := proc.ReadAuxv(p.pid)
-		if err != nil {
-			return false, err
-		}
-		home, err := tracee.FindHome(auxv)
-		if err != nil {
-			return false, err
-		}
-		p.home = &home
-	}
-	if err := held.ComeHome(*p.home, t.limit); err != nil {
-		return false, whyNot(p.pid, tid, err)
-	}
-	if err := held.RecallWait(t.limit); err != nil {
+	if err != nil {
 		return false, whyNot(p.pid, tid, err)
 	}
 	return true, nil
 }
 
-// read reads what all stand still with now, and sorts the processes: each
-// parent before its children, and of these the older first. Children that were
-// given to another parent come last, for they are restored by the help of those
-// they were with before.
-func (t *tree) read() error {
-	children := map[*process][]*process{}
-	for _, p := range t.procs {
-		stat, err := proc.ReadStat(p.pid)
-		if proc.Gone(err) && len(p.threads) == 0 {
-			continue
-		}
+// settle undoes what was left in a thread by our stop or by an earlier one.
+func (t *tree) settle(p *process, held *tracee.Tracee) error {
+	if err := held.HideStop(); err != nil {
+		return err
+	}
+	if p.home == nil {
+		auxv, err := proc.ReadAuxv(p.pid)
 		if err != nil {
 			return err
 		}
-		p.stat = stat
-		slices.SortStableFunc(p.threads, func(a, b *tracee.Tracee) int {
-			return rank(p, a) - rank(p, b)
-		})
-		if p.parent != nil {
-			children[p.parent] = append(children[p.parent], p)
+		home, err := tracee.FindHome(auxv)
+		if err != nil {
+			return err
 		}
+		p.home = &home
 	}
-	odd := map[*process]int{}
-	for _, p := range t.procs {
-		if p.parent != nil {
-			odd[p] = t.adopted(p)
-		}
+	if err := held.ComeHome(*p.home, t.limit); err != nil {
+		return err
 	}
-	root := t.root()
-	t.procs = nil
-	var visit func(p *process)
-	visit = func(p *process) {
-		t.procs = append(t.procs, p)
-		list := children[p]
-		slices.SortStableFunc(list, func(a, b *process) int {
-			if odd[a] != odd[b] {
-				return odd[a] - odd[b]
-			}
-			if a.stat.StartTime != b.stat.StartTime {
-				return int(int64(a.stat.StartTime) - int64(b.stat.StartTime))
-			}
-			return a.pid - b.pid
-		})
-		for _, c := range list {
-			visit(c)
-		}
-	}
-	visit(root)
-	return t.letStraysGo()
+	return held.RecallWait(t.limit)
 }
 
-// letStraysGo releases what is no descendant any more: its parent ended before
-// it could be stopped.
-func (t *tree) letStraysGo() error {
-	inside := make(map[*process]bool, len(t.procs))
-	for _, p := range t.procs {
-		inside[p] = true
+// maxDenied is how often a thread is tried that the kernel does not let us hold
+// for no reason that can be seen: at that moment it may have been about to end.
+const maxDenied = 20
+
+// notSeized judges why a thread could not be held. Mostly something has changed
+// meanwhile, and its process is looked at again.
+func (t *tree) notSeized(p *process, tid int, err error) (again bool, _ error) {
+	stat, serr := proc.ReadThreadStat(p.pid, tid)
+	ended := serr == nil && (stat.State == 'Z' || stat.State == 'X')
+	switch {
+	case errors.Is(err, tracee.ErrTimeout):
+		return false, whyNot(p.pid, tid, err)
+	case errors.Is(err, tracee.ErrChanged):
+		return true, t.startOver(p)
+	case proc.Gone(serr):
+		return true, nil
+	case serr != nil:
+		return false, serr
+	case ended && tid != p.pid:
+		time.Sleep(50 * time.Microsecond) // it will not be listed for long
+		return true, nil
+	case ended && stat.NumThreads == 0:
+		return true, nil // it is just being reaped, or replaced by execve
+	case ended && stat.NumThreads == 1 && p.parent != nil:
+		p.zombie = true
+		return true, t.startOver(p)
+	case ended && stat.NumThreads == 1:
+		return false, refused(p.pid, hasEnded(stat))
+	case ended:
+		return false, nil // others of it go on, or are about to take its id by execve
+	case errors.Is(err, tracee.ErrDead):
+		return true, nil
 	}
-	var errs []error
-	for pid, p := range t.byPID {
-		if inside[p] {
-			continue
-		}
-		for _, th := range p.threads {
-			errs = append(errs, th.Detach(0))
-		}
-		delete(t.byPID, pid)
+	if p.denied++; p.denied < maxDenied && errors.Is(err, unix.EPERM) && !tracedByOther(p.pid) {
+		time.Sleep(50 * time.Microsecond)
+		return true, nil
 	}
-	return errors.Join(errs...)
+	return false, whyNot(p.pid, tid, err)
 }
 
-func rank(p *process, t *tracee.Tracee) int {
-	if t.TID == p.pid {
-		return 0
-	}
-	return t.TID
-}
-
-// adopted is 1 for a process that was given to its parent: others of its
-// session are below that parent, but not beside the process.
-func (t *tree) adopted(p *process) int {
-	session := p.stat.Session
-	if session == p.pid || session == p.parent.stat.Session {
-		return 0
-	}
-	for _, q := range t.procs {
-		if q.stat.Session == session && q.parent != p.parent && below(q, p.parent) && !below(q, p) {
-			return 1
-		}
-	}
-	return 0
-}
-
-func below(p, ancestor *process) bool {
-	for p = p.parent; p != nil; p = p.parent {
-		if p == ancestor {
-			return true
-		}
-	}
-	return false
+func tracedByOther(pid int) bool {
+	status, err := proc.ReadStatus(pid)
+	return err == nil && status.TracerPid != 0
 }
 
 func (t *tree) threads() int {
@@ -289,14 +335,10 @@ func (t *tree) threads() int {
 
 // release lets every thread run, unharmed.
 func (t *tree) release() error {
-	var errs []error
 	for _, p := range t.procs {
-		for _, th := range p.threads {
-			errs = append(errs, th.Detach(0))
-		}
 		p.threads = nil
 	}
-	return errors.Join(errs...)
+	return t.group.ReleaseAll()
 }
 
 // end does to the tree what the user asked for. In an event stop no signal
@@ -316,85 +358,4 @@ func (t *tree) end(leave string) error {
 		return t.kill()
 	}
 	return t.release()
-}
-
-// noSuch says that a process is not there, if that is the reason.
-func noSuch(pid int, err error) error {
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("there is no process %d", pid)
-	}
-	return err
-}
-
-// whyNot explains why a thread can't be held.
-func whyNot(pid, tid int, err error) error {
-	status, serr := proc.ReadStatus(pid)
-	if serr != nil {
-		return noSuch(pid, serr)
-	}
-	b := &Blocker{PID: pid, Comm: status.Name}
-	switch {
-	case errors.Is(err, unix.EPERM) && status.TracerPid != 0:
-		comm, _ := proc.ReadComm(status.TracerPid, status.TracerPid)
-		b.Reason = fmt.Errorf("is traced by pid %d (%s), and a process has one tracer at a time", status.TracerPid, comm)
-	case errors.Is(err, unix.EPERM) && status.State == 'Z':
-		b.Reason = errors.New("has ended its first thread while others go on, which can't be saved")
-	case errors.Is(err, unix.EPERM):
-		b.Reason = errors.New("may not be traced by this user: it takes root, CAP_SYS_PTRACE, or the program's own user")
-	case errors.Is(err, tracee.ErrTimeout):
-		b.Reason = whyNoStop(pid, tid)
-	case errors.Is(err, tracee.ErrDead):
-		b.Reason = errors.New("ended while it was being stopped")
-	default:
-		return err
-	}
-	return &Refused{[]*Blocker{b}}
-}
-
-// whyNoStop explains why a thread does not stop.
-func whyNoStop(pid, tid int) error {
-	if call, err := proc.ReadSyscall(pid, tid); err == nil && slices.Contains(tracee.CloneCalls, call) {
-		if children, err := proc.Children(pid); err == nil && len(children) > 0 {
-			child := slices.Max(children)
-			comm, _ := proc.ReadComm(child, child)
-			return fmt.Errorf("waits in vfork for its child, pid %d (%s), to run another program or end; that did not happen in time (--timeout)", child, comm)
-		}
-	}
-	return errors.New("sleeps uninterruptibly in the kernel and did not stop in time (--timeout)")
-}
-
-// admit refuses what can't be held at all, before anything is touched.
-func admit(pid int) error {
-	stat, err := proc.ReadStat(pid)
-	if err != nil {
-		return noSuch(pid, err)
-	}
-	b := &Blocker{PID: pid, Comm: stat.Comm}
-	switch {
-	case pid == ownPID():
-		b.Reason = errors.New("is this very program, which can't stop itself")
-	case within(ownPID(), pid):
-		b.Reason = errors.New("is the parent of this very program, which can't stop itself; start it from elsewhere, or with setsid -f")
-	case proc.IsKernelThread(stat):
-		b.Reason = errors.New("is a thread of the kernel, which can't be saved")
-	case stat.State == 'Z' || stat.State == 'X':
-		b.Reason = fmt.Errorf("has ended already and waits for its parent, pid %d", stat.PPID)
-	default:
-		return nil
-	}
-	return &Refused{[]*Blocker{b}}
-}
-
-// within reports whether pid descends from root.
-func within(pid, root int) bool {
-	for pid > 1 {
-		stat, err := proc.ReadStat(pid)
-		if err != nil {
-			return false
-		}
-		if pid = stat.PPID; pid == root {
-			return true
-		}
-	}
-	return false
 }

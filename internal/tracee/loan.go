@@ -29,7 +29,7 @@ type Loan struct {
 	pipe  *Pipe
 }
 
-// Borrow takes the thread on loan. It must be in a stop of Seize. Regs read
+// Borrow takes the thread on loan. It must be in a stop of Group.Seize. Regs read
 // before are what Return puts back, but for an interrupted rseq(2) critical
 // section, which is aborted as any preemption would.
 func (t *Tracee) Borrow(p *Place) (*Loan, error) {

@@ -44,8 +44,13 @@ func ptraceNum(req, tid int, addr, data uintptr) error {
 	return nil
 }
 
+// seize may wait long, see Group, and so tells Go's scheduler.
 func seize(tid int, options uintptr) error {
-	return ptraceNum(unix.PTRACE_SEIZE, tid, 0, options)
+	_, _, e := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_SEIZE, uintptr(tid), 0, options, 0, 0)
+	if e != 0 {
+		return e
+	}
+	return nil
 }
 
 func detach(tid int, sig unix.Signal) error {

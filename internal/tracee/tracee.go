@@ -11,9 +11,8 @@ import (
 // ErrDead: the task ended or was killed while it was held.
 var ErrDead = errors.New("it ended while it was held")
 
-// ErrTimeout: the task did not stop in time; it sleeps where it can't be
-// interrupted.
-var ErrTimeout = errors.New("it does not stop: it sleeps uninterruptibly in the kernel")
+// ErrTimeout: the task did not stop in time.
+var ErrTimeout = errors.New("it does not stop")
 
 // TargetError names the thread and what was attempted.
 type TargetError struct {
@@ -31,6 +30,7 @@ type Tracee struct {
 	TID int
 	// GroupStop is the signal that has the process stopped, 0 when it runs.
 	GroupStop unix.Signal
+	group     *Group // nil for a puppet
 	dead      bool
 	near      bool   // on our CPU: it can't stop while we wait for it awake
 	inStop    bool   // stopped inside the kernel's signal code, not at a system call
@@ -47,23 +47,11 @@ func (t *Tracee) wrap(op string, err error) error {
 	return &TargetError{TID: t.TID, Op: op, Err: err}
 }
 
-// Seize attaches to a thread and stops it. It waits at most timeout for the
-// stop. The calling goroutine must be locked to its OS thread.
-func Seize(pid, tid int, timeout time.Duration) (*Tracee, error) {
-	t := &Tracee{PID: pid, TID: tid}
-	if err := seize(tid, unix.PTRACE_O_TRACESYSGOOD); err != nil {
-		return nil, t.wrap("attach", err)
-	}
-	if err := t.interrupt(timeout); err != nil {
-		_ = detach(tid, 0)
-		return nil, err
-	}
-	return t, nil
-}
-
 // interrupt asks a seized thread to stop and waits for it.
 func (t *Tracee) interrupt(timeout time.Duration) error {
-	if err := unix.PtraceInterrupt(t.TID); err != nil {
+	if err := unix.PtraceInterrupt(t.TID); err == unix.ESRCH {
+		return t.wrap("interrupt", t.vanished())
+	} else if err != nil {
 		return t.wrap("interrupt", err)
 	}
 	return t.awaitEventStop(timeout)
@@ -79,17 +67,18 @@ func (t *Tracee) awaitEventStop(timeout time.Duration) error {
 		}
 		if s.event == unix.PTRACE_EVENT_STOP {
 			t.inStop = true
-			t.GroupStop = 0
-			if s.sig != unix.SIGTRAP {
-				t.GroupStop = s.sig
-			}
+			t.GroupStop = s.group()
 			return nil
 		}
-		// A signal-delivery-stop: deliver it. The interrupt stays asked for,
-		// so the thread stops before the handler's first instruction.
+		// A signal-delivery-stop: deliver it. Any stop ends what PTRACE_INTERRUPT
+		// asked for; asked again, the thread stops before the handler's first
+		// instruction.
 		sig := s.sig
-		if s.syscall || sig == unix.SIGTRAP {
+		if s.syscall || s.event != 0 {
 			sig = 0
+		}
+		if err := unix.PtraceInterrupt(t.TID); err != nil {
+			return t.wrap("interrupt", err)
 		}
 		if err := unix.PtraceCont(t.TID, int(sig)); err != nil {
 			return t.wrap("continue", err)
@@ -104,6 +93,14 @@ type stop struct {
 	syscall bool
 }
 
+// group is the signal that has the process stopped, of a PTRACE_EVENT_STOP.
+func (s stop) group() unix.Signal {
+	if s.sig == unix.SIGTRAP {
+		return 0
+	}
+	return s.sig
+}
+
 // spins is how often wait asks before it sleeps: most stops are a few µs away,
 // and to sleep and be woken costs a multiple.
 const spins = 100
@@ -115,7 +112,8 @@ func (t *Tracee) wait(timeout time.Duration) (stop, error) {
 	if t.near {
 		awake = 0
 	}
-	for begin, round := time.Now(), 0; ; round++ {
+	begin := time.Now()
+	for round, reaped := 0, begin; ; round++ {
 		flags := unix.WALL
 		if timeout > 0 || round < awake {
 			flags |= unix.WNOHANG
@@ -126,7 +124,7 @@ func (t *Tracee) wait(timeout time.Duration) (stop, error) {
 			continue
 		case err != nil:
 			t.dead = true
-			return stop{}, t.wrap("wait", unix.ESRCH)
+			return stop{}, t.wrap("wait", t.vanished())
 		case n == t.TID:
 			return t.classify(ws)
 		}
@@ -139,7 +137,20 @@ func (t *Tracee) wait(timeout time.Duration) (stop, error) {
 		if timeout > 0 {
 			time.Sleep(50 * time.Microsecond)
 		}
+		if t.group != nil && timeout > 0 && time.Since(reaped) > reapEach {
+			t.group.reap(t.PID, t.TID) // it may be in execve, which waits for that
+			reaped = time.Now()
+		}
 	}
+}
+
+// vanished is why a thread is not there though nobody heard of its end: execve(2)
+// by another thread gives that the id of the first, whoever has it.
+func (t *Tracee) vanished() error {
+	if t.group == nil {
+		return ErrDead
+	}
+	return ErrChanged
 }
 
 func (t *Tracee) classify(ws unix.WaitStatus) (stop, error) {

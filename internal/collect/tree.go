@@ -1,0 +1,111 @@
+package collect
+
+import (
+	"errors"
+	"slices"
+
+	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
+)
+
+// read reads what all stand still with now, and sorts the processes: each
+// parent before its children, and of these the older first. Children that were
+// given to another parent come last, for they are restored by the help of those
+// they were with before.
+func (t *tree) read() error {
+	root := t.root()
+	for _, p := range t.procs {
+		stat, err := proc.ReadStat(p.pid)
+		if err != nil {
+			return err
+		}
+		p.stat = stat
+		slices.SortStableFunc(p.threads, func(a, b *tracee.Tracee) int {
+			return rank(p, a) - rank(p, b)
+		})
+	}
+	children := map[*process][]*process{}
+	for _, p := range t.procs {
+		if p == root {
+			continue
+		}
+		// Now, for its parent may have ended before it could be stopped.
+		if p.parent = t.byPID[p.stat.PPID]; p.parent != nil {
+			children[p.parent] = append(children[p.parent], p)
+		}
+	}
+	odd := map[*process]int{}
+	for _, p := range t.procs {
+		if p.parent != nil {
+			odd[p] = t.adopted(p)
+		}
+	}
+	t.procs = nil
+	var visit func(p *process)
+	visit = func(p *process) {
+		t.procs = append(t.procs, p)
+		list := children[p]
+		slices.SortStableFunc(list, func(a, b *process) int {
+			if odd[a] != odd[b] {
+				return odd[a] - odd[b]
+			}
+			if a.stat.StartTime != b.stat.StartTime {
+				return int(int64(a.stat.StartTime) - int64(b.stat.StartTime))
+			}
+			return a.pid - b.pid
+		})
+		for _, c := range list {
+			visit(c)
+		}
+	}
+	visit(root)
+	return t.letStraysGo()
+}
+
+// letStraysGo releases what is no descendant any more: its parent ended before
+// it could be stopped.
+func (t *tree) letStraysGo() error {
+	inside := make(map[*process]bool, len(t.procs))
+	for _, p := range t.procs {
+		inside[p] = true
+	}
+	var strays []*tracee.Tracee
+	for pid, p := range t.byPID {
+		if !inside[p] {
+			strays = append(strays, p.threads...)
+			delete(t.byPID, pid)
+		}
+	}
+	return errors.Join(t.group.Release(strays), t.group.ReleaseBorn())
+}
+
+func rank(p *process, t *tracee.Tracee) int {
+	if t.TID == p.pid {
+		return 0
+	}
+	return t.TID
+}
+
+// adopted is 1 for a process that was given to its parent: others of its
+// session are below that parent, but not beside the process.
+func (t *tree) adopted(p *process) int {
+	session := p.stat.Session
+	if session == p.pid || session == p.parent.stat.Session {
+		return 0
+	}
+	for _, q := range t.procs {
+		if q.stat.Session == session && q.parent != p.parent && below(q, p.parent) && !below(q, p) {
+			return 1
+		}
+	}
+	return 0
+}
+
+func below(p, ancestor *process) bool {
+	for p = p.parent; p != nil; p = p.parent {
+		if p == ancestor {
+			return true
+		}
+	}
+	return false
+}
