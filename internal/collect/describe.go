@@ -69,11 +69,17 @@ func (s *space) bytes() (n uint64) {
 
 func newDescription(t *tree) *description {
 	d := &description{tree: t, about: map[*process]*about{}, mapped: map[memory.Mapped]uint64{}}
+	held := map[int]bool{}
+	for _, p := range t.procs {
+		for _, th := range p.threads {
+			held[th.TID] = true
+		}
+	}
 	d.files = &files.Collector{
 		Emit: d.emit, NewID: d.newID, Block: d.blockers.add,
 		Bulk:    func(send files.Sender) { d.bulk = append(d.bulk, send) },
 		Looking: func(pid, fd int) { d.looking(pid, fd) },
-		InTree:  func(id int) bool { return t.held[id] || t.byPID[id] != nil },
+		InTree:  func(id int) bool { return held[id] || t.byPID[id] != nil },
 	}
 	return d
 }
