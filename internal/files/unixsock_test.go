@@ -160,9 +160,10 @@ func gather(t *testing.T, pids ...int) *gathered {
 			g.records = append(g.records, rec)
 			return err
 		},
-		NewID: func() uint64 { last++; return last },
-		Bulk:  func(s Sender) { g.bulk = append(g.bulk, s) },
-		Block: func(pid int, reason error) { g.blocked = append(g.blocked, fmt.Sprintf("pid %d %v", pid, reason)) },
+		NewID:   func() uint64 { last++; return last },
+		Bulk:    func(s Sender) { g.bulk = append(g.bulk, s) },
+		Looking: func(int, int) {},
+		Block:   func(pid int, reason error) { g.blocked = append(g.blocked, fmt.Sprintf("pid %d %v", pid, reason)) },
 	}
 	var tables [][]*Subject
 	for _, pid := range pids {
