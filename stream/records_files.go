@@ -29,6 +29,9 @@ type File struct {
 type Owner struct {
 	Type int `cbor:"type"` // F_OWNER_TID 0, PID 1, PGRP 2
 	PID  int `cbor:"pid"`
+	// UIDs are the real and effective user id of who set it (F_GETOWNER_UIDS),
+	// by which the kernel judges each signal; absent where it does not tell.
+	UIDs []uint32 `cbor:"uids,omitempty"`
 }
 
 // Stat is what the kinds with an inode of their own have in common.

@@ -21,6 +21,15 @@ type UnixSock struct {
 	RcvTimeo int64        `cbor:"rcvtimeo_us,omitempty"`
 	Linger   *Linger      `cbor:"linger,omitempty"`
 	Options  []SockOption `cbor:"options,omitempty"`
+	Maker    *PeerCred    `cbor:"maker,omitempty"` // SO_PEERCRED; absent where it tells none
+}
+
+// PeerCred is struct ucred of SO_PEERCRED, and SO_PEERGROUPS, see unix(7).
+type PeerCred struct {
+	PID    int      `cbor:"pid"` // may have ended, 0: of another pid namespace
+	UID    uint32   `cbor:"uid"`
+	GID    uint32   `cbor:"gid"`
+	Groups []uint32 `cbor:"groups,omitempty"`
 }
 
 // Linger is struct linger of SO_LINGER, see socket(7).

@@ -168,7 +168,7 @@ func (f *feature) judge(p *pipeline) {
 
 // apart are the programs of testdata/c that are not simply started and woken by
 // the file "go".
-var apart = []string{"registers", "chroot", "exe", "sharing", "syscalls", "tty", "waits_often", "paths"}
+var apart = []string{"registers", "chroot", "exe", "sharing", "syscalls", "tty", "waits_often", "paths", "keyring"}
 
 // featurePrograms are all others.
 func featurePrograms(t *testing.T) (names []string) {
@@ -199,6 +199,21 @@ func TestFeatures(t *testing.T) {
 	t.Run("chroot", func(t *testing.T) {
 		t.Parallel()
 		(&feature{t: t, args: []string{buildC(t, "c/chroot.c")}, goes: "jail/go"}).run()
+	})
+	t.Run("keyring", func(t *testing.T) {
+		t.Parallel()
+		program := buildC(t, "c/keyring.c")
+		f := &feature{t: t, args: []string{program}}
+		f.start()
+		f.save("killed")
+		img, err := os.Open(filepath.Join(f.dir, "img"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer img.Close()
+		p := startPipeline(t, img, nil, "ckpt-read", program+" ckpt-apply")
+		f.proceed()
+		f.judge(p)
 	})
 	t.Run("exe", func(t *testing.T) {
 		t.Parallel()

@@ -44,6 +44,7 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 	b := &builder{reader: stream.NewReader(in), hash: objhash.New[objhash.Object](), cgroups: o.Cgroups, note: o.Note, step: o.Step,
 		puppets: map[int]*tracee.Puppet{}, spaces: map[uint64]*memory.Restorer{}, owners: map[uint64]int{}}
 	b.files = &files.Restorer{Hash: b.hash, Policies: o.Policies, Stdio: o.Stdio, Ends: o.Ends, Note: o.Note}
+	b.files.Pair = b.socketPair
 	s, err := b.run(ctx, &o)
 	if err != nil {
 		return 0, errors.Join(err, b.discard())
@@ -106,14 +107,28 @@ func (b *builder) start(ctx context.Context, o *Options) (*supervisor, error) {
 	if err := b.lock(); err != nil { // nothing of the tasks' is closed from now on
 		return nil, err
 	}
-	if err := writePIDFile(o.PIDFile, root.PID); err != nil {
+	pidFile, err := writePIDFile(o.PIDFile, root.PID)
+	if err != nil {
 		return nil, err
 	}
+	s, err := b.letRun(ctx, o, all)
+	if err != nil {
+		return nil, errors.Join(err, pidFile.remove())
+	}
+	if s != nil {
+		s.pidFile = pidFile
+	}
+	return s, nil
+}
+
+// letRun lets them run. It returns no supervisor when there is nothing to wait for.
+func (b *builder) letRun(ctx context.Context, o *Options, all []ready) (*supervisor, error) {
+	root := b.model.Tasks[0]
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	if err := b.files.Cut(); err != nil {
-		return nil, errors.Join(err, removePIDFile(o.PIDFile))
+		return nil, err
 	}
 	s := newSupervisor(root.PID)
 	o.Running()
@@ -127,12 +142,12 @@ func (b *builder) start(ctx context.Context, o *Options) (*supervisor, error) {
 	if err := b.close(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
-	err = b.prepare(all)
+	err := b.prepare(all)
 	if err == nil {
 		err = b.release(all)
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.close(), removePIDFile(o.PIDFile))
+		return nil, errors.Join(err, s.close())
 	}
 	b.step("pid %d (%s) runs, with %d threads in %d processes", root.PID, root.Comm, len(all), len(b.model.Tasks))
 	clear(b.puppets)
@@ -141,11 +156,4 @@ func (b *builder) start(ctx context.Context, o *Options) (*supervisor, error) {
 		return nil, s.close()
 	}
 	return s, nil
-}
-
-func removePIDFile(path string) error {
-	if path == "" {
-		return nil
-	}
-	return os.Remove(path)
 }

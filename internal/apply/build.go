@@ -2,9 +2,7 @@ package apply
 
 import (
 	"errors"
-	"fmt"
 	"io"
-	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +29,7 @@ type builder struct {
 	step    func(format string, args ...any)
 
 	stub    *tracee.Puppet
+	maker   *maker
 	puppets map[int]*tracee.Puppet // by thread id
 	helpers []int
 	spaces  map[uint64]*memory.Restorer // by the MM's objref
@@ -82,10 +81,16 @@ func (b *builder) close() error {
 // build makes everything up to the moment of letting go. next is the first
 // record behind the description.
 func (b *builder) build(next *stream.Record) error {
+	if err := b.settle(); err != nil {
+		return err
+	}
 	for _, rec := range b.model.Objects {
 		if err := b.object(rec); err != nil {
 			return err
 		}
+	}
+	if err := b.endMaker(); err != nil {
+		return err
 	}
 	b.step("%d objects open", b.hash.Len())
 	if err := b.makeRoot(); err != nil {
@@ -279,14 +284,4 @@ func (b *builder) tableUser(th *judge.Thread, pid int) *judge.Thread {
 		}
 	}
 	return th
-}
-
-func writePIDFile(path string, pid int) error {
-	if path == "" {
-		return nil
-	}
-	if err := os.WriteFile(path, fmt.Appendf(nil, "%d\n", pid), 0o644); err != nil {
-		return fmt.Errorf("pid file: %w", err)
-	}
-	return nil
 }

@@ -13,21 +13,24 @@ import (
 	"ckpt/stream"
 )
 
-// makeRoot makes the root task: a child of ours, with its own process id.
-func (b *builder) makeRoot() error {
+// settle gives the stub room of its own, which all puppets have then.
+func (b *builder) settle() error {
 	place, err := b.place()
 	if err != nil {
 		return err
 	}
-	if err := b.stub.Settle(place.Addr); err != nil {
-		return err
-	}
+	return b.stub.Settle(place.Addr)
+}
+
+// makeRoot makes the root task: a child of ours, with its own process id.
+func (b *builder) makeRoot() error {
 	if err := b.neutralSignals(); err != nil {
 		return err
 	}
 	if err := b.enterTime(); err != nil {
 		return err
 	}
+	b.leaveKeyring()
 	b.puppets[0] = b.stub
 	for _, s := range b.plan.Root {
 		if err := b.take(s); err != nil {
@@ -35,10 +38,19 @@ func (b *builder) makeRoot() error {
 		}
 	}
 	delete(b.puppets, 0)
-	err = b.stub.Tracee().Kill()
+	err := b.stub.Tracee().Kill()
 	b.stub = nil
 	root := b.model.Tasks[0]
 	return errors.Join(err, b.puppets[root.PID].CloseAll(), b.newSpace(root, nil))
+}
+
+// leaveKeyring gives the stub, and so all puppets, a session keyring of their own:
+// what is in ckpt-apply's is for its user.
+func (b *builder) leaveKeyring() {
+	_, err := b.stub.Call(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
+	if err != nil && err != unix.ENOSYS {
+		b.note("the program can use the keys of ckpt-apply's session, for it can't get a keyring of its own: %v", err)
+	}
 }
 
 // place finds room for the puppets' own pages, which is the same in all.

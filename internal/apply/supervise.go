@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 
@@ -8,13 +9,15 @@ import (
 )
 
 // forwarded are the signals a user means for the restored program.
-var forwarded = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGTSTP, unix.SIGCONT, unix.SIGWINCH}
+var forwarded = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGTSTP, unix.SIGCONT, unix.SIGWINCH,
+	unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM}
 
 // supervisor stays as the parent of a restored process.
 type supervisor struct {
 	pid     int
 	signals chan os.Signal
 	term    *terminal // nil unless it is lent to the program
+	pidFile *pidFile  // to be removed in the end
 }
 
 // newSupervisor begins to catch signals; they are kept until wait.
@@ -73,11 +76,12 @@ func (s *supervisor) wait() (int, error) {
 
 func (s *supervisor) close() error {
 	signal.Stop(s.signals)
+	err := s.pidFile.remove()
 	if s.term != nil {
 		s.term.takeBack()
-		return s.term.f.Close()
+		err = errors.Join(err, s.term.f.Close())
 	}
-	return nil
+	return err
 }
 
 // stopToo stops this process, so that the shell takes over, and when somebody

@@ -38,16 +38,30 @@ func readOwner(s *Subject, file *stream.File) error {
 		return err
 	}
 	file.Owner = &stream.Owner{Type: int(own.Type), PID: int(own.PID)}
+	if ids, err := sys.OwnerUIDs(int(f.Fd())); err == nil {
+		file.Owner.UIDs = ids[:]
+	}
 	file.Flags |= s.Info.Flags & unix.O_ASYNC
 	file.Sig, err = unix.FcntlInt(f.Fd(), fGetSig, 0)
 	return os.NewSyscallError("fcntl", err)
 }
 
-// setOwner is readOwner's inverse. An owner outside of the image that is gone is
-// none.
-func setOwner(f *os.File, s *stream.File) error {
+// setOwner is readOwner's inverse. The kernel notes whose rights the signals are
+// sent with, so it is done as the user who did it; where that is not known, as
+// the one who may do least. An owner outside of the image that is gone is none.
+func (r *Restorer) setOwner(f *os.File, s *stream.File) error {
+	uids := s.Owner.UIDs
+	if u := r.Users[s.Refs.Inode]; len(uids) != 2 && u != nil {
+		uids = u.Creds.UID
+	}
+	if len(uids) < 2 {
+		return nil // of no process
+	}
 	own := sys.OwnerEx{Type: int32(s.Owner.Type), PID: int32(s.Owner.PID)}
-	if err := sys.SetOwnEx(int(f.Fd()), own); err != nil && !errors.Is(err, unix.ESRCH) {
+	err := sys.AsUser(uids[0], uids[1], uint32(unix.Getgid()), uint32(unix.Getegid()), nil, func() error {
+		return sys.SetOwnEx(int(f.Fd()), own)
+	})
+	if err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("owner of %s: %w", f.Name(), err)
 	}
 	if _, err := unix.FcntlInt(f.Fd(), fSetSig, s.Sig); err != nil {

@@ -33,6 +33,8 @@ type Restorer struct {
 	Elsewhere func(objref uint64) bool
 	// Users are the tasks that use what paths lead to, by the inode's objref.
 	Users map[uint64]*User
+	// Pair, if not nil, makes a pair of unix sockets of a type as their maker did.
+	Pair func(kind int, maker *stream.PeerCred) ([2]int, error)
 	// SameBoot: the system was not started again since the checkpoint, so that
 	// devices have the numbers they had.
 	SameBoot bool
@@ -203,7 +205,7 @@ type owned struct {
 // SetOwners tells descriptions whom to send signals to, once all tasks exist.
 func (r *Restorer) SetOwners() error {
 	for _, o := range r.owned {
-		if err := setOwner(o.f, o.s); err != nil {
+		if err := r.setOwner(o.f, o.s); err != nil {
 			return err
 		}
 	}

@@ -96,6 +96,9 @@ func collectUnixSock(c *Collector, s *Subject) (uint64, error) {
 	if err := readSockOptions(int(f.Fd()), &rec); err != nil {
 		return 0, err
 	}
+	if rec.Maker, err = makerOf(int(f.Fd())); err != nil {
+		return 0, err
+	}
 	if first { // else what waits in it is known already
 		if err := c.sockData(rec.ID, f, d, failed); errors.Is(err, errInFlight) {
 			return block("with descriptors in flight (SCM_RIGHTS)")
@@ -104,6 +107,19 @@ func collectUnixSock(c *Collector, s *Subject) (uint64, error) {
 		}
 	}
 	return rec.ID, c.Emit(stream.TypeUnixSock, &rec)
+}
+
+// makerOf tells who made a pair of sockets; nil of one that has no other end.
+func makerOf(fd int) (*stream.PeerCred, error) {
+	c, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return nil, os.NewSyscallError("getsockopt", err)
+	}
+	if c.Pid == 0 && c.Uid == ^uint32(0) {
+		return nil, nil
+	}
+	groups, err := sys.PeerGroups(fd)
+	return &stream.PeerCred{PID: int(c.Pid), UID: c.Uid, GID: c.Gid, Groups: groups}, err
 }
 
 // meet notes a socket, and reports whether it is met for the first time.

@@ -14,6 +14,8 @@ import (
 const (
 	maxSockBytes = 256 << 20 // what one SOCKDATA record may hold
 	fillBuf      = 512 << 20 // send buffer while a socket is refilled
+	maxPID       = 1 << 22   // PID_MAX_LIMIT of linux/threads.h
+	maxGroups    = 1 << 16   // NGROUPS_MAX of uapi linux/limits.h
 )
 
 // unixSock is a live socket. Until Finish, other is where what waits in it is
@@ -31,6 +33,9 @@ func checkUnixSock(s *stream.UnixSock) error {
 	case s.Kind != unix.SOCK_STREAM && s.Kind != unix.SOCK_DGRAM && s.Kind != unix.SOCK_SEQPACKET,
 		s.Shutdown&^shutBoth != 0, s.Ino == 0 || s.Ino == s.Peer, s.Orphan && s.Peer != 0, s.Reset && !s.Orphan, s.Outside && s.Peer == 0:
 		return fmt.Errorf("%w: unix socket %d of type %d with peer %d", stream.ErrCorrupt, s.Ino, s.Kind, s.Peer)
+	}
+	if m := s.Maker; m != nil && (m.PID < 0 || m.PID > maxPID || len(m.Groups) > maxGroups) {
+		return fmt.Errorf("%w: unix socket %d made by pid %d with %d groups", stream.ErrCorrupt, s.Ino, m.PID, len(m.Groups))
 	}
 	return checkSockOptions(s)
 }
@@ -57,7 +62,7 @@ func restoreUnixSock(r *Restorer, rec *stream.Record) (Inode, error) {
 		}
 		u.single = *newSingle(fd, "a unix socket")
 	default:
-		fds, err := unix.Socketpair(unix.AF_UNIX, s.Kind|unix.SOCK_CLOEXEC, 0)
+		fds, err := r.pair(s)
 		if err != nil {
 			return nil, fmt.Errorf("make a pair of unix sockets: %w", err)
 		}
@@ -75,6 +80,13 @@ func restoreUnixSock(r *Restorer, rec *stream.Record) (Inode, error) {
 		}
 	}
 	return u, nil
+}
+
+func (r *Restorer) pair(s *stream.UnixSock) ([2]int, error) {
+	if r.Pair == nil {
+		return unix.Socketpair(unix.AF_UNIX, s.Kind|unix.SOCK_CLOEXEC, 0)
+	}
+	return r.Pair(s.Kind, s.Maker)
 }
 
 // Close drops our reference; the other end has its own, unless it has no owner.

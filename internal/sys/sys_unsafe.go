@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -68,6 +69,32 @@ func GetOwnEx(fd int) (o OwnerEx, err error) {
 		return o, os.NewSyscallError("fcntl", e)
 	}
 	return o, nil
+}
+
+const fGetOwnerUIDs = 17
+
+// OwnerUIDs returns the real and effective user id of who set who gets a
+// descriptor's signals.
+func OwnerUIDs(fd int) (ids [2]uint32, err error) {
+	_, _, e := unix.RawSyscall(unix.SYS_FCNTL, uintptr(fd), fGetOwnerUIDs, uintptr(unsafe.Pointer(&ids)))
+	if e != 0 {
+		return ids, os.NewSyscallError("fcntl", e)
+	}
+	return ids, nil
+}
+
+const soPeerGroups = 59 // of asm-generic/socket.h
+
+// PeerGroups returns the groups of who made a pair of unix sockets.
+func PeerGroups(fd int) ([]uint32, error) {
+	groups := make([]uint32, 65536) // NGROUPS_MAX
+	n := uint32(4 * len(groups))
+	_, _, e := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, soPeerGroups,
+		uintptr(unsafe.Pointer(&groups[0])), uintptr(unsafe.Pointer(&n)), 0)
+	if e != 0 {
+		return nil, os.NewSyscallError("getsockopt", e)
+	}
+	return slices.Clone(groups[:n/4]), nil
 }
 
 // Tee copies up to n bytes from one pipe to another without taking them, see

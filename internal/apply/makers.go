@@ -1,0 +1,142 @@
+package apply
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/judge"
+	"ckpt/internal/sys"
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+// maker is a process that has, for a moment, the id and credentials of the one
+// that made a pair of sockets: the kernel notes them for SO_PEERCRED, where a
+// process id stays when its process has ended.
+type maker struct {
+	puppet *tracee.Puppet // nil: the id is taken
+	cred   *stream.PeerCred
+}
+
+// socketPair makes a pair of unix sockets as the process did that made it.
+func (b *builder) socketPair(kind int, c *stream.PeerCred) (fds [2]int, err error) {
+	if c == nil || c.PID == 0 {
+		return unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
+	}
+	if m := b.maker; m == nil || m.cred.PID != c.PID || m.cred.UID != c.UID || m.cred.GID != c.GID || !slices.Equal(m.cred.Groups, c.Groups) {
+		if err := b.newMaker(c); err != nil {
+			return fds, err
+		}
+	}
+	if b.maker.puppet != nil {
+		return pairIn(b.maker.puppet, kind)
+	}
+	groups := c.Groups
+	if groups == nil {
+		groups = []uint32{}
+	}
+	err = sys.AsUser(uint32(unix.Getuid()), c.UID, uint32(unix.Getgid()), c.GID, groups, func() error {
+		fds, err = unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
+		return err
+	})
+	return fds, err
+}
+
+// newMaker makes a maker in place of the one there is.
+func (b *builder) newMaker(c *stream.PeerCred) error {
+	if err := b.endMaker(); err != nil {
+		return err
+	}
+	p, err := b.stub.Clone(c.PID, unix.CLONE_PARENT, 0)
+	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EPERM) {
+		b.note("SO_PEERCRED of a pair of unix sockets names ckpt-apply: it named pid %d, %s", c.PID, takenOr(c.PID, "which can't be made here"))
+		b.maker = &maker{nil, c}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	b.maker, b.puppets[c.PID] = &maker{p, c}, p
+	if err := become(p, c); err != nil {
+		return fmt.Errorf("make a pair of unix sockets as user %d: %w", c.UID, err)
+	}
+	return nil
+}
+
+func takenOr(pid int, other string) string {
+	if taken := judge.PIDTaken(pid); len(taken) > 0 {
+		return "and " + taken[0].Error()
+	}
+	return other
+}
+
+// become gives a puppet groups and effective ids, as far as it has not got them.
+func become(p *tracee.Puppet, c *stream.PeerCred) error {
+	now, err := os.Getgroups()
+	if err != nil {
+		return err
+	}
+	same := len(now) == len(c.Groups)
+	buf := make([]byte, 0, 4*len(c.Groups)+1)
+	for _, g := range c.Groups {
+		same = same && slices.Contains(now, int(g))
+		buf = binary.LittleEndian.AppendUint32(buf, g)
+	}
+	if !same {
+		at := p.Scratch().Addr
+		if err := p.Tracee().WriteMem(at, append(buf, 0)); err != nil {
+			return err
+		}
+		if err := tracee.CallOK(p, "set its groups", unix.SYS_SETGROUPS, uint64(len(c.Groups)), at); err != nil {
+			return err
+		}
+	}
+	const keep = uint64(^uint32(0))
+	if int(c.GID) != unix.Getegid() {
+		if err := tracee.CallOK(p, "set its group", unix.SYS_SETRESGID, keep, uint64(c.GID), keep); err != nil {
+			return err
+		}
+	}
+	if int(c.UID) != unix.Geteuid() {
+		return tracee.CallOK(p, "set its user", unix.SYS_SETRESUID, keep, uint64(c.UID), keep)
+	}
+	return nil
+}
+
+// pairIn makes a pair of sockets in a puppet and takes both ends.
+func pairIn(p *tracee.Puppet, kind int) (fds [2]int, err error) {
+	at := p.Scratch().Addr
+	if err := tracee.CallOK(p, "make a pair of unix sockets", unix.SYS_SOCKETPAIR, unix.AF_UNIX, uint64(kind|unix.SOCK_CLOEXEC), 0, at); err != nil {
+		return fds, err
+	}
+	buf := make([]byte, 8)
+	if err := p.Tracee().ReadMem(at, buf); err != nil {
+		return fds, err
+	}
+	for i := range fds {
+		n := binary.LittleEndian.Uint32(buf[4*i:])
+		if fds[i], err = tracee.GetFD(p.Tracee().PID, int(n)); err != nil {
+			return fds, err
+		}
+		if err := tracee.CallOK(p, "close", unix.SYS_CLOSE, uint64(n)); err != nil {
+			return fds, err
+		}
+	}
+	return fds, nil
+}
+
+// endMaker has the maker end.
+func (b *builder) endMaker() error {
+	m := b.maker
+	b.maker = nil
+	if m == nil || m.puppet == nil {
+		return nil
+	}
+	delete(b.puppets, m.cred.PID)
+	return m.puppet.Tracee().Kill()
+}

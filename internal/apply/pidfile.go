@@ -1,0 +1,50 @@
+package apply
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// pidFile is what --pidfile asks for: there is all of it or nothing, and no link
+// is followed.
+type pidFile struct {
+	path string
+	st   unix.Stat_t
+}
+
+// writePIDFile makes one; nil without a path.
+func writePIDFile(path string, pid int) (*pidFile, error) {
+	if path == "" {
+		return nil, nil
+	}
+	if st, err := os.Lstat(path); err == nil && !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("pid file %s is there and not a regular file", path)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".ckpt-pid-")
+	if err != nil {
+		return nil, fmt.Errorf("pid file: %w", err)
+	}
+	p := &pidFile{path: path}
+	_, err = fmt.Fprintf(f, "%d\n", pid)
+	err = errors.Join(err, f.Chmod(0o644), unix.Fstat(int(f.Fd()), &p.st), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("pid file %s: %w", path, err), os.Remove(f.Name()))
+	}
+	return p, nil
+}
+
+// remove removes it, if it is still the one that was made.
+func (p *pidFile) remove() error {
+	var now unix.Stat_t
+	if p == nil || unix.Lstat(p.path, &now) != nil || now.Dev != p.st.Dev || now.Ino != p.st.Ino {
+		return nil
+	}
+	return os.Remove(p.path)
+}
