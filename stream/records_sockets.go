@@ -48,6 +48,18 @@ type SockOption struct {
 type SockData struct {
 	// Messages are the lengths of the messages of a SOCK_DGRAM or
 	// SOCK_SEQPACKET, whose sum is the data's length.
-	Messages []int64  `cbor:"messages,omitempty"`
-	Refs     InodeRef `cbor:"refs"`
+	Messages []int64 `cbor:"messages,omitempty"`
+	// Creds are who sent them, in order, as SO_PASSCRED tells; absent: not told.
+	Creds []SockCreds `cbor:"creds,omitempty"`
+	Refs  InodeRef    `cbor:"refs"`
+}
+
+// SockCreds is who sent a run of messages, or of a stream's bytes, see
+// SCM_CREDENTIALS in unix(7).
+type SockCreds struct {
+	_     struct{} `cbor:",toarray"`
+	Count int64    // of messages or bytes
+	PID   int      // 0: nobody is named
+	UID   uint32
+	GID   uint32
 }

@@ -89,7 +89,7 @@ func (c *collection) collect(ctx context.Context, out *os.File, stuck func(error
 	}
 	c.tree, c.description = t, newDescription(t)
 	c.description.kills = o.Leave == LeaveKilled
-	c.description.note = c.Note
+	c.description.note, c.description.files.Dry = c.Note, c.DryRun
 	err = c.run(ctx, out)
 	err = errors.Join(err, c.letGo(LeaveRunning))
 	for _, text := range c.notes {

@@ -92,6 +92,8 @@ type Collector struct {
 	Block func(pid int, reason error)
 	// Looking is told which descriptor is looked at.
 	Looking func(pid, fd int)
+	// Dry: nothing will be saved.
+	Dry bool
 
 	// InTree reports whether a process or thread is in the tree.
 	InTree func(id int) bool

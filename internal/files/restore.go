@@ -44,6 +44,8 @@ type Restorer struct {
 	Mapped map[uint64]Mapped
 	// Note tells the user of something that is not as it was.
 	Note func(format string, args ...any)
+	// Lives says whether the image has a process.
+	Lives func(pid int) bool
 	// Termios are, after Object, the settings of the terminal the program had.
 	Termios []byte
 

@@ -99,9 +99,18 @@ func collectUnixSock(c *Collector, s *Subject) (uint64, error) {
 	if rec.Maker, err = makerOf(int(f.Fd())); err != nil {
 		return 0, err
 	}
-	if first { // else what waits in it is known already
+	inFlight, told := s.Info.Get("scm_fds")
+	if told && inFlight != "0" {
+		return block("with descriptors in flight (SCM_RIGHTS)")
+	}
+	// Else what waits in it is known already. To look is no more than to see
+	// whether descriptors are in flight if nothing is saved, and not for nothing:
+	// the kernel shows an empty message once.
+	if first && !(c.Dry && told) {
 		if err := c.sockData(rec.ID, f, d, failed); errors.Is(err, errInFlight) {
 			return block("with descriptors in flight (SCM_RIGHTS)")
+		} else if errors.Is(err, errHidden) {
+			return block("with an empty message among others, whose place the kernel shows only once and somebody has looked at it before")
 		} else if err != nil {
 			return 0, err
 		}
@@ -189,7 +198,7 @@ func (c *Collector) sockData(id uint64, f *os.File, d *sys.UnixSocket, failed bo
 
 // send writes SOCKDATA records.
 func (q *queue) send(w *stream.Writer, id uint64) error {
-	data, messages := q.data, q.messages
+	data, messages, creds := q.data, q.messages, q.creds
 	for len(data) > 0 || len(messages) > 0 {
 		meta, n := stream.SockData{Refs: stream.InodeRef{Inode: id}}, min(len(data), stream.DataChunkBytes)
 		if len(messages) > 0 {
@@ -198,6 +207,9 @@ func (q *queue) send(w *stream.Writer, id uint64) error {
 				meta.Messages = append(meta.Messages, messages[0])
 				n, messages = n+int(messages[0]), messages[1:]
 			}
+			meta.Creds = nextSenders(&creds, int64(len(meta.Messages)))
+		} else {
+			meta.Creds = nextSenders(&creds, int64(n))
 		}
 		rec, err := stream.New(stream.TypeSockData, &meta)
 		if err != nil {

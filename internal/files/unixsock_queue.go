@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/sys"
+	"ckpt/stream"
 )
 
 // errInFlight: descriptors wait in a socket.
@@ -23,6 +24,7 @@ const (
 type queue struct {
 	data     []byte
 	messages []int64 // their lengths; nil for a stream
+	creds    []stream.SockCreds
 }
 
 func (q *queue) empty() bool { return len(q.data) == 0 && len(q.messages) == 0 }
@@ -31,8 +33,7 @@ func (q *queue) empty() bool { return len(q.data) == 0 && len(q.messages) == 0 }
 // enough for most streams; where it is not, SO_PEEK_OFF moves behind what was
 // seen. That is state of the socket's, and set back whatever happens here.
 //
-// The kernel shows an empty message to one look only: such a one is missing if
-// the socket was saved before while it waited there.
+// The kernel shows an empty message to one look only, see countHidden.
 func peekQueue(fd int, d *sys.UnixSocket) (*queue, error) {
 	p := &peeker{fd: fd, stream: d.Type == unix.SOCK_STREAM, total: int(d.Queued), buf: make([]byte, max(int(d.Queued), 1<<16))}
 	// At its end a stream gives its pending error, and a SOCK_SEQPACKET that
@@ -60,6 +61,9 @@ func peekQueue(fd int, d *sys.UnixSocket) (*queue, error) {
 		}
 	}
 	err = errors.Join(p.walk(), os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF, old)))
+	if err == nil {
+		err = p.countHidden(d)
+	}
 	return &p.queue, err
 }
 
@@ -70,6 +74,7 @@ type peeker struct {
 	total   int  // bytes there are, of a stream or SOCK_SEQPACKET
 	counted bool // stop there
 	buf     []byte
+	from    stream.SockCreds // who sent what was looked at last
 }
 
 // walk looks at one part after the other.
@@ -102,6 +107,7 @@ func (p *peeker) take(n int) {
 	if !p.stream {
 		p.messages = append(p.messages, int64(n))
 	}
+	p.sentBy(p.from, int64(n))
 }
 
 // seek has the next look begin behind what was taken.
@@ -125,6 +131,7 @@ func (p *peeker) look() (int, error) {
 		if err != nil {
 			return 0, err
 		}
+		p.from = sender(control[:cn])
 		if closeReceived(control[:cn]) || got&unix.MSG_CTRUNC != 0 {
 			return 0, errInFlight
 		}

@@ -26,6 +26,11 @@ type unixSock struct {
 	other  *os.File
 	closed bool // the program had closed the other end
 	alone  bool // the record of the other end is still to come
+
+	letters []letter
+	kept    int64 // bytes of letters
+	lives   func(pid int) bool
+	note    func(format string, args ...any)
 }
 
 func checkUnixSock(s *stream.UnixSock) error {
@@ -47,7 +52,7 @@ func restoreUnixSock(r *Restorer, rec *stream.Record) (Inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &unixSock{rec: s, closed: s.Orphan}
+	u := &unixSock{rec: s, closed: s.Orphan, lives: r.Lives, note: r.Note}
 	switch first := r.ends[s.Ino]; {
 	case first != nil:
 		if first.rec.Ino != s.Peer || first.rec.Kind != s.Kind {
@@ -129,6 +134,9 @@ func (r *Restorer) FillSocket(rec *stream.Record, data io.Reader) error {
 	if unix.SetsockoptInt(to, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, fillBuf) != nil {
 		_ = unix.SetsockoptInt(to, unix.SOL_SOCKET, unix.SO_SNDBUF, fillBuf) // sending will say if it was too little
 	}
+	if len(d.Creds) > 0 || u.letters != nil {
+		return u.keepLetters(d, messages, buf)
+	}
 	for _, n := range messages {
 		if n < 0 || n > int64(len(buf)) {
 			return fmt.Errorf("%w: message of %d bytes", stream.ErrCorrupt, n)
@@ -167,6 +175,11 @@ func (u *unixSock) Finish() error {
 		return fmt.Errorf("%w: unix socket %d has its other end (%d) nowhere in the image", stream.ErrCorrupt, u.rec.Ino, u.rec.Peer)
 	}
 	fd := int(u.f.Fd())
+	if u.letters != nil {
+		if err := u.sendLetters(); err != nil {
+			return err
+		}
+	}
 	if u.closed && u.other != nil {
 		if u.rec.Reset { // who closes with bytes unread resets the connection
 			if err := sendAll(fd, []byte{0}, true); err != nil {

@@ -18,6 +18,7 @@ type UnixSocket struct {
 	Peer     uint64 // inode number of the other end, 0: that is closed
 	Pending  int    // connections that wait for accept(2)
 	Queued   uint32 // bytes waiting in it; of a SOCK_DGRAM those of the first message
+	SendMem  uint32 // bytes of memory that what it sent takes and was not read
 	Shutdown int    // bit 0: it reads no more; bit 1: it writes no more
 }
 
@@ -31,7 +32,7 @@ const (
 // From include/uapi/linux/unix_diag.h and sock_diag.h.
 const (
 	sockDiagByFamily = 20
-	udiagShow        = 1 | 4 | 8 | 0x10 // name, peer, pending connections, queue length
+	udiagShow        = 1 | 4 | 8 | 0x10 | 0x20 // name, peer, pending connections, queue length, memory
 	udiagReqBytes    = 24
 	udiagMsgBytes    = 16
 
@@ -39,6 +40,7 @@ const (
 	unixDiagPeer     = 2
 	unixDiagICons    = 3
 	unixDiagRQLen    = 4
+	unixDiagMemInfo  = 5
 	unixDiagShutdown = 6
 
 	nlAttrBytes = 4
@@ -137,6 +139,11 @@ func (s *UnixSocket) attribute(typ uint16, v []byte) bool {
 			return false
 		}
 		s.Queued = e.Uint32(v)
+	case unixDiagMemInfo:
+		if len(v) < 12 {
+			return false
+		}
+		s.SendMem = e.Uint32(v[8:]) // SK_MEMINFO_WMEM_ALLOC
 	case unixDiagShutdown:
 		if len(v) != 1 {
 			return false

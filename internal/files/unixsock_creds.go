@@ -1,0 +1,260 @@
+package files
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/internal/sys"
+	"ckpt/stream"
+)
+
+// Who sent what waits in a socket is told with SO_PASSCRED or SO_PASSPIDFD only,
+// and nobody can ask for it afterwards who did not set one of them before.
+
+// noSender is what the kernel tells of a message that names none.
+var noSender = stream.SockCreds{UID: 65534, GID: 65534}
+
+// sender returns who sent a message, of its control messages.
+func sender(control []byte) stream.SockCreds {
+	from := noSender
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return from
+	}
+	for i := range messages {
+		m := &messages[i]
+		switch {
+		case m.Header.Level != unix.SOL_SOCKET:
+		case m.Header.Type == unix.SCM_CREDENTIALS:
+			if c, err := unix.ParseUnixCredentials(m); err == nil {
+				from.PID, from.UID, from.GID = int(c.Pid), c.Uid, c.Gid
+			}
+		case m.Header.Type == scmPIDFD && len(m.Data) >= 4 && from.PID == 0:
+			fd := int(int32(binary.NativeEndian.Uint32(m.Data)))
+			from.PID = pidOf(fd)
+		}
+	}
+	return from
+}
+
+// pidOf returns whose pidfd one of our descriptors is, 0 of none.
+func pidOf(fd int) int {
+	info, err := proc.ReadFDInfo(os.Getpid(), fd)
+	if err != nil {
+		return 0
+	}
+	value, _ := info.Get("Pid")
+	pid, err := strconv.Atoi(value)
+	if err != nil {
+		return 0
+	}
+	return max(pid, 0)
+}
+
+// sentBy notes who sent the next message, or bytes of a stream.
+func (q *queue) sentBy(from stream.SockCreds, n int64) {
+	from.Count = 1
+	if q.messages == nil {
+		from.Count = n
+	}
+	if k := len(q.creds); k > 0 && sameSender(q.creds[k-1], from) {
+		q.creds[k-1].Count += from.Count
+		return
+	}
+	q.creds = append(q.creds, from)
+}
+
+func sameSender(a, b stream.SockCreds) bool {
+	return a.PID == b.PID && a.UID == b.UID && a.GID == b.GID
+}
+
+// nextSenders takes who sent the next n messages or bytes out of runs. Where
+// nobody is named that is nil.
+func nextSenders(runs *[]stream.SockCreds, n int64) (next []stream.SockCreds) {
+	named := false
+	for ; n > 0 && len(*runs) > 0; *runs = (*runs)[1:] {
+		r := (*runs)[0]
+		named = named || r.PID != 0
+		if r.Count > n {
+			(*runs)[0].Count -= n
+			r.Count = n
+			next = append(next, r)
+			break
+		}
+		next = append(next, r)
+		n -= r.Count
+	}
+	if !named {
+		return nil
+	}
+	return next
+}
+
+// errHidden: empty messages that were looked at once wait among others.
+var errHidden = errors.New("an empty message whose place the kernel does not show")
+
+// countHidden adds the empty messages that the kernel did not show, for it shows
+// them to one look only. That there are such is known of the memory that the
+// other end's messages take, where they are is not, unless there are no others.
+func (p *peeker) countHidden(d *sys.UnixSocket) error {
+	if d.Peer == 0 || p.counted {
+		return nil
+	}
+	other, err := sys.QueryUnix(d.Peer)
+	if err != nil {
+		return err
+	}
+	scale, err := newScale(d.Type)
+	if err != nil {
+		return err
+	}
+	defer scale.close()
+	rest := int64(other.SendMem)
+	for _, n := range p.messages {
+		w, err := scale.weigh(int(n))
+		if err != nil {
+			return err
+		}
+		rest -= w
+	}
+	unit, err := scale.weigh(0)
+	switch {
+	case err != nil:
+		return err
+	case unit <= 0 || rest <= 0 || rest%unit != 0:
+		return nil
+	case len(p.data) > 0:
+		return errHidden
+	}
+	for range rest / unit {
+		p.messages = append(p.messages, 0)
+	}
+	return nil
+}
+
+// scale tells how much memory messages take while they wait.
+type scale struct {
+	fds   [2]int
+	known map[int]int64
+}
+
+func newScale(kind int) (*scale, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socketpair", err)
+	}
+	_ = unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, fillBuf) // sending will say if it was needed
+	return &scale{fds, map[int]int64{}}, nil
+}
+
+func (s *scale) close() {
+	unix.Close(s.fds[0])
+	unix.Close(s.fds[1])
+}
+
+func (s *scale) weigh(n int) (int64, error) {
+	if w, ok := s.known[n]; ok {
+		return w, nil
+	}
+	if err := sendAll(s.fds[0], make([]byte, n), false); err != nil {
+		return 0, fmt.Errorf("weigh a message of %d bytes: %w", n, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(s.fds[0], &st); err != nil {
+		return 0, os.NewSyscallError("fstat", err)
+	}
+	d, err := sys.QueryUnix(st.Ino)
+	if err != nil {
+		return 0, err
+	}
+	if _, _, err := unix.Recvfrom(s.fds[1], nil, 0); err != nil {
+		return 0, os.NewSyscallError("recvfrom", err)
+	}
+	s.known[n] = int64(d.SendMem)
+	return s.known[n], nil
+}
+
+// letter is a message, or bytes of a stream, that waits to be sent until the
+// process it is to be from exists.
+type letter struct {
+	data []byte
+	from stream.SockCreds
+}
+
+// keepLetters is FillSocket for messages that name their senders.
+func (u *unixSock) keepLetters(d *stream.SockData, lengths []int64, buf []byte) error {
+	runs := d.Creds
+	take := func(n int64, from stream.SockCreds) error {
+		if n < 0 || n > int64(len(buf)) || len(u.letters) >= maxLetters {
+			return fmt.Errorf("%w: message of %d bytes", stream.ErrCorrupt, n)
+		}
+		if u.kept += n; u.kept > maxSockBytes {
+			return fmt.Errorf("%w: %d bytes in a unix socket", stream.ErrCorrupt, u.kept)
+		}
+		u.letters = append(u.letters, letter{buf[:n], from})
+		buf = buf[n:]
+		return nil
+	}
+	if u.rec.Kind == unix.SOCK_STREAM {
+		for _, r := range runs {
+			if err := take(r.Count, r); err != nil {
+				return err
+			}
+		}
+		return take(int64(len(buf)), noSender)
+	}
+	for _, n := range lengths {
+		from := noSender
+		if len(runs) > 0 {
+			from = runs[0]
+			if runs[0].Count--; runs[0].Count <= 0 {
+				runs = runs[1:]
+			}
+		}
+		if err := take(n, from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxLetters is more than any queue has: net.unix.max_dgram_qlen bounds messages,
+// and runs of a stream's bytes take memory of the sender's buffer each.
+const maxLetters = 1 << 20
+
+// sendLetters sends what keepLetters kept, now that all processes exist.
+func (u *unixSock) sendLetters() error {
+	to, isStream := int(u.other.Fd()), u.rec.Kind == unix.SOCK_STREAM
+	told := map[int]bool{}
+	for _, l := range u.letters {
+		if isStream && len(l.data) == 0 {
+			continue
+		}
+		if l.from.PID != 0 && u.lives != nil && u.lives(l.from.PID) {
+			cred := unix.UnixCredentials(&unix.Ucred{Pid: int32(l.from.PID), Uid: l.from.UID, Gid: l.from.GID})
+			n, err := unix.SendmsgN(to, l.data, cred, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+			if err == nil {
+				if l.data = l.data[n:]; len(l.data) == 0 {
+					continue
+				}
+			} else if err != unix.EPERM && err != unix.ESRCH {
+				return fmt.Errorf("refill a unix socket with %d bytes: %w", len(l.data), err)
+			}
+		}
+		if l.from.PID != 0 && !told[l.from.PID] {
+			told[l.from.PID] = true
+			u.note("a message that waits in a unix socket does not name pid %d as its sender any more", l.from.PID)
+		}
+		if err := sendAll(to, l.data, isStream); err != nil {
+			return fmt.Errorf("refill a unix socket with %d bytes: %w", len(l.data), err)
+		}
+	}
+	u.letters = nil
+	return nil
+}
