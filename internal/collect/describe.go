@@ -89,7 +89,32 @@ func (d *description) emit(t stream.Type, meta any) error {
 	if err != nil {
 		return err
 	}
+	if len(rec.Meta) > stream.MaxMetaBytes-rewriteBytes {
+		return d.tooLarge(rec)
+	}
 	d.records = append(d.records, rec)
+	return nil
+}
+
+// rewriteBytes is what ckpt-dedup may add to a record.
+const rewriteBytes = 4096
+
+// plenty is what there can be more of than a record holds.
+var plenty = map[stream.Type]string{stream.TypeSignals: "signals waiting", stream.TypeTimers: "POSIX timers", stream.TypeVMA: "guard pages in one mapping"}
+
+// tooLarge notes a record that can't be written.
+func (d *description) tooLarge(rec *stream.Record) error {
+	var of struct {
+		PID int `cbor:"pid"`
+	}
+	if err := rec.Decode(&of); err != nil {
+		return err
+	}
+	what := plenty[rec.Type]
+	if what == "" {
+		what = "state of one kind (" + rec.Type.String() + ")"
+	}
+	d.blockers.add(of.PID, fmt.Errorf("has more %s than can be saved: %d bytes of an image where %d are the most", what, len(rec.Meta), stream.MaxMetaBytes))
 	return nil
 }
 

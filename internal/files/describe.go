@@ -20,6 +20,9 @@ var anonNames = map[string]string{
 
 // Describe says in words what a subject is.
 func Describe(s *Subject) string {
+	if what := hidden(s); what != "" {
+		return what
+	}
 	switch mode := s.Stat.Mode & unix.S_IFMT; {
 	case strings.HasPrefix(s.Target, "anon_inode:"):
 		name := strings.TrimPrefix(s.Target, "anon_inode:")

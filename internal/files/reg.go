@@ -19,7 +19,7 @@ const deletedSuffix = " (deleted)"
 var regKind = Kind{
 	Type: stream.TypeReg,
 	Match: func(s *Subject) bool {
-		return isMode(s, unix.S_IFREG) && !strings.HasPrefix(s.Target, "/memfd:")
+		return isMode(s, unix.S_IFREG) && !strings.HasPrefix(s.Target, "/memfd:") && hidden(s) == ""
 	},
 	Collect: collectReg,
 	Check:   checkReg,

@@ -200,10 +200,10 @@ func (c *Collector) sockData(id uint64, f *os.File, d *sys.UnixSocket, failed bo
 func (q *queue) send(w *stream.Writer, id uint64) error {
 	data, messages, creds := q.data, q.messages, q.creds
 	for len(data) > 0 || len(messages) > 0 {
-		meta, n := stream.SockData{Refs: stream.InodeRef{Inode: id}}, min(len(data), stream.DataChunkBytes)
+		meta, n := stream.SockData{Refs: stream.InodeRef{Inode: id}}, min(len(data), q.chunkBytes())
 		if len(messages) > 0 {
 			n = 0
-			for len(messages) > 0 && len(meta.Messages) < 1<<16 && (n == 0 || n+int(messages[0]) <= stream.DataChunkBytes) {
+			for len(messages) > 0 && len(meta.Messages) < 1<<14 && (n == 0 || n+int(messages[0]) <= stream.DataChunkBytes) {
 				meta.Messages = append(meta.Messages, messages[0])
 				n, messages = n+int(messages[0]), messages[1:]
 			}
@@ -222,6 +222,14 @@ func (q *queue) send(w *stream.Writer, id uint64) error {
 		data = data[n:]
 	}
 	return nil
+}
+
+// chunkBytes bounds a record's data: each byte of a stream may have another sender.
+func (q *queue) chunkBytes() int {
+	if len(q.creds) > 1 && q.messages == nil {
+		return 1 << 14
+	}
+	return stream.DataChunkBytes
 }
 
 // judgePeers blocks sockets of the tree that are no pairs.

@@ -98,6 +98,10 @@ func obstacle(m *proc.Mapping, k *kind) string {
 		return "under a memory protection key"
 	case m.VmFlags.Has("ht") && !m.Shared && k.name == stream.VMAFile:
 		return "a private mapping of a file in huge pages"
+	case m.Path == "/secretmem (deleted)":
+		return "secret memory (memfd_secret)"
+	case !m.Shared && strings.HasPrefix(m.Path, "/SYSV") && strings.HasSuffix(m.Path, " (deleted)"):
+		return "a private mapping of System V shared memory"
 	case strings.HasPrefix(m.Path, "anon_inode:"), strings.HasPrefix(m.Path, "socket:"):
 		return "not a file"
 	case m.Name() == "[uprobes]":
