@@ -63,6 +63,16 @@ type Reg struct {
 	// records. When Nlink is not 0 it has other names, and Handle finds it.
 	Deleted bool    `cbor:"deleted,omitempty"`
 	Handle  *Handle `cbor:"handle,omitempty"`
+	// Xattrs and RWHint are those of a deleted file.
+	Xattrs []Xattr `cbor:"xattrs,omitempty"`
+	RWHint uint64  `cbor:"rw_hint,omitempty"` // F_GET_RW_HINT, see fcntl(2)
+}
+
+// Xattr is an extended attribute, see xattr(7).
+type Xattr struct {
+	_     struct{} `cbor:",toarray"`
+	Name  string
+	Value []byte
 }
 
 // Handle is a file handle of name_to_handle_at(2), good on the file system

@@ -44,7 +44,7 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 	b := &builder{reader: stream.NewReader(in), hash: objhash.New[objhash.Object](), cgroups: o.Cgroups, note: o.Note, step: o.Step,
 		puppets: map[int]*tracee.Puppet{}, spaces: map[uint64]*memory.Restorer{}, owners: map[uint64]int{}}
 	b.files = &files.Restorer{Hash: b.hash, Policies: o.Policies, Stdio: o.Stdio, Ends: o.Ends, Note: o.Note,
-		Lives: func(pid int) bool { return b.model.ByPID[pid] != nil }}
+		Lives: func(pid int) bool { return b.model.ByPID[pid] != nil }, Owns: b.owns}
 	b.files.Pair = b.socketPair
 	s, err := b.run(ctx, &o)
 	if err != nil {

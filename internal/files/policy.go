@@ -74,6 +74,9 @@ func checkReg(r *Restorer, rec *stream.Record) []error {
 	if reg.Size < 0 || !filepath.IsAbs(reg.Path) || strings.Contains(reg.Path, "\x00") {
 		return []error{fmt.Errorf("%w: file %q of %d bytes", stream.ErrCorrupt, reg.Path, reg.Size)}
 	}
+	if err := checkExtras(reg.Path, reg.Xattrs, reg.RWHint); err != nil {
+		return []error{err}
+	}
 	if reg.Deleted || r.Paper {
 		return nil
 	}

@@ -41,6 +41,9 @@ func collectReg(c *Collector, s *Subject) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
+		if reg.Xattrs, reg.RWHint, err = readExtras(f); err != nil {
+			return 0, errors.Join(err, f.Close())
+		}
 		c.Content(reg.ID, string(reg.Ident), f)
 	}
 	if s.FD < 0 {
@@ -111,6 +114,8 @@ func (r *Restorer) openHandle(reg *stream.Reg) *os.File {
 type ghost struct {
 	r, w  *os.File
 	mtime time.Time
+	// last is done when all contents are in
+	last func() error
 }
 
 // newGhost makes one in the folder it was in, or where that is not to be had in
@@ -124,8 +129,8 @@ func newGhost(r *Restorer, reg *stream.Reg) (*ghost, error) {
 	if err != nil {
 		return nil, fmt.Errorf("restore deleted file %s: %w", reg.Path, err)
 	}
-	g := &ghost{w: w, mtime: time.Unix(0, reg.MtimeNS)}
-	err = errors.Join(w.Truncate(reg.Size), w.Chown(int(reg.UID), int(reg.GID)), unix.Fchmod(int(w.Fd()), reg.Mode&0o7777))
+	g := &ghost{w: w, mtime: time.Unix(0, reg.MtimeNS), last: func() error { return r.setCapability(w, &reg.Stat, reg.Xattrs) }}
+	err = errors.Join(w.Truncate(reg.Size), w.Chown(int(reg.UID), int(reg.GID)), r.setExtras(w, &reg.Stat, reg.Xattrs, reg.RWHint))
 	if err == nil {
 		g.r, err = reopen(w, os.O_RDONLY)
 	}
@@ -166,7 +171,8 @@ func (g *ghost) Finish() error {
 		return nil
 	}
 	ts := unix.NsecToTimespec(g.mtime.UnixNano())
-	err := unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", g.w.Fd()), []unix.Timespec{ts, ts}, 0)
+	err := g.last()
+	err = errors.Join(err, unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", g.w.Fd()), []unix.Timespec{ts, ts}, 0))
 	err = errors.Join(err, g.w.Close())
 	g.w = nil
 	return err

@@ -46,6 +46,8 @@ type Restorer struct {
 	Note func(format string, args ...any)
 	// Lives says whether the image has a process.
 	Lives func(pid int) bool
+	// Owns says whether all processes of the image have a user and a group id.
+	Owns func(uid, gid uint32) bool
 	// Termios are, after Object, the settings of the terminal the program had.
 	Termios []byte
 

@@ -97,6 +97,30 @@ func PeerGroups(fd int) ([]uint32, error) {
 	return slices.Clone(groups[:n/4]), nil
 }
 
+// From uapi linux/fcntl.h.
+const (
+	fGetRWHint = 1035
+	fSetRWHint = 1036
+)
+
+// RWHint is fcntl(2) with F_GET_RW_HINT: how long data of a file are said to live.
+func RWHint(fd int) (hint uint64, err error) {
+	_, _, e := unix.RawSyscall(unix.SYS_FCNTL, uintptr(fd), fGetRWHint, uintptr(unsafe.Pointer(&hint)))
+	if e != 0 {
+		return 0, os.NewSyscallError("fcntl", e)
+	}
+	return hint, nil
+}
+
+// SetRWHint is RWHint's inverse.
+func SetRWHint(fd int, hint uint64) error {
+	_, _, e := unix.RawSyscall(unix.SYS_FCNTL, uintptr(fd), fSetRWHint, uintptr(unsafe.Pointer(&hint)))
+	if e != 0 {
+		return os.NewSyscallError("fcntl", e)
+	}
+	return nil
+}
+
 // Tee copies up to n bytes from one pipe to another without taking them, see
 // tee(2).
 func Tee(from, to, n int) (int, error) {

@@ -1,0 +1,121 @@
+package files
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/sys"
+	"ckpt/stream"
+)
+
+// What a file has besides its bytes and its owner. Only of files that travel in
+// the stream is it saved; any other has it still.
+
+const (
+	maxXattrBytes = 1 << 16 // XATTR_SIZE_MAX and XATTR_LIST_MAX of linux/limits.h
+	capability    = "security.capability"
+)
+
+// travels says which extended attributes are saved: those of users, access lists
+// and capabilities. Labels of a security module and trusted.* are the system's.
+func travels(name string) bool {
+	return strings.HasPrefix(name, "user.") || name == "system.posix_acl_access" || name == capability
+}
+
+// readExtras returns the extended attributes of an open file and what it told of
+// the lives of its data, see F_SET_RW_HINT in fcntl(2).
+func readExtras(f *os.File) (attrs []stream.Xattr, hint uint64, err error) {
+	fd := int(f.Fd())
+	if hint, err = sys.RWHint(fd); err != nil {
+		hint = 0 // before Linux 4.13, or a file that takes none
+	}
+	names := make([]byte, maxXattrBytes)
+	n, err := unix.Flistxattr(fd, names)
+	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.ENOSYS) {
+		return nil, hint, nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("extended attributes of %s: %w", f.Name(), err)
+	}
+	for name := range bytes.SplitSeq(bytes.TrimSuffix(names[:n], []byte{0}), []byte{0}) {
+		if !travels(string(name)) {
+			continue
+		}
+		value := make([]byte, maxXattrBytes)
+		n, err := unix.Fgetxattr(fd, string(name), value)
+		if err != nil {
+			return nil, 0, fmt.Errorf("extended attribute %s of %s: %w", name, f.Name(), err)
+		}
+		attrs = append(attrs, stream.Xattr{Name: string(name), Value: value[:n]})
+	}
+	return attrs, hint, nil
+}
+
+// checkExtras says what of them no file has.
+func checkExtras(path string, attrs []stream.Xattr, hint uint64) error {
+	const lastHint = 5 // RWH_WRITE_LIFE_EXTREME of uapi linux/fcntl.h
+	if hint > lastHint {
+		return fmt.Errorf("%w: %s has write hint %d", stream.ErrCorrupt, path, hint)
+	}
+	for _, a := range attrs {
+		if !travels(a.Name) || strings.Contains(a.Name, "\x00") || len(a.Value) > maxXattrBytes {
+			return fmt.Errorf("%w: %s has extended attribute %q of %d bytes", stream.ErrCorrupt, path, a.Name, len(a.Value))
+		}
+	}
+	return nil
+}
+
+// setExtras gives a new file its permissions, extended attributes and hint. Bits
+// and capabilities that a program is run with stay only where all processes of
+// the image have the file's owner, or root is: an image says what it likes, and
+// no file may come of it that makes anybody another user.
+func (r *Restorer) setExtras(f *os.File, s *stream.Stat, attrs []stream.Xattr, hint uint64) error {
+	const setID = unix.S_ISUID | unix.S_ISGID
+	fd, mode := int(f.Fd()), s.Mode&0o7777
+	trusted := r.Owns != nil && r.Owns(s.UID, s.GID)
+	if mode&setID != 0 && !trusted {
+		mode &^= setID
+		r.Note("%s was deleted and comes back without its set-user-id and set-group-id bits, for not all processes of the image are its owner's", s.Path)
+	}
+	if err := unix.Fchmod(fd, mode); err != nil {
+		return os.NewSyscallError("fchmod", err)
+	}
+	for _, a := range attrs {
+		if a.Name == capability {
+			if !trusted || s.UID != 0 {
+				r.Note("%s was deleted and comes back without its capabilities, for not all processes of the image are root's", s.Path)
+			}
+			continue
+		}
+		err := unix.Fsetxattr(fd, a.Name, a.Value, 0)
+		switch {
+		case errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM):
+			r.Note("%s was deleted and comes back without its extended attribute %s, which its file system does not take", s.Path, a.Name)
+		case err != nil:
+			return fmt.Errorf("extended attribute %s: %w", a.Name, err)
+		}
+	}
+	if hint == 0 {
+		return nil
+	}
+	if err := sys.SetRWHint(fd, hint); err != nil {
+		r.Note("%s was deleted and comes back without what was said of the lives of its data (F_SET_RW_HINT)", s.Path)
+	}
+	return nil
+}
+
+// setCapability gives a new file its capabilities, when its contents are in:
+// who writes to a file takes them away.
+func (r *Restorer) setCapability(f *os.File, s *stream.Stat, attrs []stream.Xattr) error {
+	for _, a := range attrs {
+		if a.Name == capability && s.UID == 0 && r.Owns != nil && r.Owns(s.UID, s.GID) {
+			return os.NewSyscallError("fsetxattr", unix.Fsetxattr(int(f.Fd()), a.Name, a.Value, 0))
+		}
+	}
+	return nil
+}
