@@ -102,6 +102,9 @@ type MM struct {
 	Auxv       []byte `cbor:"auxv"`
 	Membarrier uint64 `cbor:"membarrier,omitempty"` // the commands it registered with, see membarrier(2)
 	LDT        []byte `cbor:"ldt,omitempty"`        // its segment descriptors on x86, see modify_ldt(2)
+	// LockFuture: what is mapped from now on is locked: MCL_FUTURE 2, with
+	// MCL_ONFAULT 6, see mlockall(2).
+	LockFuture int    `cbor:"lock_future,omitempty"`
 	Refs       ExeRef `cbor:"refs"`
 }
 
@@ -177,6 +180,7 @@ type ProcAttr struct {
 	Personality    uint32 `cbor:"personality"`   // personality(2)
 	OOMScoreAdj    int    `cbor:"oom_score_adj"` // -1000..1000
 	CoredumpFilter uint64 `cbor:"coredump_filter"`
+	Autogroup      int    `cbor:"autogroup,omitempty"` // nice value of the session's scheduling group
 }
 
 // Prctl holds a thread's attributes that prctl(2) gets and sets.

@@ -221,6 +221,9 @@ func (c *Collector) descriptor(table uint64, s *Subject) error {
 	if err != nil {
 		return fmt.Errorf("fd %d (%s) of pid %d: %w", s.FD, s.Target, s.PID, err)
 	}
+	if err := c.dnotify(s); err != nil {
+		return err
+	}
 	file := stream.File{
 		Object: stream.Object{ID: c.NewID(), Genid: Genid(s.Stat.Dev, s.Stat.Ino, s.Info.Pos), Kcmp: &stream.Kcmp{PID: s.PID, Idx: uint64(s.FD)}},
 		Flags:  s.Info.Flags & fileFlags, Pos: s.Info.Pos, Refs: stream.InodeRef{Inode: inode},

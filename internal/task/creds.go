@@ -33,6 +33,9 @@ var creds = Resource{
 			return fmt.Errorf("pid %d: dumpable: %w", c.TID, err)
 		}
 		rec.Securebits, rec.Dumpable = uint32(bits), int(dumpable)
+		if err := c.keyrings(); err != nil {
+			return err
+		}
 		return c.Emit(stream.TypeCreds, &rec)
 	},
 	Check: func(rec *stream.Record) []error {

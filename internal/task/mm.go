@@ -36,11 +36,15 @@ var layout = Resource{
 		if err != nil {
 			return err
 		}
+		future, err := locksFuture(c)
+		if err != nil {
+			return err
+		}
 		s := &c.Stat
 		m := &stream.MM{
 			Object: c.object(kcmp.VM), PID: c.PID, StartCode: s.StartCode, EndCode: s.EndCode, StartData: s.StartData, EndData: s.EndData,
 			StartBrk: s.StartBrk, Brk: brk, StartStack: s.StartStack, ArgStart: s.ArgStart, ArgEnd: s.ArgEnd,
-			EnvStart: s.EnvStart, EnvEnd: s.EnvEnd, Auxv: auxv, Refs: stream.ExeRef{Exe: exe},
+			EnvStart: s.EnvStart, EnvEnd: s.EnvEnd, Auxv: auxv, LockFuture: future, Refs: stream.ExeRef{Exe: exe},
 		}
 		if err := c.readMMState(m); err != nil {
 			return err
@@ -49,6 +53,9 @@ var layout = Resource{
 	},
 	Check: func(rec *stream.Record) []error {
 		m, err := decode[stream.MM](rec)
+		if err == nil && m.LockFuture&^(unix.MCL_FUTURE|mclOnfault) != 0 {
+			err = fmt.Errorf("%w: memory to come locked by flags %#x", stream.ErrCorrupt, m.LockFuture)
+		}
 		if err == nil && len(m.Auxv) > auxvMaxBytes {
 			err = fmt.Errorf("auxiliary vector of %d bytes, at most %d are allowed", len(m.Auxv), auxvMaxBytes)
 		}
@@ -82,5 +89,35 @@ func restoreLayout(r *Restorer, rec *stream.Record) error {
 	arg = append(arg, make([]byte, prctlMMMapSize-len(arg))...)
 	arg = append(arg, m.Auxv...)
 	err = poke(r.Puppet, "set its memory layout", arg, unix.SYS_PRCTL, prSetMM, prSetMMMap, scratchArg, 13*8, 0)
-	return errors.Join(err, r.call("close", unix.SYS_CLOSE, uint64(fd)), r.restoreMMState(m))
+	err = errors.Join(err, r.call("close", unix.SYS_CLOSE, uint64(fd)), r.restoreMMState(m))
+	if err == nil && m.LockFuture != 0 {
+		err = r.call("lock memory to come", unix.SYS_MLOCKALL, uint64(m.LockFuture))
+	}
+	return err
+}
+
+// mclOnfault is MCL_ONFAULT, see mlockall(2).
+const mclOnfault = 4
+
+// locksFuture finds out whether what a process maps is locked at once: then the
+// loan's scratch memory, which is new, is.
+func locksFuture(c *Collector) (int, error) {
+	now, err := proc.ReadStatus(c.PID)
+	if err != nil || now.VmLck == c.Status.VmLck {
+		return 0, err
+	}
+	maps, err := proc.ReadMappings(c.PID)
+	if err != nil {
+		return 0, err
+	}
+	for i := range maps {
+		switch m := &maps[i]; {
+		case m.Start != c.Loan.Scratch().Addr || !m.VmFlags.Has("lo"):
+		case m.VmFlags.Has("lf"):
+			return unix.MCL_FUTURE | mclOnfault, nil
+		default:
+			return unix.MCL_FUTURE, nil
+		}
+	}
+	return 0, nil
 }

@@ -10,7 +10,8 @@ import (
 	"ckpt/stream"
 )
 
-// procAttr: personality, OOM score adjustment, core dump filter.
+// procAttr: personality, OOM score adjustment, core dump filter, and the nice
+// value of the session's scheduling group.
 var procAttr = Resource{
 	Type:  stream.TypeProcAttr,
 	Scope: PerProcess,
@@ -28,6 +29,9 @@ var procAttr = Resource{
 			return err
 		}
 		a.CoredumpFilter = uint64(filter)
+		if group, err := proc.ReadAutogroup(c.PID); err == nil { // else there are none
+			a.Autogroup = group.Nice
+		}
 		return c.Emit(stream.TypeProcAttr, &a)
 	},
 	Restore: func(r *Restorer, rec *stream.Record) error {
@@ -46,8 +50,13 @@ var procAttr = Resource{
 			}
 		}
 		if now, err := proc.ReadCoredumpFilter(r.PID); err != nil || uint64(now) != a.CoredumpFilter {
-			return r.writeProc("coredump_filter", fmt.Sprintf("%#x", a.CoredumpFilter))
+			if err := r.writeProc("coredump_filter", fmt.Sprintf("%#x", a.CoredumpFilter)); err != nil {
+				return err
+			}
 		}
-		return nil
+		if a.Autogroup == 0 {
+			return nil
+		}
+		return r.setAutogroup(a.Autogroup)
 	},
 }

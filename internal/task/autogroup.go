@@ -1,0 +1,22 @@
+package task
+
+import (
+	"os"
+	"strconv"
+
+	"ckpt/internal/proc"
+)
+
+// setAutogroup gives the scheduling group of a process's session its nice value,
+// see "The autogroup feature" in sched(7).
+func (r *Restorer) setAutogroup(nice int) error {
+	now, err := proc.ReadAutogroup(r.PID)
+	own, ownErr := proc.ReadAutogroup(os.Getpid())
+	switch {
+	case err != nil || ownErr != nil || now.ID == own.ID:
+		r.Note("pid %d does not get back the nice value %d of its session's scheduling group (autogroup), for it has no group of its own here", r.PID, nice)
+	case now.Nice != nice:
+		return r.writeProc("autogroup", strconv.Itoa(nice))
+	}
+	return nil
+}

@@ -1,0 +1,36 @@
+package task
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// ownKeyrings are those that belong to a thread or process alone; see
+// KEYCTL_GET_KEYRING_ID in keyctl(2). Others outlive it, but for the session's,
+// of which every restored tree gets a new one.
+var ownKeyrings = []struct {
+	id      int32
+	process bool
+	name    string
+}{{-1, false, "thread"}, {-2, true, "process"}}
+
+// keyrings blocks a thread that has some: the serial numbers of keys, which a
+// program keeps, can't be had again.
+func (c *Collector) keyrings() error {
+	for _, k := range ownKeyrings {
+		if k.process && c.TID != c.PID {
+			continue
+		}
+		serial, err := c.Loan.Call(unix.SYS_KEYCTL, unix.KEYCTL_GET_KEYRING_ID, uint64(uint32(k.id)), 0)
+		switch err {
+		case nil:
+			c.Block(fmt.Errorf("has a %s keyring (%d), which can't be saved", k.name, serial))
+		case unix.ENOKEY, unix.ENOSYS, unix.EPERM, unix.EACCES: // none, or none that it could find itself
+		case unix.EKEYREVOKED, unix.EKEYEXPIRED:
+		default:
+			return fmt.Errorf("pid %d: its %s keyring: %w", c.TID, k.name, err)
+		}
+	}
+	return nil
+}
