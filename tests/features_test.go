@@ -168,7 +168,7 @@ func (f *feature) judge(p *pipeline) {
 
 // apart are the programs of testdata/c that are not simply started and woken by
 // the file "go".
-var apart = []string{"registers", "chroot", "exe", "sharing", "syscalls", "tty", "waits_often", "paths", "keyring"}
+var apart = []string{"registers", "chroot", "exe", "sharing", "syscalls", "tty", "waits_often", "paths", "keyring", "fuse"}
 
 // featurePrograms are all others.
 func featurePrograms(t *testing.T) (names []string) {

@@ -28,6 +28,7 @@ type Subject struct {
 	Link   string // /proc/PID/fd/N, /proc/PID/exe, …
 	Target string // what the link reads
 	Stat   unix.Stat_t
+	FUSE   string      // the type of file system, if it is FUSE; then Stat is not known
 	Info   proc.FDInfo // zero without a descriptor
 }
 
@@ -106,6 +107,7 @@ type Collector struct {
 	packets          map[uint64]bool // pipes with a description in packet mode
 	sent             map[string]bool // contents by identity
 	paths            map[pathKey]uint64
+	mounts           map[string]mounts // by mount namespace
 	buildIDs         map[string][]byte
 	opened           []opened            // every descriptor of the tree
 	sockets          map[uint64]*unixEnd // by inode number
@@ -115,9 +117,9 @@ type Collector struct {
 // and pipes may be handed on without copying them.
 type Sender func(w *stream.Writer, byReference func() bool) error
 
-// NewSubject reads what is known of a link. fd is -1 for links that are not of
+// subject reads what is known of a link. fd is -1 for links that are not of
 // a descriptor.
-func NewSubject(pid, fd int, link string) (*Subject, error) {
+func (c *Collector) subject(pid, fd int, link string) (*Subject, error) {
 	s := &Subject{PID: pid, FD: fd, Link: link}
 	var err error
 	if fd >= 0 {
@@ -130,6 +132,9 @@ func NewSubject(pid, fd int, link string) (*Subject, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if s.FUSE, err = c.fuseType(s); err != nil || s.FUSE != "" {
+		return s, err
 	}
 	if err := unix.Stat(link, &s.Stat); err != nil {
 		return nil, fmt.Errorf("%s: %w", link, err)
@@ -148,7 +153,7 @@ func (c *Collector) Look(tid int) ([]*Subject, error) {
 	subjects := make([]*Subject, 0, len(fds))
 	for _, fd := range fds {
 		c.Looking(tid, fd)
-		s, err := NewSubject(tid, fd, fmt.Sprintf("/proc/%d/fd/%d", tid, fd))
+		s, err := c.subject(tid, fd, fmt.Sprintf("/proc/%d/fd/%d", tid, fd))
 		if err != nil {
 			return nil, err
 		}
@@ -173,9 +178,13 @@ func (c *Collector) Collect(table uint64, subjects []*Subject) error {
 // Path describes what a link leads to, once, and returns the number of its
 // record.
 func (c *Collector) Path(pid int, link string) (uint64, error) {
-	s, err := NewSubject(pid, -1, link)
+	s, err := c.subject(pid, -1, link)
 	if err != nil {
 		return 0, err
+	}
+	if s.FUSE != "" {
+		c.Block(pid, &fuseError{fmt.Sprintf("%s (%s)", filepath.Base(link), s.Target), s.FUSE})
+		return 0, nil
 	}
 	key := pathKey{s.Target, s.Stat.Dev, s.Stat.Ino}
 	if id := c.paths[key]; id != 0 {
@@ -211,6 +220,10 @@ func (c *Collector) kind(s *Subject) *Kind {
 
 // descriptor emits what is open, the description, the descriptor and its locks.
 func (c *Collector) descriptor(table uint64, s *Subject) error {
+	if s.FUSE != "" {
+		c.Block(s.PID, &fuseError{fmt.Sprintf("fd %d (%s)", s.FD, s.Target), s.FUSE})
+		return nil
+	}
 	k := c.kind(s)
 	if k == nil {
 		c.Block(s.PID, fmt.Errorf("fd %d is %s, which can't be saved", s.FD, Describe(s)))

@@ -1,0 +1,72 @@
+package tests
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestFUSE: a file whose server stands still with the target, or answers nobody,
+// is refused by name; nothing asks the server, and the target runs on.
+func TestFUSE(t *testing.T) {
+	t.Parallel()
+	for _, server := range []string{"inside", "outside", "hidden"} {
+		t.Run(server, func(t *testing.T) {
+			pid := startFUSE(t, server)
+			cmd := exec.Command("ckpt-collect", "--dry-run", "--stall-timeout", "30s", fmt.Sprint(pid))
+			var said bytes.Buffer
+			cmd.Stderr = &said
+			err := cmd.Run()
+			if cmd.ProcessState.ExitCode() != 3 || !strings.Contains(said.String(), "on a FUSE file system") {
+				t.Errorf("%v:\n%s", err, said.String())
+			}
+			if err := unharmed(pid); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// startFUSE starts the program and returns the process that has the file open.
+func startFUSE(t *testing.T, server string) int {
+	t.Helper()
+	dir := t.TempDir()
+	name := filepath.Join(dir, "out")
+	out, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	program := buildC(t, "c/fuse.c")
+	cmd := &exec.Cmd{Path: program, Args: []string{program, server}, Dir: dir, Stdout: out, Stderr: out, SysProcAttr: &unix.SysProcAttr{Setsid: true}}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // the server too: with it the connection ends
+		_ = cmd.Wait()
+		_ = unix.Unmount(filepath.Join(dir, "mnt"), unix.MNT_DETACH)
+	})
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var pid int
+		if _, err := fmt.Sscanf(string(text), "ready %d\n", &pid); err == nil {
+			return pid
+		}
+		if strings.Contains(string(text), "setup") {
+			t.Fatalf("%s", text)
+		}
+	}
+	t.Fatal("the program does not get ready")
+	return 0
+}
