@@ -46,7 +46,7 @@ func TestReadme(t *testing.T) {
 		files, _ := filepath.Glob(pattern)
 		for _, f := range files {
 			name := strings.TrimSuffix(filepath.Base(f), filepath.Ext(f))
-			if apart := map[string]string{"sharing": "TestSharing", "syscalls": "TestSystemCalls", "paths": "TestPaths", "tty": "TestTerminal", "waits_often": "TestWaitsOften"}[name]; apart != "" {
+			if apart := map[string]string{"sharing": "TestSharing", "syscalls": "TestSystemCalls", "paths": "TestPaths", "tty": "TestTerminal", "fuse": "TestFUSE", "waits_often": "TestWaitsOften"}[name]; apart != "" {
 				name, test = "", apart
 			}
 			if !named[test+name] {
