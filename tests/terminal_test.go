@@ -186,7 +186,7 @@ func TestCopiedPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer in.Close()
-	if status, said := runPipeline(t, in, nil, "ckpt-apply --files append"); status[0] != 0 {
+	if status, said := runPipeline(t, in, nil, "ckpt-apply --files truncate"); status[0] != 0 {
 		t.Fatalf("exit status %v\n%s", status, said)
 	}
 	if got := w.result(); got != want {

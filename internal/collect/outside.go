@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -159,9 +160,33 @@ func (c *collection) sharedMemory() {
 				continue
 			}
 			told[key] = true
-			c.judgeShared(p.pid, m, c.outsiders.mapped[key])
+			c.judgeShared(p.pid, m, c.stillMapped(key))
 		}
 	}
+}
+
+// stillMapped returns a process outside of the tree that has shared memory mapped,
+// 0 for none. Who had it before the tree stood still may have ended since, or be
+// of the tree; then all are looked at again.
+func (c *collection) stillMapped(key sharedFile) int {
+	outside := func(pid int) bool {
+		if c.tree.byPID[pid] != nil || c.outsiders.tree[pid] {
+			return false
+		}
+		list, _ := proc.ReadMaps(pid)
+		return slices.ContainsFunc(list, func(m proc.Mapping) bool { return sharedFile{m.Dev, m.Inode} == key })
+	}
+	first := c.outsiders.mapped[key]
+	if first == 0 || outside(first) {
+		return first
+	}
+	all, _ := os.ReadDir("/proc")
+	for _, e := range all {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && outside(pid) {
+			return pid
+		}
+	}
+	return 0
 }
 
 func (c *collection) judgeShared(pid int, m *proc.Mapping, other int) {
