@@ -266,7 +266,7 @@ func TestTreeKillReader(t *testing.T) {
 		} else if status[1] == 0 {
 			t.Fatalf("ckpt-apply succeeded and there is no tree\n%s", p.said())
 		}
-		if left := processesNamed("ckpt-stub"); left != "" {
+		if left := stubsLeft(); left != "" {
 			t.Fatalf("left behind: %s", left)
 		}
 	}
