@@ -29,6 +29,7 @@ type outsiders struct {
 	open   map[string]int     // links of pipes and sockets: one process that has it open
 	mapped map[sharedFile]int // shared memory of the tree: one process that has it mapped
 	wanted map[sharedFile]bool
+	seen   map[int]bool // who was looked at
 }
 
 // sharedFile is the identity of a file that is mapped.
@@ -44,27 +45,47 @@ func isLostAlone(m *proc.Mapping) bool {
 
 // lookOutside looks around while the target still runs.
 func lookOutside(root int) *outsiders {
-	o := &outsiders{tree: map[int]bool{}, open: map[string]int{}, mapped: map[sharedFile]int{}, wanted: map[sharedFile]bool{}}
+	o := &outsiders{tree: map[int]bool{}, open: map[string]int{}, mapped: map[sharedFile]int{}, wanted: map[sharedFile]bool{}, seen: map[int]bool{}}
 	o.addTree(root)
 	for pid := range o.tree {
-		o.want(pid)
+		list, _ := proc.ReadMaps(pid)
+		o.want(list)
 	}
+	o.lookAround(root)
+	return o
+}
+
+// lookAround looks at those that were not looked at yet.
+func (o *outsiders) lookAround(root int) {
 	limit := nameLimit
 	if len(o.wanted) > 0 {
 		limit = shareLimit
 	}
 	until := time.Now().Add(limit)
-	done := map[int]bool{os.Getpid(): true}
 	for pid := range o.candidates(root) {
 		if time.Now().After(until) {
 			break
 		}
-		if !o.tree[pid] && !done[pid] {
-			done[pid] = true
+		if !o.tree[pid] && !o.seen[pid] && pid != ownPID() {
+			o.seen[pid] = true
 			o.look(pid)
 		}
 	}
-	return o
+}
+
+// lookAgain looks for who has come to share memory with the tree since: a new
+// process, or anybody if the tree has memory that it had not.
+func (o *outsiders) lookAgain(root int, maps [][]proc.Mapping) {
+	known := len(o.wanted)
+	for _, list := range maps {
+		o.want(list)
+	}
+	if len(o.wanted) > known {
+		clear(o.seen)
+	}
+	if len(o.wanted) > 0 {
+		o.lookAround(root)
+	}
 }
 
 // candidates yields all processes, some twice: first the ancestors and their
@@ -99,8 +120,8 @@ func (o *outsiders) addTree(pid int) {
 	}
 }
 
-func (o *outsiders) want(pid int) {
-	list, _ := proc.ReadMaps(pid)
+// want notes the shared memory among mappings.
+func (o *outsiders) want(list []proc.Mapping) {
 	for i := range list {
 		if isLostAlone(&list[i]) {
 			o.wanted[sharedFile{list[i].Dev, list[i].Inode}] = true
@@ -151,6 +172,13 @@ func named(pid int) string {
 // user takes a copy of.
 func (c *collection) sharedMemory() {
 	d, told := c.description, map[sharedFile]bool{}
+	var all [][]proc.Mapping
+	clear(c.outsiders.tree) // some may have left it
+	for _, p := range d.tree.procs {
+		c.outsiders.tree[p.pid] = true
+		all = append(all, d.about[p].maps)
+	}
+	c.outsiders.lookAgain(c.PID, all)
 	for _, p := range d.tree.procs {
 		list := d.about[p].maps
 		for i := range list {

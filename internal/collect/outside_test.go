@@ -1,0 +1,110 @@
+package collect
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+)
+
+// sharerEnv makes this program one that maps its descriptor 3.
+const sharerEnv = "CKPT_TEST_SHARER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(sharerEnv) == "" {
+		os.Exit(m.Run())
+	}
+	if _, err := unix.Mmap(3, 0, os.Getpagesize(), unix.PROT_READ, unix.MAP_SHARED); err != nil {
+		panic(err)
+	}
+	_, _ = os.Stdout.WriteString("mapped\n")
+	_, _ = os.Stdin.Read(make([]byte, 1)) // until the test ends
+}
+
+// newSharer starts a process that shares a memfd's memory.
+func newSharer(t *testing.T, memfd *os.File) (pid int) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env, cmd.ExtraFiles = []string{sharerEnv + "=1"}, []*os.File{memfd}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.Process.Pid
+}
+
+func newMemfd(t *testing.T) (f *os.File, key sharedFile) {
+	t.Helper()
+	fd, err := unix.MemfdCreate("shared", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f = os.NewFile(uintptr(fd), "memfd")
+	t.Cleanup(func() { f.Close() })
+	if err := f.Truncate(int64(os.Getpagesize())); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		t.Fatal(err)
+	}
+	return f, sharedFile{st.Dev, st.Ino}
+}
+
+// TestNewOutsider has a process begin to share the target's memory after the
+// others were looked at.
+func TestNewOutsider(t *testing.T) {
+	memfd, key := newMemfd(t)
+	target := newSharer(t, memfd)
+	o := lookOutside(target)
+	if pid := o.mapped[key]; pid != 0 {
+		t.Fatalf("pid %d shares the memory, too", pid)
+	}
+	other := newSharer(t, memfd)
+	o.lookAgain(target, mappings(t, target))
+	if pid := o.mapped[key]; pid != other {
+		t.Errorf("pid %d shares the memory, it is said, and not %d", pid, other)
+	}
+}
+
+// TestNewlyShared has the target come by memory that an old process has.
+func TestNewlyShared(t *testing.T) {
+	memfd, key := newMemfd(t)
+	other := newSharer(t, memfd)
+	quiet := exec.Command("sleep", "1000")
+	if err := quiet.Start(); err != nil {
+		t.Fatal(err)
+	}
+	o := lookOutside(quiet.Process.Pid)
+	_ = quiet.Process.Kill()
+	_ = quiet.Wait()
+	target := newSharer(t, memfd)
+	o.tree = map[int]bool{target: true}
+	o.lookAgain(target, mappings(t, target))
+	if pid := o.mapped[key]; pid != other {
+		t.Errorf("pid %d shares the memory, it is said, and not %d", pid, other)
+	}
+}
+
+func mappings(t *testing.T, pid int) [][]proc.Mapping {
+	t.Helper()
+	list, err := proc.ReadMaps(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return [][]proc.Mapping{list}
+}
