@@ -26,13 +26,16 @@ type feature struct {
 	wake func(pid int) // in place of the file
 }
 
-// run saves, kills and restores the program and judges what it said.
+// run saves, kills and restores the program, and judges what /proc tells of it
+// and what it says itself.
 func (f *feature) run() {
 	t := f.t
 	t.Helper()
 	f.start()
+	before := takeSnapshot(f.pid)
 	f.save("killed")
 	apply := f.restore()
+	before.compare(t, takeSnapshot(f.pid))
 	f.proceed()
 	f.judge(apply)
 }

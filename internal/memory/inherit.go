@@ -246,7 +246,19 @@ func (r *Restorer) mapMissing(v *stream.VMA, stays []kept) error {
 			}
 		}
 	}
+	if at > v.Start && at < v.End && r.grow(at, v.End) {
+		return nil
+	}
 	return r.mapPart(v, at, v.End)
+}
+
+// grow extends the mapping that ends at from. What is mapped behind it would stay
+// a mapping of its own, for the kernel joins none to what fork(2) brought, and
+// mremap(2), which the program may call, takes no two at once.
+func (r *Restorer) grow(from, to uint64) bool {
+	const page = pageMask + 1
+	_, err := r.Puppet.Call(unix.SYS_MREMAP, from-page, page, to-from+page, 0, 0)
+	return err == nil
 }
 
 func (r *Restorer) mapPart(v *stream.VMA, start, end uint64) error {
