@@ -80,6 +80,8 @@ func (s snapshot) process(pid int, root bool, nodes map[string]string) {
 		add(name, plain(readLink(dir, name)))
 	}
 	add("maps", mapsOf(dir))
+	add("NUMA policies", policiesOf(dir))
+	add("timers", procText(dir, "timers"))
 	tids, _ := proc.Threads(pid)
 	for _, tid := range tids {
 		s.thread(fmt.Sprintf("%s/task/%d", dir, tid), func(name, value string) { s[fmt.Sprintf("pid %d: thread %d: %s", pid, tid, name)] = value })
@@ -144,18 +146,42 @@ func plain(link string) string {
 	return deleted.ReplaceAllString(link, deletedFile)
 }
 
-// mapsOf are the mappings, without the inode numbers of what has no name.
+// mapsOf are the mappings with their flags, without the inode numbers of what has
+// no name.
 func mapsOf(dir string) string {
 	var b strings.Builder
-	for line := range strings.Lines(procText(dir, "maps")) {
-		fields := strings.Fields(line)
-		if anonymous.MatchString(line) {
-			fields[3], fields[4] = "-", "-"
-			if !strings.HasPrefix(fields[5], "/memfd:") && !strings.HasPrefix(fields[5], "/SYSV") {
-				fields = append(fields[:5], deletedFile)
+	for line := range strings.Lines(procText(dir, "smaps")) {
+		name, _, _ := strings.Cut(line, ":")
+		switch fields := strings.Fields(line); {
+		case name == "VmFlags":
+			line = strings.Replace(line, " sd", "", 1) // whether it was written to
+			if !strings.Contains(line, " mw") {
+				line = strings.Replace(line, " sh", "", 1) // whether the file was open for writing, too
 			}
+		case name == "KernelPageSize", name == "ProtectionKey":
+		case strings.Contains(fields[0], "-"):
+			if anonymous.MatchString(line) {
+				fields[3], fields[4] = "-", "-"
+				if !strings.HasPrefix(fields[5], "/memfd:") && !strings.HasPrefix(fields[5], "/SYSV") {
+					fields = append(fields[:5], deletedFile)
+				}
+			}
+			line = strings.Join(fields, " ") + "\n"
+		default:
+			continue
 		}
-		b.WriteString(strings.Join(fields, " ") + "\n")
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
+// policiesOf are the NUMA policies of the mappings.
+func policiesOf(dir string) string {
+	var b strings.Builder
+	for line := range strings.Lines(procText(dir, "numa_maps")) {
+		if fields := strings.Fields(line); len(fields) > 1 {
+			b.WriteString(fields[0] + " " + fields[1] + "\n")
+		}
 	}
 	return b.String()
 }
