@@ -159,7 +159,7 @@ func (f *feature) judge(p *pipeline) {
 		if status[0] != 0 || status[1] != 0 {
 			f.t.Errorf("exit statuses %v\n%s", status, p.said())
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		_ = unix.Kill(f.pid, unix.SIGKILL)
 		<-done
 		f.t.Errorf("it does not end\n%s", p.said())

@@ -81,6 +81,7 @@ func (r *randomTree) run() {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 	})
+	before := takeSnapshot(r.pid)
 	said, status := r.command(fmt.Sprintf("ckpt-collect --leave killed %d | ckpt-dedup | ckpt-write -o img; set -- ${PIPESTATUS[@]}; exit $(($1 | $2))", r.pid))
 	if status != 0 {
 		if err := unix.Kill(r.pid, 0); err != nil || gone(r.pid) {
@@ -108,11 +109,28 @@ func (r *randomTree) run() {
 		said, status := r.command("ckpt-read < img | ckpt-apply " + with + " >restored")
 		done <- fmt.Sprintf("status %d: %s", status, said)
 	}()
+	r.awaitTree()
+	if !r.leadsOut() && r.seed%3 != 2 {
+		before.compare(t, takeSnapshot(r.pid))
+	}
 	r.proceed()
 	if said := <-done; !strings.HasPrefix(said, "status 0") || r.output() != "ready\npass\n" {
 		t.Errorf("%s\nit says:\n%s", said, r.output())
 	}
 }
+
+// awaitTree waits until the tree runs again.
+func (r *randomTree) awaitTree() {
+	for i := 0; unharmed(r.pid) != nil; i++ {
+		if i > 12000 {
+			r.t.Fatalf("pid %d does not run", r.pid)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// leadsOut: it has pipes whose other ends are outside.
+func (r *randomTree) leadsOut() bool { return r.seed%4 == 1 }
 
 // plant starts the tree: a session leader, or of an outer session, some with
 // pipes that lead outside.
@@ -123,7 +141,7 @@ func (r *randomTree) plant() {
 		t.Fatal(err)
 	}
 	line := fmt.Sprintf("exec %s %d %s >out 2>&1 </dev/null", buildC(t, "property.c"), r.seed, filepath.Join(r.dir, "go"))
-	if r.seed%4 == 1 {
+	if r.leadsOut() {
 		line += " 3> >(exec sleep 1000) 4< <(exec sleep 1000)"
 	}
 	if r.seed%3 == 2 {

@@ -56,18 +56,19 @@ var statusLines = []string{"Name", "Umask", "Uid", "Gid", "Groups", "Threads", "
 	"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters", "Cpus_allowed", "Mems_allowed", "THP_enabled"}
 
 // statFields of proc_pid_stat(5) that are compared, by their number there.
-var statFields = map[int]string{5: "process group", 6: "session", 18: "priority", 19: "nice", 20: "threads", 26: "start of code", 27: "end of code",
+var statFields = map[int]string{18: "priority", 19: "nice", 20: "threads", 26: "start of code", 27: "end of code",
 	28: "start of the stack", 38: "exit signal", 40: "real-time priority", 41: "policy", 45: "start of data", 46: "end of data", 47: "brk",
 	48: "arguments", 49: "end of arguments", 50: "environment", 51: "end of environment"}
 
 func (s snapshot) process(pid int, root bool, nodes map[string]string) {
 	dir := fmt.Sprintf("/proc/%d", pid)
 	add := func(name, value string) { s[fmt.Sprintf("pid %d: %s", pid, name)] = value }
-	stat := s.stat(dir, add)
+	stat := statOf(dir)
 	if !root {
 		add("parent", stat[4])
 	}
-	if stat[3] == "Z" {
+	add("group and session", stat[5]+" "+stat[6])
+	if add("zombie", strconv.FormatBool(stat[3] == "Z")); stat[3] == "Z" {
 		return
 	}
 	for _, name := range []string{"limits", "cgroup", "coredump_filter", "personality", "oom_score_adj", "loginuid", "environ", "cmdline",
@@ -101,21 +102,23 @@ func (s snapshot) process(pid int, root bool, nodes map[string]string) {
 	}
 }
 
-func (s snapshot) stat(dir string, add func(name, value string)) map[int]string {
+// statOf are the fields of a stat file by their number in proc_pid_stat(5), from
+// the third on.
+func statOf(dir string) map[int]string {
 	text := procText(dir, "stat")
 	fields := map[int]string{}
 	for i, f := range strings.Fields(text[strings.LastIndexByte(text, ')')+1:]) {
 		fields[i+3] = f
 	}
-	for n, name := range statFields {
-		add(name, fields[n])
-	}
-	add("stopped", strconv.FormatBool(fields[3] == "T"))
 	return fields
 }
 
 func (s snapshot) thread(dir string, add func(name, value string)) {
-	s.stat(dir, add)
+	stat := statOf(dir)
+	for n, name := range statFields {
+		add(name, stat[n])
+	}
+	add("stopped", strconv.FormatBool(stat[3] == "T"))
 	for line := range strings.Lines(procText(dir, "status")) {
 		if name, value, _ := strings.Cut(line, ":"); slices.Contains(statusLines, name) {
 			add(name, strings.TrimSpace(value))
