@@ -5,10 +5,17 @@
 #     tests/stress.sh [-j JOBS] [-k] [PATTERN]
 #
 # PATTERN is a regular expression that a stressor's whole name matches; -k keeps
-# the folder with what each one said. Each runs without being saved first: what
+# the folder with what each one said, and the images of what failed. Each runs without being saved first: what
 # does not end well then says nothing of us. It runs as nobody, in namespaces of its
 # own. tests/stress-excluded.txt has those that are left out.
 set -uo pipefail
+
+# What else we inherited leads to somebody outside, and would be theirs, too.
+for fd in /proc/self/fd/*; do
+	fd=${fd##*/}
+	[ "$fd" -le 2 ] || [ "$fd" -eq 255 ] || eval "exec $fd>&-"
+done
+
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 seconds=4
 patience=60 # seconds for what takes four
@@ -21,7 +28,7 @@ if [ "${1-}" = --one ]; then
 		mkdir -p tmp && chown 65534:65534 tmp
 		cd tmp || exit 1
 		setsid setpriv --reuid=65534 --regid=65534 --clear-groups -- \
-			stress-ng "--$name" 1 --verify -t "$seconds" --temp-path "$dir/tmp" </dev/null >"$dir/$1" 2>&1 3>&- &
+			stress-ng "--$name" 1 --verify -t "$seconds" --temp-path "$dir/tmp" </dev/null >"$dir/$1" 2>&1 &
 		pid=$!
 		cd "$dir" || exit 1
 	}
@@ -91,10 +98,12 @@ names=$(stress-ng --stressors | tr ' ' '\n' | grep -xE -- "$pattern" | grep -vxF
 one() {
 	mkdir "$dir/$1"
 	timeout -s KILL 300 unshare --pid --fork --kill-child --mount-proc --ipc --uts --net -- \
-		"$here/stress.sh" --one "$1" "$dir/$1" </dev/null >/dev/null 2>&1 3>&-
+		"$here/stress.sh" --one "$1" "$dir/$1" </dev/null >/dev/null 2>&1
 	[ -s "$dir/$1/result" ] || echo "LOST: it hangs" >"$dir/$1/result"
 	printf '%-16s %s\n' "$1" "$(cat "$dir/$1/result")"
-	[ -n "$keep" ] || rm -rf "$dir/$1/img" "$dir/$1/tmp"
+	if [ -z "$keep" ] || ! grep -qE '^(LOST|NOT SAVED)' "$dir/$1/result"; then
+		rm -rf "$dir/$1/img" "$dir/$1/tmp"
+	fi
 }
 export -f one
 export dir here keep

@@ -100,6 +100,8 @@ func obstacle(m *proc.Mapping, k *kind) string {
 		return "a private mapping of a file in huge pages"
 	case m.Path == "/secretmem (deleted)":
 		return "secret memory (memfd_secret)"
+	case m.Path == "/[aio] (deleted)":
+		return "the ring of an asynchronous I/O context (io_setup)"
 	case !m.Shared && strings.HasPrefix(m.Path, "/SYSV") && strings.HasSuffix(m.Path, " (deleted)"):
 		return "a private mapping of System V shared memory"
 	case strings.HasPrefix(m.Path, "anon_inode:"), strings.HasPrefix(m.Path, "socket:"):
