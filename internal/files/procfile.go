@@ -58,8 +58,13 @@ func collectProcFile(c *Collector, s *Subject) (uint64, error) {
 		return 0, nil
 	}
 	owner, thread := procOwners(s.Target)
+	gone := !leadsTo(s.Target, &s.Stat)
 	switch {
-	case owner != 0 && !leadsTo(s.Target, &s.Stat):
+	case gone && owner == 0:
+		return block("which is not there any more and can't be saved")
+	case gone && thread != 0 && c.InTree(owner):
+		return block("of a thread that has ended, which can't be saved")
+	case gone:
 		return block("of a process that has ended, which can't be saved")
 	case owner != 0 && !c.InTree(owner):
 		return block("of a process that is not saved with it, which can't be saved")
@@ -75,7 +80,8 @@ func collectProcFile(c *Collector, s *Subject) (uint64, error) {
 // procOwners returns the process and the thread whose file a path of proc(5) is,
 // 0 for none: /proc/PID/… and /proc/PID/task/TID/….
 func procOwners(name string) (pid, tid int) {
-	parts := strings.Split(strings.TrimPrefix(name, procRoot+"/"), "/")
+	name = strings.TrimSuffix(strings.TrimPrefix(name, procRoot+"/"), deletedSuffix)
+	parts := strings.Split(name, "/")
 	pid, err := strconv.Atoi(parts[0])
 	if err != nil {
 		return 0, 0
