@@ -17,6 +17,7 @@ import (
 
 	"ckpt/internal/objhash"
 	"ckpt/internal/proc"
+	"ckpt/internal/sys"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
@@ -111,6 +112,7 @@ type Collector struct {
 	buildIDs         map[string][]byte
 	opened           []opened            // every descriptor of the tree
 	sockets          map[uint64]*unixEnd // by inode number
+	unixTable        sys.UnixTable
 }
 
 // Sender writes bulk records. While byReference reports true, pages of files

@@ -69,7 +69,7 @@ func collectUnixSock(c *Collector, s *Subject) (uint64, error) {
 		c.Block(s.PID, fmt.Errorf("fd %d is %s %s, which can't be saved", s.FD, Describe(s), why))
 		return 0, nil
 	}
-	d, err := sys.QueryUnix(s.Stat.Ino)
+	d, err := c.unixTable.Query(s.Stat.Ino)
 	if errors.Is(err, unix.ENOENT) {
 		return block("of another network namespace")
 	}
@@ -188,7 +188,7 @@ func (c *Collector) sockData(id uint64, f *os.File, d *sys.UnixSocket, failed bo
 	if failed && d.Queued == 0 {
 		return nil // to look would take the error
 	}
-	q, err := peekQueue(int(f.Fd()), d)
+	q, err := peekQueue(int(f.Fd()), d, &c.unixTable)
 	if err != nil || q.empty() {
 		return err
 	}

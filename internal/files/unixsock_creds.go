@@ -102,11 +102,11 @@ var errHidden = errors.New("an empty message whose place the kernel does not sho
 // countHidden adds the empty messages that the kernel did not show, for it shows
 // them to one look only. That there are such is known of the memory that the
 // other end's messages take, where they are is not, unless there are no others.
-func (p *peeker) countHidden(d *sys.UnixSocket) error {
+func (p *peeker) countHidden(d *sys.UnixSocket, table *sys.UnixTable) error {
 	if d.Peer == 0 || p.counted {
 		return nil
 	}
-	other, err := sys.QueryUnix(d.Peer)
+	other, err := table.Query(d.Peer)
 	if err != nil {
 		return err
 	}
@@ -165,18 +165,14 @@ func (s *scale) weigh(n int) (int64, error) {
 	if err := sendAll(s.fds[0], make([]byte, n), false); err != nil {
 		return 0, fmt.Errorf("weigh a message of %d bytes: %w", n, err)
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(s.fds[0], &st); err != nil {
-		return 0, os.NewSyscallError("fstat", err)
-	}
-	d, err := sys.QueryUnix(st.Ino)
+	w, err := unix.IoctlGetInt(s.fds[0], unix.SIOCOUTQ) // what sock_diag(7) has as UnixSocket.SendMem
 	if err != nil {
-		return 0, err
+		return 0, os.NewSyscallError("ioctl", err)
 	}
 	if _, _, err := unix.Recvfrom(s.fds[1], nil, 0); err != nil {
 		return 0, os.NewSyscallError("recvfrom", err)
 	}
-	s.known[n] = int64(d.SendMem)
+	s.known[n] = int64(w)
 	return s.known[n], nil
 }
 

@@ -34,8 +34,8 @@ func (q *queue) empty() bool { return len(q.data) == 0 && len(q.messages) == 0 }
 // seen. That is state of the socket's, and set back whatever happens here.
 //
 // The kernel shows an empty message to one look only, see countHidden.
-func peekQueue(fd int, d *sys.UnixSocket) (*queue, error) {
-	p := &peeker{fd: fd, stream: d.Type == unix.SOCK_STREAM, total: int(d.Queued), buf: make([]byte, max(int(d.Queued), 1<<16))}
+func peekQueue(fd int, d *sys.UnixSocket, table *sys.UnixTable) (*queue, error) {
+	p := &peeker{fd: fd, stream: d.Type == unix.SOCK_STREAM, total: int(d.Queued)}
 	// At its end a stream gives its pending error, and a SOCK_SEQPACKET that
 	// is shut an empty message without end.
 	p.counted = p.stream || d.Type == unix.SOCK_SEQPACKET && d.Shutdown&shutRead != 0
@@ -51,6 +51,7 @@ func peekQueue(fd int, d *sys.UnixSocket) (*queue, error) {
 		return nil, os.NewSyscallError("getsockopt", err)
 	}
 	if p.stream && old < 0 {
+		p.buf = make([]byte, p.total+1) // no more, for there may be thousands
 		n, err := p.look()
 		if err != nil {
 			return nil, peekError(err)
@@ -60,9 +61,10 @@ func peekQueue(fd int, d *sys.UnixSocket) (*queue, error) {
 			return &p.queue, nil
 		}
 	}
+	p.buf = make([]byte, max(p.total, 1<<16))
 	err = errors.Join(p.walk(), os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF, old)))
 	if err == nil {
-		err = p.countHidden(d)
+		err = p.countHidden(d, table)
 	}
 	return &p.queue, err
 }

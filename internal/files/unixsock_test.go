@@ -38,7 +38,7 @@ func queueOf(t *testing.T, fd int) (*queue, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return peekQueue(fd, d)
+	return peekQueue(fd, d, new(sys.UnixTable))
 }
 
 // TestPeekQueue: what is seen is what is read afterwards, and SO_PEEK_OFF is

@@ -87,14 +87,22 @@ const soPeerGroups = 59 // of asm-generic/socket.h
 
 // PeerGroups returns the groups of who made a pair of unix sockets.
 func PeerGroups(fd int) ([]uint32, error) {
-	groups := make([]uint32, 65536) // NGROUPS_MAX
+	var few [32]uint32 // NGROUPS_MAX are 256 KiB, for each of many sockets
+	groups, err := peerGroups(fd, few[:])
+	if errors.Is(err, unix.ERANGE) {
+		groups, err = peerGroups(fd, make([]uint32, 65536)) // NGROUPS_MAX
+	}
+	return slices.Clone(groups), err
+}
+
+func peerGroups(fd int, groups []uint32) ([]uint32, error) {
 	n := uint32(4 * len(groups))
 	_, _, e := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, soPeerGroups,
 		uintptr(unsafe.Pointer(&groups[0])), uintptr(unsafe.Pointer(&n)), 0)
 	if e != 0 {
 		return nil, os.NewSyscallError("getsockopt", e)
 	}
-	return slices.Clone(groups[:n/4]), nil
+	return groups[:n/4], nil
 }
 
 // From uapi linux/fcntl.h.

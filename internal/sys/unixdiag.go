@@ -32,7 +32,8 @@ const (
 // From include/uapi/linux/unix_diag.h and sock_diag.h.
 const (
 	sockDiagByFamily = 20
-	udiagShow        = 1 | 4 | 8 | 0x10 | 0x20 // name, peer, pending connections, queue length, memory
+	udiagShowPending = 8
+	udiagShow        = 1 | 4 | udiagShowPending | 0x10 | 0x20 // name, peer, pending connections, queue length, memory
 	udiagReqBytes    = 24
 	udiagMsgBytes    = 16
 
@@ -67,7 +68,7 @@ func queryUnix(ino uint64) (*UnixSocket, error) {
 		return nil, os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(fd)
-	if err := unix.Sendto(fd, udiagRequest(uint32(ino)), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	if err := unix.Sendto(fd, udiagRequest(uint32(ino), 0, udiagShow), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return nil, os.NewSyscallError("sendto", err)
 	}
 	buf := make([]byte, 8192)
@@ -79,16 +80,16 @@ func queryUnix(ino uint64) (*UnixSocket, error) {
 }
 
 // udiagRequest is nlmsghdr and unix_diag_req.
-func udiagRequest(ino uint32) []byte {
+func udiagRequest(ino uint32, flags uint16, show uint32) []byte {
 	e := binary.NativeEndian
 	b := e.AppendUint32(nil, unix.SizeofNlMsghdr+udiagReqBytes)
 	b = e.AppendUint16(b, sockDiagByFamily)
-	b = e.AppendUint16(b, unix.NLM_F_REQUEST)
+	b = e.AppendUint16(b, unix.NLM_F_REQUEST|flags)
 	b = append(b, make([]byte, 8)...) // sequence number, port
 	b = append(b, unix.AF_UNIX, 0, 0, 0)
 	b = e.AppendUint32(b, ^uint32(0)) // any state
 	b = e.AppendUint32(b, ino)
-	b = e.AppendUint32(b, udiagShow)
+	b = e.AppendUint32(b, show)
 	return e.AppendUint64(b, ^uint64(0)) // no cookie
 }
 

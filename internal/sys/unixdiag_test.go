@@ -94,7 +94,59 @@ func TestQueryUnixNone(t *testing.T) {
 	}
 }
 
+// TestUnixTable: of thousands of sockets the list says the same as a question for
+// each, in one walk of the kernel's table; what was not listed is asked for.
+func TestUnixTable(t *testing.T) {
+	var table UnixTable
+	var fds []int
+	for range 3000 {
+		p := pair(t, unix.SOCK_STREAM)
+		fds = append(fds, p[0], p[1])
+	}
+	listening, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(listening)
+	if err := errors.Join(unix.Bind(listening, &unix.SockaddrUnix{Name: filepath.Join(t.TempDir(), "s")}), unix.Listen(listening, 5)); err != nil {
+		t.Fatal(err)
+	}
+	fds = append(fds, listening)
+	if _, err := unix.Write(fds[0], []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	for i, fd := range fds {
+		got, err := table.Query(inode(t, fd))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%100 != 0 { // a question for each takes long
+			continue
+		}
+		if want := query(t, fd); !reflect.DeepEqual(*got, want) {
+			t.Errorf("socket %d: %+v, want %+v", i, *got, want)
+		}
+	}
+	later := pair(t, unix.SOCK_DGRAM)
+	if got, err := table.Query(inode(t, later[0])); err != nil || got.Peer != inode(t, later[1]) {
+		t.Errorf("one that came later: %+v %v", got, err)
+	}
+	if _, err := table.Query(1); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("none: %v", err)
+	}
+	for _, fd := range fds[:2] {
+		if table.listed[inode(t, fd)] == nil {
+			t.Errorf("socket %d is not in the list", fd)
+		}
+	}
+}
+
+func FuzzParseUnixList(f *testing.F) {
+	f.Add(udiagRequest(7, 0, udiagShow))
+	f.Fuzz(func(_ *testing.T, b []byte) { parseUnixList(b, map[uint64]*UnixSocket{}) })
+}
+
 func FuzzParseUnixDiag(f *testing.F) {
-	f.Add(udiagRequest(7))
+	f.Add(udiagRequest(7, 0, udiagShow))
 	f.Fuzz(func(_ *testing.T, b []byte) { parseUnixDiag(b) })
 }

@@ -1,0 +1,81 @@
+package sys
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// UnixTable answers for many unix sockets. The kernel walks all that there are
+// to find one, so they are listed together, at the first question.
+type UnixTable struct {
+	listed map[uint64]*UnixSocket // by inode number
+}
+
+// Query is QueryUnix, answered as of the first question.
+func (t *UnixTable) Query(ino uint64) (*UnixSocket, error) {
+	if t.listed == nil {
+		listed, err := listUnix()
+		if err != nil {
+			return nil, fmt.Errorf("sock_diag for all unix sockets: %w", err)
+		}
+		t.listed = listed
+	}
+	if s := t.listed[ino]; s != nil {
+		return s, nil
+	}
+	return QueryUnix(ino) // while the list was made others came and went, and it may lack some
+}
+
+// listUnix lists the sockets of our network namespace but for those that listen,
+// of which QueryUnix tells more.
+func listUnix() (map[uint64]*UnixSocket, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	// Pending connections could be too many for a message, which would end the list.
+	req := udiagRequest(0, unix.NLM_F_DUMP, udiagShow&^udiagShowPending)
+	if err := unix.Sendto(fd, req, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return nil, os.NewSyscallError("sendto", err)
+	}
+	listed, buf := map[uint64]*UnixSocket{}, make([]byte, 1<<16)
+	for {
+		n, _, err := unix.Recvfrom(fd, buf, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, os.NewSyscallError("recvfrom", err)
+		}
+		if done, err := parseUnixList(buf[:n], listed); done || err != nil {
+			return listed, err
+		}
+	}
+}
+
+// parseUnixList adds the sockets of one datagram, and reports whether it was the last.
+func parseUnixList(b []byte, listed map[uint64]*UnixSocket) (done bool, _ error) {
+	e := binary.NativeEndian
+	for len(b) >= unix.SizeofNlMsghdr {
+		n := int(e.Uint32(b))
+		if n < unix.SizeofNlMsghdr || n > len(b) {
+			return false, errDiag
+		}
+		if e.Uint16(b[4:]) == unix.NLMSG_DONE {
+			return true, nil
+		}
+		s, err := parseUnixDiag(b[:n])
+		if err != nil {
+			return false, err
+		}
+		if s.State != UnixListening {
+			listed[uint64(e.Uint32(b[unix.SizeofNlMsghdr+4:]))] = s // udiag_ino
+		}
+		b = b[min((n+3)&^3, len(b)):]
+	}
+	return false, nil
+}
