@@ -5,9 +5,10 @@
 #     tests/stress.sh [-j JOBS] [-k] [PATTERN]
 #
 # PATTERN is a regular expression that a stressor's whole name matches; -k keeps
-# the folder with what each one said, and the images of what failed. Each runs without being saved first: what
-# does not end well then says nothing of us. It runs as nobody, in namespaces of its
-# own. tests/stress-excluded.txt has those that are left out.
+# the folder with what each one said, and the images of what failed. Each runs
+# without being saved first: what does not end well then says nothing of us. It runs
+# as nobody, in namespaces of its own; tests/stress-options.txt has what some need,
+# and tests/stress-excluded.txt those that are left out.
 set -uo pipefail
 
 # What else we inherited leads to somebody outside, and would be theirs, too.
@@ -18,17 +19,29 @@ done
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 seconds=4
-patience=60 # seconds for what takes four
+patience=100 # seconds for what takes four
 
-# The second half of this file runs one stressor, as init of its namespaces.
-if [ "${1-}" = --one ]; then
-	name=$2 dir=$3
+# The second half of this file runs one stressor, as init of namespaces of its own:
+# --control NAME DIR without saving it, and --one NAME DIR with.
+if [[ "${1-}" == --control || "${1-}" == --one ]]; then
+	mode=$1 name=$2 dir=$3
 	cd "$dir" || exit 1
+	ip link set lo up
+	echo 0 65534 >/proc/sys/net/ipv4/ping_group_range
+	mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+	mkdir -p tmpfs && mount -t tmpfs -o mode=1777,size=64M tmpfs tmpfs # for who fills one
+	who=(--reuid=65534 --regid=65534 --clear-groups) settings=() options=()
+	for word in $(sed -e 's/#.*//' "$here/stress-options.txt" | awk -v name="$name" '$1 == name { $1 = ""; print }'); do
+		case $word in
+		+*) who=(--inh-caps=-all --bounding-set="-all,$word") ;; # it asks for user id 0
+		[A-Z]*=*) settings+=("$word") ;;
+		*) options+=("$word") ;;
+		esac
+	done
 	begin() {
-		mkdir -p tmp && chown 65534:65534 tmp
+		mkdir -p tmp && chmod 777 tmp
 		cd tmp || exit 1
-		setsid setpriv --reuid=65534 --regid=65534 --clear-groups -- \
-			stress-ng "--$name" 1 --verify -t "$seconds" --temp-path "$dir/tmp" </dev/null >"$dir/$1" 2>&1 &
+		setsid env ${settings[@]+"${settings[@]}"} setpriv "${who[@]}" -- stress-ng "--$name" 1 --verify -t "$seconds" ${options[@]+"${options[@]}"} --temp-path "$dir/tmp" </dev/null >"$dir/$1" 2>&1 &
 		pid=$!
 		cd "$dir" || exit 1
 	}
@@ -42,10 +55,12 @@ if [ "${1-}" = --one ]; then
 		return "$status"
 	}
 
-	begin control
-	limited || result "unfit: it ends with status $? by itself"
-	grep -qiE 'skipp|not supported|not implemented|no [a-z-]+ stressor' control && result "unfit: it is skipped here"
-	rm -rf tmp
+	if [ "$mode" = --control ]; then
+		begin control
+		limited || result "unfit: it ends with status $? by itself"
+		grep -qiE 'skipping|be skipped|not implemented|no [a-z-]+ stressor' control && result "unfit: it is skipped here"
+		exit 0
+	fi
 
 	begin out
 	sleep "$(awk -v r="$RANDOM" 'BEGIN { print 0.5 + 2.5 * r / 32768 }')"
@@ -94,18 +109,23 @@ excluded=$(sed -e 's/#.*//' "$here/stress-excluded.txt" | awk 'NF { print $1 }')
 names=$(stress-ng --stressors | tr ' ' '\n' | grep -xE -- "$pattern" | grep -vxF -- "$excluded")
 [ -n "$names" ] || { echo "stress: no stressor matches $pattern, or it is left out" >&2; exit 2; }
 
-# one runs a stressor; when its init ends, or is killed, so does all of it.
+# part runs one of the two parts; when its init ends, or is killed, so does all of it.
+part() {
+	timeout -s KILL 300 unshare --pid --fork --kill-child --mount-proc --ipc --uts --net -- \
+		"$here/stress.sh" "$1" "$2" "$dir/$2" </dev/null >/dev/null 2>&1
+}
 one() {
 	mkdir "$dir/$1"
-	timeout -s KILL 300 unshare --pid --fork --kill-child --mount-proc --ipc --uts --net -- \
-		"$here/stress.sh" --one "$1" "$dir/$1" </dev/null >/dev/null 2>&1
+	part --control "$1" || echo "unfit: it hangs by itself" >"$dir/$1/result"
+	rm -rf "$dir/$1/tmp"
+	[ -s "$dir/$1/result" ] || part --one "$1"
 	[ -s "$dir/$1/result" ] || echo "LOST: it hangs" >"$dir/$1/result"
 	printf '%-16s %s\n' "$1" "$(cat "$dir/$1/result")"
 	if [ -z "$keep" ] || ! grep -qE '^(LOST|NOT SAVED)' "$dir/$1/result"; then
 		rm -rf "$dir/$1/img" "$dir/$1/tmp"
 	fi
 }
-export -f one
+export -f part one
 export dir here keep
 xargs -P "$jobs" -I NAME bash -c 'one "$1"' one NAME <<<"$names"
 

@@ -104,8 +104,12 @@ func obstacle(m *proc.Mapping, k *kind) string {
 		return "the ring of an asynchronous I/O context (io_setup)"
 	case !m.Shared && strings.HasPrefix(m.Path, "/SYSV") && strings.HasSuffix(m.Path, " (deleted)"):
 		return "a private mapping of System V shared memory"
-	case strings.HasPrefix(m.Path, "anon_inode:"), strings.HasPrefix(m.Path, "socket:"):
-		return "not a file"
+	case strings.HasPrefix(m.Path, "socket:"):
+		return "memory of a socket"
+	case m.Path == "anon_inode:[io_uring]":
+		return "a ring of io_uring"
+	case strings.HasPrefix(m.Path, "anon_inode:"):
+		return "memory of a special file"
 	case m.Name() == "[uprobes]":
 		return "for uprobes"
 	}
