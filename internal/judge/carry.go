@@ -13,7 +13,7 @@ import (
 type kinship struct {
 	order      []*Task // depth first
 	begin, end map[*Task]int
-	sessions   map[int][]*Task
+	sessions   map[int][]*Task // in that order
 }
 
 func kinshipOf(m *Model) *kinship {
@@ -33,7 +33,7 @@ func kinshipOf(m *Model) *kinship {
 			k.end[t] = k.end[t.Children[n-1]]
 		}
 	}
-	for _, t := range m.Tasks {
+	for _, t := range k.order {
 		k.sessions[t.Session] = append(k.sessions[t.Session], t)
 	}
 	return k
@@ -42,6 +42,16 @@ func kinshipOf(m *Model) *kinship {
 // below reports whether a process descends from another, or is it.
 func (k *kinship) below(t, ancestor *Task) bool {
 	return k.begin[ancestor] <= k.begin[t] && k.begin[t] < k.end[ancestor]
+}
+
+// inSession returns who is in a session of those that descend from a process.
+func (k *kinship) inSession(session int, ancestor *Task) []*Task {
+	all := k.sessions[session]
+	from := func(n int) int {
+		i, _ := slices.BinarySearchFunc(all, n, func(t *Task, n int) int { return k.begin[t] - n })
+		return i
+	}
+	return all[from(k.begin[ancestor]+1):from(k.end[ancestor])]
 }
 
 // leavable are the kinds of sharing that unshare(2) ends without a trace.

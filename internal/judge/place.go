@@ -50,7 +50,11 @@ func (m *Model) placeGroups(root *Task, terminal bool) {
 		used[t.Group] = true
 	}
 	type group struct{ session, id int }
-	chosen := map[group]int{}
+	chosen, members := map[group]int{}, map[group][]int{}
+	for _, t := range m.Tasks {
+		g := group{t.Session, t.PGID}
+		members[g] = append(members[g], t.PID)
+	}
 	for _, t := range m.Tasks {
 		if !t.PGIDOutside && t.PGID != 0 || t.Group == root.PID && t.Group != t.PGID {
 			continue
@@ -63,17 +67,12 @@ func (m *Model) placeGroups(root *Task, terminal bool) {
 		case chosen[g] != 0:
 			t.Group = chosen[g]
 		default:
-			own := m.ownGroup(t, used)
+			// An id for a new group, of a process that is in the old one.
+			own := t.Session
+			if i := slices.IndexFunc(members[g], func(pid int) bool { return !used[pid] }); i >= 0 {
+				own = members[g][i]
+			}
 			t.Group, chosen[g], used[own] = own, own, true
 		}
 	}
-}
-
-// ownGroup finds an id for a new group, of a process that is in the old one.
-func (m *Model) ownGroup(t *Task, used map[int]bool) int {
-	fits := func(o *Task) bool { return o.Session == t.Session && o.PGID == t.PGID && !used[o.PID] }
-	if i := slices.IndexFunc(m.Tasks, fits); i >= 0 {
-		return m.Tasks[i].PID
-	}
-	return t.Session
 }

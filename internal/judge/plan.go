@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -86,6 +87,7 @@ type Plan struct {
 	needs  map[*Task]int
 	inline int // helpers of any process id
 	kin    *kinship
+	effort int
 	births map[*Task]stream.ThreadRefs // what each is born with, where it is not what it has
 }
 
@@ -103,6 +105,9 @@ func makePlan(m *Model) *Plan {
 	p.findCarried()
 	p.planRoot(m.Tasks[0])
 	for i, t := range m.Tasks {
+		if p.effort > maxEffort {
+			break
+		}
 		steps := p.planBirths(t)
 		// Those whose turn to have pages comes next must be there by then.
 		if i+1 < len(m.Tasks) && p.Deferred[m.Tasks[i+1]] {
@@ -114,11 +119,21 @@ func makePlan(m *Model) *Plan {
 		p.planThreads(t)
 	}
 	p.planGroups()
+	if p.effort > maxEffort {
+		p.errs = []error{errIntricate}
+	}
 	if len(p.errs) == 0 {
 		p.errs = prove(m, p)
 	}
 	return p
 }
+
+// maxEffort bounds a plan: how many processes may be looked at beside those that
+// are planned. A tree takes few such looks, but a stream may be made to take
+// the square of its length.
+const maxEffort = 1 << 22
+
+var errIntricate = errors.New("the processes' sessions, and what they share, are too intricate to restore: no way to make them was found in reasonable time")
 
 func (p *Plan) add(pid int, b *being) {
 	p.alive[pid] = b
@@ -217,183 +232,13 @@ func (p *Plan) planBirths(t *Task) (steps []Step) {
 	return steps
 }
 
-// birth plans one process.
-func (p *Plan) birth(parent, c *Task) []Step {
-	session := p.need(c)
-	if p.elsewhere(parent, c, session) {
-		p.Deferred[c] = true
-		return nil
-	}
-	exit := unix.Signal(c.ExitSignal)
-	fits := func(by int) bool {
-		b := p.alive[by]
-		return (session == anySession || b.session == session) && p.shares(b.refs, p.born(c)) == ""
-	}
-	if fits(parent.PID) {
-		return []Step{p.make(parent.PID, parent.PID, c, exit)}
-	}
-	candidates := []int{parent.PID}
-	for _, s := range parent.Children {
-		if b := p.alive[s.PID]; b != nil && b.exit == exit {
-			candidates = append(candidates, s.PID)
-		}
-	}
-	for _, by := range candidates[1:] {
-		if fits(by) {
-			return []Step{p.make(parent.PID, by, c, exit)}
-		}
-	}
-	if steps := p.underSibling(parent, c, session, exit); steps != nil {
-		return steps
-	}
-	if what := p.sharesWithNone(candidates, c); what != "" {
-		p.errs = append(p.errs, fmt.Errorf("pid %d (%s) shares its %s with a process that is neither its parent nor a sibling, which can't be restored", c.PID, c.Comm, what))
-		return nil
-	}
-	if steps := p.underHelper(parent, c, session, exit); steps != nil {
-		return steps
-	}
-	p.errs = append(p.errs, noSession(c, session))
-	return nil
-}
-
-func noSession(c *Task, session int) error {
-	return fmt.Errorf("pid %d (%s) is in session %d, which its parent, pid %d, never was in, and no process in the image explains that; it can't be restored",
-		c.PID, c.Comm, session, c.PPID)
-}
-
-// elsewhere reports whether a process's session is found below its parent, but
-// not among its siblings: it was born there and lost its first parent.
-func (p *Plan) elsewhere(parent, c *Task, session int) bool {
-	if session == anySession || p.alive[parent.PID].session == session || parent.Session == session {
-		return false
-	}
-	for _, q := range p.kin.sessions[session] {
-		if q.Parent != parent && q != c && p.kin.below(q, parent) && !p.kin.below(q, c) {
-			return true
-		}
-	}
-	return false
-}
-
-// shares says what of a process's objects, if made already, its maker has not.
-func (p *Plan) shares(maker, refs stream.ThreadRefs) string {
-	for _, k := range Shareable {
-		if ref := *k.Ref(&refs); ref != 0 && p.made[ref] && *k.Ref(&maker) != ref {
-			return k.what
-		}
-	}
-	return ""
-}
-
-func (p *Plan) sharesWithNone(candidates []int, c *Task) (what string) {
-	for _, by := range candidates {
-		if what = p.shares(p.alive[by].refs, p.born(c)); what == "" {
-			return ""
-		}
-	}
-	return what
-}
-
-// flags are the CLONE_ flags for what two share.
-func flags(maker, refs stream.ThreadRefs) (f uint64) {
-	for _, k := range Shareable {
-		if ref := *k.Ref(&refs); ref != 0 && *k.Ref(&maker) == ref {
-			f |= k.flag
-		}
-	}
-	return f
-}
-
-// make plans that by makes a child of parent.
-func (p *Plan) make(parent, by int, c *Task, exit unix.Signal) Step {
-	maker := p.alive[by]
-	s := Step{Kind: StepMake, PID: c.PID, By: by, Flags: flags(maker.refs, p.born(c)), Exit: exit}
-	if by != parent {
-		s.Flags |= unix.CLONE_PARENT
-		s.Exit = 0
-	}
-	p.add(c.PID, &being{session: maker.session, parent: parent, refs: p.born(c), exit: exit})
-	return s
-}
-
-// underSibling has a process made by a sibling that leads its session, and begins
-// that earlier than it would.
-func (p *Plan) underSibling(parent, c *Task, session int, exit unix.Signal) []Step {
-	leader := p.m.ByPID[session]
-	if leader == nil || leader.Parent != parent || leader.Session != session || p.need(leader) != anySession {
-		return nil
-	}
-	b := p.alive[session]
-	if b == nil || b.exit != exit || p.shares(b.refs, p.born(c)) != "" {
-		return nil
-	}
-	return []Step{p.begin(session), p.make(parent.PID, session, c, exit)}
-}
-
-// underHelper has a process made by a helper that leads its session, whose
-// leader has ended.
-func (p *Plan) underHelper(parent, c *Task, session int, exit unix.Signal) []Step {
-	if session <= 0 || p.m.ByPID[session] != nil || p.alive[session] != nil || exit != unix.SIGCHLD {
-		return nil
-	}
-	maker := p.alive[parent.PID]
-	shared := stream.ThreadRefs{}
-	for _, k := range Shareable {
-		if ref := *k.Ref(&maker.refs); ref == *k.Ref(ptr(p.born(c))) {
-			*k.Ref(&shared) = ref
-		}
-	}
-	if p.shares(shared, p.born(c)) != "" {
-		return nil
-	}
-	steps := []Step{{Kind: StepMake, PID: session, By: parent.PID, Flags: flags(maker.refs, shared), Exit: unix.SIGCHLD}, {Kind: StepSetsid, PID: session}}
-	p.add(session, &being{session: session, parent: parent.PID, refs: shared, exit: unix.SIGCHLD})
-	p.Helpers = append(p.Helpers, session)
-	return append(steps, p.make(parent.PID, session, c, exit))
-}
-
-func ptr[T any](v T) *T { return &v }
-
-// adopted has a process born in its session by a helper there, whose end gives
-// it to the parent, which must be above.
-func (p *Plan) adopted(c *Task) []Step {
-	session := p.need(c)
-	for _, pid := range p.in[session] {
-		b := p.alive[pid]
-		if b.session != session || !p.below(pid, c.PPID) || p.shares(stream.ThreadRefs{}, p.born(c)) != "" {
-			continue
-		}
-		p.inline--
-		p.add(c.PID, &being{session: session, parent: c.PPID, refs: p.born(c), exit: unix.SIGCHLD})
-		return []Step{
-			{Kind: StepGather, PID: c.PPID},
-			{Kind: StepMakeAny, PID: p.inline, By: pid, Exit: unix.SIGCHLD},
-			{Kind: StepMake, PID: c.PID, By: p.inline, Exit: unix.SIGCHLD},
-			{Kind: StepEnd, PID: p.inline},
-		}
-	}
-	p.errs = append(p.errs, noSession(c, session))
-	return nil
-}
-
-// below reports whether a process descends from another.
-func (p *Plan) below(pid, ancestor int) bool {
-	for b := p.alive[pid]; b != nil; b = p.alive[b.parent] {
-		if b.parent == ancestor {
-			return true
-		}
-	}
-	return false
-}
-
 // planThreads plans the threads of a process beside its first.
 func (p *Plan) planThreads(t *Task) {
 	for i, th := range t.Threads {
-		if i == 0 {
+		if i == 0 || p.effort > maxEffort {
 			continue
 		}
-		by := slices.IndexFunc(t.Threads[:i], func(o *Thread) bool { return p.shares(o.Refs, th.Refs) == "" })
+		by := slices.IndexFunc(t.Threads[:i], func(o *Thread) bool { p.effort++; return p.shares(o.Refs, th.Refs) == "" })
 		if by < 0 {
 			p.errs = append(p.errs, fmt.Errorf("thread %d of pid %d (%s) shares its %s with no thread of its process but with another process, which can't be restored",
 				th.TID, t.PID, t.Comm, p.shares(t.Refs(), th.Refs)))

@@ -23,6 +23,7 @@ type stage struct {
 	actors  map[int]*actor
 	members map[int]int // how many a process group has
 	made    int         // objects
+	effort  int
 	errs    []error
 }
 
@@ -169,8 +170,12 @@ func (g *stage) sessionOf(group int) int {
 // end has a helper end: its children go to the next that gathers them.
 func (g *stage) end(pid int, a *actor) {
 	to := a.parent
-	for g.actors[to] != nil && !g.actors[to].gathers {
-		to = g.actors[to].parent
+	for up := g.actors[to]; up != nil && !up.gathers; up = g.actors[to] {
+		if g.effort++; g.effort > maxEffort {
+			g.errs = append(g.errs, errIntricate)
+			return
+		}
+		to = up.parent
 	}
 	for _, c := range a.children {
 		g.actors[c].parent = to
