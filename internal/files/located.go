@@ -55,14 +55,25 @@ func (n *named) Close() error { return nil }
 
 // check says what stands in the way of opening it.
 func (n *named) check() []error {
-	if !filepath.IsAbs(n.Path) || strings.Contains(n.Path, "\x00") {
-		return []error{fmt.Errorf("%w: path %q", stream.ErrCorrupt, n.Path)}
+	if err := checkPath(n.Path); err != nil {
+		return []error{err}
 	}
 	if n.r.Paper {
 		return nil
 	}
 	if err := n.with(0, n.allowed); err != nil {
 		return []error{err}
+	}
+	return nil
+}
+
+// checkPath says why the kernel can't have told a path.
+func checkPath(path string) error {
+	if len(path) > unix.PathMax {
+		return fmt.Errorf("%w: a path of %d bytes", stream.ErrCorrupt, len(path))
+	}
+	if !filepath.IsAbs(path) || strings.Contains(path, "\x00") {
+		return fmt.Errorf("%w: path %q", stream.ErrCorrupt, path)
 	}
 	return nil
 }

@@ -161,7 +161,7 @@ func (p *planner) notePath(rec *stream.Record) {
 		stream.Object
 		Path string `cbor:"path"`
 	}
-	if rec.Decode(&o) != nil {
+	if rec.Decode(&o) != nil || checkPath(o.Path) != nil && o.Path != "" {
 		return
 	}
 	t := thing{name: o.Path, reg: rec.Type == stream.TypeReg}

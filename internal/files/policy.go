@@ -71,7 +71,10 @@ func checkReg(r *Restorer, rec *stream.Record) []error {
 	if err != nil {
 		return []error{err}
 	}
-	if reg.Size < 0 || !filepath.IsAbs(reg.Path) || strings.Contains(reg.Path, "\x00") {
+	if err := checkPath(reg.Path); err != nil {
+		return []error{err}
+	}
+	if reg.Size < 0 {
 		return []error{fmt.Errorf("%w: file %q of %d bytes", stream.ErrCorrupt, reg.Path, reg.Size)}
 	}
 	if err := checkExtras(reg.Path, reg.Xattrs, reg.RWHint); err != nil {

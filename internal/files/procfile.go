@@ -93,7 +93,10 @@ func procOwners(name string) (pid, tid int) {
 }
 
 func (r *Restorer) checkProcFile(p *stream.ProcFile) error {
-	if !strings.HasPrefix(p.Path, procRoot+"/") || path.Clean(p.Path) != p.Path || strings.Contains(p.Path, "\x00") {
+	if err := checkPath(p.Path); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(p.Path, procRoot+"/") || path.Clean(p.Path) != p.Path {
 		return fmt.Errorf("%w: path %q", stream.ErrCorrupt, p.Path)
 	}
 	owner, thread := procOwners(p.Path)

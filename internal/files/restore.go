@@ -351,12 +351,30 @@ func (r *Restorer) Check(objects []*stream.Record, fds []stream.FD) []error {
 			}
 		}
 	}
-	for _, fd := range fds {
-		if fd.FD < 0 || fd.FD > maxFD {
-			errs = append(errs, fmt.Errorf("%w: descriptor %d", stream.ErrCorrupt, fd.FD))
+	return append(errs, more...)
+}
+
+// CheckTable says what in a table of descriptors, in ascending order, can't be.
+func CheckTable(fds []stream.FD, locks []stream.Lock, targets []stream.EpollTarget) (errs []error) {
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%w: "+format, append([]any{stream.ErrCorrupt}, args...)...))
+	}
+	for i, fd := range fds {
+		if fd.FD < 0 || fd.FD > maxFD || i > 0 && fd.FD == fds[i-1].FD {
+			bad("descriptor %d, which there can't be, or which stands twice", fd.FD)
 		}
 	}
-	return append(errs, more...)
+	for _, l := range locks {
+		if l.FD < 0 || l.FD > maxFD || l.Start < 0 || l.Len < 0 || l.Kind != stream.LockFlock && l.Kind != stream.LockOFD && l.Kind != stream.LockPosix {
+			bad("lock of kind %q on descriptor %d, of %d bytes from %d on", l.Kind, l.FD, l.Len, l.Start)
+		}
+	}
+	for _, t := range targets {
+		if t.FD < 0 || t.FD > maxFD {
+			bad("target of an epoll added as descriptor %d", t.FD)
+		}
+	}
+	return errs
 }
 
 // maxFD bounds descriptor numbers as fs.nr_open does by default.

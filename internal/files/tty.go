@@ -39,7 +39,16 @@ var ttyKind = Kind{
 		return t.ID, c.Emit(stream.TypeTTY, &t)
 	},
 	// What stands in the way depends on --stdio and is judged there.
-	Check: func(*Restorer, *stream.Record) []error { return nil },
+	Check: func(_ *Restorer, rec *stream.Record) []error {
+		t, err := decode[stream.TTY](rec)
+		if err == nil {
+			err = checkPath(t.Path)
+		}
+		if err != nil {
+			return []error{err}
+		}
+		return nil
+	},
 	Restore: func(r *Restorer, rec *stream.Record) (Inode, error) {
 		t, err := decode[stream.TTY](rec)
 		if err != nil {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ckpt/internal/files"
 	"ckpt/internal/memory"
 	"ckpt/internal/proc"
@@ -51,6 +53,7 @@ func (m *Model) check(f *files.Restorer) (reasons []error) {
 	var fds []stream.FD
 	for _, t := range m.Tables {
 		fds = append(fds, t.FDs...)
+		add(files.CheckTable(t.FDs, t.Locks, t.Epolls)...)
 	}
 	slices.SortFunc(fds, func(x, y stream.FD) int { return cmp.Or(cmp.Compare(x.Refs.Of, y.Refs.Of), x.FD-y.FD) })
 	add(f.Check(m.Objects, fds)...)
@@ -100,10 +103,13 @@ func checkTask(t *Task) (errs []error) {
 		}
 	}
 	check(t.PID)
-	if t.PGID < 0 || t.PGID > maxPID || t.SID < 0 || t.SID > maxPID || t.ExitSignal < 0 || t.ExitSignal > 64 {
+	if t.PGID < 0 || t.PGID > maxPID || t.SID < 0 || t.SID > maxPID || t.ExitSignal < 0 || t.ExitSignal > lastSignal {
 		errs = append(errs, fmt.Errorf("%w: pid %d in session %d, group %d, with exit signal %d", stream.ErrCorrupt, t.PID, t.SID, t.PGID, t.ExitSignal))
 	}
 	if t.Zombie {
+		if !endsWith(unix.WaitStatus(t.Status)) || t.Status>>16 != 0 {
+			errs = append(errs, fmt.Errorf("%w: pid %d has ended with status %#x", stream.ErrCorrupt, t.PID, t.Status))
+		}
 		return errs
 	}
 	if len(t.Threads) == 0 {
@@ -130,7 +136,34 @@ func checkTask(t *Task) (errs []error) {
 			errs = append(errs, r.Check(rec)...)
 		}
 	}
+	if rec := t.Resources[stream.TypeCgroups]; rec != nil {
+		errs = append(errs, checkMembers(t, rec)...)
+	}
 	return errs
+}
+
+// harmless are the signals whose default action does not end a process.
+var harmless = []unix.Signal{unix.SIGCHLD, unix.SIGCONT, unix.SIGURG, unix.SIGWINCH, unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU}
+
+// endsWith reports whether a process can end with a status.
+func endsWith(s unix.WaitStatus) bool {
+	return s.Exited() || s.Signaled() && s.Signal() <= lastSignal && !slices.Contains(harmless, s.Signal())
+}
+
+const lastSignal = 64
+
+// checkMembers finds threads of others in a CGROUPS record.
+func checkMembers(t *Task, rec *stream.Record) []error {
+	own := map[int]bool{}
+	for _, th := range t.Threads {
+		own[th.TID] = true
+	}
+	for _, tid := range task.ThreadsOf(rec) {
+		if !own[tid] {
+			return []error{fmt.Errorf("%w: pid %d (%s) has control groups of thread %d, which is none of its own", stream.ErrCorrupt, t.PID, t.Comm, tid)}
+		}
+	}
+	return nil
 }
 
 // checkOrigin compares the system the image was made on with this one.

@@ -76,6 +76,13 @@ const (
 	protExec  = 4       // PROT_EXEC
 )
 
+// maxComm is more than the kernel has of a name, TASK_COMM_LEN of linux/sched.h:
+// names stand in messages.
+const maxComm = 64
+
+// extentBytes is what a stream.Extent takes, which may be one byte of a record.
+const extentBytes = 16
+
 // recordBytes is what a record takes beside its text, about, taken apart.
 const recordBytes = 512
 
@@ -172,8 +179,11 @@ func (m *Model) task(rec *stream.Record) error {
 	if err := rec.Decode(&t.Task); err != nil {
 		return err
 	}
-	if m.ByPID[t.PID] != nil {
+	switch {
+	case m.ByPID[t.PID] != nil:
 		return fmt.Errorf("%w: pid %d stands twice", stream.ErrCorrupt, t.PID)
+	case len(t.Comm) > maxComm:
+		return fmt.Errorf("%w: pid %d has a name of %d bytes", stream.ErrCorrupt, t.PID, len(t.Comm))
 	}
 	if len(m.Tasks) > 0 {
 		if t.Parent = m.ByPID[t.PPID]; t.Parent == nil || t.Parent.Zombie {
@@ -197,6 +207,8 @@ func (m *Model) thread(rec *stream.Record) error {
 		return fmt.Errorf("%w: it belongs to pid %d, which has no TASK record before it", stream.ErrCorrupt, t.PID)
 	case m.ByTID[t.TID] != nil || t.TID != t.PID && m.ByPID[t.TID] != nil:
 		return fmt.Errorf("%w: thread %d stands twice", stream.ErrCorrupt, t.TID)
+	case len(t.Comm) > maxComm:
+		return fmt.Errorf("%w: thread %d has a name of %d bytes", stream.ErrCorrupt, t.TID, len(t.Comm))
 	case len(of.Threads) == 0 && t.TID != t.PID:
 		return fmt.Errorf("%w: the first thread of pid %d does not stand before it", stream.ErrCorrupt, t.PID)
 	}
@@ -226,6 +238,11 @@ func (m *Model) vma(rec *stream.Record) error {
 	if s == nil {
 		return fmt.Errorf("%w: it is part of object %d, which is no MM", stream.ErrCorrupt, v.Refs.Of)
 	}
+	to := mappable[v.Kind]
+	if err := m.leads(reference{"inode", to, to != nil}, v.Refs.Inode); err != nil {
+		return err
+	}
+	m.Bytes += int64(len(v.Guards)) * extentBytes
 	s.VMAs = append(s.VMAs, v)
 	if v.Refs.Inode != 0 && v.Start < v.End && v.Offset < maxOffset && v.End < maxOffset {
 		u := m.mapped[v.Refs.Inode]
@@ -337,28 +354,6 @@ func (m *Model) again(rec *stream.Record) error {
 		return fmt.Errorf("%w: object %d is not defined before", stream.ErrCorrupt, o.Objref)
 	case d.Type != o.Type:
 		return fmt.Errorf("%w: object %d is a %v, not a %v", stream.ErrCorrupt, o.Objref, d.Type, o.Type)
-	}
-	return nil
-}
-
-// refs checks that what a record refers to is defined.
-func (m *Model) refs(rec *stream.Record) error {
-	var r struct {
-		Refs map[string]uint64 `cbor:"refs"`
-	}
-	if err := rec.Decode(&r); err != nil {
-		return err
-	}
-	for name, ref := range r.Refs {
-		if m.Defined[ref] == nil && ref != 0 {
-			return fmt.Errorf("%w: its %s is object %d, which is not defined before", stream.ErrCorrupt, name, ref)
-		}
-		if name == "exe" {
-			m.mapped[ref] = files.Mapped{End: m.mapped[ref].End, Program: true}
-		}
-		if rec.Type != stream.TypeFile {
-			m.elsewhere[ref] = true
-		}
 	}
 	return nil
 }

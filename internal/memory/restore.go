@@ -44,27 +44,17 @@ type Restorer struct {
 	drops   []byte    // struct iovec of pages to drop
 }
 
+// maxOffset bounds where in a file a mapping may begin: no file is as long.
+const maxOffset = 1 << 62
+
 // Check says what in the VMA records, sorted by address, can't be built.
 func Check(vmas []stream.VMA) []error {
 	var errs []error
 	last := uint64(0)
 	for i := range vmas {
 		v := &vmas[i]
-		switch {
-		case kindNamed(v.Kind) == nil:
-			errs = append(errs, fmt.Errorf("mapping at %x: kind %q is not known to this version", v.Start, v.Kind))
-		case v.Kind == stream.VMAVsyscall:
-			continue
-		case v.Start >= v.End || v.Start&pageMask != 0 || v.End&pageMask != 0 || v.Offset&pageMask != 0:
-			errs = append(errs, fmt.Errorf("mapping %x-%x: not whole pages", v.Start, v.End))
-		case v.End > taskSize:
-			errs = append(errs, fmt.Errorf("mapping %x-%x: outside of what a process may map", v.Start, v.End))
-		case v.Start < last:
-			errs = append(errs, fmt.Errorf("mapping %x-%x: overlaps the one before", v.Start, v.End))
-		case v.HugePage != 0 && (v.HugePage&(v.HugePage-1) != 0 || v.HugePage <= pageMask || (v.Start|v.End)&(v.HugePage-1) != 0):
-			errs = append(errs, fmt.Errorf("mapping %x-%x: pages of %d bytes", v.Start, v.End, v.HugePage))
-		case v.Prot&^(unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC) != 0:
-			errs = append(errs, fmt.Errorf("mapping %x-%x: protection %#x", v.Start, v.End, v.Prot))
+		if why := wrong(v, last); why != "" {
+			errs = append(errs, fmt.Errorf("mapping %x-%x: %s", v.Start, v.End, why))
 		}
 		if err := tracee.CheckMemPolicy(v.NUMA); err != nil {
 			errs = append(errs, fmt.Errorf("mapping %x-%x: %w", v.Start, v.End, err))
@@ -72,6 +62,33 @@ func Check(vmas []stream.VMA) []error {
 		last = max(last, v.End)
 	}
 	return errs
+}
+
+// wrong says in words why a mapping can't be built behind one that ends at last,
+// or "".
+func wrong(v *stream.VMA, last uint64) string {
+	switch {
+	case kindNamed(v.Kind) == nil:
+		return fmt.Sprintf("kind %q is not known to this version", v.Kind)
+	case v.Start >= v.End || (v.Start|v.End|v.Offset)&pageMask != 0:
+		return "not whole pages"
+	case v.Kind == stream.VMAVsyscall && v.Start <= taskSize, v.Kind != stream.VMAVsyscall && v.End > taskSize:
+		return "outside of what a process may map"
+	case v.Start < last:
+		return "overlaps the one before"
+	case v.Offset >= maxOffset:
+		return fmt.Sprintf("from offset %#x on", v.Offset)
+	case v.HugePage != 0 && (v.HugePage&(v.HugePage-1) != 0 || v.HugePage <= pageMask || (v.Start|v.End)&(v.HugePage-1) != 0):
+		return fmt.Sprintf("pages of %d bytes", v.HugePage)
+	case v.Prot&^(unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC) != 0:
+		return fmt.Sprintf("protection %#x", v.Prot)
+	}
+	for _, g := range v.Guards {
+		if g.Start >= g.End || g.Start < v.Start || g.End > v.End || (g.Start|g.End)&pageMask != 0 {
+			return fmt.Sprintf("guard pages %x-%x", g.Start, g.End)
+		}
+	}
+	return ""
 }
 
 // Occupied are the ranges that the mappings take.

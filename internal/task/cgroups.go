@@ -24,14 +24,29 @@ var cgroups = Resource{
 		if err != nil {
 			return []error{err}
 		}
-		for _, t := range c.Threads {
-			if t.TID <= 0 || t.TID > 1<<22 {
-				return []error{fmt.Errorf("%w: pid %d has control groups of thread %d", stream.ErrCorrupt, c.PID, t.TID)}
+		for _, m := range membersOf(c) {
+			if len(m.groups) > maxHierarchies {
+				return []error{fmt.Errorf("%w: pid %d is in %d control groups", stream.ErrCorrupt, m.tid, len(m.groups))}
 			}
 		}
 		return nil
 	},
 	Restore: restoreCgroups,
+}
+
+// maxHierarchies is more than there are: one for each controller, and those that
+// have only a name.
+const maxHierarchies = 256
+
+// ThreadsOf are the threads that a CGROUPS record names: they must be of its
+// process, for anybody's could be put into a group.
+func ThreadsOf(rec *stream.Record) (tids []int) {
+	if c, err := decode[stream.Cgroups](rec); err == nil {
+		for _, t := range c.Threads {
+			tids = append(tids, t.TID)
+		}
+	}
+	return tids
 }
 
 // CgroupPolicy says what to do about the control groups of a process.

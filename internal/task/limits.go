@@ -60,8 +60,13 @@ func limitsHere(rec *stream.Record) []error {
 	if err != nil || status.CapEff&(1<<unix.CAP_SYS_RESOURCE) != 0 {
 		return nil
 	}
-	var errs []error
-	for i, want := range l.Limits {
+	return tooHigh(l, own)
+}
+
+// tooHigh compares them with our own. There may be too many of them, which Check
+// tells.
+func tooHigh(l *stream.Limits, own proc.Limits) (errs []error) {
+	for i, want := range l.Limits[:min(len(l.Limits), len(own))] {
 		if want.Hard > own[i].Hard {
 			errs = append(errs, fmt.Errorf("pid %d had a hard limit RLIMIT_%s of %s, ckpt-apply may set at most %s: start it with that limit or with CAP_SYS_RESOURCE",
 				l.PID, rlimitNames[i], limitText(want.Hard), limitText(own[i].Hard)))

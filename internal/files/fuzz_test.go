@@ -1,0 +1,139 @@
+package files
+
+import (
+	"bytes"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/ends"
+	"ckpt/internal/objhash"
+	"ckpt/stream"
+)
+
+// FuzzCheck: whatever is in the records of a file, of its description and its
+// descriptor, they are good or not, on paper and here. What is good on paper and
+// is memory of the kernel alone can be made, filled and finished, or that fails.
+func FuzzCheck(f *testing.F) {
+	st := stream.Stat{Path: "/dev/null", Mode: unix.S_IFCHR | 0o666, FH: &stream.Handle{Bytes: []byte{1}}, BtimeNS: 1}
+	good := map[stream.Type]any{
+		stream.TypeReg:      &stream.Reg{Object: stream.Object{Objref: 1}, Stat: stream.Stat{Path: "/tmp/x", Follow: true}, Size: 5, Xattrs: []stream.Xattr{{Name: "user.x", Value: []byte("y")}}},
+		stream.TypeDir:      &stream.Dir{Object: stream.Object{Objref: 1}, Stat: stream.Stat{Path: "/"}},
+		stream.TypePipe:     &stream.Pipe{Object: stream.Object{Objref: 1}, Ino: 5, Capacity: 8192, OutsideReaders: true},
+		stream.TypeFifo:     &stream.Fifo{Object: stream.Object{Objref: 1}, Stat: stream.Stat{Path: "/dev/null"}, Capacity: 5},
+		stream.TypeCharDev:  &stream.CharDev{Object: stream.Object{Objref: 1}, Stat: st, Rdev: unix.Mkdev(1, 3)},
+		stream.TypeTTY:      &stream.TTY{Object: stream.Object{Objref: 1}, Stat: stream.Stat{Path: "/dev/pts/1"}, Termios: make([]byte, 44)},
+		stream.TypeEventFD:  &stream.EventFD{Object: stream.Object{Objref: 1}, Count: 1<<64 - 2, Semaphore: true},
+		stream.TypeUnixSock: &stream.UnixSock{Object: stream.Object{Objref: 1}, Ino: 5, Orphan: true, Kind: 1, SndBuf: 4096, Linger: &stream.Linger{Seconds: 1}, Options: []stream.SockOption{{Name: 16, Value: 1}}},
+		stream.TypeMemFD:    &stream.MemFD{Object: stream.Object{Objref: 1}, Name: "m", Size: 4096, Seals: 15},
+		stream.TypeProcFile: &stream.ProcFile{Object: stream.Object{Objref: 1}, Path: "/proc/7/task/7/status"},
+	}
+	content := map[stream.Type]any{
+		stream.TypePipe:     &stream.PipeData{Packets: []int64{1, 2}, Refs: stream.InodeRef{Inode: 1}},
+		stream.TypeUnixSock: &stream.SockData{Messages: []int64{1, 2}, Creds: []stream.SockCreds{{Count: 1, PID: 5}}, Refs: stream.InodeRef{Inode: 1}},
+		stream.TypeMemFD:    &stream.Content{Offset: 4, Refs: stream.InodeRef{Inode: 1}},
+	}
+	marshal := func(v any) []byte {
+		b, err := stream.Marshal(v)
+		if err != nil {
+			f.Fatal(err)
+		}
+		return b
+	}
+	file := marshal(&stream.File{Object: stream.Object{Objref: 2}, Flags: unix.O_RDWR, Pos: 3, Owner: &stream.Owner{PID: 7}, Refs: stream.InodeRef{Inode: 1}})
+	for i := range Kinds {
+		for _, v := range []any{stream.Lookup(Kinds[i].Type).New(), good[Kinds[i].Type]} {
+			if v == nil {
+				continue
+			}
+			more := []byte{}
+			if c := content[Kinds[i].Type]; c != nil {
+				more = marshal(c)
+			}
+			f.Add(byte(i), uint16(i), marshal(v), file, more, []byte("abc"))
+		}
+	}
+	f.Fuzz(func(t *testing.T, which byte, fd uint16, inode, file, more, data []byte) {
+		k := &Kinds[int(which)%len(Kinds)]
+		recs := []*stream.Record{{Type: k.Type, Meta: inode}, {Type: stream.TypeFile, Meta: file}}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		begin := time.Now()
+		checkKind(t, k, recs, int(fd), more, data)
+		took := time.Since(begin)
+		runtime.ReadMemStats(&after)
+		const most, longest = 16 << 20, 10 * time.Second // a machine may be busy
+		if n := after.TotalAlloc - before.TotalAlloc; n > most+uint64(1000*(len(inode)+len(file)+len(more)+len(data))) || took > longest {
+			t.Fatalf("%v of %d bytes takes %d bytes of memory and %v", k.Type, len(inode), n, took)
+		}
+	})
+}
+
+// fuzzed is a Restorer for one kind of file that a task of nobody's has open.
+func fuzzed(t *testing.T, paper bool) *Restorer {
+	stdio, err := ParseStdio(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decided, err := ends.Parse([]string{"pipe:[5]=null"}, []string{"7=close"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &User{PID: 7, Comm: "x", Creds: &stream.Creds{UID: []uint32{1, 1, 1, 65534}, GID: []uint32{1, 1, 1, 65534}}, Read: true, Write: true}
+	return &Restorer{Paper: paper, Hash: objhash.New[objhash.Object](), Note: func(string, ...any) {}, Stdio: stdio, Ends: decided, Root: 7,
+		InTree: func(id int) bool { return id == 7 }, Elsewhere: func(uint64) bool { return false }, Users: map[uint64]*User{1: u},
+		Lives: func(int) bool { return false }, Owns: func(uid, gid uint32) bool { return uid == gid }}
+}
+
+// inKernel are kinds with no name that anybody else could know.
+var inKernel = []stream.Type{stream.TypePipe, stream.TypeEventFD, stream.TypeEpoll, stream.TypeUnixSock, stream.TypeMemFD}
+
+func checkKind(t *testing.T, k *Kind, recs []*stream.Record, fd int, more, data []byte) {
+	fds := []stream.FD{{PID: 7, FD: fd, Refs: stream.FDRefs{File: 2}}}
+	var o stream.Object
+	if recs[0].Decode(&o) != nil || recs[1].Decode(&stream.File{}) != nil {
+		return
+	}
+	here := fuzzed(t, false)
+	_ = here.Check(recs, fds)
+	paper := fuzzed(t, true)
+	if len(paper.Check(recs, fds)) > 0 {
+		return
+	}
+	if recs[0].Decode(stream.Lookup(k.Type).New()) != nil {
+		t.Fatalf("a %v that can't be decoded is good", k.Type)
+	}
+	if o.Objref == 0 || !slices.Contains(inKernel, k.Type) || !small(recs[0]) {
+		return
+	}
+	defer paper.Hash.Close()
+	for _, rec := range recs {
+		if paper.Object(rec) != nil {
+			return
+		}
+	}
+	r := &stream.Record{Meta: more, DataLen: int64(len(data))}
+	switch k.Type {
+	case stream.TypePipe:
+		_ = paper.FillPipe(r, bytes.NewReader(data))
+	case stream.TypeUnixSock:
+		_ = paper.FillSocket(r, bytes.NewReader(data))
+	default:
+		_ = paper.Fill(r, bytes.NewReader(data))
+	}
+	_ = paper.Finish([]uint64{o.Objref})
+	_ = paper.Seal()
+}
+
+// small reports whether making it takes little memory of the kernel.
+func small(rec *stream.Record) bool {
+	var s struct {
+		Size     int64 `cbor:"size"`
+		Capacity int64 `cbor:"capacity"`
+		Huge     int64 `cbor:"huge_page"`
+	}
+	return rec.Decode(&s) == nil && s.Size <= 1<<20 && s.Capacity <= 1<<20 && s.Huge == 0
+}

@@ -1,0 +1,243 @@
+package judge
+
+import (
+	"errors"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/stream"
+)
+
+// change is what a hostile stream has that the example has not: the n-th record
+// of a type with other fields.
+type change struct {
+	typ    stream.Type
+	n      int
+	fields map[string]any
+	refs   map[string]uint64
+}
+
+// changed returns the example with a change.
+func changed(t *testing.T, c change) []*stream.Record {
+	recs := example(t)
+	for i, rec := range recs {
+		if rec.Type != c.typ {
+			continue
+		}
+		if c.n--; c.n >= 0 {
+			continue
+		}
+		next := *rec
+		if err := next.Set(c.fields); err != nil {
+			t.Fatal(err)
+		}
+		var m struct {
+			Refs map[string]uint64 `cbor:"refs"`
+		}
+		if err := next.Decode(&m); err != nil {
+			t.Fatal(err)
+		}
+		for name, ref := range c.refs {
+			m.Refs[name] = ref
+		}
+		if c.refs != nil {
+			if err := next.SetRefs(m.Refs); err != nil {
+				t.Fatal(err)
+			}
+		}
+		recs[i] = &next
+		return recs
+	}
+	t.Fatalf("no %v", c.typ)
+	return nil
+}
+
+// TestHostile: what no ckpt-collect wrote is refused before anything is made.
+func TestHostile(t *testing.T) {
+	const reg, dir, mm = 1, 2, 3 // objects of the example
+	for name, c := range map[string]struct {
+		change
+		says string
+	}{
+		"a descriptor of a file":           {change{stream.TypeFD, 0, nil, map[string]uint64{"file": reg}}, "its file is object 1, a REG"},
+		"a descriptor of nothing":          {change{stream.TypeFD, 0, nil, map[string]uint64{"file": 0}}, "it has no file"},
+		"a description of an MM":           {change{stream.TypeFile, 0, nil, map[string]uint64{"inode": mm}}, "its inode is object 3, a MM"},
+		"a folder that is a file":          {change{stream.TypeFS, 0, nil, map[string]uint64{"cwd": reg}}, "its cwd is object 1, a REG"},
+		"a root that is a file":            {change{stream.TypeFS, 0, nil, map[string]uint64{"root": reg}}, "its root is object 1, a REG"},
+		"an executable folder":             {change{stream.TypeMM, 0, nil, map[string]uint64{"exe": dir}}, "its exe is object 2, a DIR"},
+		"no executable":                    {change{stream.TypeMM, 0, nil, map[string]uint64{"exe": 0}}, "it has no exe"},
+		"a lock of a file":                 {change{stream.TypeLock, 0, nil, map[string]uint64{"file": reg}}, "its file is object 1, a REG"},
+		"an epoll that watches a file":     {change{stream.TypeEpollTarget, 0, nil, map[string]uint64{"file": reg}}, "its file is object 1, a REG"},
+		"a segment that is a file":         {change{stream.TypeVMA, 3, nil, map[string]uint64{"inode": reg}}, "its inode is object 1, a REG"},
+		"shared memory that is a segment":  {change{stream.TypeVMA, 2, nil, map[string]uint64{"inode": 14}}, "its inode is object 14, a SYSVSHM"},
+		"anonymous memory of a file":       {change{stream.TypeVMA, 1, nil, map[string]uint64{"inode": reg}}, "its inode is object 1, a REG"},
+		"control groups of others":         {change{stream.TypeCgroups, 0, map[string]any{"threads": []stream.ThreadCgroups{{TID: 1}}}, nil}, "thread 1, which is none of its own"},
+		"very many control groups":         {change{stream.TypeCgroups, 0, map[string]any{"groups": make([]stream.Cgroup, 1000)}, nil}, "is in 1000 control groups"},
+		"ended by SIGCHLD":                 {change{stream.TypeTask, 2, map[string]any{"status": int(unix.SIGCHLD)}, nil}, "has ended with status 0x11"},
+		"ended by stopping":                {change{stream.TypeTask, 2, map[string]any{"status": 0x137f}, nil}, "has ended with status 0x137f"},
+		"ended by signal 65":               {change{stream.TypeTask, 2, map[string]any{"status": 65}, nil}, "has ended with status 0x41"},
+		"ended with more bits":             {change{stream.TypeTask, 2, map[string]any{"status": 1 << 40}, nil}, "has ended with status 0x10000000000"},
+		"a long name":                      {change{stream.TypeTask, 0, map[string]any{"comm": strings.Repeat("x", 1000)}, nil}, "a name of 1000 bytes"},
+		"a long name of a thread":          {change{stream.TypeThread, 1, map[string]any{"comm": strings.Repeat("x", 1000)}, nil}, "a name of 1000 bytes"},
+		"a long path":                      {change{stream.TypeReg, 0, map[string]any{"path": "/" + strings.Repeat("x", 5000)}, nil}, "a path of 5001 bytes"},
+		"a long path of a terminal":        {change{stream.TypeTTY, 0, map[string]any{"path": "/" + strings.Repeat("x", 5000)}, nil}, "a path of 5001 bytes"},
+		"a descriptor twice":               {change{stream.TypeFD, 1, map[string]any{"fd": 0}, nil}, "stands twice"},
+		"descriptor -1":                    {change{stream.TypeFD, 1, map[string]any{"fd": -1}, nil}, "descriptor -1"},
+		"descriptor 2^31":                  {change{stream.TypeFD, 1, map[string]any{"fd": 1 << 31}, nil}, "descriptor 2147483648"},
+		"a lock of no kind":                {change{stream.TypeLock, 0, map[string]any{"kind": "x"}, nil}, `lock of kind "x"`},
+		"a lock of -1 bytes":               {change{stream.TypeLock, 0, map[string]any{"len": -1}, nil}, "of -1 bytes"},
+		"an epoll's target at 2^31":        {change{stream.TypeEpollTarget, 0, map[string]any{"fd": 1 << 31}, nil}, "added as descriptor 2147483648"},
+		"guard pages elsewhere":            {change{stream.TypeVMA, 1, map[string]any{"guards": []stream.Extent{{Start: 0x1000, End: 0x2000}}}, nil}, "guard pages 1000-2000"},
+		"a mapping from 2^62 on":           {change{stream.TypeVMA, 0, map[string]any{"offset": 1 << 62}, nil}, "from offset 0x4000000000000000 on"},
+		"vsyscall where programs are":      {change{stream.TypeVMA, 4, map[string]any{"start": 0x1000, "end": 0x2000}, nil}, "outside of what a process may map"},
+		"vsyscall with its ends exchanged": {change{stream.TypeVMA, 4, map[string]any{"end": 0x1000}, nil}, "not whole pages"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := judgeAll(t, pack(t, changed(t, c.change)))
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%v, not %q", err, c.says)
+			}
+		})
+	}
+}
+
+// forest is the model of many processes that share all; those from 1000000 on are
+// zombies.
+func forest(t *testing.T, people func(add func(pid, ppid, sid, pgid int, outside bool))) *Model {
+	m := New(&stream.Header{})
+	put := func(typ stream.Type, meta any) {
+		rec, err := stream.New(typ, meta)
+		if err == nil {
+			err = m.Add(rec)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	object := func(ref uint64) stream.Object { return stream.Object{Objref: ref} }
+	put(stream.TypeReg, &stream.Reg{Object: object(1)})
+	put(stream.TypeDir, &stream.Dir{Object: object(2)})
+	put(stream.TypeMM, &stream.MM{Object: object(3), Refs: stream.ExeRef{Exe: 1}})
+	put(stream.TypeSigactions, &stream.Sigactions{Object: object(4)})
+	put(stream.TypeFDTable, &stream.FDTable{Object: object(5)})
+	put(stream.TypeFS, &stream.FS{Object: object(6), Refs: stream.FSRefs{Cwd: 2}})
+	people(func(pid, ppid, sid, pgid int, outside bool) {
+		zombie := pid >= 1000000
+		put(stream.TypeTask, &stream.Task{PID: pid, PPID: ppid, SID: sid, PGID: pgid, PGIDOutside: outside, Zombie: zombie, ExitSignal: int(unix.SIGCHLD)})
+		if zombie {
+			return
+		}
+		put(stream.TypeThread, &stream.Thread{PID: pid, TID: pid, Refs: stream.ThreadRefs{MM: 3, Sighand: 4, Files: 5, FS: 6}})
+	})
+	return m
+}
+
+// TestEffort: a plan does not take the square of what there is to plan.
+func TestEffort(t *testing.T) {
+	const many = 8000
+	for name, c := range map[string]struct {
+		people   func(add func(pid, ppid, sid, pgid int, outside bool))
+		says     string // "": it is planned
+		mostLook int
+	}{
+		"each child in a session of its own, whose leader has ended": {func(add func(int, int, int, int, bool)) {
+			add(10, 1, 10, 10, false)
+			for i := range many {
+				add(100+i, 10, 1000000+i, 1000000+i, false)
+			}
+		}, "", 10 * many},
+		"each child in a group of its own, whose leader is elsewhere": {func(add func(int, int, int, int, bool)) {
+			add(10, 1, 10, 10, false)
+			for i := range many {
+				add(100+i, 10, 10+i&1, 1000000+i, true)
+			}
+		}, "", 10 * many},
+		"children in the session of a descendant far below": {func(add func(int, int, int, int, bool)) {
+			add(10, 1, 10, 10, false)
+			add(100, 10, 10, 10, false)
+			for i := range many / 2 {
+				add(101+i, 100+i, 10, 10, false)
+			}
+			add(99, 100+many/2, 99, 99, false)
+			for i := range many / 2 {
+				add(1000000+i, 10, 99, 99, false)
+			}
+		}, "too intricate", 10 * many},
+		"children in the sessions of each other's children": {func(add func(int, int, int, int, bool)) {
+			add(10, 1, 10, 10, false)
+			for i := range many {
+				add(100+i, 10, 1000000, 1000000, false)
+			}
+			for i := range many {
+				add(100000+i, 100+i, 200000+i%7, 200000+i%7, false)
+			}
+		}, "never was in", 10 * many},
+	} {
+		m := forest(t, c.people)
+		m.place(placing{note: func(string, ...any) {}})
+		p := makePlan(m)
+		if err := errors.Join(p.errs...); (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) || p.effort > c.mostLook {
+			t.Errorf("%s: %d looks, %.1000v", name, p.effort, p.errs)
+		}
+	}
+}
+
+// TestMemory: what is said of a stream takes no more memory than the stream is
+// worth, and what is kept of it counts.
+func TestMemory(t *testing.T) {
+	long := strings.Repeat("x", 1<<19)
+	guards := changed(t, change{stream.TypeVMA, 1, map[string]any{"guards": make([]any, 1<<19)}, nil})
+	for name, recs := range map[string][]*stream.Record{
+		"a long name and many threads without what they need": func() []*stream.Record {
+			recs := changed(t, change{stream.TypeThread, 0, map[string]any{"comm": long}, nil})
+			for i := range 5000 {
+				recs = slices.Insert(recs, len(recs)-2, many(t, stream.TypeThread, &stream.Thread{PID: firstPID, TID: firstPID + 10 + i, Refs: stream.ThreadRefs{MM: 3, Sighand: 4, FS: 5, Files: 6}}))
+			}
+			return recs
+		}(),
+		"a terminal with a long path and many descriptors": func() []*stream.Record {
+			recs := []*stream.Record{example(t)[0], many(t, stream.TypeTTY, &stream.TTY{Object: stream.Object{Objref: 1000}, Stat: stream.Stat{Path: "/" + long}}),
+				many(t, stream.TypeFDTable, &stream.FDTable{Object: stream.Object{Objref: 1001}})}
+			for i := range 4000 {
+				ref := uint64(2000 + i)
+				recs = append(recs, many(t, stream.TypeFile, &stream.File{Object: stream.Object{Objref: ref}, Refs: stream.InodeRef{Inode: 1000}}),
+					many(t, stream.TypeFD, &stream.FD{FD: i, Refs: stream.FDRefs{Of: 1001, File: ref}}))
+			}
+			return append(recs, example(t)[1:]...)
+		}(),
+		"guard pages of one byte each": guards,
+	} {
+		b := pack(t, recs)
+		if b == nil {
+			t.Fatalf("%s: too long", name)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := judgeAll(t, b)
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; err == nil || n > maxAllocated {
+			t.Errorf("%s: %d MiB, %.1000v", name, n>>20, err)
+		}
+	}
+	m := New(&stream.Header{})
+	for _, rec := range guards[1:] {
+		if err := m.Add(rec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m.Bytes < 16<<19 {
+		t.Errorf("%d bytes", m.Bytes)
+	}
+}
+
+func many(t *testing.T, typ stream.Type, meta any) *stream.Record {
+	rec, err := stream.New(typ, meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rec
+}

@@ -1,0 +1,88 @@
+package judge
+
+import (
+	"fmt"
+	"slices"
+
+	"ckpt/internal/files"
+	"ckpt/stream"
+)
+
+// reference is a name in the refs of a type of record: what it may lead to.
+type reference struct {
+	name   string
+	to     []stream.Type
+	needed bool
+}
+
+var (
+	folders  = []stream.Type{stream.TypeDir, stream.TypeProcFile}
+	programs = []stream.Type{stream.TypeReg, stream.TypeMemFD}
+	opened   = []stream.Type{stream.TypeFile}
+)
+
+// references are all but those to what clone(2) shares and to what a record is
+// part of. What a reference leads to is opened, mapped or entered later with no
+// more questions asked, and some of it by a number that other types have, too.
+var references = map[stream.Type][]reference{
+	stream.TypeMM:          {{"exe", programs, true}},
+	stream.TypeFS:          {{"cwd", folders, true}, {"root", folders, false}},
+	stream.TypeFile:        {{"inode", kindsOfFiles(), true}},
+	stream.TypeFD:          {{"file", opened, true}},
+	stream.TypeLock:        {{"file", opened, true}},
+	stream.TypeEpollTarget: {{"epoll", opened, true}, {"file", opened, true}},
+}
+
+func kindsOfFiles() (all []stream.Type) {
+	for i := range files.Kinds {
+		all = append(all, files.Kinds[i].Type)
+	}
+	return all
+}
+
+// mappable are what a mapping of a kind is of; of any other kind, nothing.
+var mappable = map[string][]stream.Type{
+	stream.VMAFile:    {stream.TypeReg, stream.TypeMemFD, stream.TypeCharDev, stream.TypeProcFile},
+	stream.VMADev:     {stream.TypeCharDev},
+	stream.VMAShmem:   {stream.TypeShmem},
+	stream.VMASysVShm: {stream.TypeSysVShm},
+}
+
+// refs checks that what a record refers to is defined, and of a type it may
+// refer to.
+func (m *Model) refs(rec *stream.Record) error {
+	var r struct {
+		Refs map[string]uint64 `cbor:"refs"`
+	}
+	if err := rec.Decode(&r); err != nil {
+		return err
+	}
+	for name, ref := range r.Refs {
+		if m.Defined[ref] == nil && ref != 0 {
+			return fmt.Errorf("%w: its %s is object %d, which is not defined before", stream.ErrCorrupt, name, ref)
+		}
+		if name == "exe" {
+			m.mapped[ref] = files.Mapped{End: m.mapped[ref].End, Program: true}
+		}
+		if rec.Type != stream.TypeFile {
+			m.elsewhere[ref] = true
+		}
+	}
+	for _, to := range references[rec.Type] {
+		if err := m.leads(to, r.Refs[to.name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leads checks a reference.
+func (m *Model) leads(r reference, ref uint64) error {
+	switch d := m.Defined[ref]; {
+	case ref == 0 && r.needed:
+		return fmt.Errorf("%w: it has no %s", stream.ErrCorrupt, r.name)
+	case ref != 0 && !slices.Contains(r.to, d.Type):
+		return fmt.Errorf("%w: its %s is object %d, a %v", stream.ErrCorrupt, r.name, ref, d.Type)
+	}
+	return nil
+}

@@ -1,0 +1,298 @@
+package judge
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/files"
+	"ckpt/stream"
+)
+
+// example is a stream with a record of every kind of description, which can be
+// restored: a process with two threads, a child that shares its descriptors, and
+// a zombie.
+func example(t testing.TB) (recs []*stream.Record) {
+	add := func(typ stream.Type, meta any) {
+		rec, err := stream.New(typ, meta)
+		if err != nil {
+			t.Fatal(err)
+		}
+		recs = append(recs, rec)
+	}
+	last := uint64(0)
+	object := func() stream.Object { last++; return stream.Object{Objref: last} }
+	st := func(path string, mode uint32) stream.Stat { return stream.Stat{Path: path, Mode: mode, Ino: 7} }
+	const root, thread, child, zombie = firstPID, firstPID + 1, firstPID + 2, firstPID + 3
+
+	add(stream.TypeHeader, &stream.Header{Stage: stream.StageShared, Arch: runtime.GOARCH, PageSize: int64(os.Getpagesize()), RootPID: root,
+		Clocks: &stream.Clocks{Monotonic: 1e12, Boottime: 2e12, MonotonicOffset: -5}})
+	add(stream.TypeReg, &stream.Reg{Object: object(), Stat: st("/bin/x", unix.S_IFREG|0o755), Size: 8192, Nlink: 1}) // 1
+	add(stream.TypeDir, &stream.Dir{Object: object(), Stat: st("/", unix.S_IFDIR|0o755)})                            // 2
+	for i := range uint64(2) {                                                                                       // 3 to 6, 7 to 10
+		pid := root + 2*int(i)
+		add(stream.TypeMM, &stream.MM{Object: object(), PID: pid, Auxv: make([]byte, 16), Membarrier: 1 << 4, Refs: stream.ExeRef{Exe: 1}})
+		add(stream.TypeSigactions, &stream.Sigactions{Object: object(), PID: pid, Actions: []stream.Sigaction{{Signal: 10, Handler: 4096}}})
+		add(stream.TypeFS, &stream.FS{Object: object(), PID: pid, Umask: 0o22, Refs: stream.FSRefs{Cwd: 2}})
+		add(stream.TypeFDTable, &stream.FDTable{Object: object(), PID: pid})
+	}
+	add(stream.TypeIOCtx, &stream.IOCtx{Object: object(), PID: root})                     // 11
+	add(stream.TypeSemUndo, &stream.SemUndo{Object: object(), PID: root})                 // 12
+	add(stream.TypeShmem, &stream.Shmem{Object: object(), Size: 8192})                    // 13
+	add(stream.TypeSysVShm, &stream.SysVShm{Object: object(), ShmID: 1<<31 - 1, Size: 1}) // 14
+	add(stream.TypeVMA, &stream.VMA{PID: root, Start: 0x10000, End: 0x12000, Kind: stream.VMAFile, Prot: 5, VmFlags: "rd ex mr", Refs: stream.VMARefs{Of: 3, Inode: 1}})
+	add(stream.TypeVMA, &stream.VMA{PID: root, Start: 0x20000, End: 0x22000, Kind: stream.VMAAnon, Prot: 3, VmFlags: "rd wr ac",
+		Guards: []stream.Extent{{Start: 0x20000, End: 0x21000}}, NUMA: &stream.MemPolicy{Mode: 2, Nodes: []byte{1}}, Refs: stream.VMARefs{Of: 3}})
+	add(stream.TypeVMA, &stream.VMA{PID: root, Start: 0x30000, End: 0x32000, Kind: stream.VMAShmem, Prot: 3, Shared: true, RW: true, Refs: stream.VMARefs{Of: 3, Inode: 13}})
+	add(stream.TypeVMA, &stream.VMA{PID: root, Start: 0x40000, End: 0x41000, Kind: stream.VMASysVShm, Prot: 3, Shared: true, Refs: stream.VMARefs{Of: 7, Inode: 14}})
+	add(stream.TypeVMA, &stream.VMA{PID: root, Start: 1<<64 - 10<<20, End: 1<<64 - 10<<20 + 4096, Kind: stream.VMAVsyscall, Prot: 4, Refs: stream.VMARefs{Of: 3}})
+
+	opened := func(fd int, table uint64, flags uint32, typ stream.Type, meta any) {
+		inode := last
+		add(typ, meta)
+		file := object()
+		add(stream.TypeFile, &stream.File{Object: file, Flags: flags, Refs: stream.InodeRef{Inode: inode}})
+		add(stream.TypeFD, &stream.FD{PID: root, FD: fd, Refs: stream.FDRefs{Of: table, File: file.Objref}})
+	}
+	opened(0, 6, unix.O_RDWR, stream.TypeCharDev, &stream.CharDev{Object: object(), Stat: st("/dev/null", unix.S_IFCHR|0o666), Rdev: unix.Mkdev(1, 3)})
+	opened(1, 6, unix.O_WRONLY, stream.TypePipe, &stream.Pipe{Object: object(), Ino: 5, Capacity: 65536, OutsideReaders: true})
+	opened(2, 6, unix.O_RDWR, stream.TypeTTY, &stream.TTY{Object: object(), Stat: st("/dev/pts/0", unix.S_IFCHR|0o620)})
+	opened(3, 6, unix.O_RDWR, stream.TypeFifo, &stream.Fifo{Object: object(), Stat: st("/tmp/fifo", unix.S_IFIFO|0o600), Capacity: 4096})
+	opened(4, 6, unix.O_RDWR, stream.TypeEventFD, &stream.EventFD{Object: object(), Count: 3})
+	opened(5, 6, unix.O_RDWR, stream.TypeEpoll, &stream.Epoll{Object: object()})
+	epoll := last
+	opened(6, 6, unix.O_RDWR, stream.TypeUnixSock, &stream.UnixSock{Object: object(), Ino: 8, Peer: 9, Kind: unix.SOCK_STREAM, Maker: &stream.PeerCred{PID: root, Groups: []uint32{1}},
+		Options: []stream.SockOption{{Name: unix.SO_PASSCRED, Value: 1}}})
+	opened(7, 10, unix.O_RDWR, stream.TypeUnixSock, &stream.UnixSock{Object: object(), Ino: 9, Peer: 8, Kind: unix.SOCK_STREAM})
+	opened(8, 10, unix.O_RDWR, stream.TypeMemFD, &stream.MemFD{Object: object(), Name: "m", Size: 4096, Mode: unix.S_IFREG | 0o777, Seals: 1})
+	opened(9, 10, unix.O_RDONLY, stream.TypeProcFile, &stream.ProcFile{Object: object(), Path: "/proc/4000000/status", Mode: unix.S_IFREG | 0o444})
+	opened(10, 10, unix.O_RDWR, stream.TypeReg, &stream.Reg{Object: object(), Stat: st("/tmp/gone", unix.S_IFREG|0o600), Size: 10, Deleted: true,
+		Xattrs: []stream.Xattr{{Name: "user.a", Value: []byte("b")}}})
+	add(stream.TypeLock, &stream.Lock{PID: root, FD: 10, Kind: stream.LockPosix, Write: true, Refs: stream.FDRefs{Of: 10, File: last}})
+
+	add(stream.TypeTask, &stream.Task{PID: root, PPID: 1, PGID: root, SID: root, Comm: "root", ExitSignal: int(unix.SIGCHLD)})
+	refs := stream.ThreadRefs{MM: 3, Sighand: 4, FS: 5, Files: 6, IO: 11, SysVSem: 12}
+	attr := make([]byte, binary.Size(unix.SchedAttr{}))
+	describe := func(pid, tid int, refs stream.ThreadRefs) {
+		add(stream.TypeThread, &stream.Thread{PID: pid, TID: tid, Comm: "thread", Refs: refs})
+		add(stream.TypeCreds, &stream.Creds{PID: pid, TID: tid, UID: make([]uint32, 4), GID: make([]uint32, 4), Groups: []uint32{4}, Dumpable: 1})
+		add(stream.TypeSched, &stream.Sched{PID: pid, TID: tid, Attr: attr, Affinity: []byte{3}, NUMA: &stream.MemPolicy{Mode: 1, Nodes: []byte{1}}})
+		add(stream.TypePrctl, &stream.Prctl{PID: pid, TID: tid, Values: []stream.PrctlValue{{Name: "tsc", Value: 1}}})
+		add(stream.TypeSignals, &stream.Signals{PID: pid, TID: tid, Pending: [][]byte{make([]byte, 128)}})
+		add(stream.TypeRegs, &stream.Regs{PID: pid, TID: tid, GP: make([]byte, 27*8), XState: []byte{0}})
+		add(stream.TypeUserPtrs, &stream.UserPtrs{PID: pid, TID: tid})
+		add(stream.TypeSeccomp, &stream.Seccomp{PID: pid, TID: tid, Mode: 2, Filters: []stream.SeccompFilter{{Program: make([]byte, 8)}}, Common: 1})
+		add(stream.TypeRseq, &stream.Rseq{PID: pid, TID: tid, Addr: 4096, Size: 32})
+		add(stream.TypeLoginUID, &stream.LoginUID{PID: pid, TID: tid, UID: 5})
+		if pid == tid {
+			add(stream.TypeLimits, &stream.Limits{PID: pid, Limits: make([]stream.Limit, 16)})
+			add(stream.TypeProcAttr, &stream.ProcAttr{PID: pid, CoredumpFilter: 0x33})
+			add(stream.TypeTimers, &stream.Timers{PID: pid, Timers: []stream.Timer{{ID: 0, Signal: 14, ValueNS: 5}}})
+			add(stream.TypeItimers, &stream.Itimers{PID: pid, Timers: []stream.Itimer{{ValueUS: 5}}})
+			add(stream.TypeCgroups, &stream.Cgroups{PID: pid, Groups: []stream.Cgroup{{Path: []byte("/")}}})
+		}
+	}
+	describe(root, root, refs)
+	describe(root, thread, refs)
+	add(stream.TypeEpollTarget, &stream.EpollTarget{PID: root, FD: 4, Events: 1, Refs: stream.EpollFileRef{Epoll: epoll, File: epoll}})
+	add(stream.TypeTask, &stream.Task{PID: child, PPID: root, PGID: root, SID: root, Comm: "child", ExitSignal: int(unix.SIGCHLD), StopSig: 19})
+	describe(child, child, stream.ThreadRefs{MM: 7, Sighand: 8, FS: 9, Files: 6})
+	add(stream.TypeTask, &stream.Task{PID: zombie, PPID: child, PGID: 5, SID: root, Comm: "zombie", Zombie: true, PGIDOutside: true, ExitSignal: int(unix.SIGCHLD)})
+	return recs
+}
+
+// values are what a fuzzer puts in place of a field.
+var values = []any{
+	0, 1, -1, 2, 3, 4, 6, 10, 64, 65, 4095, 4096, 1 << 20, 1<<20 + 1, 1 << 22, 1<<22 + 1, 1<<31 - 1, 1 << 31, -1 << 31, 1 << 32, 1<<47 - 4096, 1 << 62, 1<<63 - 1, -1 << 63, uint64(1<<64 - 1), uint64(1<<64 - 4096),
+	firstPID - 1, firstPID, firstPID + 1, firstPID + 2, firstPID + 3, firstPID + 4,
+	false, true, nil, "", "/", "/tmp/x", "a\x00b", "/" + strings.Repeat("x", 5000), strings.Repeat("/x", 300), "file", "anon", "vdso", "vsyscall", "huge", "posix", "/proc/4000000/fd/3", "/proc/self",
+	[]any{}, []any{0}, []any{nil}, []any{0, 4096}, []any{[]any{0, 4096}}, []any{map[string]any{}}, make([]any, 5000), make([]int, 17), []string{""}, make([]byte, 128),
+	map[string]any{}, map[string]any{"pid": -1}, map[string]any{"a": map[string]any{"a": nil}},
+}
+
+// edit changes records as a script says.
+func edit(recs []*stream.Record, s *script) []*stream.Record {
+	for n := 0; n < 64 && len(s.b) > 0 && len(recs) > 0; n++ {
+		op, i := s.next(), s.below(len(recs))
+		rec := *recs[i]
+		switch op % 9 {
+		case 0, 1:
+			setField(&rec, s)
+		case 2:
+			setRef(&rec, s)
+		case 3: // a byte
+			rec.Meta = slices.Clone(rec.Meta)
+			if len(rec.Meta) > 0 {
+				rec.Meta[s.below(len(rec.Meta))] = s.next()
+			}
+		case 4:
+			rec.Type = stream.Types()[s.below(len(stream.Types()))].Type
+			rec.Flags = stream.Flags(s.next() & 7)
+			if rec.Type == stream.TypeHeader || rec.Type == stream.TypeEnd || rec.Type == stream.TypeAbort {
+				continue
+			}
+		case 5:
+			recs = slices.Delete(slices.Clone(recs), i, i+1)
+			continue
+		case 6: // somewhere else
+			recs = slices.Insert(slices.Delete(slices.Clone(recs), i, i+1), s.below(len(recs)), &rec)
+			continue
+		case 7: // many of it
+			recs = slices.Insert(slices.Clone(recs), i, repeat(&rec, s)...)
+			continue
+		case 8:
+			pairs, n := s.next()&3, int(s.next())
+			rec.Meta = append([]byte{0xa0 | pairs}, s.b[:min(len(s.b), n)]...)
+		}
+		recs = slices.Clone(recs)
+		recs[i] = &rec
+	}
+	return recs
+}
+
+func fields(rec *stream.Record) (names []string, all map[string]any) {
+	if rec.Decode(&all) != nil {
+		return nil, nil
+	}
+	return slices.Sorted(maps.Keys(all)), all
+}
+
+func setField(rec *stream.Record, s *script) {
+	names, _ := fields(rec)
+	if info := stream.Lookup(rec.Type); info != nil && s.next()&1 != 0 {
+		whole := *rec
+		if b, err := stream.Marshal(info.New()); err == nil {
+			whole.Meta = b
+			names, _ = fields(&whole)
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	_ = rec.Set(map[string]any{names[s.below(len(names))]: values[s.below(len(values))]})
+}
+
+func setRef(rec *stream.Record, s *script) {
+	var m struct {
+		Refs map[string]uint64 `cbor:"refs"`
+	}
+	if rec.Decode(&m) != nil || len(m.Refs) == 0 {
+		return
+	}
+	m.Refs[slices.Sorted(maps.Keys(m.Refs))[s.below(len(m.Refs))]] = uint64(s.below(48))
+	_ = rec.SetRefs(m.Refs)
+}
+
+// repeat makes many records of one, which count what must differ.
+func repeat(rec *stream.Record, s *script) (many []*stream.Record) {
+	counted := []string{"pid", "tid", "objref", "fd", "start", "ino"}
+	what, n := s.next(), 1<<(s.next()%11)
+	_, all := fields(rec)
+	for k := range n {
+		next := *rec
+		for i, name := range counted {
+			if v, ok := all[name].(uint64); ok && what>>i&1 != 0 {
+				_ = next.Set(map[string]any{name: v + uint64(k+1)<<(6*(what>>6))})
+			}
+		}
+		many = append(many, &next)
+	}
+	return many
+}
+
+const (
+	maxStream    = 1 << 20
+	maxAllocated = 256 << 20
+	longest      = 20 * time.Second // a machine may be busy
+)
+
+// pack writes records as a stream, nil if they are too much.
+func pack(t testing.TB, recs []*stream.Record) []byte {
+	var b bytes.Buffer
+	w := stream.NewWriter(&b)
+	bulk := false
+	for _, rec := range recs {
+		if b.Len() > maxStream {
+			return nil
+		}
+		if bulk = bulk || rec.Flags&stream.Bulk != 0; bulk && rec.Flags&stream.Bulk == 0 {
+			continue
+		}
+		if w.Write(rec, nil) != nil {
+			return nil
+		}
+	}
+	if err := w.Add(stream.TypeEnd, &stream.End{}); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// judgeAll has a stream judged in every way.
+func judgeAll(t testing.TB, b []byte) (onPaper error) {
+	m, _, err := Read(stream.NewReader(bytes.NewReader(b)))
+	if err != nil {
+		return err
+	}
+	if onPaper = OnPaper(m); onPaper == nil {
+		m.place(placing{note: func(string, ...any) {}})
+		if p := makePlan(m); len(p.errs) == 0 {
+			if t, ok := t.(*testing.T); ok {
+				uphold(t, m, p)
+			}
+		}
+	}
+	m, _, err = Read(stream.NewReader(bytes.NewReader(b)))
+	if err != nil {
+		t.Fatalf("read again: %v", err)
+	}
+	note := func(string, ...any) {}
+	_, err = Here(m, &Restore{Files: &files.Restorer{Note: note}, Cgroups: "strict", Session: SessionNew, Clock: ClockAuto, Note: note})
+	var refused *Refused
+	if err != nil && !errors.As(err, &refused) {
+		t.Fatalf("no refusal: %v", err)
+	}
+	return onPaper
+}
+
+// TestExample: the fuzzer's example is good as it stands.
+func TestExample(t *testing.T) {
+	if err := judgeAll(t, pack(t, example(t))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// FuzzStream: whatever is in a stream, it is refused or there is a plan, which
+// holds, and neither takes more memory or time than the stream is worth.
+func FuzzStream(f *testing.F) {
+	recs := example(f)
+	f.Add([]byte{})
+	for op := range byte(9) {
+		f.Add([]byte{op, 40, 1, 7, 30, op, 60, 0, 3, 3})
+		f.Add([]byte{op, 80, 0, 2, 3, op, 20, 1, 4, 5, 7, 55, 3, 7})
+	}
+	f.Fuzz(func(t *testing.T, edits []byte) {
+		b := pack(t, edit(recs, &script{edits}))
+		if b == nil {
+			return
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		begin := time.Now()
+		_ = judgeAll(t, b)
+		took := time.Since(begin)
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > maxAllocated || took > longest {
+			t.Fatalf("%d bytes of stream take %d bytes of memory and %v", len(b), n, took)
+		}
+	})
+}

@@ -1,0 +1,110 @@
+package memory
+
+import (
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+// FuzzCheck: whatever is in the records of mappings and of shared memory, they
+// are good or not, and what is good can be relied on.
+func FuzzCheck(f *testing.F) {
+	seed := func(v ...any) {
+		var metas [2][]byte
+		for i := range v {
+			b, err := stream.Marshal(v[i])
+			if err != nil {
+				f.Fatal(err)
+			}
+			metas[i] = b
+		}
+		f.Add(metas[0], metas[1])
+	}
+	for _, k := range kinds {
+		seed(&stream.VMA{Start: 0x10000, End: 0x12000, Kind: k.name, Prot: 7, VmFlags: "rd wr ex ac", Guards: []stream.Extent{{Start: 0x10000, End: 0x11000}}},
+			&stream.VMA{Start: 0x400000, End: 0x800000, Kind: stream.VMAHuge, HugePage: 2 << 20, VmFlags: "ac ht", NUMA: &stream.MemPolicy{Mode: 2, Nodes: []byte{1}}})
+	}
+	seed(&stream.VMA{Start: 1<<47 - 8192, End: 1<<47 - 4096, Kind: stream.VMAAnon}, &stream.VMA{Start: 1<<64 - 10<<20, End: 1<<64 - 10<<20 + 4096, Kind: stream.VMAVsyscall})
+	seed(&stream.Shmem{Size: 4 << 20, HugePage: 2 << 20}, &stream.SysVShm{ShmID: 1<<31 - 1, Key: 5, Size: 1})
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		begin := time.Now()
+		for _, meta := range [][]byte{a, b} {
+			for i := range Objects {
+				rec := &stream.Record{Type: Objects[i].Type, Meta: meta}
+				if len(Objects[i].Check(rec)) == 0 && rec.Decode(stream.Lookup(rec.Type).New()) != nil {
+					t.Fatalf("a %v that can't be decoded is good", rec.Type)
+				}
+			}
+		}
+		var vmas []stream.VMA
+		for _, meta := range [][]byte{a, b} {
+			var v stream.VMA
+			if stream.Unmarshal(meta, &v) == nil {
+				vmas = append(vmas, v)
+			}
+		}
+		checkMappings(t, vmas)
+		took := time.Since(begin)
+		runtime.ReadMemStats(&after)
+		const most, longest = 16 << 20, 10 * time.Second // a machine may be busy
+		if n := after.TotalAlloc - before.TotalAlloc; n > most+uint64(200*(len(a)+len(b))) || took > longest {
+			t.Fatalf("%d and %d bytes take %d bytes of memory and %v", len(a), len(b), n, took)
+		}
+	})
+}
+
+func checkMappings(t *testing.T, vmas []stream.VMA) {
+	slices.SortFunc(vmas, func(a, b stream.VMA) int {
+		if a.Start < b.Start {
+			return -1
+		}
+		return 1
+	})
+	for i := range vmas {
+		v := &vmas[i]
+		for _, flag := range append([]string{"lo", "sl"}, lasting...) {
+			if has(v, flag) != slices.Contains(strings.Split(v.VmFlags, " "), flag) {
+				t.Fatalf("%q has %s: %v", v.VmFlags, flag, has(v, flag))
+			}
+		}
+	}
+	if len(Check(vmas)) > 0 {
+		return
+	}
+	last := uint64(0)
+	for _, v := range vmas {
+		user := v.Kind != stream.VMAVsyscall
+		if v.Start >= v.End || v.Start < last || (v.Start|v.End)&pageMask != 0 || user != (v.End <= taskSize) || v.Offset+(v.End-v.Start) < v.Offset {
+			t.Fatalf("%x-%x of %q at offset %x is good", v.Start, v.End, v.Kind, v.Offset)
+		}
+		for _, g := range v.Guards {
+			if g.Start < v.Start || g.End > v.End || g.Start >= g.End {
+				t.Fatalf("guard pages %x-%x of %x-%x are good", g.Start, g.End, v.Start, v.End)
+			}
+		}
+		last = v.End
+	}
+	r := Restorer{vmas: vmas}
+	for _, v := range vmas {
+		if got := r.find(v.Start); got == nil || got.Start != v.Start || r.find(v.End-1) != got {
+			t.Fatalf("the mapping at %x is not found", v.Start)
+		}
+	}
+	if all := common(vmas, vmas); len(all) > len(vmas) {
+		t.Fatalf("%d mappings have %d in common with themselves", len(vmas), len(all))
+	}
+	const room = 1 << 20
+	hole, ok := tracee.Hole(Occupied(vmas), room)
+	for _, v := range vmas {
+		if ok && hole.Addr < v.End && v.Start < hole.Addr+hole.Len {
+			t.Fatalf("the hole at %x is in a mapping", hole.Addr)
+		}
+	}
+}

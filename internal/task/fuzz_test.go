@@ -1,0 +1,112 @@
+package task
+
+import (
+	"encoding/binary"
+	"os"
+	"reflect"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/stream"
+)
+
+// FuzzCheck: whatever is in a record, each resource says that it is good or not,
+// for not much more memory than a record may take, and quickly.
+func FuzzCheck(f *testing.F) {
+	good := map[stream.Type]any{
+		stream.TypeMM:         &stream.MM{PID: 7, Auxv: make([]byte, 16), Membarrier: 1 << 4, LDT: make([]byte, 8), LockFuture: 2},
+		stream.TypeCreds:      &stream.Creds{UID: make([]uint32, 4), GID: make([]uint32, 4), Groups: []uint32{1}, Dumpable: 2},
+		stream.TypeLimits:     &stream.Limits{Limits: make([]stream.Limit, 16)},
+		stream.TypeSched:      &stream.Sched{Attr: make([]byte, binary.Size(unix.SchedAttr{})), Affinity: []byte{3}, NUMA: &stream.MemPolicy{Mode: 1, Nodes: []byte{1}}},
+		stream.TypeSigactions: &stream.Sigactions{Actions: []stream.Sigaction{{Signal: 10}}},
+		stream.TypeSignals:    &stream.Signals{Pending: [][]byte{make([]byte, siginfoBytes)}, Shared: [][]byte{{}}},
+		stream.TypeRegs:       &stream.Regs{GP: make([]byte, 27*8), XState: []byte{1}, Left: new(int64)},
+		stream.TypeTimers:     &stream.Timers{Timers: []stream.Timer{{ID: 1, Clock: -6, Notify: 4, TID: 7}, {ID: 2}}},
+		stream.TypeSeccomp:    &stream.Seccomp{Mode: 2, Filters: []stream.SeccompFilter{{Program: make([]byte, 16)}}, Common: 1},
+		stream.TypeCgroups:    &stream.Cgroups{Groups: []stream.Cgroup{{Path: []byte("/a")}}, Threads: []stream.ThreadCgroups{{TID: 8}}},
+		stream.TypeSemUndo:    &stream.SemUndo{Adjust: []stream.SemAdjust{{Set: 1, Sems: 2, Num: 1, Adjust: -1}}},
+		stream.TypeItimers:    &stream.Itimers{Timers: []stream.Itimer{{Which: 2, ValueUS: 5}}},
+	}
+	for i := range Resources {
+		typ := Resources[i].Type
+		for _, v := range []any{stream.Lookup(typ).New(), good[typ]} {
+			if v == nil {
+				continue
+			}
+			meta, err := stream.Marshal(v)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(byte(i), meta)
+		}
+	}
+	f.Fuzz(func(t *testing.T, which byte, meta []byte) {
+		r := &Resources[int(which)%len(Resources)]
+		rec := &stream.Record{Type: r.Type, Meta: meta}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		begin := time.Now()
+		judgeRecord(t, r, rec)
+		took := time.Since(begin)
+		runtime.ReadMemStats(&after)
+		const most, longest = 16 << 20, 10 * time.Second // a machine may be busy
+		if n := after.TotalAlloc - before.TotalAlloc; n > most+uint64(200*len(meta)) || took > longest {
+			t.Fatalf("%v of %d bytes takes %d bytes of memory and %v", r.Type, len(meta), n, took)
+		}
+	})
+}
+
+func judgeRecord(t *testing.T, r *Resource, rec *stream.Record) {
+	var errs []error
+	if r.Check != nil {
+		errs = r.Check(rec)
+		if rec.Decode(stream.Lookup(r.Type).New()) != nil && len(errs) == 0 {
+			t.Fatal("what can't be decoded is good")
+		}
+	}
+	if r.Here != nil { // asked of what is bad, too, so that all is told at once
+		_ = r.Here(rec)
+	}
+	switch r.Type {
+	case stream.TypeCgroups:
+		for _, policy := range []CgroupPolicy{CgroupsKeep, CgroupsStrict} {
+			_ = CheckCgroups(rec, policy)
+		}
+	case stream.TypeLimits:
+		l, err := decode[stream.Limits](rec)
+		own, e := proc.ReadLimits(os.Getpid())
+		if err == nil && e == nil {
+			_ = tooHigh(l, own)
+		}
+	case stream.TypeSched:
+		if s, err := decode[stream.Sched](rec); err == nil && len(errs) == 0 {
+			if attr, _, err := decodeSched(s); err != nil || reflect.DeepEqual(attr, nil) {
+				t.Fatalf("good scheduling attributes: %v", err)
+			}
+		}
+	}
+}
+
+// TestTooManyLimits: a record with more limits than there are is refused, and
+// compared with ours nevertheless.
+func TestTooManyLimits(t *testing.T) {
+	own, err := proc.ReadLimits(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &stream.Limits{Limits: make([]stream.Limit, len(own)+1)}
+	l.Limits[0].Hard = unix.RLIM_INFINITY
+	l.Limits[len(own)].Hard = unix.RLIM_INFINITY
+	own[0].Hard = 1
+	if errs := tooHigh(l, own); len(errs) != 1 {
+		t.Error(errs)
+	}
+	rec, err := stream.New(stream.TypeLimits, l)
+	if err != nil || len(checkLimits(rec)) != 1 {
+		t.Errorf("%v, %v", err, checkLimits(rec))
+	}
+}
