@@ -98,9 +98,12 @@ func checkSysVShm(rec *stream.Record) []error {
 		return []error{err}
 	}
 	var d unix.SysvShmDesc
-	if _, err := unix.SysvShmCtl(s.ShmID, unix.IPC_STAT, &d); err == nil && (d.Perm.Key != s.Key || uint64(d.Segsz) != s.Size) {
-		return []error{fmt.Errorf("shared memory id %d (System V) is in use by another segment (key %#x, %d bytes): remove that with ipcrm -m %d",
-			s.ShmID, uint32(d.Perm.Key), d.Segsz, s.ShmID)}
+	// Who restores may attach any segment, and the program only its own: one of
+	// the same id that is another user's is another.
+	if _, err := unix.SysvShmCtl(s.ShmID, unix.IPC_STAT, &d); err == nil &&
+		(d.Perm.Key != s.Key || uint64(d.Segsz) != s.Size || d.Perm.Uid != s.UID || d.Perm.Gid != s.GID) {
+		return []error{fmt.Errorf("shared memory id %d (System V) is in use by another segment (key %#x, %d bytes, of user %d and group %d): remove that with ipcrm -m %d",
+			s.ShmID, uint32(d.Perm.Key), d.Segsz, d.Perm.Uid, d.Perm.Gid, s.ShmID)}
 	}
 	return nil
 }
