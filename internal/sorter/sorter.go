@@ -18,7 +18,7 @@ var ErrStage = errors.New("the stream is not as ckpt-collect wrote it: its objec
 type Sorter struct {
 	trees  map[treeKey]*kcmp.Tree
 	cmp    kcmp.Comparer
-	idents map[string]uint64
+	idents map[string]identified
 	objref map[uint64]uint64 // a raw stream's ids
 	again  map[uint64]bool   // ids of encounters that were not the first
 	last   uint64            // objref given
@@ -31,7 +31,13 @@ func New(cmp kcmp.Comparer) *Sorter {
 	if cmp == nil {
 		cmp = kcmp.Kernel{}
 	}
-	return &Sorter{cmp: cmp, trees: map[treeKey]*kcmp.Tree{}, idents: map[string]uint64{}, objref: map[uint64]uint64{}, again: map[uint64]bool{}}
+	return &Sorter{cmp: cmp, trees: map[treeKey]*kcmp.Tree{}, idents: map[string]identified{}, objref: map[uint64]uint64{}, again: map[uint64]bool{}}
+}
+
+// identified is an object known by its ident.
+type identified struct {
+	ref uint64
+	typ stream.Type
 }
 
 // treeKey: what kcmp(2) compares may be described by records of two types, as
@@ -123,10 +129,13 @@ func (s *Sorter) sort(t stream.Type, o *stream.Object) (ref uint64, isNew bool, 
 		}
 		return s.trees[key].Insert(o.Genid, kcmp.Handle{PID: o.Kcmp.PID, Idx: o.Kcmp.Idx}, next)
 	case len(o.Ident) > 0:
-		if ref, ok := s.idents[string(o.Ident)]; ok {
-			return ref, false, nil
+		if first, ok := s.idents[string(o.Ident)]; ok {
+			if first.typ != t {
+				return 0, false, fmt.Errorf("%w: it has the ident of a %v", stream.ErrCorrupt, first.typ)
+			}
+			return first.ref, false, nil
 		}
-		s.idents[string(o.Ident)] = next()
+		s.idents[string(o.Ident)] = identified{next(), t}
 		return s.last, true, nil
 	}
 	return next(), true, nil // one of its kind
