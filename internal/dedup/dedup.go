@@ -135,7 +135,7 @@ func (f *filter) run(ctx context.Context, r *stream.Reader, w *stream.Writer, st
 		if err != nil {
 			return &stream.RecordError{Index: r.Totals().Records - 1, Type: rec.Type, Offset: r.Offset(), Err: err}
 		}
-		if err := f.jury.hear(out); err != nil {
+		if err := f.jury.hear(out, r); err != nil {
 			return err
 		}
 		if err := w.Write(out, r.Data()); err != nil {

@@ -8,42 +8,49 @@ import (
 // jury judges the descriptions beside the sorter, so that the target does not
 // stand still for it.
 type jury struct {
-	records chan *stream.Record // closed behind the last description
-	said    chan error          // gets one verdict
+	records chan heard // closed behind the last description
+	said    chan error // gets one verdict
 	known   bool
 	err     error
 }
 
-// juryBacklog is how many records may wait for it.
-const juryBacklog = 4096
+// heard is a record and where it stood in the input.
+type heard struct {
+	rec           *stream.Record
+	index, offset int64
+}
+
+// juryBacklog is how many records may wait for it, of up to 1 MiB each.
+const juryBacklog = 256
 
 func newJury(h *stream.Header) *jury {
-	j := &jury{records: make(chan *stream.Record, juryBacklog), said: make(chan error, 1)}
-	go func(records <-chan *stream.Record) { j.said <- deliberate(h, records) }(j.records)
+	j := &jury{records: make(chan heard, juryBacklog), said: make(chan error, 1)}
+	go deliberate(h, j.records, j.said)
 	return j
 }
 
-func deliberate(h *stream.Header, records <-chan *stream.Record) error {
+// deliberate gives the verdict: no, as soon as a record can't be, so that no more
+// of them are read.
+func deliberate(h *stream.Header, records <-chan heard, said chan<- error) {
 	m := judge.New(h)
-	var err error
-	for rec := range records {
-		if err == nil {
-			err = m.Add(rec)
+	for h := range records {
+		if err := m.Add(h.rec); err != nil {
+			said <- &stream.RecordError{Index: h.index, Type: h.rec.Type, Offset: h.offset, Err: err}
+			for range records { // who sends must not wait
+			}
+			return
 		}
 	}
-	if err != nil {
-		return err
-	}
-	return judge.OnPaper(m)
+	said <- judge.OnPaper(m)
 }
 
 // hear hands a record on. Once there is a verdict it returns that.
-func (j *jury) hear(rec *stream.Record) error {
-	if !judge.Ends(rec) {
-		j.records <- rec
-		return nil
+func (j *jury) hear(rec *stream.Record, r *stream.Reader) error {
+	if judge.Ends(rec) {
+		j.close()
+	} else {
+		j.records <- heard{rec, r.Totals().Records - 1, r.Offset()}
 	}
-	j.close()
 	select {
 	case err := <-j.said:
 		j.known, j.err = true, err
