@@ -40,8 +40,8 @@ func (m *Model) check(f *files.Restorer) (reasons []error) {
 		add(memory.Check(s.VMAs)...)
 	}
 	for _, rec := range m.Objects {
-		if r := task.Find(rec.Type); r != nil && r.Check != nil {
-			add(r.Check(rec)...)
+		if task.Find(rec.Type) != nil {
+			add(checkResource(rec)...)
 		}
 		if k := memory.FindObject(rec.Type); k != nil {
 			add(k.Check(rec)...)
@@ -126,20 +126,28 @@ func checkTask(t *Task) (errs []error) {
 			}
 		}
 		for _, rec := range th.Resources {
-			if r := task.Find(rec.Type); r.Check != nil {
-				errs = append(errs, r.Check(rec)...)
-			}
+			errs = append(errs, checkResource(rec)...)
 		}
 	}
 	for _, rec := range t.Resources {
-		if r := task.Find(rec.Type); r.Check != nil {
-			errs = append(errs, r.Check(rec)...)
-		}
+		errs = append(errs, checkResource(rec)...)
 	}
 	if rec := t.Resources[stream.TypeCgroups]; rec != nil {
 		errs = append(errs, checkMembers(t, rec)...)
 	}
 	return errs
+}
+
+// checkResource judges a record of a task. One whose resource has nothing to say
+// must be what its type says.
+func checkResource(rec *stream.Record) []error {
+	if r := task.Find(rec.Type); r.Check != nil {
+		return r.Check(rec)
+	}
+	if err := rec.Decode(stream.Lookup(rec.Type).New()); err != nil {
+		return []error{fmt.Errorf("%v record: %w", rec.Type, err)}
+	}
+	return nil
 }
 
 // harmless are the signals whose default action does not end a process.

@@ -94,6 +94,8 @@ func TestHostile(t *testing.T) {
 		"guard pages elsewhere":            {change{stream.TypeVMA, 1, map[string]any{"guards": []stream.Extent{{Start: 0x1000, End: 0x2000}}}, nil}, "guard pages 1000-2000"},
 		"a mapping from 2^62 on":           {change{stream.TypeVMA, 0, map[string]any{"offset": 1 << 62}, nil}, "from offset 0x4000000000000000 on"},
 		"vsyscall where programs are":      {change{stream.TypeVMA, 4, map[string]any{"start": 0x1000, "end": 0x2000}, nil}, "outside of what a process may map"},
+		"attributes that are none":         {change{stream.TypePrctl, 0, map[string]any{"values": 7}, nil}, "PRCTL record: the stream is corrupt"},
+		"signal actions that are none":     {change{stream.TypeSigactions, 0, map[string]any{"actions": 7}, nil}, "SIGACTIONS record: the stream is corrupt"},
 		"vsyscall with its ends exchanged": {change{stream.TypeVMA, 4, map[string]any{"end": 0x1000}, nil}, "not whole pages"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -138,7 +140,7 @@ func forest(t *testing.T, people func(add func(pid, ppid, sid, pgid int, outside
 
 // TestEffort: a plan does not take the square of what there is to plan.
 func TestEffort(t *testing.T) {
-	const many = 8000
+	const many = 5000
 	for name, c := range map[string]struct {
 		people   func(add func(pid, ppid, sid, pgid int, outside bool))
 		says     string // "": it is planned

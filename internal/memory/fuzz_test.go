@@ -97,8 +97,17 @@ func checkMappings(t *testing.T, vmas []stream.VMA) {
 			t.Fatalf("the mapping at %x is not found", v.Start)
 		}
 	}
-	if all := common(vmas, vmas); len(all) > len(vmas) {
-		t.Fatalf("%d mappings have %d in common with themselves", len(vmas), len(all))
+	r.kept = common(vmas, vmas)
+	if len(r.kept) > len(vmas) {
+		t.Fatalf("%d mappings have %d in common with themselves", len(vmas), len(r.kept))
+	}
+	for _, v := range vmas {
+		for _, between := range [][2]uint64{{0, v.Start}, {0, v.Start + 1}, {v.Start, v.Start + 1}, {v.End - 1, v.End}, {v.End, v.End + 1}, {v.End, 1<<64 - 1}} {
+			stays := slices.ContainsFunc(r.kept, func(k kept) bool { return k.start < between[1] && k.end > between[0] })
+			if r.keepsBetween(between[0], between[1]) != stays {
+				t.Fatalf("something stays between %x and %x: %v", between[0], between[1], stays)
+			}
+		}
 	}
 	const room = 1 << 20
 	hole, ok := tracee.Hole(Occupied(vmas), room)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sort"
 
 	"golang.org/x/sys/unix"
 
@@ -221,12 +222,13 @@ func (r *Restorer) dropRest(parent *Restorer) error {
 
 // keepsBetween reports whether something stays between two addresses.
 func (r *Restorer) keepsBetween(start, end uint64) bool {
-	for _, k := range r.kept {
-		if k.start < end && k.end > start {
-			return true
-		}
-	}
-	return false
+	stays := r.keptBehind(start)
+	return len(stays) > 0 && stays[0].start < end
+}
+
+// keptBehind returns what stays and does not end before an address.
+func (r *Restorer) keptBehind(addr uint64) []kept {
+	return r.kept[sort.Search(len(r.kept), func(i int) bool { return r.kept[i].end > addr }):]
 }
 
 // mapMissing maps what of v did not come from the parent, and gives what did the
@@ -370,9 +372,9 @@ func (r *Restorer) drop() error {
 // copyUnkept copies pages of the parent to where no mapping of its could stay:
 // the content is right, but no longer shared.
 func (r *Restorer) copyUnkept(start, end uint64) error {
-	for _, k := range r.kept {
-		if k.end <= start || k.start >= end {
-			continue
+	for _, k := range r.keptBehind(start) {
+		if k.start >= end {
+			break
 		}
 		if start < k.start {
 			if err := r.copyPages(start, k.start); err != nil {
