@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
+	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 )
 
@@ -37,6 +38,7 @@ type tree struct {
 	limit  time.Duration
 	passes int // over all of it
 	rounds int
+	thawed task.Frozen // control groups that are not frozen
 	asleep map[int]time.Duration // since when threads had not run when they were stopped
 	offset time.Duration         // of the scheduler's clock to the monotonic one
 }
@@ -132,6 +134,9 @@ func (t *tree) round() error {
 func (t *tree) hold(p *process) (found bool, err error) {
 	if p.gone {
 		return false, nil
+	}
+	if err := t.thawed.Check(p.pid); err != nil && len(p.threads) == 0 && !t.isZombie(p) {
+		return false, refused(p.pid, err)
 	}
 	for more := !t.isZombie(p); more && !p.gone && !p.zombie; found = found || more {
 		if more, err = t.holdThreads(p); err != nil {

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -15,6 +16,7 @@ import (
 	"ckpt/internal/hold"
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
+	"ckpt/internal/task"
 )
 
 const (
@@ -231,8 +233,13 @@ func (d *watchdog) why(silent, stood time.Duration) error {
 		return &StallError{fmt.Sprintf("%s runs on: it stood still for %v, the longest that was allowed, and was still waiting for %s",
 			d.name, d.o.MaxFreeze, d.waitsFor()), "allow more with --max-freeze"}
 	}
+	hint, what := "allow more with --stall-timeout", d.waitsFor()
+	var frozen *task.FrozenError
+	if pid := int(d.at.Load() >> 32); pid > 0 && errors.As(new(task.Frozen).Check(pid), &frozen) {
+		hint, what = frozen.Hint(), fmt.Sprintf("%s, which %v", what, frozen)
+	}
 	return &StallError{fmt.Sprintf("%s runs on: nothing has moved for %v while it stood still, waiting for %s",
-		d.name, silent.Round(watchTick), d.waitsFor()), "allow more with --stall-timeout"}
+		d.name, silent.Round(watchTick), what), hint}
 }
 
 // StallError: the target was let go, for it had stood still for too long.

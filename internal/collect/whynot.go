@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
+	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 )
 
@@ -45,6 +46,9 @@ func whyNot(pid, tid int, err error) error {
 
 // whyNoStop explains why a thread does not stop.
 func whyNoStop(pid, tid int) error {
+	if err := new(task.Frozen).Check(tid); err != nil {
+		return err
+	}
 	if call, err := proc.ReadSyscall(pid, tid); err == nil && slices.Contains(tracee.CloneCalls, call) {
 		if children, err := proc.Children(pid); err == nil && len(children) > 0 {
 			child := slices.Max(children)

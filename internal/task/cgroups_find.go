@@ -1,9 +1,7 @@
 package task
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"path"
 	"slices"
@@ -58,23 +56,4 @@ func isHierarchy(m *proc.Mount, controllers string) bool {
 		}
 	}
 	return true
-}
-
-// isFrozen reports whether the tasks of a group are kept from running, by the
-// freezer of version 1 or 2.
-func isFrozen(dir string) (bool, error) {
-	for _, f := range []struct{ name, frozen string }{
-		{"freezer.state", "FR"}, // FREEZING or FROZEN, and not THAWED
-		{"cgroup.events", "frozen 1"},
-	} {
-		b, err := os.ReadFile(path.Join(dir, f.name))
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return false, fmt.Errorf("is it frozen: %w", err)
-		}
-		return bytes.Contains(b, []byte(f.frozen)), nil
-	}
-	return false, nil
 }
