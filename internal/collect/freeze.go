@@ -38,7 +38,7 @@ type tree struct {
 	limit  time.Duration
 	passes int // over all of it
 	rounds int
-	thawed task.Frozen // control groups that are not frozen
+	thawed task.Frozen           // control groups that are not frozen
 	asleep map[int]time.Duration // since when threads had not run when they were stopped
 	offset time.Duration         // of the scheduler's clock to the monotonic one
 }

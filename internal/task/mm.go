@@ -102,6 +102,9 @@ const mclOnfault = 4
 // locksFuture finds out whether what a process maps is locked at once: then the
 // loan's scratch memory, which is new, is.
 func locksFuture(c *Collector) (int, error) {
+	if c.Loan.Tight() {
+		return locksFutureTight(c)
+	}
 	now, err := proc.ReadStatus(c.PID)
 	if err != nil || now.VmLck == c.Status.VmLck {
 		return 0, err
@@ -120,4 +123,50 @@ func locksFuture(c *Collector) (int, error) {
 		}
 	}
 	return 0, nil
+}
+
+// locksFutureTight is for a process that can map nothing. What would be locked at
+// once fails with another error then, if it is more than may be locked. Whether
+// it would be locked on fault only is taken from what is locked.
+func locksFutureTight(c *Collector) (int, error) {
+	l, err := proc.ReadLimits(c.PID)
+	if err != nil {
+		return 0, err
+	}
+	const mayLock = 1 << unix.CAP_IPC_LOCK
+	limit := l[unix.RLIMIT_MEMLOCK].Soft
+	if limit >= 1<<40 || c.Status.CapEff&mayLock != 0 {
+		if c.Status.VmLck > 0 {
+			c.Block(&tightError{"has locked memory (mlock), and may have locked all that is to come, too (MCL_FUTURE)"})
+		}
+		return 0, nil
+	}
+	_, err = c.Loan.Call(unix.SYS_MMAP, 0, limit&^(pageBytes-1)+16*pageBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uint64(0), 0)
+	switch err {
+	case unix.ENOMEM:
+		return 0, nil
+	case unix.EAGAIN:
+	default:
+		return 0, fmt.Errorf("pid %d: is memory to come locked: %w", c.PID, err)
+	}
+	maps, err := proc.ReadMappings(c.PID)
+	flags := unix.MCL_FUTURE
+	for i := range maps {
+		if maps[i].VmFlags.Has("lf") {
+			flags |= mclOnfault
+		}
+	}
+	return flags, err
+}
+
+// tightError: what can't be found out where nothing more can be mapped.
+type tightError struct{ what string }
+
+func (e *tightError) Error() string {
+	return e.what + ", which can't be looked at, for its limits leave no room for 64 KiB more memory"
+}
+
+// Hint says how to make room.
+func (e *tightError) Hint() string {
+	return "raise its limits for the time being: prlimit --pid PID --as=unlimited --data=unlimited"
 }

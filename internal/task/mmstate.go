@@ -1,6 +1,7 @@
 package task
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,10 @@ func (c *Collector) readMMState(m *stream.MM) error {
 		return fmt.Errorf("pid %d: membarrier registrations: %w", c.PID, err)
 	}
 	m.LDT, err = tracee.ReadLDT(c.Loan)
+	if errors.Is(err, tracee.ErrTight) {
+		c.Block(&tightError{"has segment descriptors (modify_ldt)"})
+		return nil
+	}
 	return err
 }
 

@@ -28,6 +28,7 @@ const (
 	semGetVal     = 12
 	semMax        = 32767 // SEMVMX, and what an adjustment may be
 	maxSemOps     = 500   // SEMOPM
+	semOpBytes    = 6     // struct sembuf
 	maxSemaphores = 8192  // looked at
 	maxRaces      = 100
 )
@@ -196,7 +197,11 @@ var semUndo = Resource{
 			return err
 		}
 		for i, adjust := range bySet(rec.Adjust) {
-			if len(adjust) > maxSemOps/4 {
+			switch {
+			case c.Loan.Tight() && 2*len(adjust)*semOpBytes > undoAreaBytes(c.Loan)/2:
+				c.Block(&tightError{"has semaphores (System V) on its undo list, which its end would change"})
+				return nil
+			case len(adjust) > maxSemOps/4:
 				c.Block(fmt.Errorf("has more than %d semaphores of set %d (System V) on its undo list, which its end would change: use --leave running", maxSemOps/4, adjust[0].Set))
 				return nil
 			}
@@ -284,10 +289,16 @@ func adjust(c tracee.Caller, set, num, by int) error {
 	return errors.New("others change its value all the time")
 }
 
+// undoAreaBytes is the size of a part of the scratch memory with operations of
+// one set and their reverse.
+func undoAreaBytes(l *tracee.Loan) int {
+	return min(2*maxSemOps*semOpBytes, int(l.Scratch().Len)/tracee.MaxBack)
+}
+
 // clearUndo empties the undo list of what it has of one set, so that the task's
 // end leaves the semaphores as they are. area is a part of the scratch memory.
 func clearUndo(l *tracee.Loan, area int, all []stream.SemAdjust) error {
-	const areaBytes = 2 * maxSemOps * 6
+	areaBytes := undoAreaBytes(l)
 	set := all[0].Set
 	for range maxRaces {
 		var forth, back []semOp

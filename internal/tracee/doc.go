@@ -19,6 +19,11 @@
 // live they never run, for the thread is caught at every system call's exit. If
 // the tracer dies, the kernel detaches and the thread walks home by itself.
 //
+// Where the target's limits leave no room for scratch pages (RLIMIT_AS, a full
+// map table, locked memory), a few zero bytes at the low end of its first thread's
+// stack do, and the way home clears them. A limit is never lifted: it would stay
+// so if we died, for other threads at least.
+//
 // A thread that is let go that way may not get to run for a while. Whoever
 // seizes it next lets it come home first, see ComeHome.
 //

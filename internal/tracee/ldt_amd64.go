@@ -20,7 +20,10 @@ func ReadLDT(c Caller) ([]byte, error) {
 	if err != nil {
 		return nil, c.Tracee().wrap("read its LDT", err)
 	}
-	ldt := make([]byte, min(n, at.Len, MaxLDTBytes))
+	if at.Len < MaxLDTBytes { // the call reads from the first on only
+		return nil, c.Tracee().wrap("read its LDT", ErrTight)
+	}
+	ldt := make([]byte, min(n, MaxLDTBytes))
 	if err := c.Tracee().ReadMem(at.Addr, ldt); err != nil {
 		return nil, err
 	}

@@ -47,13 +47,14 @@ func (t *Tracee) Borrow(p *Place) (*Loan, error) {
 	if p.slots == 1 {
 		l.slot = 0
 	}
-	l.undo = []homeCall{{unix.SYS_MUNMAP, []uint64{p.scratch.Addr, p.scratch.Len}}}
+	if !p.tight {
+		l.undo = []homeCall{{unix.SYS_MUNMAP, []uint64{p.scratch.Addr, p.scratch.Len}}}
+	}
 	if err := l.arm(); err != nil {
 		return nil, err
 	}
-	if err = t.SetSignalMask(^uint64(0)); err == nil {
-		err = CallOK(l, "map scratch memory", unix.SYS_MMAP, p.scratch.Addr, p.scratch.Len, unix.PROT_READ|unix.PROT_WRITE,
-			unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE, ^uint64(0), 0)
+	if err = t.SetSignalMask(^uint64(0)); err == nil && !p.tight {
+		err = l.mapScratch()
 	}
 	if err != nil {
 		return nil, errors.Join(err, l.Return())
@@ -61,12 +62,29 @@ func (t *Tracee) Borrow(p *Place) (*Loan, error) {
 	return l, nil
 }
 
+// mapScratch makes the loan's memory in the target. Where its limits do not allow
+// that it takes some bytes the target does not use.
+func (l *Loan) mapScratch() error {
+	at := l.place.scratch
+	err := CallOK(l, "map scratch memory", unix.SYS_MMAP, at.Addr, at.Len, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE, ^uint64(0), 0)
+	if e := Errno(err); e != unix.ENOMEM && e != unix.EAGAIN {
+		return err
+	}
+	spare, found := l.t.spareStack(l.place.stack, l.saved.SP())
+	if !found {
+		return err
+	}
+	l.place.scratch, l.place.tight, l.undo = spare, true, nil
+	return l.arm()
+}
+
 // arm writes the way home for the present undo list and points the thread to
 // it. The slot in use is left as it is until the thread has turned away from it.
 func (l *Loan) arm() error {
 	slot := (l.slot + 1) % l.place.slots
 	at := l.slotAddr(slot)
-	code := wayHome(at, &l.saved, l.mask, l.undo)
+	code := wayHome(at, &l.saved, l.mask, l.undo, l.place.toClear())
 	if len(code) > slotBytes {
 		return fmt.Errorf("the way home takes %d bytes, there is room for %d", len(code), slotBytes)
 	}
@@ -99,7 +117,7 @@ func (l *Loan) CallAndBack(nr uintptr, args []uint64, back uintptr, backArgs []u
 	undo := append([]homeCall{{back, backArgs}}, l.undo...)
 	slot := (l.slot + 1) % l.place.slots
 	at := l.slotAddr(slot)
-	code := wayHome(at, &l.saved, l.mask, undo)
+	code := wayHome(at, &l.saved, l.mask, undo, l.place.toClear())
 	if len(code) > slotBytes {
 		return l.t.wrap("make a call that is taken back", fmt.Errorf("the way home takes %d bytes, there is room for %d", len(code), slotBytes))
 	}
@@ -116,11 +134,33 @@ func (l *Loan) CallAndBack(nr uintptr, args []uint64, back uintptr, backArgs []u
 	return nil
 }
 
+// Guard has the thread make a system call on its way home, should we die before
+// the function that is returned was called.
+func (l *Loan) Guard(nr uintptr, args ...uint64) (over func() error, err error) {
+	if l.place.slots < slots {
+		return nil, l.t.wrap("have it take back what is done to it", ErrNoPlace)
+	}
+	before := l.undo
+	over = func() error {
+		l.undo = before
+		return l.arm()
+	}
+	l.undo = append([]homeCall{{nr, args}}, before...)
+	if err := l.arm(); err != nil {
+		return nil, errors.Join(err, over())
+	}
+	return over, nil
+}
+
 // MaxBack is how many calls of CallAndBack a loan has room for.
 const MaxBack = 4
 
-// Scratch is the loan's memory in the target.
+// Scratch is the loan's memory in the target; 64 KiB, or TightBytes if it is Tight.
 func (l *Loan) Scratch() Range { return l.place.scratch }
+
+// Tight reports whether the limits of the target left no room for memory of the
+// loan's own.
+func (l *Loan) Tight() bool { return l.place.tight }
 
 // Tracee is the thread on loan.
 func (l *Loan) Tracee() *Tracee { return l.t }
@@ -140,7 +180,11 @@ func (l *Loan) Return() error {
 	if l.pipe != nil {
 		errs = append(errs, l.pipe.close())
 	}
-	errs = append(errs, CallOK(l, "unmap scratch memory", unix.SYS_MUNMAP, l.place.scratch.Addr, l.place.scratch.Len))
+	if scratch := l.place.scratch; l.place.tight {
+		errs = append(errs, l.t.WriteMem(scratch.Addr, make([]byte, scratch.Len)))
+	} else {
+		errs = append(errs, CallOK(l, "unmap scratch memory", unix.SYS_MUNMAP, scratch.Addr, scratch.Len))
+	}
 	// Back into the kernel's signal code, where an interrupted system call is
 	// restarted as if nothing had been.
 	errs = append(errs, l.t.interruptFromCall(), l.t.SetSignalMask(l.mask), l.t.SetRegs(&l.saved))

@@ -24,7 +24,7 @@ func (l *Loan) Pipe(wantBytes int) (*Pipe, error) {
 	if l.pipe != nil {
 		return l.pipe, nil
 	}
-	if l.place.slots < slots {
+	if l.place.slots < slots || l.place.tight {
 		return nil, l.t.wrap("make a pipe in it", ErrNoPlace)
 	}
 	r, w := l.place.fds[0], l.place.fds[1]

@@ -15,7 +15,9 @@ import (
 type Place struct {
 	code    uint64 // zero bytes at the end of an executable mapping
 	slots   int    // how many times slotBytes fit there
-	scratch Range  // a hole between mappings
+	scratch Range  // a hole between mappings, or spare bytes of the stack
+	tight   bool   // the latter
+	stack   Range  // of the first thread
 	fds     [2]int // the numbers the next two descriptors will get
 }
 
@@ -29,6 +31,9 @@ func (t *Tracee) FindPlace(maps []proc.Mapping, fds []int) (*Place, error) {
 	occupied := make([]Range, len(maps))
 	for i, m := range maps {
 		occupied[i] = Range{m.Start, m.End - m.Start}
+		if m.Name() == "[stack]" && m.Prot&unix.PROT_WRITE != 0 && !m.Shared {
+			p.stack = occupied[i]
+		}
 		switch {
 		case m.Prot&unix.PROT_EXEC == 0 || m.Shared || m.Name() == "[vsyscall]":
 		case m.Name() == "[vdso]":
@@ -51,6 +56,40 @@ func (t *Tracee) FindPlace(maps []proc.Mapping, fds []int) (*Place, error) {
 	}
 	p.fds = lowestFree(fds)
 	return p, nil
+}
+
+// ErrTight: what takes more memory than a loan has that is Tight.
+var ErrTight = errors.New("its limits (RLIMIT_AS and its like) leave no room for memory that this takes")
+
+// TightBytes is how much memory a loan has that is Tight.
+const TightBytes = 192
+
+// toClear is memory of the target's that must be zero again.
+func (p *Place) toClear() Range {
+	if p.tight {
+		return p.scratch
+	}
+	return Range{}
+}
+
+// spareStack finds bytes at the low end of a process's stack, which no program
+// has come to use as long as they are zero: the kernel makes a stack larger than
+// it needs to be, and so do calls that have returned.
+func (t *Tracee) spareStack(stack Range, sp uint64) (Range, bool) {
+	const lowest, redZone = 4 * pageBytes, 4 * pageBytes // below the stack pointer
+	end := min(stack.Len, lowest)
+	if sp > stack.Addr && sp-stack.Addr < stack.Len {
+		end = min(end, max(sp-stack.Addr, redZone)-redZone)
+	}
+	b := make([]byte, end)
+	if t.ReadMem(stack.Addr, b) != nil {
+		return Range{}, false
+	}
+	at := bytes.Index(b, make([]byte, TightBytes+7)) // and 7 to align it
+	if at < 0 {
+		return Range{}, false
+	}
+	return Range{stack.Addr + uint64(at+7)&^7, TightBytes}, true
 }
 
 // zeroTail takes m's end as the place for code if that is better than what p has.

@@ -46,6 +46,9 @@ func DecodeRegs(b []byte) (*Regs, error) {
 // IP is the instruction pointer.
 func (r *Regs) IP() uint64 { return r.Rip }
 
+// SP is the stack pointer.
+func (r *Regs) SP() uint64 { return r.Rsp }
+
 // SetIP sets the instruction pointer.
 func (r *Regs) SetIP(ip uint64) { r.Rip = ip }
 
@@ -167,9 +170,30 @@ const (
 	r11
 )
 
-func (a *asm) mov(reg byte, v uint64) { // movabs $v, reg
-	*a = append(*a, 0x48|reg>>3, 0xb8|reg&7)
+func (a *asm) mov(reg byte, v uint64) {
+	if v>>32 == 0 { // mov $v, the register's lower half, which clears the upper one
+		if reg >= r8 {
+			*a = append(*a, 0x41)
+		}
+		*a = append(*a, 0xb8|reg&7)
+		*a = binary.LittleEndian.AppendUint32(*a, uint32(v))
+		return
+	}
+	*a = append(*a, 0x48|reg>>3, 0xb8|reg&7) // movabs $v, reg
 	*a = binary.LittleEndian.AppendUint64(*a, v)
+}
+
+// zero clears 8-byte words, as many as one byte can address.
+func (a *asm) zero(r Range) {
+	if r.Len == 0 {
+		return
+	}
+	const middle = 128
+	a.mov(rax, 0)
+	a.mov(rdi, r.Addr+middle)
+	for at := uint64(0); at < r.Len; at += 8 {
+		*a = append(*a, 0x48, 0x89, 0x47, byte(at-middle)) // mov %rax, at-128(%rdi)
+	}
 }
 
 func (a *asm) call(nr uintptr, args ...uint64) {
@@ -192,19 +216,20 @@ type homeCall struct {
 }
 
 // wayHome returns the code a Loan puts at address at: a `syscall` to borrow,
-// then the undo. See the package documentation.
-func wayHome(at uint64, saved *Regs, mask uint64, undo []homeCall) []byte {
+// then the undo, and memory to clear. See the package documentation.
+func wayHome(at uint64, saved *Regs, mask uint64, undo []homeCall, clear Range) []byte {
 	home := *saved
 	home.Rewind(true)
 	var a asm
 	a = append(a, syscallInsn...)
+	a = append(a, 0xeb, 8) // jmp over the mask
+	maskAt := at + uint64(len(a))
+	a = binary.LittleEndian.AppendUint64(a, mask)
 	for _, c := range undo {
 		a.call(c.nr, c.args...)
 	}
-	// rt_sigprocmask(SIG_SETMASK, &mask, NULL, 8); the mask's address is
-	// known once the code's length is.
-	const tail = 5*10 + 2 + 9*10 + 14
-	a.call(unix.SYS_RT_SIGPROCMASK, 2, at+uint64(len(a))+tail, 0, 8)
+	a.zero(clear)
+	a.call(unix.SYS_RT_SIGPROCMASK, 2, maskAt, 0, 8) // SIG_SETMASK
 	for _, r := range []struct {
 		reg byte
 		v   uint64
@@ -213,7 +238,7 @@ func wayHome(at uint64, saved *Regs, mask uint64, undo []homeCall) []byte {
 		a.mov(r.reg, r.v)
 	}
 	a.jmp(home.Rip)
-	return binary.LittleEndian.AppendUint64(a, mask)
+	return a
 }
 
 const archMapVDSO64 = 0x2003 // arch/x86/include/uapi/asm/prctl.h

@@ -25,6 +25,9 @@ func DecodeRegs([]byte) (*Regs, error) { return nil, ErrArch }
 // IP is the instruction pointer.
 func (r *Regs) IP() uint64 { return 0 }
 
+// SP is the stack pointer.
+func (r *Regs) SP() uint64 { return 0 }
+
 // SetIP sets the instruction pointer.
 func (r *Regs) SetIP(uint64) {}
 
@@ -72,7 +75,7 @@ type homeCall struct {
 	args []uint64
 }
 
-func wayHome(uint64, *Regs, uint64, []homeCall) []byte { return nil }
+func wayHome(uint64, *Regs, uint64, []homeCall, Range) []byte { return nil }
 
 // PlaceVDSO has the kernel map the vdso at addr.
 func (p *Puppet) PlaceVDSO(uint64) error { return ErrArch }
