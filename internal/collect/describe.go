@@ -79,6 +79,7 @@ func newDescription(t *tree) *description {
 		Emit: d.emit, NewID: d.newID, Block: d.blockers.add,
 		Bulk:    func(send files.Sender) { d.bulk = append(d.bulk, send) },
 		Looking: func(pid, fd int) { d.looking(pid, fd) },
+		Guard:   d.guard,
 		InTree:  func(id int) bool { return held[id] || t.byPID[id] != nil },
 	}
 	return d

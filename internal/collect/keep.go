@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"ckpt/internal/files"
 	"ckpt/internal/kcmp"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
@@ -78,4 +79,25 @@ func (d *description) keep() error {
 		}
 	}
 	return nil
+}
+
+// guard is the Guard of files.Collector. Where seccomp would kill the thread for
+// the call it is better not made.
+func (d *description) guard(scratch []byte, nr uintptr, args ...uint64) (over func() error, err error) {
+	l := d.loan
+	if l == nil {
+		return nil, nil // the process is not saved anyway, see callable
+	}
+	for i := range args {
+		if args[i] == files.ScratchArg {
+			args[i] = l.Scratch().Addr
+		}
+	}
+	if ok, err := task.Survives(l.Tracee(), nr, args...); err != nil || !ok {
+		return func() error { return nil }, err
+	}
+	if err := l.Tracee().WriteMem(l.Scratch().Addr, scratch); err != nil {
+		return nil, err
+	}
+	return l.Guard(nr, args...)
 }

@@ -94,6 +94,10 @@ type Collector struct {
 	Block func(pid int, reason error)
 	// Looking is told which descriptor is looked at.
 	Looking func(pid, fd int)
+	// Guard has the thread whose descriptors are looked at make a system call
+	// should we die before the function that it returns was called. scratch is
+	// written to its memory and given as the argument ScratchArg.
+	Guard func(scratch []byte, nr uintptr, args ...uint64) (over func() error, err error)
 	// Dry: nothing will be saved.
 	Dry bool
 
@@ -118,6 +122,9 @@ type Collector struct {
 // Sender writes bulk records. While byReference reports true, pages of files
 // and pipes may be handed on without copying them.
 type Sender func(w *stream.Writer, byReference func() bool) error
+
+// ScratchArg stands for the address of what Guard writes. It is no address.
+const ScratchArg = 1<<63 | 0x6d4a7c4
 
 // subject reads what is known of a link. fd is -1 for links that are not of
 // a descriptor.
@@ -226,15 +233,18 @@ func (c *Collector) descriptor(table uint64, s *Subject) error {
 		c.Block(s.PID, &fuseError{fmt.Sprintf("fd %d (%s)", s.FD, s.Target), s.FUSE})
 		return nil
 	}
-	k := c.kind(s)
-	if k == nil {
-		c.Block(s.PID, fmt.Errorf("fd %d is %s, which can't be saved", s.FD, Describe(s)))
-		c.opened = append(c.opened, opened{s, 0})
-		return nil
-	}
-	inode, err := k.Collect(c, s)
-	if err != nil {
-		return fmt.Errorf("fd %d (%s) of pid %d: %w", s.FD, s.Target, s.PID, err)
+	inode := c.knownSock(s)
+	if inode == 0 {
+		k := c.kind(s)
+		if k == nil {
+			c.Block(s.PID, fmt.Errorf("fd %d is %s, which can't be saved", s.FD, Describe(s)))
+			c.opened = append(c.opened, opened{s, 0})
+			return nil
+		}
+		var err error
+		if inode, err = k.Collect(c, s); err != nil {
+			return fmt.Errorf("fd %d (%s) of pid %d: %w", s.FD, s.Target, s.PID, err)
+		}
 	}
 	if err := c.dnotify(s); err != nil {
 		return err

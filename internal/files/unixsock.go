@@ -2,6 +2,7 @@ package files
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -57,6 +58,15 @@ func isUnixSock(s *Subject) bool {
 type unixEnd struct {
 	pid, fd int
 	peer    uint64
+	id      uint64 // of its record
+}
+
+// knownSock returns the record of a socket that was described, or 0.
+func (c *Collector) knownSock(s *Subject) uint64 {
+	if end := c.sockets[s.Stat.Ino]; end != nil && s.Stat.Mode&unix.S_IFMT == unix.S_IFSOCK && s.Info.Flags&unix.O_PATH == 0 {
+		return end.id
+	}
+	return 0
 }
 
 func collectUnixSock(c *Collector, s *Subject) (uint64, error) {
@@ -107,7 +117,7 @@ func collectUnixSock(c *Collector, s *Subject) (uint64, error) {
 	// whether descriptors are in flight if nothing is saved, and not for nothing:
 	// the kernel shows an empty message once.
 	if first && !(c.Dry && told) {
-		if err := c.sockData(rec.ID, f, d, failed); errors.Is(err, errInFlight) {
+		if err := c.sockData(rec.ID, s.FD, f, d, failed); errors.Is(err, errInFlight) {
 			return block("with descriptors in flight (SCM_RIGHTS)")
 		} else if errors.Is(err, errHidden) {
 			return block("with an empty message among others, whose place the kernel shows only once and somebody has looked at it before")
@@ -115,6 +125,7 @@ func collectUnixSock(c *Collector, s *Subject) (uint64, error) {
 			return 0, err
 		}
 	}
+	c.sockets[s.Stat.Ino].id = rec.ID
 	return rec.ID, c.Emit(stream.TypeUnixSock, &rec)
 }
 
@@ -139,7 +150,7 @@ func (c *Collector) meet(s *Subject, peer uint64) (first bool) {
 	if c.sockets[s.Stat.Ino] != nil {
 		return false
 	}
-	c.sockets[s.Stat.Ino] = &unixEnd{s.PID, s.FD, peer}
+	c.sockets[s.Stat.Ino] = &unixEnd{pid: s.PID, fd: s.FD, peer: peer}
 	return true
 }
 
@@ -184,11 +195,14 @@ func unixObstacle(f *os.File, d *sys.UnixSocket, failed bool) string {
 }
 
 // sockData asks for what waits in a socket to be sent.
-func (c *Collector) sockData(id uint64, f *os.File, d *sys.UnixSocket, failed bool) error {
+func (c *Collector) sockData(id uint64, number int, f *os.File, d *sys.UnixSocket, failed bool) error {
 	if failed && d.Queued == 0 {
 		return nil // to look would take the error
 	}
-	q, err := peekQueue(int(f.Fd()), d, &c.unixTable)
+	q, err := peekQueue(int(f.Fd()), d, &c.unixTable, func(off int) (func() error, error) {
+		old := binary.NativeEndian.AppendUint32(nil, uint32(int32(off)))
+		return c.Guard(old, unix.SYS_SETSOCKOPT, uint64(number), unix.SOL_SOCKET, unix.SO_PEEK_OFF, ScratchArg, uint64(len(old)))
+	})
 	if err != nil || q.empty() {
 		return err
 	}

@@ -31,10 +31,11 @@ func (q *queue) empty() bool { return len(q.data) == 0 && len(q.messages) == 0 }
 
 // peekQueue reads what waits in a socket and takes nothing out. One look is
 // enough for most streams; where it is not, SO_PEEK_OFF moves behind what was
-// seen. That is state of the socket's, and set back whatever happens here.
+// seen. That is state of the socket's, and set back whatever happens here: guard
+// sees to it should we be killed, or returns nil where nothing is to be looked at.
 //
 // The kernel shows an empty message to one look only, see countHidden.
-func peekQueue(fd int, d *sys.UnixSocket, table *sys.UnixTable) (*queue, error) {
+func peekQueue(fd int, d *sys.UnixSocket, table *sys.UnixTable, guard func(off int) (over func() error, err error)) (*queue, error) {
 	p := &peeker{fd: fd, stream: d.Type == unix.SOCK_STREAM, total: int(d.Queued)}
 	// At its end a stream gives its pending error, and a SOCK_SEQPACKET that
 	// is shut an empty message without end.
@@ -61,8 +62,12 @@ func peekQueue(fd int, d *sys.UnixSocket, table *sys.UnixTable) (*queue, error) 
 			return &p.queue, nil
 		}
 	}
+	over, err := guard(old)
+	if err != nil || over == nil {
+		return &p.queue, err
+	}
 	p.buf = make([]byte, max(p.total, 1<<16))
-	err = errors.Join(p.walk(), os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF, old)))
+	err = errors.Join(p.walk(), os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF, old)), over())
 	if err == nil {
 		err = p.countHidden(d, table)
 	}

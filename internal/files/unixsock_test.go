@@ -38,7 +38,7 @@ func queueOf(t *testing.T, fd int) (*queue, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return peekQueue(fd, d, new(sys.UnixTable))
+	return peekQueue(fd, d, new(sys.UnixTable), func(int) (func() error, error) { return func() error { return nil }, nil })
 }
 
 // TestPeekQueue: what is seen is what is read afterwards, and SO_PEEK_OFF is
@@ -163,6 +163,7 @@ func gather(t *testing.T, pids ...int) *gathered {
 		NewID:   func() uint64 { last++; return last },
 		Bulk:    func(s Sender) { g.bulk = append(g.bulk, s) },
 		Looking: func(int, int) {},
+		Guard:   func([]byte, uintptr, ...uint64) (func() error, error) { return func() error { return nil }, nil },
 		Block:   func(pid int, reason error) { g.blocked = append(g.blocked, fmt.Sprintf("pid %d %v", pid, reason)) },
 	}
 	var tables [][]*Subject

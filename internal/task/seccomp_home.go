@@ -5,6 +5,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
 
@@ -27,6 +29,29 @@ func goesHome(filters []stream.SeccompFilter) bool {
 }
 
 const pageBytes = 4096
+
+// Survives reports whether seccomp lets a thread make a system call, or refuses
+// it with an error: not whether it is made.
+func Survives(t *tracee.Tracee, nr uintptr, args ...uint64) (bool, error) {
+	status, err := proc.ReadThreadStatus(t.PID, t.TID)
+	if err != nil || status.Seccomp == unix.SECCOMP_MODE_DISABLED {
+		return err == nil, err
+	}
+	if status.Seccomp == unix.SECCOMP_MODE_STRICT {
+		return false, nil
+	}
+	filters, err := filtersOf(t.PID, t.TID)
+	if err != nil {
+		return false, nil // that is a reason not to save it, see collectSeccomp
+	}
+	for _, f := range filters {
+		switch verdict(f.Program, nr, args...) {
+		case unix.SECCOMP_RET_KILL_PROCESS, unix.SECCOMP_RET_KILL_THREAD, unix.SECCOMP_RET_TRAP:
+			return false, nil
+		}
+	}
+	return true, nil
+}
 
 // verdict runs a filter on a system call as the kernel does and returns the
 // action. What is no program that the kernel takes is a kill.
