@@ -14,18 +14,39 @@ import (
 )
 
 // TestFUSE: a file whose server stands still with the target, or answers nobody,
-// is refused by name; nothing asks the server, and the target runs on.
+// is refused by name, also if it is not mounted any more; nothing asks the server,
+// and the target runs on. Nor does who looks whether a path still leads to a file.
 func TestFUSE(t *testing.T) {
 	t.Parallel()
-	for _, server := range []string{"inside", "outside"} {
-		t.Run(server, func(t *testing.T) {
-			pid := startFUSE(t, server)
+	for _, c := range []struct {
+		server, how string
+		status      int
+		want        string
+	}{
+		{"inside", "mounted", 3, "on a FUSE file system (fuse.test)"},
+		{"outside", "mounted", 3, "on a FUSE file system (fuse.test)"},
+		{"inside", "detached", 3, "on a FUSE file system (of a server, and not mounted any more)"},
+		{"outside", "detached", 3, "on a FUSE file system (of a server, and not mounted any more)"},
+		{"outside", "covered", 0, "can be saved"},
+	} {
+		t.Run(c.server+"/"+c.how, func(t *testing.T) {
+			pid := startFUSE(t, c.server, c.how)
 			cmd := exec.Command("ckpt-collect", "--dry-run", "--stall-timeout", "30s", fmt.Sprint(pid))
 			var said bytes.Buffer
 			cmd.Stderr = &said
-			err := cmd.Run()
-			if cmd.ProcessState.ExitCode() != 3 || !strings.Contains(said.String(), "on a FUSE file system") {
-				t.Errorf("%v:\n%s", err, said.String())
+			done := make(chan error)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			go func() { done <- cmd.Wait() }()
+			select {
+			case err := <-done:
+				if cmd.ProcessState.ExitCode() != c.status || !strings.Contains(said.String(), c.want) {
+					t.Errorf("%v:\n%s", err, said.String())
+				}
+			case <-time.After(time.Minute):
+				_ = cmd.Process.Kill()
+				t.Error("it waits for the server")
 			}
 			if err := unharmed(pid); err != nil {
 				t.Error(err)
@@ -35,7 +56,7 @@ func TestFUSE(t *testing.T) {
 }
 
 // startFUSE starts the program and returns the process that has the file open.
-func startFUSE(t *testing.T, server string) int {
+func startFUSE(t *testing.T, server, how string) int {
 	t.Helper()
 	dir := t.TempDir()
 	name := filepath.Join(dir, "out")
@@ -45,7 +66,7 @@ func startFUSE(t *testing.T, server string) int {
 	}
 	defer out.Close()
 	program := buildC(t, "c/fuse.c")
-	cmd := &exec.Cmd{Path: program, Args: []string{program, server}, Dir: dir, Stdout: out, Stderr: out, SysProcAttr: &unix.SysProcAttr{Setsid: true}}
+	cmd := &exec.Cmd{Path: program, Args: []string{program, server, how}, Dir: dir, Stdout: out, Stderr: out, SysProcAttr: &unix.SysProcAttr{Setsid: true}}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

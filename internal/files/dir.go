@@ -15,7 +15,7 @@ var dirKind = Kind{
 	Type:  stream.TypeDir,
 	Match: func(s *Subject) bool { return isMode(s, unix.S_IFDIR) },
 	Collect: func(c *Collector, s *Subject) (uint64, error) {
-		if !leadsTo(s.Target, &s.Stat) {
+		if !c.leadsTo(s.Target, &s.Stat) {
 			c.Block(s.PID, fmt.Errorf("%s is a folder that was deleted (%s), which can't be saved", where(s), s.Target))
 			return 0, nil
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -17,31 +18,137 @@ import (
 // mounts are those of one mount namespace, by number.
 type mounts map[int]string
 
+// bdiFolder lists by device number what is written back by a server or to a disk,
+// and so every FUSE file system, from its mount to its end.
+const bdiFolder = "/sys/class/bdi"
+
+// resolveCached is RESOLVE_CACHED of openat2(2): no file system is asked.
+const resolveCached = 0x20
+
 // fuseType returns the type of the FUSE file system that a subject is on, or "".
 func (c *Collector) fuseType(s *Subject) (string, error) {
 	table, err := c.mountsOf(s.PID)
 	if err != nil {
 		return "", err
 	}
-	id := s.Info.MntID
-	if s.FD >= 0 && table[id] != "" {
-		return fuseName(table[id]), nil
+	if s.FD >= 0 && table[s.Info.MntID] != "" {
+		return fuseName(table[s.Info.MntID]), nil
 	}
 	if !strings.HasPrefix(s.Target, "/") {
 		return "", nil // a pipe, a socket and the like
 	}
-	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, s.Link, unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &st); err != nil {
-		return "", fmt.Errorf("%s: %w", s.Link, err)
+	st, err := quietStat(unix.AT_FDCWD, s.Link, 0)
+	if err != nil {
+		return "", err
 	}
-	if st.Mask&unix.STATX_MNT_ID != 0 && table[int(st.Mnt_id)] != "" {
-		return fuseName(table[int(st.Mnt_id)]), nil
+	if fstype := table[int(st.Mnt_id)]; st.Mask&unix.STATX_MNT_ID != 0 && fstype != "" {
+		return fuseName(fstype), nil
 	}
-	// Mounted no more, or elsewhere: its connection has the device's number.
-	if _, err := os.Lstat(fmt.Sprintf("/sys/fs/fuse/connections/%d", st.Dev_minor)); err == nil && st.Dev_major == 0 {
-		return "fuse", nil
+	return unlisted(st)
+}
+
+// unlisted is fuseType for what is mounted no more, or elsewhere. Of the file
+// systems with such an entry and no disk a few that are not FUSE ask a server, too.
+func unlisted(st *unix.Statx_t) (string, error) {
+	name := fmt.Sprintf("%s/%d:%d", bdiFolder, st.Dev_major, st.Dev_minor)
+	if st.Dev_major != 0 {
+		name += "-fuseblk"
 	}
-	return "", nil
+	_, err := os.Lstat(name)
+	if err == nil {
+		return "of a server, and not mounted any more", nil
+	}
+	if _, err := os.Lstat(bdiFolder); err == nil {
+		return "", nil
+	}
+	// Without sysfs all that is known is what the kernel mounts for itself.
+	own, err := ownShmem()
+	if err != nil || own == unix.Mkdev(st.Dev_major, st.Dev_minor) {
+		return "", err
+	}
+	return "or of another kind, for it is not mounted any more", nil
+}
+
+// ownShmem is the device number of memfds and shared memory.
+var ownShmem = sync.OnceValues(func() (uint64, error) {
+	fd, err := unix.MemfdCreate("own", unix.MFD_CLOEXEC)
+	if err != nil {
+		return 0, os.NewSyscallError("memfd_create", err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	return st.Dev, os.NewSyscallError("fstat", unix.Fstat(fd, &st))
+})
+
+// quietStat is stat(2) that asks no server. The device and the mount are told
+// always, the rest of what is wanted if it is known.
+func quietStat(dir int, path string, want int) (*unix.Statx_t, error) {
+	flags := unix.AT_STATX_DONT_SYNC
+	if path == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	st := new(unix.Statx_t)
+	if err := unix.Statx(dir, path, flags, want, st); err != nil {
+		return nil, &os.PathError{Op: "statx", Path: path, Err: err}
+	}
+	return st, nil
+}
+
+// leadsTo reports whether a path, without symbolic links, names the very file of
+// st, which is not on FUSE. The path may have come to lead there.
+func (c *Collector) leadsTo(path string, st *unix.Stat_t) bool {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | resolveCached}
+	fd, err := unix.Openat2(unix.AT_FDCWD, path, &how)
+	if err == unix.EAGAIN || err == unix.EINVAL { // before Linux 5.12
+		fd, err = c.walkQuietly(path)
+	}
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	now, err := quietStat(fd, "", unix.STATX_INO)
+	return err == nil && unix.Mkdev(now.Dev_major, now.Dev_minor) == st.Dev && now.Ino == st.Ino
+}
+
+// walkQuietly opens a path (O_PATH) step by step, and looks for nothing in a folder
+// of FUSE but what the kernel remembers.
+func (c *Collector) walkQuietly(path string) (int, error) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS}
+	at, err := unix.Openat2(unix.AT_FDCWD, "/", &how)
+	for name := range strings.SplitSeq(path, "/") {
+		if name == "" || err != nil {
+			continue
+		}
+		var fuse bool
+		if fuse, err = c.isFUSE(at); err == nil && fuse {
+			err = unix.EAGAIN
+		}
+		next := -1
+		if err == nil {
+			next, err = unix.Openat2(at, name, &how)
+		}
+		unix.Close(at)
+		at = next
+	}
+	return at, err
+}
+
+// isFUSE is fuseType for one of our own descriptors.
+func (c *Collector) isFUSE(fd int) (bool, error) {
+	table, err := c.mountsOf(os.Getpid())
+	if err != nil {
+		return false, err
+	}
+	st, err := quietStat(fd, "", 0)
+	if err != nil {
+		return false, err
+	}
+	fstype := table[int(st.Mnt_id)]
+	if fstype == "" {
+		fstype, err = unlisted(st)
+		return fstype != "", err
+	}
+	return fuseName(fstype) != "", nil
 }
 
 func fuseName(fstype string) string {

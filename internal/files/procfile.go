@@ -58,7 +58,7 @@ func collectProcFile(c *Collector, s *Subject) (uint64, error) {
 		return 0, nil
 	}
 	owner, thread := procOwners(s.Target)
-	gone := !leadsTo(s.Target, &s.Stat)
+	gone := !c.leadsTo(s.Target, &s.Stat)
 	switch {
 	case gone && owner == 0:
 		return block("which is not there any more and can't be saved")

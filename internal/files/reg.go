@@ -31,7 +31,7 @@ func collectReg(c *Collector, s *Subject) (uint64, error) {
 		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeReg, s.Stat.Dev, s.Stat.Ino)},
 		Stat:   statOf(s), Size: s.Stat.Size, Nlink: uint64(s.Stat.Nlink), // 32 bits wide on arm64
 	}
-	if !leadsTo(s.Target, &s.Stat) {
+	if !c.leadsTo(s.Target, &s.Stat) {
 		reg.Deleted = true
 		reg.Path = strings.TrimSuffix(s.Target, deletedSuffix)
 		if s.Stat.Nlink > 0 {
@@ -50,12 +50,6 @@ func collectReg(c *Collector, s *Subject) (uint64, error) {
 		reg.BuildID = c.buildID(s)
 	}
 	return reg.ID, c.Emit(stream.TypeReg, &reg)
-}
-
-// leadsTo reports whether path names the very file of st.
-func leadsTo(path string, st *unix.Stat_t) bool {
-	var now unix.Stat_t
-	return unix.Stat(path, &now) == nil && now.Dev == st.Dev && now.Ino == st.Ino
 }
 
 // buildID returns the build-id of an ELF file, read once for each.

@@ -48,14 +48,22 @@ var fsResource = Resource{
 
 // hasOwnRoot reports whether a process lives under chroot(2).
 func hasOwnRoot(pid int) (bool, error) {
-	var own, its unix.Stat_t
-	if err := unix.Stat("/", &own); err != nil {
-		return false, fmt.Errorf("/: %w", err)
+	own, err := rootOf("/")
+	if err != nil {
+		return false, err
 	}
-	if err := unix.Stat(fmt.Sprintf("/proc/%d/root/", pid), &its); err != nil {
-		return false, fmt.Errorf("root folder of pid %d: %w", pid, err)
+	its, err := rootOf(fmt.Sprintf("/proc/%d/root", pid))
+	return own != its, err
+}
+
+// rootOf returns the device and inode number of a folder. The server of a FUSE
+// file system, which may stand still, is not asked for them.
+func rootOf(path string) (id [3]uint64, err error) {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &st); err != nil {
+		return id, fmt.Errorf("root folder %s: %w", path, err)
 	}
-	return own.Dev != its.Dev || own.Ino != its.Ino, nil
+	return [3]uint64{uint64(st.Dev_major), uint64(st.Dev_minor), st.Ino}, nil
 }
 
 // enter makes a folder the puppet's working folder, and then its root.

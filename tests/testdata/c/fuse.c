@@ -1,13 +1,16 @@
-/* A program with a file open on FUSE, whose server is its child (inside) or its
- * parent (outside), answers until the file is open and then never again. The file
- * system is mounted on ./mnt. */
+/* A program with a file open and mapped on FUSE, and working in a folder there,
+ * whose server is its child (inside) or its parent (outside), answers until the
+ * file is open and then never again. The file system is mounted on ./mnt, or was
+ * and is not any more (detached), or is mounted over the file, which is none of
+ * its own (covered). */
 #include "check.h"
 #include <linux/fuse.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-static int dev;
+static int dev, covered, detached;
 
 static void answer(const struct fuse_in_header *in, const void *body, size_t n, int error)
 {
@@ -30,7 +33,7 @@ static void serve(void)
 {
 	static char buf[1 << 17];
 
-	for (int opened = 0;;) {
+	for (int opened = covered;;) {
 		ssize_t n = read(dev, buf, sizeof buf);
 		struct fuse_in_header *in = (void *)buf;
 
@@ -38,7 +41,7 @@ static void serve(void)
 			exit(0);
 		if (n < 0)
 			continue;
-		if (opened)
+		if (opened && in->opcode != FUSE_INIT)
 			continue;
 		switch (in->opcode) {
 		case FUSE_INIT:
@@ -64,7 +67,14 @@ static void serve(void)
 
 static void use(void)
 {
-	must(open("mnt/f", O_RDONLY) >= 0);
+	char *mnt = realpath("mnt", NULL);
+	int fd;
+
+	if (!covered) {
+		must(mnt && chdir("mnt") == 0 && (fd = open("f", O_RDONLY)) >= 0);
+		must(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0) != MAP_FAILED);
+	}
+	must(!detached || umount2(mnt, MNT_DETACH) == 0);
 	printf("ready %d\n", getpid());
 	fflush(stdout);
 	for (;;)
@@ -74,10 +84,13 @@ static void use(void)
 int main(int argc, char **argv)
 {
 	char opts[100];
-	int outside = argc > 1 && strcmp(argv[1], "inside");
+	int outside = argc > 1 && !strcmp(argv[1], "outside");
 	pid_t child;
 
+	detached = argc > 2 && !strcmp(argv[2], "detached");
+	covered = argc > 2 && !strcmp(argv[2], "covered");
 	must(mkdir("mnt", 0755) == 0);
+	must(!covered || open("mnt/f", O_RDWR | O_CREAT, 0600) >= 0);
 	must((dev = open("/dev/fuse", O_RDWR | O_CLOEXEC)) >= 0);
 	snprintf(opts, sizeof opts, "fd=%d,rootmode=40000,user_id=0,group_id=0", dev);
 	must(mount("test", "mnt", "fuse.test", 0, opts) == 0);
