@@ -63,7 +63,7 @@ if [[ "${1-}" == --control || "${1-}" == --one ]]; then
 	fi
 
 	begin out
-	sleep "$(awk -v r="$RANDOM" 'BEGIN { print 0.5 + 2.5 * r / 32768 }')"
+	sleep "$(awk -v r="$RANDOM" 'BEGIN { print 0.3 + 2.2 * r / 32768 }')"
 	kill -0 "$pid" 2>/dev/null || result "unfit: it ends within seconds"
 	timeout -s KILL "$patience" ckpt-collect --leave killed "$pid" 2>collect |
 		ckpt-dedup 2>dedup | ckpt-write -o img 2>write

@@ -57,6 +57,9 @@ func collectProcFile(c *Collector, s *Subject) (uint64, error) {
 		c.Block(s.PID, fmt.Errorf("%s is %s, "+format, append([]any{where(s), s.Target}, args...)...))
 		return 0, nil
 	}
+	if name, cut := strings.CutSuffix(s.Target, deletedSuffix); cut && leadsTo(name, &s.Stat) {
+		s.Target = name // each look at /proc/PID/net makes the kernel forget the names there
+	}
 	owner, thread := procOwners(s.Target)
 	gone := !c.leadsTo(s.Target, &s.Stat)
 	switch {

@@ -63,7 +63,7 @@ int main(void)
 	pthread_t t;
 	struct dirent *e;
 	DIR *d;
-	int entries = 0, got = 0, stat_fd, maps, mem, self, dir, info, system, kid, of_thread, path;
+	int entries = 0, got = 0, stat_fd, maps, mem, self, dir, info, system, kid, of_thread, path, net;
 
 	start_kid(child, 0);
 	must(pthread_create(&t, NULL, thread, NULL) == 0);
@@ -82,6 +82,9 @@ int main(void)
 	must((kid = open(text, O_RDONLY)) >= 0);
 	snprintf(text, sizeof text, "/proc/self/task/%d/stat", tid);
 	must((of_thread = open(text, O_RDONLY)) >= 0);
+	must((net = open("/proc/self/net/dev", O_RDONLY)) >= 0);
+	must(access("/proc/self/net/dev", R_OK) == 0); /* proc(5) forgets the name of the one that is open */
+	must(leads(net, "/proc/%d/net/dev (deleted)", getpid(), 0));
 	save_me();
 	check(lseek(stat_fd, 0, SEEK_CUR) == 1);
 	check(atoi(reread(stat_fd)) == getpid(), "%s", text);
@@ -100,6 +103,7 @@ int main(void)
 	check(strstr(reread(system), "MemTotal") != NULL);
 	check(atoi(reread(kid)) == kid_pid[0], "%s", text);
 	check(atoi(reread(of_thread)) == tid, "%s", text);
+	check(strncmp(reread(net), "Inter-|", 7) == 0, "%s", text);
 	looked = 1;
 	must(pthread_join(t, NULL) == 0);
 	finish_kids();
