@@ -30,10 +30,11 @@ if [[ "${1-}" == --control || "${1-}" == --one ]]; then
 	echo 0 65534 >/proc/sys/net/ipv4/ping_group_range
 	mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 	mkdir -p tmpfs && mount -t tmpfs -o mode=1777,size=64M tmpfs tmpfs # for who fills one
-	who=(--reuid=65534 --regid=65534 --clear-groups) settings=() options=()
+	who=(--reuid=65534 --regid=65534 --clear-groups) settings=() limits=() options=()
 	for word in $(sed -e 's/#.*//' "$here/stress-options.txt" | awk -v name="$name" '$1 == name { $1 = ""; print }'); do
 		case $word in
 		+*) who=(--inh-caps=-all --bounding-set="-all,$word") ;; # it asks for user id 0
+		as=*) limits=(prlimit --"$word") ;;
 		[A-Z]*=*) settings+=("$word") ;;
 		*) options+=("$word") ;;
 		esac
@@ -41,7 +42,8 @@ if [[ "${1-}" == --control || "${1-}" == --one ]]; then
 	begin() {
 		mkdir -p tmp && chmod 777 tmp
 		cd tmp || exit 1
-		setsid env ${settings[@]+"${settings[@]}"} setpriv "${who[@]}" -- stress-ng "--$name" 1 --verify -t "$seconds" ${options[@]+"${options[@]}"} --temp-path "$dir/tmp" </dev/null >"$dir/$1" 2>&1 &
+		setsid env ${settings[@]+"${settings[@]}"} ${limits[@]+"${limits[@]}"} \
+			setpriv "${who[@]}" -- stress-ng "--$name" 1 --verify -t "$seconds" ${options[@]+"${options[@]}"} --temp-path "$dir/tmp" </dev/null >"$dir/$1" 2>&1 &
 		pid=$!
 		cd "$dir" || exit 1
 	}
@@ -65,7 +67,7 @@ if [[ "${1-}" == --control || "${1-}" == --one ]]; then
 	begin out
 	sleep "$(awk -v r="$RANDOM" 'BEGIN { print 0.3 + 2.2 * r / 32768 }')"
 	kill -0 "$pid" 2>/dev/null || result "unfit: it ends within seconds"
-	timeout -s KILL "$patience" ckpt-collect --leave killed "$pid" 2>collect |
+	timeout -s KILL "$patience" ckpt-collect --timeout 60s --leave killed "$pid" 2>collect |
 		ckpt-dedup 2>dedup | ckpt-write -o img 2>write
 	status=("${PIPESTATUS[@]}")
 	if [ "${status[0]}" -eq 3 ]; then
