@@ -20,7 +20,7 @@ const memMajor = 1
 var charDevKind = Kind{
 	Type: stream.TypeCharDev,
 	Match: func(s *Subject) bool {
-		return isMode(s, unix.S_IFCHR) && unix.Major(s.Stat.Rdev) == memMajor && slices.Contains(memMinors, unix.Minor(s.Stat.Rdev))
+		return isMode(s, unix.S_IFCHR) && isStateless(s.Stat.Rdev)
 	},
 	Collect: func(c *Collector, s *Subject) (uint64, error) {
 		d := stream.CharDev{Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeCharDev, s.Stat.Dev, s.Stat.Ino)},
@@ -28,19 +28,26 @@ var charDevKind = Kind{
 		return d.ID, c.Emit(stream.TypeCharDev, &d)
 	},
 	Check: func(r *Restorer, rec *stream.Record) []error {
-		d, err := r.charDev(rec)
+		n, err := r.charDev(rec)
 		if err != nil {
 			return []error{err}
 		}
-		return d.check()
+		return n.check()
 	},
 	Restore: func(r *Restorer, rec *stream.Record) (Inode, error) { return r.charDev(rec) },
+}
+
+func isStateless(rdev uint64) bool {
+	return unix.Major(rdev) == memMajor && slices.Contains(memMinors, unix.Minor(rdev))
 }
 
 func (r *Restorer) charDev(rec *stream.Record) (*named, error) {
 	d, err := decode[stream.CharDev](rec)
 	if err != nil {
 		return nil, err
+	}
+	if !isStateless(d.Rdev) { // to open another may do something
+		return nil, fmt.Errorf("%w: %s is device %d:%d, which keeps a state", stream.ErrCorrupt, d.Path, unix.Major(d.Rdev), unix.Minor(d.Rdev))
 	}
 	const what = "a device"
 	judge := func(p *os.File, st *unix.Stat_t) error {

@@ -350,8 +350,25 @@ func (r *Restorer) Check(objects []*stream.Record, fds []stream.FD) []error {
 				errs = append(errs, k.Check(r, rec)...)
 			}
 		}
+		if rec.Type == stream.TypeFile {
+			errs = append(errs, checkFile(rec)...)
+		}
 	}
 	return append(errs, more...)
+}
+
+// checkFile says what of a description can't be. Positions may be anything: a
+// folder's are what its file system likes.
+func checkFile(rec *stream.Record) []error {
+	f, err := decode[stream.File](rec)
+	if err != nil {
+		return []error{err}
+	}
+	const lastOwner, lastSignal = 2, 64 // F_OWNER_PGRP, _NSIG
+	if o := f.Owner; f.Sig < 0 || f.Sig > lastSignal || o != nil && (o.Type < 0 || o.Type > lastOwner || o.PID < 0 || o.PID > maxPID) {
+		return []error{fmt.Errorf("%w: an open file description with signal %d and owner %+v", stream.ErrCorrupt, f.Sig, f.Owner)}
+	}
+	return nil
 }
 
 // CheckTable says what in a table of descriptors, in ascending order, can't be.

@@ -94,6 +94,8 @@ func TestHostile(t *testing.T) {
 		"guard pages elsewhere":            {change{stream.TypeVMA, 1, map[string]any{"guards": []stream.Extent{{Start: 0x1000, End: 0x2000}}}, nil}, "guard pages 1000-2000"},
 		"a mapping from 2^62 on":           {change{stream.TypeVMA, 0, map[string]any{"offset": 1 << 62}, nil}, "from offset 0x4000000000000000 on"},
 		"vsyscall where programs are":      {change{stream.TypeVMA, 4, map[string]any{"start": 0x1000, "end": 0x2000}, nil}, "outside of what a process may map"},
+		"an owner with id 2^32+1":          {change{stream.TypeFile, 0, map[string]any{"owner": &stream.Owner{PID: 1<<32 + 1}}, nil}, "owner &{Type:0 PID:4294967297"},
+		"a device that does something":     {change{stream.TypeCharDev, 0, map[string]any{"rdev": unix.Mkdev(10, 130)}, nil}, "device 10:130, which keeps a state"},
 		"attributes that are none":         {change{stream.TypePrctl, 0, map[string]any{"values": 7}, nil}, "PRCTL record: the stream is corrupt"},
 		"signal actions that are none":     {change{stream.TypeSigactions, 0, map[string]any{"actions": 7}, nil}, "SIGACTIONS record: the stream is corrupt"},
 		"vsyscall with its ends exchanged": {change{stream.TypeVMA, 4, map[string]any{"end": 0x1000}, nil}, "not whole pages"},
