@@ -191,15 +191,10 @@ func restoreMapped(r *Restorer, v *stream.VMA) error {
 // has reports whether a mapping has one of the VmFlags, which are two letters
 // each with blanks between.
 func has(v *stream.VMA, flag string) bool {
-	for s := v.VmFlags; len(s) >= len(flag); s = s[1:] {
-		i := strings.Index(s, flag)
-		if i < 0 {
-			return false
-		}
-		if (i == 0 || s[i-1] == ' ') && (i+len(flag) == len(s) || s[i+len(flag)] == ' ') {
+	for word := range strings.SplitSeq(v.VmFlags, " ") {
+		if word == flag {
 			return true
 		}
-		s = s[i:]
 	}
 	return false
 }
