@@ -110,7 +110,7 @@ type MM struct {
 
 // ExeRef is MM's refs map.
 type ExeRef struct {
-	Exe uint64 `cbor:"exe,omitempty"` // a REG
+	Exe uint64 `cbor:"exe,omitempty"` // a REG or MEMFD
 }
 
 // FS is what CLONE_FS shares.
@@ -123,8 +123,8 @@ type FS struct {
 
 // FSRefs is FS's refs map.
 type FSRefs struct {
-	Cwd  uint64 `cbor:"cwd"`            // a DIR
-	Root uint64 `cbor:"root,omitempty"` // a DIR; absent when it is the root of the mount namespace
+	Cwd  uint64 `cbor:"cwd"`            // a DIR or PROCFILE
+	Root uint64 `cbor:"root,omitempty"` // likewise; absent when it is the root of the mount namespace
 }
 
 // Creds are a thread's credentials(7) and capabilities(7).

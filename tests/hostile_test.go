@@ -1,0 +1,255 @@
+package tests
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/stream"
+)
+
+// TestHostileStreams changes a good stream in random ways and restores it: that
+// fails with a sentence or succeeds, in time; nobody is left of what failed, and
+// nobody else is touched. All processes come back stopped, so that none of what
+// came of the changes ever runs. CKPT_HOSTILE is how many streams.
+func TestHostileStreams(t *testing.T) {
+	n := 40
+	if s := os.Getenv("CKPT_HOSTILE"); s != "" {
+		n, _ = strconv.Atoi(s)
+	}
+	dir := t.TempDir()
+	good := stopped(t, everything(t, dir))
+	bystander := exec.Command("sleep", "100000")
+	if err := bystander.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = bystander.Process.Kill(); _ = bystander.Wait() }()
+	if status, said := applyStream(t, dir, good); status != 0 {
+		t.Fatalf("the good stream: status %d\n%s", status, said)
+	}
+	killOthers(t, bystander.Process.Pid)
+	restored := 0
+	for seed := range n {
+		rng := rand.New(rand.NewPCG(uint64(seed), 1))
+		recs, what := slices.Clone(good), ""
+		for range 1 + rng.IntN(3) {
+			what += "; " + spoil(rng, &recs)
+		}
+		status, said := applyStream(t, dir, recs)
+		left := killOthers(t, bystander.Process.Pid)
+		switch {
+		case status != 0 && status != 125, strings.Contains(said, "goroutine "), status != 0 && !strings.Contains(said, "ckpt-apply: error: "):
+			t.Errorf("%d%s: status %d\n%s", seed, what, status, said)
+		case status != 0 && left > 0:
+			t.Errorf("%d%s: refused, and %d processes are left\n%s", seed, what, left, said)
+		case status == 0:
+			restored++
+		}
+		if err := unharmed(bystander.Process.Pid); err != nil {
+			t.Fatalf("%d%s: a bystander: %v", seed, what, err)
+		}
+	}
+	t.Logf("%d of %d restored all the same", restored, n)
+}
+
+// loaded is a record with its data.
+type loaded struct {
+	*stream.Record
+	data []byte
+}
+
+// everything saves and kills a program with many kinds of state and returns its
+// stream.
+func everything(t *testing.T, dir string) (recs []loaded) {
+	cmd := exec.Command(buildC(t, "everything.c", "-static"))
+	cmd.Dir, cmd.SysProcAttr = dir, &unix.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL); _ = cmd.Wait() }()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(filepath.Join(dir, "ready")); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("it does not get ready")
+		}
+	}
+	img := filepath.Join(dir, "img")
+	status, said := runPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave killed %d", cmd.Process.Pid), "ckpt-dedup", "ckpt-write -o "+img)
+	if !slices.Equal(status, []int{0, 0, 0}) {
+		t.Fatalf("exit statuses %v\n%s", status, said)
+	}
+	b, err := exec.Command("sh", "-c", "ckpt-read < "+img).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := stream.NewReader(bytes.NewReader(b))
+	for {
+		rec, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rec.Type == stream.TypeEnd {
+			return recs
+		}
+		data, err := io.ReadAll(r.Data())
+		if err != nil {
+			t.Fatal(err)
+		}
+		recs = append(recs, loaded{rec, data})
+	}
+}
+
+// stopped has all processes come back stopped.
+func stopped(t *testing.T, recs []loaded) []loaded {
+	for i, rec := range recs {
+		var task stream.Task
+		if rec.Type != stream.TypeTask {
+			continue
+		}
+		if err := rec.Decode(&task); err != nil {
+			t.Fatal(err)
+		}
+		if !task.Zombie {
+			if err := recs[i].Set(map[string]any{"stop_sig": int(unix.SIGSTOP)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return recs
+}
+
+// spoilers are what stands in place of a field.
+var spoilers = []any{0, 1, -1, 2, 5, 7, 64, 65, 4096, 1 << 20, 1 << 22, 1<<31 - 1, 1 << 31, 1 << 32, 1<<32 + 5, 1 << 47, 1 << 62, 1<<63 - 1, -1 << 63, uint64(1<<64 - 1),
+	false, true, "", "/", "/dev/null", "/proc/1/status", strings.Repeat("x", 5000), []byte{255}, []any{}, []any{0}, []any{[]any{0, 4096}}, map[string]any{},
+	"anon", "file", "sysvshm", "vdso", "posix"}
+
+// spoil makes one change. What a task is stopped by stays.
+func spoil(rng *rand.Rand, recs *[]loaded) string {
+	i := 1 + rng.IntN(len(*recs)-1)
+	for tries := 0; tries < 5 && slices.Contains([]stream.Type{stream.TypeVMA, stream.TypePages}, (*recs)[i].Type); tries++ {
+		i = 1 + rng.IntN(len(*recs)-1)
+	}
+	rec := *(*recs)[i].Record
+	if rec.Type == stream.TypeTask && rng.IntN(4) > 0 || rec.Type == stream.TypeRegs {
+		return "nothing"
+	}
+	changed := loaded{&rec, (*recs)[i].data}
+	switch op := rng.IntN(10); {
+	case op == 0:
+		*recs = slices.Delete(*recs, i, i+1)
+		return fmt.Sprintf("no %v", rec.Type)
+	case op == 1:
+		*recs = slices.Insert(*recs, i, changed)
+		return fmt.Sprintf("%v twice", rec.Type)
+	case op < 4:
+		rec.Meta = slices.Clone(rec.Meta)
+		at := rng.IntN(len(rec.Meta))
+		rec.Meta[at] ^= 1 << rng.IntN(8)
+		if task := new(stream.Task); rec.Type == stream.TypeTask && (rec.Decode(task) != nil || task.StopSig == 0) {
+			return "nothing"
+		}
+		(*recs)[i] = changed
+		return fmt.Sprintf("a bit of byte %d of %v", at, rec.Type)
+	default:
+		var all map[string]any
+		if rec.Decode(&all) != nil || len(all) == 0 {
+			return "nothing"
+		}
+		names := slices.Sorted(maps.Keys(all))
+		name, value := names[rng.IntN(len(names))], spoilers[rng.IntN(len(spoilers))]
+		if refs, ok := all[name].(map[any]any); ok && len(refs) > 0 && rng.IntN(3) > 0 {
+			m := map[string]any{}
+			for k := range refs {
+				m[fmt.Sprint(k)] = rng.IntN(60)
+			}
+			value = m
+		}
+		if name == "stop_sig" || rec.Set(map[string]any{name: value}) != nil {
+			return "nothing"
+		}
+		(*recs)[i] = changed
+		return fmt.Sprintf("%v %s %.50v", rec.Type, name, value)
+	}
+}
+
+// applyStream restores a stream.
+func applyStream(t *testing.T, dir string, recs []loaded) (status int, said string) {
+	f, err := os.Create(filepath.Join(dir, "stream"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := stream.NewWriter(f)
+	for _, rec := range recs {
+		if err := w.Write(rec.Record, bytes.NewReader(rec.data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Add(stream.TypeEnd, &stream.End{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	const most = 2 * time.Minute // a machine may be busy
+	ctx, cancel := context.WithTimeout(context.Background(), most)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "ckpt-apply", "--detach")
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGQUIT) } // it says where it hangs
+	var text bytes.Buffer
+	cmd.Dir, cmd.Stdin, cmd.Stderr, cmd.WaitDelay = dir, f, &text, 10*time.Second
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), text.String()
+}
+
+// killOthers kills all processes but this one and another, waits until they are
+// gone, and says how many there were.
+func killOthers(t *testing.T, but int) (n int) {
+	others := others(t, but)
+	for _, pid := range others {
+		if stat, err := proc.ReadStat(pid); err == nil && stat.State != 'Z' && stat.State != 'X' {
+			n++
+		}
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
+	for end := time.Now().Add(time.Minute); slices.ContainsFunc(others, func(pid int) bool { return !gone(pid) }); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("some of %v don't go", others)
+		}
+	}
+	return n
+}
+
+// others are all processes but the tests' own and another.
+func others(t *testing.T, but int) (pids []int) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && pid != os.Getpid() && pid != but && pid != 1 {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
