@@ -23,7 +23,7 @@ var levels = map[string]int{
 	"stream":        0,
 	"internal/sys":  0,
 	"internal/proc": 1, "internal/kcmp": 1, "internal/objhash": 1, "internal/image": 1,
-	"internal/tracee": 2, "internal/hold": 2, "internal/cli": 2, "internal/ends": 0,
+	"internal/tracee": 2, "internal/hold": 2, "internal/cli": 2, "internal/ends": 0, "internal/caps": 2,
 	"internal/files": 3, "internal/task": 3, "internal/memory": 3,
 	"internal/judge": 4, "internal/sorter": 4,
 	"internal/collect": 5, "internal/dedup": 5, "internal/write": 5,
@@ -42,7 +42,7 @@ var unsafeIn = []string{"internal/sys", "internal/tracee", "internal/proc", "int
 
 // kernelIn speak to the kernel. stream does in one file, see below.
 var kernelIn = []string{
-	"internal/sys", "internal/tracee", "internal/proc", "internal/kcmp", "internal/task", "internal/memory",
+	"internal/sys", "internal/tracee", "internal/proc", "internal/kcmp", "internal/caps", "internal/task", "internal/memory",
 	"internal/files", "internal/hold", "internal/cli", "internal/collect", "internal/apply", "internal/judge", "internal/dedup", "internal/write",
 }
 

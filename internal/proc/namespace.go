@@ -59,6 +59,15 @@ func BootID() (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
+// ReadSysctl reads a number of sysctl(8), by its name with slashes.
+func ReadSysctl(name string) (int64, error) {
+	b, err := readFile("/proc/sys/" + name)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+}
+
 // KernelRelease is what uname -r prints, such as "6.18.44".
 func KernelRelease() (string, error) {
 	var u unix.Utsname
