@@ -52,12 +52,16 @@ func (t *Tracee) OpenMem() (*os.File, error) {
 	return os.OpenFile("/proc/"+strconv.Itoa(t.TID)+"/mem", os.O_RDWR, 0)
 }
 
-// poke writes buf at addr whatever the protection there.
+// poke writes buf at addr whatever the protection there. Who may trace a process
+// of another user may not always open its files for writing.
 func (t *Tracee) poke(addr uint64, buf []byte) error {
 	mem, err := t.OpenMem()
-	if err == nil {
+	switch {
+	case err == nil:
 		_, err = mem.WriteAt(buf, int64(addr))
 		err = errors.Join(err, mem.Close())
+	case errors.Is(err, unix.EACCES):
+		_, err = unix.PtracePokeData(t.TID, uintptr(addr), buf)
 	}
 	if err != nil {
 		return t.wrap(fmt.Sprintf("write %d bytes at %#x", len(buf), addr), err)
