@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"ckpt/stream"
 )
 
@@ -59,6 +61,7 @@ type Invocation struct {
 // Main runs the command and returns its exit status.
 func Main(c *Command, args []string) int {
 	log := &Log{name: c.Name, w: os.Stderr}
+	beOurs()
 	ctx, release := watchSignals(c.NoSuspend)
 	defer release()
 	inv := &Invocation{Stdin: os.Stdin, Stdout: os.Stdout, Log: log, ReleaseSignals: release}
@@ -70,4 +73,13 @@ func Main(c *Command, args []string) int {
 		err = errors.Join(err, context.Cause(ctx))
 	}
 	return log.report(err, c.Own125)
+}
+
+// beOurs makes the files of this process in proc(5) its user's, also if it has
+// capabilities of its file's (setcap(8)): the filters find each other there. Who
+// has fewer capabilities may not look into it all the same, see ptrace(2).
+func beOurs() {
+	if unix.Getuid() == unix.Geteuid() && unix.Getgid() == unix.Getegid() {
+		_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+	}
 }
