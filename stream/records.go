@@ -6,6 +6,13 @@ const (
 	StageShared = "shared" // as ckpt-dedup wrote it: every kernel object stands once
 )
 
+// What becomes of the target.
+const (
+	LeaveRunning = "running"
+	LeaveStopped = "stopped"
+	LeaveKilled  = "killed"
+)
+
 // Header is the meta of HEADER: where and of what the checkpoint was taken.
 type Header struct {
 	Checkpoint string `cbor:"checkpoint"`          // unique name of this checkpoint, 32 hex digits
@@ -27,6 +34,8 @@ type Header struct {
 	StopUS     int64  `cbor:"stop_us"`        // how long it took to stop them all, µs
 	DescribeUS int64  `cbor:"describe_us"`    // how long it took to describe them then, µs
 	Hold       *Hold  `cbor:"hold,omitempty"` // how to ask that the target be held
+	// Leave is what is to become of the target; absent in streams of older versions.
+	Leave string `cbor:"leave,omitempty"`
 
 	Clocks *Clocks `cbor:"clocks,omitempty"` // absent in streams of older versions
 }

@@ -21,6 +21,7 @@ needed="
 /usr/bin/pgrep      procps
 /usr/bin/ps         procps
 /usr/bin/setsid     util-linux
+/usr/sbin/setcap    libcap2-bin
 /usr/bin/make       make
 /usr/bin/javac      default-jdk-headless
 /usr/bin/node       nodejs

@@ -151,9 +151,6 @@ func (b *builder) makeProcess(s judge.Step) error {
 	if errors.Is(err, unix.EEXIST) {
 		return &judge.Refused{Reasons: append(judge.PIDTaken(s.PID), fmt.Errorf("process id %d was taken meanwhile", s.PID))[:1]}
 	}
-	if errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("choosing process id %d takes CAP_CHECKPOINT_RESTORE or root: %w", s.PID, err)
-	}
 	if err != nil {
 		return err
 	}

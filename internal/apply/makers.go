@@ -44,6 +44,9 @@ func (b *builder) socketPair(kind int, c *stream.PeerCred) (fds [2]int, err erro
 		fds, err = unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
 		return err
 	})
+	if errors.Is(err, unix.EPERM) {
+		fds, err = unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
+	}
 	return fds, err
 }
 
@@ -62,7 +65,12 @@ func (b *builder) newMaker(c *stream.PeerCred) error {
 		return err
 	}
 	b.maker, b.puppets[c.PID] = &maker{p, c}, p
-	if err := become(p, c); err != nil {
+	err = become(p, c)
+	if errors.Is(err, unix.EPERM) {
+		b.note("SO_PEERCRED of a pair of unix sockets does not name user %d and group %d any more, which takes CAP_SETUID and CAP_SETGID", c.UID, c.GID)
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("make a pair of unix sockets as user %d: %w", c.UID, err)
 	}
 	return nil

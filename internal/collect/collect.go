@@ -26,9 +26,9 @@ import (
 
 // What becomes of the target.
 const (
-	LeaveRunning = "running"
-	LeaveStopped = "stopped"
-	LeaveKilled  = "killed"
+	LeaveRunning = stream.LeaveRunning
+	LeaveStopped = stream.LeaveStopped
+	LeaveKilled  = stream.LeaveKilled
 )
 
 // Tool is the name this filter signs its records with.
@@ -78,6 +78,9 @@ func (c *collection) collect(ctx context.Context, out *os.File, stuck func(error
 	if err := admit(o.PID); err != nil {
 		return err
 	}
+	if err := rights(o); err != nil {
+		return err
+	}
 	c.outsiders = lookOutside(o.PID)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -88,7 +91,7 @@ func (c *collection) collect(ctx context.Context, out *os.File, stuck func(error
 		return err
 	}
 	c.tree, c.description = t, newDescription(t)
-	c.description.kills = o.Leave == LeaveKilled
+	c.description.kills, c.description.header.Leave = o.Leave == LeaveKilled, o.Leave
 	c.description.note, c.description.files.Dry = c.Note, c.DryRun
 	err = c.run(ctx, out)
 	err = errors.Join(err, c.letGo(LeaveRunning))

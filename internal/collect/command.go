@@ -66,8 +66,9 @@ func status(err error, o *Options, inv *cli.Invocation) error {
 	var refused *Refused
 	var judged *judge.Refused
 	var holder *HolderError
+	var denied *denied
 	switch {
-	case errors.As(err, &refused), errors.As(err, &judged):
+	case errors.As(err, &refused), errors.As(err, &judged), errors.As(err, &denied):
 		return cli.Exit(cli.StatusRefused, err)
 	case errors.As(err, &holder) || errors.Is(err, unix.EPIPE):
 		// The filter behind has told why, or was killed.

@@ -21,5 +21,5 @@ func (d *description) judge() error {
 			return err
 		}
 	}
-	return judge.OnPaper(m)
+	return judge.ForSave(m, d.note)
 }

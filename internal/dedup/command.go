@@ -21,7 +21,7 @@ var Command = cli.Command{
 				return err
 			}
 			var refused *judge.Refused
-			err := Run(ctx, Options{Step: inv.Log.Step}, inv.Stdin, inv.Stdout)
+			err := Run(ctx, Options{Note: inv.Log.Note, Step: inv.Log.Step}, inv.Stdin, inv.Stdout)
 			switch {
 			case errors.Is(err, hold.ErrGone):
 				return cli.WithHint(cli.Exit(cli.StatusInput, err), "ckpt-dedup must read from the ckpt-collect that runs: "+hint)

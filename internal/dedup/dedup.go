@@ -22,6 +22,7 @@ const Tool = "ckpt-dedup"
 
 // Options are what the user asks for.
 type Options struct {
+	Note     func(format string, args ...any) // something the user should know
 	Step     func(format string, args ...any) // something for -v
 	Comparer kcmp.Comparer                    // nil: kcmp(2)
 }
@@ -53,7 +54,7 @@ func Run(ctx context.Context, o Options, in, out *os.File) error {
 		if err := w.Write(first, nil); err != nil {
 			return err
 		}
-		f := &filter{header: &h, sorter: sorter.New(o.Comparer), jury: newJury(&h)}
+		f := &filter{header: &h, sorter: sorter.New(o.Comparer), jury: newJury(&h, o.Note)}
 		return f.run(ctx, r, w, o.Step)
 	}()
 	if err != nil {

@@ -23,15 +23,15 @@ type heard struct {
 // juryBacklog is how many records may wait for it, of up to 1 MiB each.
 const juryBacklog = 256
 
-func newJury(h *stream.Header) *jury {
+func newJury(h *stream.Header, note func(string, ...any)) *jury {
 	j := &jury{records: make(chan heard, juryBacklog), said: make(chan error, 1)}
-	go deliberate(h, j.records, j.said)
+	go deliberate(h, j.records, j.said, note)
 	return j
 }
 
 // deliberate gives the verdict: no, as soon as a record can't be, so that no more
 // of them are read.
-func deliberate(h *stream.Header, records <-chan heard, said chan<- error) {
+func deliberate(h *stream.Header, records <-chan heard, said chan<- error, note func(string, ...any)) {
 	m := judge.New(h)
 	for h := range records {
 		if err := m.Add(h.rec); err != nil {
@@ -41,7 +41,7 @@ func deliberate(h *stream.Header, records <-chan heard, said chan<- error) {
 			return
 		}
 	}
-	said <- judge.OnPaper(m)
+	said <- judge.ForSave(m, note)
 }
 
 // hear hands a record on. Once there is a verdict it returns that.

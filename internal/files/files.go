@@ -42,6 +42,8 @@ type Kind struct {
 	Collect func(c *Collector, s *Subject) (uint64, error)
 	// Check says what in a record can't be restored here.
 	Check func(r *Restorer, rec *stream.Record) []error
+	// Here says which capabilities that takes which Restorer.Own lacks.
+	Here func(r *Restorer, rec *stream.Record) []error
 	// Restore makes the thing a record describes.
 	Restore func(r *Restorer, rec *stream.Record) (Inode, error)
 }

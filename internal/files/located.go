@@ -84,19 +84,22 @@ func (n *named) with(flags int, use func(p *os.File, st *unix.Stat_t) error) err
 	if !n.Follow {
 		p, st, err := n.walk(flags)
 		if err != nil {
-			return err
+			return n.r.denied(err, n.Path, false)
 		}
 		defer p.Close()
 		if n.isVery(p, st) {
 			if err := n.judge(p, st); err != nil {
 				return err
 			}
-			return use(p, st)
+			return n.r.denied(use(p, st), n.Path, n.written())
 		}
 	}
 	u := n.r.Users[n.objref]
 	if u == nil {
 		return fmt.Errorf("%s, which the program had open, is another file now, and no process of the image is to have it open", n.Path)
+	}
+	if err := n.r.become(u.identity(), n.Path); err != nil {
+		return err
 	}
 	return sys.AsFS(u.identity(), func() error {
 		p, st, err := n.walk(flags)
@@ -115,6 +118,12 @@ func (n *named) with(flags int, use func(p *os.File, st *unix.Stat_t) error) err
 		}
 		return err
 	})
+}
+
+// written reports whether the program writes to it.
+func (n *named) written() bool {
+	u := n.r.Users[n.objref]
+	return u != nil && u.Write
 }
 
 // walk opens what is at the path, without a symbolic link on the way unless the

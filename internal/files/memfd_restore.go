@@ -24,7 +24,7 @@ func restoreMemFD(r *Restorer, rec *stream.Record) (Inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	obj, err := newMemFD(m)
+	obj, err := r.newMemFD(m)
 	if err != nil {
 		return nil, fmt.Errorf("restore memfd %s: %w", m.Name, err)
 	}
@@ -32,7 +32,7 @@ func restoreMemFD(r *Restorer, rec *stream.Record) (Inode, error) {
 	return obj, nil
 }
 
-func newMemFD(m *stream.MemFD) (*memfd, error) {
+func (r *Restorer) newMemFD(m *stream.MemFD) (*memfd, error) {
 	flags := unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
 	if m.HugeTLB > 0 {
 		flags |= unix.MFD_HUGETLB | bits.TrailingZeros64(uint64(m.HugeTLB))<<unix.MFD_HUGE_SHIFT
@@ -53,11 +53,11 @@ func newMemFD(m *stream.MemFD) (*memfd, error) {
 	obj := &memfd{single: *newSingle(fd, memfdPrefix+m.Name), rec: m}
 	var st unix.Stat_t
 	err = errors.Join(obj.f.Truncate(m.Size), unix.Fstat(fd, &st))
-	if err == nil && (st.Uid != m.UID || st.Gid != m.GID) {
-		err = obj.f.Chown(int(m.UID), int(m.GID))
-	}
 	if err == nil && st.Mode&0o7777 != m.Mode&0o7777 {
 		err = unix.Fchmod(fd, m.Mode&0o7777)
+	}
+	if err == nil {
+		err = r.giveOwner(obj.f, m.UID, m.GID, memfdPrefix+m.Name)
 	}
 	if err == nil {
 		obj.w, err = reopen(obj.f, os.O_RDWR)

@@ -9,7 +9,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/caps"
 	"ckpt/internal/ends"
+	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/stream"
 )
@@ -30,7 +32,8 @@ var pipeKind = Kind{
 		}
 		return nil
 	},
-	Restore: func(_ *Restorer, rec *stream.Record) (Inode, error) {
+	Here: pipeHere,
+	Restore: func(r *Restorer, rec *stream.Record) (Inode, error) {
 		p, err := decode[stream.Pipe](rec)
 		if err != nil {
 			return nil, err
@@ -40,12 +43,9 @@ var pipeKind = Kind{
 			return nil, os.NewSyscallError("pipe2", err)
 		}
 		// os.Pipe would make them non-blocking, and Fd blocking again.
-		r, w := os.NewFile(uintptr(fds[0]), "|0"), os.NewFile(uintptr(fds[1]), "|1")
-		obj := &pipe{r: r, w: w, fresh: [2]bool{true, true}}
-		err = setCapacity(w, p.Capacity)
-		if p.UID != 0 || p.GID != 0 {
-			err = errors.Join(err, w.Chown(int(p.UID), int(p.GID)))
-		}
+		w := os.NewFile(uintptr(fds[1]), "|1")
+		obj := &pipe{r: os.NewFile(uintptr(fds[0]), "|0"), w: w, fresh: [2]bool{true, true}}
+		err = errors.Join(setCapacity(w, p.Capacity), r.giveOwner(w, p.UID, p.GID, fmt.Sprintf("pipe:[%d]", p.Ino)))
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("pipe: %w", err), obj.Close())
 		}
@@ -277,6 +277,15 @@ func checkCapacity(n int64) error {
 		return fmt.Errorf("%w: pipe of %d bytes", stream.ErrCorrupt, n)
 	}
 	return nil
+}
+
+// pipeHere: a pipe larger than a limit takes a capability, see pipe(7).
+func pipeHere(r *Restorer, rec *stream.Record) []error {
+	p, err := decode[stream.Pipe](rec)
+	if limit, lerr := proc.ReadSysctl("fs/pipe-max-size"); err != nil || lerr != nil || p.Capacity <= limit {
+		return nil
+	}
+	return r.Own.Need(caps.Of(unix.CAP_SYS_RESOURCE), fmt.Sprintf("pipe:[%d]", p.Ino), fmt.Sprintf("give %%s its capacity of %d bytes", p.Capacity))
 }
 
 func setCapacity(f *os.File, n int64) error {

@@ -57,7 +57,7 @@ func collectProcFile(c *Collector, s *Subject) (uint64, error) {
 		c.Block(s.PID, fmt.Errorf("%s is %s, "+format, append([]any{where(s), s.Target}, args...)...))
 		return 0, nil
 	}
-	if name, cut := strings.CutSuffix(s.Target, deletedSuffix); cut && leadsTo(name, &s.Stat) {
+	if name, cut := strings.CutSuffix(s.Target, deletedSuffix); cut && c.leadsTo(name, &s.Stat) {
 		s.Target = name // each look at /proc/PID/net makes the kernel forget the names there
 	}
 	owner, thread := procOwners(s.Target)
@@ -145,6 +145,9 @@ func (p *procFile) Open(flags int) (f *os.File, err error) {
 		for _, g := range groups {
 			as.Groups = append(as.Groups, uint32(g))
 		}
+	}
+	if err := p.r.become(as, p.path); err != nil {
+		return nil, err
 	}
 	err = sys.AsFS(as, func() error {
 		f, err = p.open(flags)

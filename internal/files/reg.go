@@ -23,6 +23,7 @@ var regKind = Kind{
 	},
 	Collect: collectReg,
 	Check:   checkReg,
+	Here:    ghostHere,
 	Restore: restoreReg,
 }
 
@@ -30,6 +31,10 @@ func collectReg(c *Collector, s *Subject) (uint64, error) {
 	reg := stream.Reg{
 		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeReg, s.Stat.Dev, s.Stat.Ino)},
 		Stat:   statOf(s), Size: s.Stat.Size, Nlink: uint64(s.Stat.Nlink), // 32 bits wide on arm64
+	}
+	if err := outOfReach(s); err != nil {
+		c.Block(s.PID, err)
+		return 0, nil
 	}
 	if !c.leadsTo(s.Target, &s.Stat) {
 		reg.Deleted = true

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/caps"
 	"ckpt/internal/ends"
 	"ckpt/internal/objhash"
 	"ckpt/internal/tracee"
@@ -22,6 +23,8 @@ type Restorer struct {
 	Hash     *objhash.Hash[objhash.Object]
 	Policies Policies
 	Stdio    Stdio
+	// Own is what this process may do; nil on paper.
+	Own *caps.Process
 	// Paper: Check does not look at this system, nor asks for decisions.
 	Paper bool
 	Ends  *ends.Decisions
@@ -389,6 +392,24 @@ func CheckTable(fds []stream.FD, locks []stream.Lock, targets []stream.EpollTarg
 	for _, t := range targets {
 		if t.FD < 0 || t.FD > maxFD {
 			bad("target of an epoll added as descriptor %d", t.FD)
+		}
+	}
+	return errs
+}
+
+// Here says which capabilities it takes to make these that Own lacks.
+func (r *Restorer) Here(objects []*stream.Record) (errs []error) {
+	for _, rec := range objects {
+		var o stream.Object
+		k := Find(rec.Type)
+		switch {
+		case rec.Type == stream.TypeFile:
+			errs = append(errs, r.ownerHere(rec)...)
+		case k == nil || k.Here == nil || rec.Decode(&o) != nil:
+		default:
+			if _, ok := r.plan.unneeded[o.Objref]; !ok {
+				errs = append(errs, k.Here(r, rec)...)
+			}
 		}
 	}
 	return errs

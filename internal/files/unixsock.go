@@ -31,6 +31,7 @@ var unixSockKind = Kind{
 		}
 		return nil
 	},
+	Here:    unixSockHere,
 	Restore: restoreUnixSock,
 }
 

@@ -79,10 +79,8 @@ func restoreUnixSock(r *Restorer, rec *stream.Record) (Inode, error) {
 			r.ends[s.Peer] = u
 		}
 	}
-	if s.UID != 0 || s.GID != 0 {
-		if err := u.f.Chown(int(s.UID), int(s.GID)); err != nil {
-			return nil, errors.Join(fmt.Errorf("owner of a unix socket: %w", err), u.Close())
-		}
+	if err := r.giveOwner(u.f, s.UID, s.GID, fmt.Sprintf("socket:[%d]", s.Ino)); err != nil {
+		return nil, errors.Join(fmt.Errorf("owner of a unix socket: %w", err), u.Close())
 	}
 	return u, nil
 }

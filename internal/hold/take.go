@@ -49,7 +49,7 @@ func Take(ref Ref, name, what string) (*Holder, error) {
 	}
 	f, err := open(&ref)
 	if errors.Is(err, os.ErrPermission) {
-		return nil, fmt.Errorf("the hold of ckpt-collect (pid %d) can't be opened: run both as the same user: %w", ref.PID, err)
+		return nil, fmt.Errorf("the hold of ckpt-collect (pid %d) can't be opened: run both as the same user, with the same capabilities: %w", ref.PID, err)
 	}
 	if err != nil {
 		return nil, ErrGone

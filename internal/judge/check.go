@@ -76,23 +76,10 @@ func (m *Model) checkHere(cgroups task.CgroupPolicy) (reasons []error) {
 			if th.TID != t.PID {
 				reasons = append(reasons, PIDTaken(th.TID)...)
 			}
-			for _, rec := range th.Resources {
-				reasons = append(reasons, resourceHere(rec)...)
-			}
-		}
-		for _, rec := range t.Resources {
-			reasons = append(reasons, resourceHere(rec)...)
 		}
 		reasons = append(reasons, task.CheckCgroups(t.Resources[stream.TypeCgroups], cgroups)...)
 	}
 	return reasons
-}
-
-func resourceHere(rec *stream.Record) []error {
-	if r := task.Find(rec.Type); r.Here != nil {
-		return r.Here(rec)
-	}
-	return nil
 }
 
 // checkTask judges a process and its threads.

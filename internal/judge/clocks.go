@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/caps"
 	"ckpt/internal/cli"
 	"ckpt/internal/proc"
 	"ckpt/internal/task"
@@ -66,13 +67,12 @@ func canHaveClocks() error {
 	if _, err := os.Stat("/proc/self/timens_offsets"); err != nil {
 		return cli.WithHint(errors.New("the program's clocks can't go on from what they showed: this kernel has no time namespaces (CONFIG_TIME_NS)"), hint)
 	}
-	status, err := proc.ReadStatus(os.Getpid())
+	own, err := caps.Own()
 	if err != nil {
 		return err
 	}
-	const needed = 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_SYS_TIME
-	if status.CapEff&needed != needed {
-		return cli.WithHint(errors.New("the program's clocks can't go on from what they showed: a time namespace takes CAP_SYS_ADMIN and CAP_SYS_TIME, or root"), hint)
+	if lacks := caps.Of(unix.CAP_SYS_ADMIN, unix.CAP_SYS_TIME) &^ caps.Set(own.CapEff); lacks != 0 {
+		return &caps.Missing{Set: lacks, To: "make a time namespace, in which the program's clocks go on from what they showed", Tip: hint}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ package judge
 import (
 	"errors"
 
+	"ckpt/internal/caps"
 	"ckpt/internal/files"
 	"ckpt/internal/task"
 )
@@ -36,15 +37,21 @@ func Here(m *Model, r *Restore) (*Plan, error) {
 	if err := m.hasRoot(); err != nil {
 		return nil, &Refused{append(reasons, err)}
 	}
+	own, err := caps.Own()
+	if err != nil {
+		return nil, err
+	}
+	r.Files.Own = own
 	r.Files.Users, r.Files.SameBoot = m.users(), isThisBoot(&m.Header)
 	reasons = append(reasons, m.check(r.Files)...)
 	reasons = append(reasons, m.checkHere(r.Cgroups)...)
+	reasons = append(reasons, m.rights(r.Files)...)
 	clocks, err := planClocks(&m.Header, r.Clock, r.Note)
 	if err != nil {
 		reasons = append(reasons, err)
 	}
 	if len(reasons) > 0 {
-		return nil, &Refused{reasons}
+		return nil, &Refused{caps.Merge(reasons)}
 	}
 	m.place(placing{inherit: r.Session == SessionInherit, detach: r.Detach, terminal: r.Files.UsesTerminal() && !r.Detach, note: r.Note})
 	p := makePlan(m)

@@ -3,6 +3,7 @@ package memory
 import (
 	"os"
 
+	"ckpt/internal/caps"
 	"ckpt/stream"
 )
 
@@ -17,15 +18,17 @@ type Object interface {
 
 // ObjectKind is a kind of Object, one record type.
 type ObjectKind struct {
-	Type    stream.Type
-	Check   func(rec *stream.Record) []error // what can't be restored here
+	Type  stream.Type
+	Check func(rec *stream.Record) []error // what can't be restored here
+	// Here says which capabilities it takes that this process lacks.
+	Here    func(own *caps.Process, rec *stream.Record) []error
 	Restore func(rec *stream.Record, note func(string, ...any)) (Object, error)
 }
 
 // Objects are all kinds.
 var Objects = [...]ObjectKind{
-	{stream.TypeShmem, checkShmem, restoreShmem},
-	{stream.TypeSysVShm, checkSysVShm, restoreSysVShm},
+	{stream.TypeShmem, checkShmem, nil, restoreShmem},
+	{stream.TypeSysVShm, checkSysVShm, sysVShmHere, restoreSysVShm},
 }
 
 // FindObject returns the row of a record type, or nil.

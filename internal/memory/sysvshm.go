@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/caps"
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/stream"
@@ -108,6 +109,29 @@ func checkSysVShm(rec *stream.Record) []error {
 	return nil
 }
 
+// nextID chooses the id of the next segment, see proc_sys_kernel(5).
+const nextID = "/proc/sys/kernel/shm_next_id"
+
+// sysVShmHere: a segment that is there may be another user's, and one that is not
+// is made with its id.
+func sysVShmHere(own *caps.Process, rec *stream.Record) []error {
+	s, err := decodeSysVShm(rec)
+	if err != nil {
+		return nil
+	}
+	id := fmt.Sprint(s.ShmID)
+	var d unix.SysvShmDesc
+	switch _, err := unix.SysvShmCtl(s.ShmID, unix.IPC_STAT, &d); {
+	case errors.Is(err, unix.EACCES):
+		return own.Need(caps.Of(unix.CAP_IPC_OWNER), id, "attach the System V shared memory %s, of another user")
+	case err == nil:
+		return nil
+	case unix.Faccessat(unix.AT_FDCWD, nextID, unix.W_OK, unix.AT_EACCESS) != nil:
+		return own.Need(caps.Of(unix.CAP_CHECKPOINT_RESTORE), id, "choose the id of the System V shared memory %s")
+	}
+	return nil
+}
+
 func decodeSysVShm(rec *stream.Record) (*stream.SysVShm, error) {
 	s := new(stream.SysVShm)
 	if err := rec.Decode(s); err != nil {
@@ -142,12 +166,12 @@ func restoreSysVShm(rec *stream.Record, note func(string, ...any)) (Object, erro
 	return seg, nil
 }
 
-// make makes the segment. The next id can be chosen, see proc_sys_kernel(5).
+// make makes the segment.
 func (g *segment) make() error {
 	s := g.rec
-	err := os.WriteFile("/proc/sys/kernel/shm_next_id", strconv.AppendInt(nil, int64(s.ShmID), 10), 0)
+	err := os.WriteFile(nextID, strconv.AppendInt(nil, int64(s.ShmID), 10), 0)
 	if err != nil {
-		return fmt.Errorf("choosing the id of System V shared memory takes CAP_CHECKPOINT_RESTORE or root: %w", err)
+		return fmt.Errorf("choose the id of System V shared memory: %w", err)
 	}
 	id, err := unix.SysvShmGet(int(s.Key), int(s.Size), unix.IPC_CREAT|unix.IPC_EXCL|int(s.Mode&0o777))
 	if err != nil {

@@ -3,17 +3,18 @@ package task
 import (
 	"encoding/binary"
 	"fmt"
-	"reflect"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/caps"
 	"ckpt/internal/proc"
 	"ckpt/stream"
 )
 
 const (
-	secbitNoSetuidFixup = 1 << 2
-	capVersion3         = 0x20080522
+	secbitKeepCaps = 1 << 4
+	capVersion3    = 0x20080522
 
 	dumpableByRoot = 2 // SUID_DUMP_ROOT of linux/sched/coredump.h
 )
@@ -51,6 +52,7 @@ var creds = Resource{
 		}
 		return nil
 	},
+	Here:    credsHere,
 	Restore: restoreCreds,
 }
 
@@ -73,14 +75,15 @@ func restoreCreds(r *Restorer, rec *stream.Record) error {
 		return fmt.Errorf("pid %d: securebits: %w", r.PID, err)
 	}
 	now := credsOf(&status)
-	now.PID, now.TID, now.Securebits, now.Dumpable = c.PID, c.TID, uint32(bits), c.Dumpable
+	now.Securebits = uint32(bits)
 	if now.NoNewPrivs && !c.NoNewPrivs {
 		r.Note("pid %d can't gain privileges by set-user-id programs from now on, for ckpt-apply can't (no_new_privs)", c.TID)
 	}
-	if !sameCreds(&now, c) || c.Dumpable == dumpableByRoot {
-		if err := r.changeCreds(c, &now); err != nil {
-			return err
-		}
+	if lost := caps.Set(c.Bnd &^ now.Bnd); lost != 0 && r.TID == r.PID {
+		r.Note("pid %d can't gain %v by programs it runs from now on, for ckpt-apply can't (its bounding set)", c.TID, lost)
+	}
+	if err := r.changeCreds(c, &now); err != nil {
+		return err
 	}
 	if r.TID != r.PID {
 		return nil // it is the process's, whose first thread comes last
@@ -106,32 +109,30 @@ func (r *Restorer) notDumpable() error {
 	return r.prctl("set dumpable", unix.PR_SET_DUMPABLE, 0)
 }
 
-func sameCreds(a, b *stream.Creds) bool {
-	x, y := *a, *b
-	if len(x.Groups) == 0 && len(y.Groups) == 0 {
-		x.Groups, y.Groups = nil, nil
-	}
-	return reflect.DeepEqual(x, y)
-}
-
 // changeCreds goes from what ckpt-apply may do to what the task may, most
-// powerful steps first. The ids change without touching capabilities.
+// powerful steps first. What is right already is not set again, for that may take
+// a capability, too: credsHere knows which.
 func (r *Restorer) changeCreds(c, now *stream.Creds) error {
-	steps := []func() error{
-		func() error { return r.setCaps(now.Eff, now.Prm, c.Inh) },
-		func() error { return r.dropBounding(now.Bnd &^ c.Bnd) },
-		func() error {
-			return r.prctl("set securebits", unix.PR_SET_SECUREBITS, uint64(now.Securebits|secbitNoSetuidFixup))
-		},
-		func() error { return r.setGroups(c.Groups) },
-		func() error { return r.setIDs(c) },
-		func() error { return r.prctl("set securebits", unix.PR_SET_SECUREBITS, uint64(c.Securebits)) },
-		func() error { return r.setCaps(c.Eff, c.Prm, c.Inh) },
-		func() error { return r.raiseAmbient(c.Amb) },
+	steps := []func() error{}
+	add := func(needed bool, step func() error) {
+		if needed {
+			steps = append(steps, step)
+		}
 	}
-	if c.NoNewPrivs {
-		steps = append(steps, func() error { return r.prctl("set no_new_privs", unix.PR_SET_NO_NEW_PRIVS, 1) })
-	}
+	changed := c.Inh != now.Inh || c.Prm != now.Prm || c.Eff != now.Eff
+	ids := !slices.Equal(c.UID, now.UID) || !slices.Equal(c.GID, now.GID) || c.Dumpable == dumpableByRoot
+	add(changed || ids || c.Amb != now.Amb, func() error { return r.setCaps(now.Eff, now.Prm, c.Inh) })
+	add(true, func() error { return r.dropBounding(now.Bnd &^ c.Bnd) })
+	add(!sameGroups(c.Groups, now.Groups), func() error { return r.setGroups(c.Groups) })
+	add(ids, func() error { return r.setIDs(c, now) })
+	add(changed || ids, func() error { return r.setCaps(now.Eff, now.Prm, c.Inh) })
+	add(ids || c.Amb != now.Amb, func() error { return r.raiseAmbient(c.Amb) })
+	add(c.Securebits&^secbitKeepCaps != now.Securebits&^secbitKeepCaps, func() error {
+		return r.prctl("set securebits", unix.PR_SET_SECUREBITS, uint64(c.Securebits))
+	})
+	add(ids || (c.Securebits^now.Securebits)&secbitKeepCaps != 0, func() error { return r.keepCaps(c.Securebits&secbitKeepCaps != 0) })
+	add(changed || ids, func() error { return r.setCaps(c.Eff, c.Prm, c.Inh) })
+	add(c.NoNewPrivs && !now.NoNewPrivs, func() error { return r.prctl("set no_new_privs", unix.PR_SET_NO_NEW_PRIVS, 1) })
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -184,7 +185,14 @@ func (r *Restorer) setGroups(groups []uint32) error {
 	return poke(r.Puppet, "set its groups", append(buf, 0), unix.SYS_SETGROUPS, uint64(len(groups)), scratchArg)
 }
 
-func (r *Restorer) setIDs(c *stream.Creds) error {
+// setIDs changes user and group ids. Who stops being root loses its capabilities
+// but for those that are kept on demand.
+func (r *Restorer) setIDs(c, now *stream.Creds) error {
+	if now.Securebits&secbitKeepCaps == 0 {
+		if err := r.keepCaps(true); err != nil {
+			return err
+		}
+	}
 	ids := func(v []uint32) []uint64 { return []uint64{uint64(v[0]), uint64(v[1]), uint64(v[2])} }
 	if err := r.call("set its group ids", unix.SYS_SETRESGID, ids(c.GID)...); err != nil {
 		return err
@@ -193,12 +201,15 @@ func (r *Restorer) setIDs(c *stream.Creds) error {
 	if _, err := r.Puppet.Call(unix.SYS_SETFSGID, uint64(c.GID[3])); err != nil {
 		return fmt.Errorf("pid %d: set its file system group: %w", r.PID, err)
 	}
-	if err := r.call("set its user ids", unix.SYS_SETRESUID, ids(c.UID)...); err != nil {
-		return err
-	}
 	users := []uint32{c.UID[3]}
 	if c.Dumpable == dumpableByRoot { // a change there and back makes it so, see commit_creds in kernel/cred.c
 		users = []uint32{c.UID[3] ^ 1, c.UID[3]}
+	}
+	if err := r.call("set its user ids", unix.SYS_SETRESUID, ids(c.UID)...); err != nil {
+		return err
+	}
+	if err := r.setCaps(now.Eff, now.Prm, c.Inh); err != nil {
+		return err
 	}
 	for _, id := range users {
 		if _, err := r.Puppet.Call(unix.SYS_SETFSUID, uint64(id)); err != nil {
@@ -206,4 +217,12 @@ func (r *Restorer) setIDs(c *stream.Creds) error {
 		}
 	}
 	return nil
+}
+
+func (r *Restorer) keepCaps(keep bool) error {
+	v := uint64(0)
+	if keep {
+		v = 1
+	}
+	return r.prctl("keep its capabilities", unix.PR_SET_KEEPCAPS, v)
 }

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/caps"
 	"ckpt/internal/kcmp"
 	"ckpt/stream"
 )
@@ -28,6 +29,13 @@ var fsResource = Resource{
 			}
 		}
 		return c.Emit(stream.TypeFS, &fs)
+	},
+	Here: func(h *Host, rec *stream.Record) []error {
+		fs, err := decode[stream.FS](rec)
+		if err == nil && fs.Refs.Root != 0 {
+			return h.Need(caps.Of(unix.CAP_SYS_CHROOT), h.Who(fs.PID), "give %s its root folder")
+		}
+		return nil
 	},
 	Restore: func(r *Restorer, rec *stream.Record) error {
 		fs, err := decode[stream.FS](rec)

@@ -69,7 +69,7 @@ func judgeRecord(t *testing.T, r *Resource, rec *stream.Record) {
 		}
 	}
 	if r.Here != nil { // asked of what is bad, too, so that all is told at once
-		_ = r.Here(rec)
+		_ = r.Here(host(0), rec)
 	}
 	switch r.Type {
 	case stream.TypeCgroups:

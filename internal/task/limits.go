@@ -47,7 +47,7 @@ func checkLimits(rec *stream.Record) []error {
 }
 
 // limitsHere finds hard limits that can't be raised to what they were.
-func limitsHere(rec *stream.Record) []error {
+func limitsHere(h *Host, rec *stream.Record) []error {
 	l, err := decode[stream.Limits](rec)
 	if err != nil {
 		return []error{err}
@@ -56,8 +56,7 @@ func limitsHere(rec *stream.Record) []error {
 	if err != nil {
 		return []error{err}
 	}
-	status, err := proc.ReadStatus(os.Getpid())
-	if err != nil || status.CapEff&(1<<unix.CAP_SYS_RESOURCE) != 0 {
+	if h.CapEff&(1<<unix.CAP_SYS_RESOURCE) != 0 {
 		return nil
 	}
 	return tooHigh(l, own)

@@ -40,6 +40,9 @@ var loginUID = Resource{
 		if err == nil {
 			err = r.setLoginUID(l)
 		}
+		if errors.Is(err, unix.EPERM) {
+			err = errors.New("that takes CAP_AUDIT_CONTROL")
+		}
 		if err != nil {
 			r.Note("pid %d has the login user id of ckpt-apply, for that of its own (%s) can't be set here: %v", l.TID, loginText(l.UID), err)
 		}

@@ -3,9 +3,11 @@ package task
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/caps"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -24,6 +26,9 @@ func plain(op uint64) func(uint64) []uint64 {
 	return func(v uint64) []uint64 { return []uint64{op, v, 0, 0, 0} }
 }
 
+// ioFlusher alone of them takes a capability.
+const ioFlusher = "io_flusher"
+
 // attributes in the order of setting: the parent-death signal last, for a
 // change of credentials clears it.
 var attributes = []attribute{
@@ -35,7 +40,7 @@ var attributes = []attribute{
 	{"thp_disable", true, unix.PR_GET_THP_DISABLE, false, func(v uint64) []uint64 {
 		return []uint64{unix.PR_SET_THP_DISABLE, v & 1, v &^ 1, 0, 0} // flags from kernel 6.18 on
 	}},
-	{"io_flusher", false, unix.PR_GET_IO_FLUSHER, false, plain(unix.PR_SET_IO_FLUSHER)},
+	{ioFlusher, false, unix.PR_GET_IO_FLUSHER, false, plain(unix.PR_SET_IO_FLUSHER)},
 	{"memory_merge", true, unix.PR_GET_MEMORY_MERGE, false, plain(unix.PR_SET_MEMORY_MERGE)},
 	{"mdwe", true, unix.PR_GET_MDWE, false, plain(unix.PR_SET_MDWE)},
 	{"child_subreaper", true, unix.PR_GET_CHILD_SUBREAPER, true, plain(unix.PR_SET_CHILD_SUBREAPER)},
@@ -61,6 +66,13 @@ var prctl = Resource{
 			rec.Values = append(rec.Values, stream.PrctlValue{Name: a.name, Value: v})
 		}
 		return c.Emit(stream.TypePrctl, &rec)
+	},
+	Here: func(h *Host, rec *stream.Record) []error {
+		p, err := decode[stream.Prctl](rec)
+		if err == nil && slices.Contains(p.Values, stream.PrctlValue{Name: ioFlusher, Value: 1}) {
+			return h.Need(caps.Of(unix.CAP_SYS_RESOURCE), h.Who(p.PID), "mark %s as an I/O flusher")
+		}
+		return nil
 	},
 	Restore: func(r *Restorer, rec *stream.Record) error {
 		p, err := decode[stream.Prctl](rec)

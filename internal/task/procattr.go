@@ -1,11 +1,14 @@
 package task
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/caps"
 	"ckpt/internal/proc"
 	"ckpt/stream"
 )
@@ -34,6 +37,7 @@ var procAttr = Resource{
 		}
 		return c.Emit(stream.TypeProcAttr, &a)
 	},
+	Here: procAttrHere,
 	Restore: func(r *Restorer, rec *stream.Record) error {
 		a, err := decode[stream.ProcAttr](rec)
 		if err != nil {
@@ -59,4 +63,31 @@ var procAttr = Resource{
 		}
 		return r.setAutogroup(a.Autogroup)
 	},
+}
+
+// procAttrHere says which capabilities they take.
+func procAttrHere(h *Host, rec *stream.Record) (errs []error) {
+	a, err := decode[stream.ProcAttr](rec)
+	if err != nil {
+		return []error{err}
+	}
+	if h.CapEff&(1<<unix.CAP_SYS_RESOURCE) == 0 && !mayScore(a.OOMScoreAdj) {
+		errs = h.Need(caps.Of(unix.CAP_SYS_RESOURCE), h.Who(a.PID), fmt.Sprintf("set the oom_score_adj of %%s to %d", a.OOMScoreAdj))
+	}
+	return errs
+}
+
+// mayScore reports whether this process, without CAP_SYS_RESOURCE, may have an
+// OOM score adjustment: the kernel, which does not tell how low it may go, is asked.
+func mayScore(adj int) bool {
+	const name = "/proc/self/oom_score_adj"
+	now, err := proc.ReadOOMScoreAdj(os.Getpid())
+	if err != nil || adj >= now {
+		return true
+	}
+	err = os.WriteFile(name, []byte(strconv.Itoa(adj)), 0)
+	if err == nil {
+		_ = os.WriteFile(name, []byte(strconv.Itoa(now)), 0) // up again anybody may go
+	}
+	return !errors.Is(err, unix.EACCES)
 }

@@ -46,6 +46,7 @@ var sched = Resource{
 		}
 		return nil
 	},
+	Here:    schedHere,
 	Restore: restoreSched,
 }
 

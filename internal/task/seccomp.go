@@ -5,11 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/caps"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -175,19 +175,15 @@ func checkSeccomp(rec *stream.Record) []error {
 	return nil
 }
 
-func seccompHere(rec *stream.Record) []error {
+func seccompHere(h *Host, rec *stream.Record) []error {
 	s, err := decode[stream.Seccomp](rec)
-	if err != nil {
+	switch {
+	case err != nil:
 		return []error{err}
+	case h.Seccomp != 0:
+		return []error{fmt.Errorf("%s was confined by seccomp, which a ckpt-apply that is confined so itself can't restore", h.Who(s.PID))}
 	}
-	status, err := proc.ReadStatus(os.Getpid())
-	if err == nil && (status.Seccomp != 0 || status.CapEff&(1<<unix.CAP_SYS_ADMIN) == 0) {
-		err = fmt.Errorf("pid %d is confined by seccomp: to restore it takes CAP_SYS_ADMIN, and a ckpt-apply that is not confined so itself", s.PID)
-	}
-	if err != nil {
-		return []error{err}
-	}
-	return nil
+	return h.Need(caps.Of(unix.CAP_SYS_ADMIN), h.Who(s.PID), "confine %s by seccomp again")
 }
 
 func restoreSeccomp(r *Restorer, rec *stream.Record) error {

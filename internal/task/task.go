@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/caps"
 	"ckpt/internal/kcmp"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
@@ -67,6 +68,13 @@ type Restorer struct {
 	Final Final
 }
 
+// Host is who restores, this process; all puppets begin as what it is.
+type Host struct {
+	*caps.Process
+	// Who names a process for people.
+	Who func(pid int) string
+}
+
 // Keep is a call that keeps the end of a thread from changing what outlives it,
 // with Loan.CallAndBack.
 type Keep struct {
@@ -103,7 +111,7 @@ type Resource struct {
 	// Check says what in a record can't be restored.
 	Check func(rec *stream.Record) []error
 	// Here says what in one that passed Check can't be restored by this process.
-	Here func(rec *stream.Record) []error
+	Here func(h *Host, rec *stream.Record) []error
 	// Restore gives the state in the record to the task.
 	Restore func(r *Restorer, rec *stream.Record) error
 	// Last gives what others notice if the task dies, when all else of all tasks

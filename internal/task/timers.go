@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/caps"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -58,7 +59,19 @@ var timers = Resource{
 		}
 		return nil
 	},
+	Here: func(h *Host, rec *stream.Record) []error {
+		t, err := decode[stream.Timers](rec)
+		if err == nil && slices.ContainsFunc(t.Timers, wakes) {
+			return h.Need(caps.Of(unix.CAP_WAKE_ALARM), h.Who(t.PID), "make the timers of %s that wake the system")
+		}
+		return nil
+	},
 	Restore: restoreTimers,
+}
+
+// wakes reports whether a timer is on a clock that wakes the system.
+func wakes(t stream.Timer) bool {
+	return t.Clock == unix.CLOCK_REALTIME_ALARM || t.Clock == unix.CLOCK_BOOTTIME_ALARM
 }
 
 // readTimers returns all timers, by id.
@@ -204,7 +217,7 @@ func (r *Restorer) createTimer(clock int, event []byte) (id int, err error) {
 		return 0, err
 	}
 	if _, err := r.Puppet.Call(unix.SYS_TIMER_CREATE, uint64(clock), at, at+sigeventBytes); err != nil {
-		return 0, explainTimer(clock, err)
+		return 0, explainTimer(err)
 	}
 	var b [4]byte
 	err = r.Puppet.Tracee().ReadMem(at+sigeventBytes, b[:])
@@ -212,10 +225,8 @@ func (r *Restorer) createTimer(clock int, event []byte) (id int, err error) {
 }
 
 // explainTimer says what the kernel's refusal means.
-func explainTimer(clock int, err error) error {
+func explainTimer(err error) error {
 	switch {
-	case errors.Is(err, unix.EPERM) && (clock == unix.CLOCK_REALTIME_ALARM || clock == unix.CLOCK_BOOTTIME_ALARM):
-		return fmt.Errorf("a clock that wakes the system takes CAP_WAKE_ALARM: %w", err)
 	case tracee.Errno(err) == unix.EAGAIN:
 		return fmt.Errorf("its RLIMIT_SIGPENDING is used up by other processes of its user: %w", err)
 	case errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL):

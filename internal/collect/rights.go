@@ -1,0 +1,148 @@
+package collect
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/caps"
+	"ckpt/internal/proc"
+)
+
+// rights says what this user may not do that saving the tree takes, before
+// anything is stopped. What changes meanwhile is found when it is looked at.
+func rights(o *Options) error {
+	own, err := caps.Own()
+	if err != nil {
+		return err
+	}
+	e := &examiner{own: own, leave: o.Leave}
+	e.tree(o.PID, map[int]bool{})
+	if len(e.lacks) == 0 {
+		return nil
+	}
+	return &denied{caps.Merge(e.lacks)}
+}
+
+// denied is what this user may not do.
+type denied struct{ reasons []error }
+
+func (d *denied) Error() string   { return errors.Join(d.reasons...).Error() }
+func (d *denied) Unwrap() []error { return d.reasons }
+
+// examiner asks the kernel about each process of a tree.
+type examiner struct {
+	own   *caps.Process
+	leave string
+	lacks []error
+}
+
+func (e *examiner) tree(pid int, seen map[int]bool) {
+	if seen[pid] {
+		return
+	}
+	seen[pid] = true
+	status, err := proc.ReadStatus(pid)
+	if err != nil {
+		return // it has ended
+	}
+	if status.State != 'Z' && status.State != 'X' {
+		e.process(pid, &status)
+	}
+	if len(seen) == 1 && mapFilesDenied() {
+		e.need(caps.Of(unix.CAP_CHECKPOINT_RESTORE), pid, "find out what files %s has mapped")
+	}
+	children, _ := proc.Children(pid)
+	for _, child := range children {
+		e.tree(child, seen)
+	}
+}
+
+func (e *examiner) process(pid int, status *proc.Status) {
+	if traceDenied(pid) {
+		e.lacks = append(e.lacks, e.whyNoTrace(pid, status))
+	}
+	if filesDenied(pid) {
+		e.need(caps.Of(unix.CAP_DAC_READ_SEARCH), pid, "read the files in /proc of %s, of another user")
+	}
+	if do := map[string]string{LeaveKilled: "kill", LeaveStopped: "stop"}[e.leave]; do != "" && unix.Kill(pid, 0) == unix.EPERM {
+		e.lacks = append(e.lacks, &caps.Missing{Set: caps.Of(unix.CAP_KILL), Who: named(pid),
+			To: do + " %s, of another user", Tip: "leave it running: --leave running"})
+	}
+	if status.Seccomp != unix.SECCOMP_MODE_DISABLED {
+		e.need(caps.Of(unix.CAP_SYS_ADMIN), pid, "save %s, which is confined by seccomp")
+	}
+}
+
+func (e *examiner) need(set caps.Set, pid int, to string) {
+	e.lacks = append(e.lacks, e.own.Need(set, named(pid), to)...)
+}
+
+// traceDenied reports whether this process may not trace another: to hand out a
+// descriptor that nobody has takes the same right.
+func traceDenied(pid int) bool {
+	const none = 1<<31 - 1
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return false // it has ended
+	}
+	defer unix.Close(fd)
+	_, err = unix.PidfdGetfd(fd, none, 0)
+	return errors.Is(err, unix.EPERM)
+}
+
+// filesDenied reports whether it may not open the files of another in proc(5),
+// which belong to that one's user.
+func filesDenied(pid int) bool {
+	return errors.Is(unix.Faccessat(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/auxv", pid), unix.R_OK, unix.AT_EACCESS), unix.EACCES)
+}
+
+// mapFilesDenied reports whether the links in /proc/PID/map_files may not be
+// followed, not even our own.
+func mapFilesDenied() bool {
+	const dir = "/proc/self/map_files"
+	list, err := os.ReadDir(dir)
+	if err != nil || len(list) == 0 {
+		return false
+	}
+	var st unix.Stat_t
+	return unix.Stat(dir+"/"+list[0].Name(), &st) == unix.EPERM
+}
+
+// whyNoTrace says by which rule of ptrace(2) a process may not be traced.
+func (e *examiner) whyNoTrace(pid int, status *proc.Status) error {
+	if caps.Set(e.own.CapEff).Has(caps.Of(unix.CAP_SYS_PTRACE)) {
+		return refused(pid, errors.New("may not be traced in spite of CAP_SYS_PTRACE: it is in a user namespace that is not below this one, or a security module is in the way"))
+	}
+	to := "trace %s"
+	others := func(mine uint32, its [4]uint32) bool {
+		return slices.ContainsFunc(its[:3], func(id uint32) bool { return id != mine })
+	}
+	var st unix.Stat_t
+	err := unix.Stat(fmt.Sprintf("/proc/%d", pid), &st)
+	scope := yamaScope("/proc/sys/kernel/yama/ptrace_scope")
+	switch {
+	case others(e.own.Uid[0], status.Uid) || others(e.own.Gid[0], status.Gid):
+		to += ", of another user"
+	case err == nil && st.Uid != status.Uid[1]:
+		to += ", which is not dumpable, see PR_SET_DUMPABLE in prctl(2)"
+	case status.CapPrm&^e.own.CapPrm != 0:
+		to += ", which may do more than this process"
+	case scope == "1" || scope == "2":
+		to += ", for kernel.yama.ptrace_scope is " + scope
+	case scope == "3":
+		return refused(pid, errors.New("may not be traced by anybody, for kernel.yama.ptrace_scope is 3"))
+	}
+	return &caps.Missing{Set: caps.Of(unix.CAP_SYS_PTRACE), Who: named(pid), To: to}
+}
+
+// yamaScope is how far Yama, a security module, restricts tracing; "" where it
+// does not exist.
+func yamaScope(file string) string {
+	b, _ := os.ReadFile(file)
+	return strings.TrimSpace(string(b))
+}

@@ -1,0 +1,149 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/caps"
+	"ckpt/internal/cli"
+	"ckpt/internal/proc"
+	"ckpt/internal/sys"
+	"ckpt/stream"
+)
+
+// outOfReach is an error if this user may not walk to something a program has open,
+// and so can't know whether its path still leads there.
+func outOfReach(s *Subject) error {
+	var st unix.Stat_t
+	if s.Stat.Nlink == 0 || unix.Stat(s.Target, &st) != unix.EACCES {
+		return nil
+	}
+	return fmt.Errorf("%s is %s, where this user may not look: that takes CAP_DAC_READ_SEARCH", where(s), s.Target)
+}
+
+// giveOwner gives something new that has no name its owner, which matters to who
+// opens it by way of /proc only. Who may not does without.
+func (r *Restorer) giveOwner(f *os.File, uid, gid uint32, what string) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	if st.Uid == uid && st.Gid == gid {
+		return nil
+	}
+	err := unix.Fchown(int(f.Fd()), int(uid), int(gid))
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) { // or the user is not known in our namespace
+		r.Note("%s belongs to user %d from now on: to give it back to user %d takes CAP_CHOWN", what, st.Uid, uid)
+		return nil
+	}
+	return os.NewSyscallError("fchown", err)
+}
+
+// ghostHere: what a deleted file that is made again takes.
+func ghostHere(r *Restorer, rec *stream.Record) []error {
+	reg, err := decode[stream.Reg](rec)
+	if err != nil || !reg.Deleted || reg.Nlink != 0 {
+		return nil
+	}
+	own := r.Own
+	var errs []error
+	if !mayMakeIn(filepath.Dir(reg.Path)) && !mayMakeIn(os.TempDir()) {
+		errs = append(errs, cli.WithHint(fmt.Errorf("%s was deleted, and this user may make files neither in its folder nor in %s", reg.Path, os.TempDir()),
+			"TMPDIR names a folder to make it in"))
+	}
+	if reg.UID == own.Uid[3] && (reg.GID == own.Gid[3] || slices.Contains(own.Groups, reg.GID)) {
+		return errs
+	}
+	return append(errs, own.Need(caps.Of(unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER), reg.Path, "make the deleted file %s again, of another user")...)
+}
+
+func mayMakeIn(dir string) bool {
+	return unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS) == nil
+}
+
+// unixSockHere: what options of a socket take, see socket(7).
+func unixSockHere(r *Restorer, rec *stream.Record) (errs []error) {
+	s, err := decode[stream.UnixSock](rec)
+	if err != nil {
+		return nil
+	}
+	who, netAdmin := fmt.Sprintf("socket:[%d]", s.Ino), caps.Of(unix.CAP_NET_ADMIN)
+	for _, buf := range []struct {
+		limit string
+		bytes int
+	}{{"wmem_max", s.SndBuf}, {"rmem_max", s.RcvBuf}} {
+		most, err := proc.ReadSysctl("net/core/" + buf.limit)
+		if err == nil && int64(buf.bytes) > 2*most {
+			errs = append(errs, r.Own.Need(netAdmin, who, fmt.Sprintf("give %%s a buffer of %d bytes, more than net.core.%s", buf.bytes, buf.limit))...)
+		}
+	}
+	if caps.Set(r.Own.CapEff).Has(caps.Of(unix.CAP_NET_RAW)) {
+		netAdmin = 0 // of the options, either will do
+	}
+	for _, o := range s.Options {
+		switch {
+		case o.Name == unix.SO_PRIORITY && (o.Value < 0 || o.Value > 6):
+			errs = append(errs, r.Own.Need(netAdmin, who, "set the priority of %s (SO_PRIORITY)")...)
+		case o.Name == unix.SO_MARK && o.Value != 0:
+			errs = append(errs, r.Own.Need(netAdmin, who, "set the mark of %s (SO_MARK)")...)
+		case o.Name == unix.SO_DEBUG && o.Value != 0:
+			errs = append(errs, r.Own.Need(caps.Of(unix.CAP_NET_ADMIN), who, "switch on debugging of %s (SO_DEBUG)")...)
+		}
+	}
+	return errs
+}
+
+// ownerHere: signals of a descriptor are sent with the rights of who asked for
+// them, who may be another user.
+func (r *Restorer) ownerHere(rec *stream.Record) []error {
+	f, err := decode[stream.File](rec)
+	if err != nil || f.Owner == nil || len(f.Owner.UIDs) != 2 {
+		return nil
+	}
+	for _, id := range f.Owner.UIDs {
+		if !slices.Contains(r.Own.Uid[:3], id) {
+			return r.Own.Need(caps.Of(unix.CAP_SETUID), fmt.Sprintf("user %d", f.Owner.UIDs[1]), "have signals of a descriptor sent with the rights of %s")
+		}
+	}
+	return nil
+}
+
+// become says which capabilities this process lacks to open a path as somebody
+// else, see sys.AsFS.
+func (r *Restorer) become(id *sys.FSIdentity, path string) error {
+	own := r.Own
+	if own == nil {
+		return nil
+	}
+	var set caps.Set
+	if !slices.Contains(own.Uid[:], id.UID) {
+		set |= caps.Of(unix.CAP_SETUID)
+	}
+	groups, has := slices.Clone(id.Groups), slices.Clone(own.Groups)
+	slices.Sort(groups)
+	slices.Sort(has)
+	if !slices.Contains(own.Gid[:], id.GID) || !slices.Equal(groups, has) {
+		set |= caps.Of(unix.CAP_SETGID)
+	}
+	return errors.Join(own.Need(set, path, fmt.Sprintf("open %%s with the rights of user %d", id.UID))...)
+}
+
+// denied names the capability with which this process could have opened a path.
+func (r *Restorer) denied(err error, path string, write bool) error {
+	if r.Own == nil || !errors.Is(err, unix.EACCES) {
+		return err
+	}
+	set := caps.Of(unix.CAP_DAC_READ_SEARCH)
+	if write {
+		set = caps.Of(unix.CAP_DAC_OVERRIDE)
+	}
+	if caps.Set(r.Own.CapEff)&caps.Of(unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH) != 0 && r.Own.Need(set, "", "") == nil {
+		return err
+	}
+	return &caps.Missing{Set: set, To: "open %s again, which this user may not", Who: path}
+}

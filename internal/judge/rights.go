@@ -1,0 +1,76 @@
+package judge
+
+import (
+	"errors"
+	"fmt"
+
+	"ckpt/internal/caps"
+	"ckpt/internal/files"
+	"ckpt/internal/memory"
+	"ckpt/internal/task"
+	"ckpt/stream"
+)
+
+// rights says what this process may not do that the restore takes.
+func (m *Model) rights(f *files.Restorer) (reasons []error) {
+	h := &task.Host{Process: f.Own, Who: m.who}
+	reasons = caps.NeedID(m.Tasks[0].PID)
+	for _, t := range m.Tasks {
+		for _, th := range t.Threads {
+			for _, rec := range th.Resources {
+				reasons = append(reasons, resourceHere(h, rec)...)
+			}
+		}
+		for _, rec := range t.Resources {
+			reasons = append(reasons, resourceHere(h, rec)...)
+		}
+	}
+	for _, rec := range m.Objects {
+		reasons = append(reasons, resourceHere(h, rec)...)
+		if k := memory.FindObject(rec.Type); k != nil && k.Here != nil {
+			reasons = append(reasons, k.Here(f.Own, rec)...)
+		}
+		var mm stream.MM
+		if rec.Type == stream.TypeMM && rec.Decode(&mm) == nil && m.Spaces[mm.Objref] != nil {
+			reasons = append(reasons, memory.Here(f.Own, m.Spaces[mm.Objref].VMAs, m.who(mm.PID))...)
+		}
+	}
+	return append(reasons, f.Here(m.Objects)...)
+}
+
+func resourceHere(h *task.Host, rec *stream.Record) []error {
+	if r := task.Find(rec.Type); r != nil && r.Here != nil {
+		return r.Here(h, rec)
+	}
+	return nil
+}
+
+// ForSave judges OnPaper, and whether this very user could restore the stream on
+// this system: else a target that is to be killed is not. Where it lives on, who
+// may restore it will, and the user is told.
+func ForSave(m *Model, note func(format string, args ...any)) error {
+	if err := OnPaper(m); err != nil {
+		return err
+	}
+	own, err := caps.Own()
+	if err != nil {
+		return err
+	}
+	const hint = "what is killed must be restorable: save it with the capabilities of who restores it, or with --leave stopped"
+	var lacks []error
+	for _, err := range caps.Merge(m.rights(&files.Restorer{Paper: true, Own: own})) {
+		missing := new(caps.Missing)
+		switch {
+		case !errors.As(err, &missing):
+		case m.Header.Leave == stream.LeaveKilled:
+			missing.Tip = hint
+			lacks = append(lacks, fmt.Errorf("this user could not restore it: %w", missing))
+		default:
+			note("this user could not restore it: %v", missing)
+		}
+	}
+	if len(lacks) > 0 {
+		return &Refused{lacks}
+	}
+	return nil
+}

@@ -1,0 +1,36 @@
+package memory
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/caps"
+	"ckpt/internal/proc"
+	"ckpt/stream"
+)
+
+const rlimitMemlock = 8
+
+// Here says which capabilities the mappings of an address space take that this
+// process lacks. They are locked under its own limits; who names the program.
+func Here(own *caps.Process, vmas []stream.VMA, who string) []error {
+	var locked uint64
+	for i := range vmas {
+		if v := &vmas[i]; has(v, "lo") {
+			locked += v.End - v.Start
+		}
+	}
+	if locked == 0 {
+		return nil
+	}
+	limits, err := proc.ReadLimits(os.Getpid())
+	if err != nil {
+		return []error{err}
+	}
+	if most := limits[rlimitMemlock].Soft; locked > most {
+		return own.Need(caps.Of(unix.CAP_IPC_LOCK), who, fmt.Sprintf("lock %d bytes of %%s in memory, more than RLIMIT_MEMLOCK (%d) allows", locked, most))
+	}
+	return nil
+}
