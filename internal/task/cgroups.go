@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/caps"
 	"ckpt/internal/proc"
 	"ckpt/stream"
 )
@@ -138,7 +141,11 @@ func CheckCgroups(rec *stream.Record, policy CgroupPolicy) []error {
 			if hasCgroup(own, g) {
 				continue
 			}
-			if _, err := findCgroup(mounts, g); err != nil {
+			dir, err := findCgroup(mounts, g)
+			if err == nil {
+				err = mayEnter(dir, g, m)
+			}
+			if err != nil {
 				errs = append(errs, fmt.Errorf("pid %d was in control group %s: %w; make it ready, or use --cgroups keep or ignore", m.tid, cgroupName(g), err))
 			}
 		}
@@ -195,20 +202,33 @@ func restoreCgroups(r *Restorer, rec *stream.Record) error {
 	return nil
 }
 
+// membersFile is the file of a group that a process or thread is put into it by.
+func membersFile(dir string, g stream.Cgroup, m member) string {
+	switch {
+	case m.thread && g.Hierarchy == "":
+		return path.Join(dir, "cgroup.threads")
+	case m.thread:
+		return path.Join(dir, "tasks")
+	}
+	return path.Join(dir, "cgroup.procs")
+}
+
+// mayEnter is an error if this user may not put anything into a group.
+func mayEnter(dir string, g stream.Cgroup, m member) error {
+	file := membersFile(dir, g, m)
+	if unix.Faccessat(unix.AT_FDCWD, file, unix.W_OK, unix.AT_EACCESS) == unix.EACCES {
+		return &caps.Missing{Set: caps.Of(unix.CAP_DAC_OVERRIDE), To: "write to %s", Who: file}
+	}
+	return nil
+}
+
 // enterCgroup puts a process or thread into a group.
 func enterCgroup(mounts []proc.Mount, g stream.Cgroup, m member) error {
 	dir, err := findCgroup(mounts, g)
 	if err != nil {
 		return err
 	}
-	file := "cgroup.procs"
-	switch {
-	case m.thread && g.Hierarchy == "":
-		file = "cgroup.threads"
-	case m.thread:
-		file = "tasks"
-	}
-	f, err := os.OpenFile(path.Join(dir, file), os.O_WRONLY, 0)
+	f, err := os.OpenFile(membersFile(dir, g, m), os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
