@@ -16,6 +16,14 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, table, _ := strings.Cut(string(text), "| feature | test |")
+	rows := map[string]bool{}
+	for row := range strings.Lines(table) {
+		feature := strings.TrimSpace(strings.Split(row+"||", "|")[1])
+		if feature != "" && rows[feature] {
+			t.Errorf("README.md has two rows for %q", feature)
+		}
+		rows[feature] = true
+	}
 	named := map[string]bool{}
 	for _, m := range regexp.MustCompile(`\bTest[A-Z][A-Za-z]+(/[a-z0-9_-]+)?`).FindAllString(table, -1) {
 		named[m] = true

@@ -92,7 +92,7 @@ func (c *collection) collect(ctx context.Context, out *os.File, stuck func(error
 	}
 	c.tree, c.description = t, newDescription(t)
 	c.description.kills, c.description.header.Leave = o.Leave == LeaveKilled, o.Leave
-	c.description.note, c.description.files.Dry = c.Note, c.DryRun
+	c.description.note, c.description.files.Dry, c.description.files.Outsider = c.Note, c.DryRun, c.outsiders.name
 	err = c.run(ctx, out)
 	err = errors.Join(err, c.letGo(LeaveRunning))
 	for _, text := range c.notes {

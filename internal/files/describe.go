@@ -53,8 +53,8 @@ func Describe(s *Subject) string {
 }
 
 var (
-	domains = map[int]string{unix.AF_UNIX: "unix", unix.AF_INET: "IPv4", unix.AF_INET6: "IPv6", unix.AF_NETLINK: "netlink",
-		unix.AF_PACKET: "packet", unix.AF_VSOCK: "vsock", unix.AF_ALG: "AF_ALG", unix.AF_XDP: "XDP", unix.AF_BLUETOOTH: "Bluetooth"}
+	domains = map[int]string{unix.AF_UNIX: "a unix", unix.AF_INET: "an IPv4", unix.AF_INET6: "an IPv6", unix.AF_NETLINK: "a netlink",
+		unix.AF_PACKET: "a packet", unix.AF_VSOCK: "a vsock", unix.AF_ALG: "an AF_ALG", unix.AF_XDP: "an XDP", unix.AF_BLUETOOTH: "a Bluetooth"}
 	sockTypes = map[int]string{unix.SOCK_STREAM: "stream", unix.SOCK_DGRAM: "datagram", unix.SOCK_RAW: "raw", unix.SOCK_SEQPACKET: "seqpacket"}
 )
 
@@ -68,11 +68,17 @@ func describeSocket(s *Subject) string {
 	fd := int(f.Fd())
 	domain, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	typ, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
-	name := fmt.Sprintf("a %s %s socket", orElse(domains[domain], fmt.Sprintf("family %d", domain)), orElse(sockTypes[typ], fmt.Sprintf("type %d", typ)))
+	name := fmt.Sprintf("%s %s socket", orElse(domains[domain], fmt.Sprintf("a family %d", domain)), orElse(sockTypes[typ], fmt.Sprintf("type %d", typ)))
 	if (domain == unix.AF_INET || domain == unix.AF_INET6) && typ == unix.SOCK_STREAM {
 		name = "a TCP socket"
 	} else if (domain == unix.AF_INET || domain == unix.AF_INET6) && typ == unix.SOCK_DGRAM {
 		name = "a UDP socket"
+	}
+	if local, _ := unix.Getsockname(fd); domain == unix.AF_UNIX { // the peer is named with the reason
+		if text := address(local); text != unnamed {
+			name += " (" + text + ")"
+		}
+		return name
 	}
 	local, _ := unix.Getsockname(fd)
 	peer, perr := unix.Getpeername(fd)
@@ -92,14 +98,24 @@ func orElse(s, other string) string {
 	return s
 }
 
+// unnamed is the address of a unix socket that has none.
+const unnamed = "unnamed"
+
 func address(sa unix.Sockaddr) string {
 	switch a := sa.(type) {
 	case *unix.SockaddrInet4:
 		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)).String()
 	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port)).String()
+		ip := netip.AddrFrom16(a.Addr)
+		if a.ZoneId != 0 {
+			ip = ip.WithZone(fmt.Sprint(a.ZoneId))
+		}
+		return netip.AddrPortFrom(ip, uint16(a.Port)).String()
 	case *unix.SockaddrUnix:
-		return orElse(a.Name, "unnamed")
+		if a.Name == "@" { // x/sys has it for the NUL of an abstract name, also for one that is empty
+			return unnamed
+		}
+		return orElse(a.Name, unnamed)
 	}
 	return "no address"
 }

@@ -15,11 +15,11 @@ var dirKind = Kind{
 	Type:  stream.TypeDir,
 	Match: func(s *Subject) bool { return isMode(s, unix.S_IFDIR) },
 	Collect: func(c *Collector, s *Subject) (uint64, error) {
-		if err := outOfReach(s); err != nil {
-			c.Block(s.PID, err)
+		there, known := c.isThere(s)
+		if !known {
 			return 0, nil
 		}
-		if !c.leadsTo(s.Target, &s.Stat) {
+		if !there {
 			c.Block(s.PID, fmt.Errorf("%s is a folder that was deleted (%s), which can't be saved", where(s), s.Target))
 			return 0, nil
 		}

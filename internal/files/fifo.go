@@ -16,11 +16,11 @@ var fifoKind = Kind{
 	Match: func(s *Subject) bool { return isMode(s, unix.S_IFIFO) },
 	Collect: func(c *Collector, s *Subject) (uint64, error) {
 		fifo := stream.Fifo{Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeFifo, s.Stat.Dev, s.Stat.Ino)}, Stat: statOf(s)}
-		if err := outOfReach(s); err != nil {
-			c.Block(s.PID, err)
+		there, known := c.isThere(s)
+		if !known {
 			return 0, nil
 		}
-		if !c.leadsTo(s.Target, &s.Stat) {
+		if !there {
 			c.Block(s.PID, fmt.Errorf("%s is a FIFO that was deleted (%s), which can't be saved", where(s), s.Target))
 			return 0, nil
 		}

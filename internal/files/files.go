@@ -105,6 +105,9 @@ type Collector struct {
 
 	// InTree reports whether a process or thread is in the tree.
 	InTree func(id int) bool
+	// Outsider names the process outside of the tree that has a pipe or socket
+	// open, by its kind and inode number; "" if none is known.
+	Outsider func(kind string, ino uint64) string
 	// Outside is, after Done, what leads out of the tree, each once.
 	Outside []Outside
 

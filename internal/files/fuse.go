@@ -95,19 +95,24 @@ func quietStat(dir int, path string, want int) (*unix.Statx_t, error) {
 }
 
 // leadsTo reports whether a path, without symbolic links, names the very file of
-// st, which is not on FUSE. The path may have come to lead there.
-func (c *Collector) leadsTo(path string, st *unix.Stat_t) bool {
+// st, which is not on FUSE. The path may have come to lead there. An error says
+// that nobody knows.
+func (c *Collector) leadsTo(path string, st *unix.Stat_t) (bool, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | resolveCached}
 	fd, err := unix.Openat2(unix.AT_FDCWD, path, &how)
 	if err == unix.EAGAIN || err == unix.EINVAL { // before Linux 5.12
 		fd, err = c.walkQuietly(path)
 	}
-	if err != nil {
-		return false
+	switch err {
+	case nil:
+	case unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EAGAIN: // what was on the way is gone, or another thing now
+		return false, nil
+	default:
+		return false, err
 	}
 	defer unix.Close(fd)
 	now, err := quietStat(fd, "", unix.STATX_INO)
-	return err == nil && unix.Mkdev(now.Dev_major, now.Dev_minor) == st.Dev && now.Ino == st.Ino
+	return err == nil && unix.Mkdev(now.Dev_major, now.Dev_minor) == st.Dev && now.Ino == st.Ino, err
 }
 
 // walkQuietly opens a path (O_PATH) step by step, and looks for nothing in a folder

@@ -83,6 +83,10 @@ func checkPath(path string) error {
 func (n *named) with(flags int, use func(p *os.File, st *unix.Stat_t) error) error {
 	if !n.Follow {
 		p, st, err := n.walk(flags)
+		if errors.Is(err, unix.EACCES) {
+			return cli.WithHint(fmt.Errorf("%s, which the program had open, can't be looked up: %w", n.Path, err),
+				"run ckpt-apply as root, or as a user who may search all folders on that path (CAP_DAC_READ_SEARCH)")
+		}
 		if err != nil {
 			return n.r.denied(err, n.Path, false)
 		}
@@ -134,14 +138,16 @@ func (n *named) walk(flags int) (*os.File, *unix.Stat_t, error) {
 		how |= flags & (unix.O_NOFOLLOW | unix.O_DIRECTORY)
 	}
 	p, err := walk(n.Path, how, n.Follow)
-	switch link := firstLink(n.Path); {
-	case errors.Is(err, unix.ELOOP) && !n.Follow && link != "":
-		return nil, nil, cli.WithHint(fmt.Errorf("%s, %s the program had open, is reached by a symbolic link now: %s", n.Path, n.what, link),
+	switch {
+	case errors.Is(err, unix.ELOOP) && !n.Follow:
+		return nil, nil, cli.WithHint(fmt.Errorf("%s, %s the program had open, is reached by a symbolic link now%s", n.Path, n.what, firstLink(n.Path)),
 			"a filter that sets follow in the record has it opened all the same, see ckpt(7)")
 	case errors.Is(err, unix.EACCES):
 		return nil, nil, err
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+		return nil, nil, fmt.Errorf("%s, which the program had open, is not there: %w", n.Path, err)
 	case err != nil:
-		return nil, nil, fmt.Errorf("%s, which the program had open, is not there: %w", n.Path, os.NewSyscallError("open", err))
+		return nil, nil, fmt.Errorf("%s, which the program had open, can't be opened: %w", n.Path, err)
 	}
 	st := new(unix.Stat_t)
 	if err := unix.Fstat(int(p.Fd()), st); err != nil {
@@ -169,14 +175,15 @@ func walk(path string, flags int, follow bool) (*os.File, error) {
 	}
 }
 
-// firstLink returns the first part of a path that is a symbolic link, for a message.
+// firstLink tells in a message the first part of a path that is a symbolic link;
+// it may be gone again.
 func firstLink(path string) string {
 	for i := 1; i <= len(path); i++ {
 		if i < len(path) && path[i] != '/' {
 			continue
 		}
 		if st, err := os.Lstat(path[:i]); err == nil && st.Mode()&os.ModeSymlink != 0 {
-			return path[:i]
+			return ": " + path[:i]
 		}
 	}
 	return ""

@@ -57,17 +57,22 @@ func collectProcFile(c *Collector, s *Subject) (uint64, error) {
 		c.Block(s.PID, fmt.Errorf("%s is %s, "+format, append([]any{where(s), s.Target}, args...)...))
 		return 0, nil
 	}
-	if name, cut := strings.CutSuffix(s.Target, deletedSuffix); cut && c.leadsTo(name, &s.Stat) {
-		s.Target = name // each look at /proc/PID/net makes the kernel forget the names there
+	if name, cut := strings.CutSuffix(s.Target, deletedSuffix); cut {
+		if there, err := c.leadsTo(name, &s.Stat); there && err == nil {
+			s.Target = name // each look at /proc/PID/net makes the kernel forget the names there
+		}
 	}
 	owner, thread := procOwners(s.Target)
-	gone := !c.leadsTo(s.Target, &s.Stat)
+	there, known := c.isThere(s)
+	if !known {
+		return 0, nil
+	}
 	switch {
-	case gone && owner == 0:
+	case !there && owner == 0:
 		return block("which is not there any more and can't be saved")
-	case gone && thread != 0 && c.InTree(owner):
+	case !there && thread != 0 && c.InTree(owner):
 		return block("of a thread that has ended, which can't be saved")
-	case gone:
+	case !there:
 		return block("of a process that has ended, which can't be saved")
 	case owner != 0 && !c.InTree(owner):
 		return block("of a process that is not saved with it, which can't be saved")

@@ -32,11 +32,11 @@ func collectReg(c *Collector, s *Subject) (uint64, error) {
 		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeReg, s.Stat.Dev, s.Stat.Ino)},
 		Stat:   statOf(s), Size: s.Stat.Size, Nlink: uint64(s.Stat.Nlink), // 32 bits wide on arm64
 	}
-	if err := outOfReach(s); err != nil {
-		c.Block(s.PID, err)
+	there, known := c.isThere(s)
+	if !known {
 		return 0, nil
 	}
-	if !c.leadsTo(s.Target, &s.Stat) {
+	if !there {
 		reg.Deleted = true
 		reg.Path = strings.TrimSuffix(s.Target, deletedSuffix)
 		if s.Stat.Nlink > 0 {

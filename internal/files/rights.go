@@ -16,16 +16,6 @@ import (
 	"ckpt/stream"
 )
 
-// outOfReach is an error if this user may not walk to something a program has open,
-// and so can't know whether its path still leads there.
-func outOfReach(s *Subject) error {
-	var st unix.Stat_t
-	if s.Stat.Nlink == 0 || unix.Stat(s.Target, &st) != unix.EACCES {
-		return nil
-	}
-	return fmt.Errorf("%s is %s, where this user may not look: that takes CAP_DAC_READ_SEARCH", where(s), s.Target)
-}
-
 // giveOwner gives something new that has no name its owner, which matters to who
 // opens it by way of /proc only. Who may not does without.
 func (r *Restorer) giveOwner(f *os.File, uid, gid uint32, what string) error {

@@ -76,11 +76,16 @@ func collectUnixSock(c *Collector, s *Subject) (uint64, error) {
 		return 0, err
 	}
 	defer f.Close()
+	d, err := c.unixTable.Query(s.Stat.Ino)
 	block := func(why string) (uint64, error) {
+		if d != nil && c.Outsider != nil {
+			if who := c.Outsider("socket", d.Peer); who != "" {
+				why += ", with " + who + " at the other end"
+			}
+		}
 		c.Block(s.PID, fmt.Errorf("fd %d is %s %s, which can't be saved", s.FD, Describe(s), why))
 		return 0, nil
 	}
-	d, err := c.unixTable.Query(s.Stat.Ino)
 	if errors.Is(err, unix.ENOENT) {
 		return block("of another network namespace")
 	}
@@ -182,9 +187,8 @@ func unixObstacle(f *os.File, d *sys.UnixSocket, failed bool) string {
 		return "with an error waiting in it"
 	}
 	if peer, err := unix.Getpeername(int(f.Fd())); err == nil {
-		// x/sys has @ for the NUL of an abstract name, also for one that is empty.
-		if name, ok := peer.(*unix.SockaddrUnix); !ok || name.Name != "" && name.Name != "@" {
-			return "connected to one with an address"
+		if name, ok := peer.(*unix.SockaddrUnix); !ok || address(name) != unnamed {
+			return "connected to unix:" + address(peer)
 		}
 	}
 	if d.Type == unix.SOCK_STREAM {

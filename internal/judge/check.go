@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -185,25 +184,4 @@ func checkOrigin(h *stream.Header) []error {
 func isThisBoot(h *stream.Header) bool {
 	now, err := proc.BootID()
 	return err == nil && now == h.BootID
-}
-
-// reapTime is how long a parent is given to wait for a process that has ended.
-const reapTime = 2 * time.Second
-
-// PIDTaken says who has a process or thread id that is needed.
-func PIDTaken(pid int) []error {
-	stat, err := proc.ReadStat(pid)
-	// One that was killed just now will be waited for any moment.
-	for begin := time.Now(); err == nil && (stat.State == 'Z' || stat.State == 'X') && time.Since(begin) < reapTime; {
-		time.Sleep(time.Millisecond)
-		stat, err = proc.ReadStat(pid)
-	}
-	if err != nil {
-		return nil // the kernel will tell for sure
-	}
-	what := fmt.Sprintf("state %c, parent %d", stat.State, stat.PPID)
-	if stat.State == 'Z' {
-		what = fmt.Sprintf("ended already, but its parent %d has not waited for it", stat.PPID)
-	}
-	return []error{fmt.Errorf("process id %d is in use by %s (%s): stop it first", pid, stat.Comm, what)}
 }

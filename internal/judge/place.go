@@ -1,6 +1,9 @@
 package judge
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // What becomes of sessions and groups whose leader is outside of the image.
 const (
@@ -24,8 +27,11 @@ func (m *Model) place(by placing) {
 	outside := func(t *Task) bool { return t.SIDOutside || t.SID == 0 }
 	lead := !by.inherit && !by.terminal && (outside(root) || by.detach)
 	if lead && root.SID != root.PID {
-		by.note("pid %d (%s) was in session %d, whose leader is not in the image, and now leads one of its own; --session inherit leaves it in ckpt-apply's",
-			root.PID, root.Comm, root.SID)
+		was := fmt.Sprintf("session %d, whose leader is not in the image", root.SID)
+		if root.SID == 0 {
+			was = "a session from outside of its pid namespace"
+		}
+		by.note("pid %d (%s) was in %s, and now leads one of its own; --session inherit leaves it in ckpt-apply's", root.PID, root.Comm, was)
 	}
 	for _, t := range m.Tasks {
 		t.Session, t.Group = t.SID, t.PGID

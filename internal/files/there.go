@@ -1,0 +1,30 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/cli"
+)
+
+// isThere reports whether the path of a subject still leads to it. Where that
+// can't be found out, it is blocked, and known is false: a file that we may not
+// look for is not one that was deleted.
+func (c *Collector) isThere(s *Subject) (there, known bool) {
+	there, err := c.leadsTo(s.Target, &s.Stat)
+	switch {
+	case err == nil:
+		return there, true
+	case s.Stat.Nlink == 0:
+		return false, true
+	case errors.Is(err, unix.EACCES):
+		err = cli.WithHint(fmt.Errorf("%s is %s, where this user may not look: that takes CAP_DAC_READ_SEARCH", where(s), s.Target),
+			"run ckpt-collect as root, or as a user who may search all folders on that path")
+	default:
+		err = fmt.Errorf("%s is %s, which can't be looked up: %w", where(s), s.Target, err)
+	}
+	c.Block(s.PID, err)
+	return false, false
+}

@@ -1,0 +1,120 @@
+package judge
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/cli"
+	"ckpt/internal/proc"
+)
+
+// reapTime is how long a parent is given to wait for a process that has ended.
+const reapTime = 2 * time.Second
+
+// elsewhere is the way out where an id can't become free.
+const elsewhere = "restore with process ids of its own: unshare --pid --fork --mount-proc sh -c 'ckpt-read < img | ckpt-apply'"
+
+// PIDTaken says who has a process or thread id that is needed, and how it can
+// become free. Where it finds nobody the kernel will tell for sure.
+func PIDTaken(id int) []error {
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+		// Who was killed just now will be waited for any moment.
+		wait := time.Since(begin) < reapTime
+		if stat, err := proc.ReadStat(id); err == nil {
+			if wait && ended(stat) {
+				continue
+			}
+			return []error{taken(id, stat)}
+		}
+		if unix.Kill(-id, 0) == unix.ESRCH {
+			return nil
+		}
+		if member, lives := memberOf(id); member != 0 && (lives || !wait) {
+			return []error{inUse(id, fmt.Sprintf("the process group %d, which %s is in", id, named(member)), "end that first, or "+elsewhere)}
+		}
+		if !wait {
+			return nil
+		}
+	}
+}
+
+// memberOf returns a process of a group, one that lives if there is any.
+func memberOf(pgid int) (pid int, lives bool) {
+	all, _ := proc.Processes()
+	for _, p := range all {
+		if stat, err := proc.ReadStat(p); err == nil && stat.PGRP == pgid {
+			if pid = p; !ended(stat) {
+				return pid, true
+			}
+		}
+	}
+	return pid, false
+}
+
+func ended(stat proc.Stat) bool { return stat.State == 'Z' || stat.State == 'X' }
+
+func taken(id int, stat proc.Stat) error {
+	self := os.Getpid()
+	own, _ := proc.ReadStat(self)
+	status, err := proc.ReadStatus(id)
+	if err != nil {
+		status.Tgid = id
+	}
+	who := stat.Comm
+	if status.Tgid != id {
+		who = "a thread of " + named(status.Tgid)
+	}
+	const again = "run the pipeline again: its programs get other process ids then"
+	switch {
+	case status.Tgid == self:
+		return inUse(id, "ckpt-apply itself", again)
+	case ended(stat):
+		return held(id, stat)
+	case isAncestor(status.Tgid, self):
+		return inUse(id, who+", from which ckpt-apply was started",
+			"start it from another shell, or "+elsewhere)
+	case own.PGRP != 0 && stat.PGRP == own.PGRP:
+		return inUse(id, who+", which was started together with ckpt-apply", again)
+	}
+	return inUse(id, who, "end that first, or "+elsewhere)
+}
+
+func inUse(id int, who, hint string) error {
+	return cli.WithHint(fmt.Errorf("process id %d is in use by %s", id, who), hint)
+}
+
+// held explains a zombie, which nobody can end once more.
+func held(id int, stat proc.Stat) error {
+	parent := "a process outside of this pid namespace"
+	if stat.PPID != 0 {
+		parent = named(stat.PPID)
+	}
+	return cli.WithHint(fmt.Errorf("process id %d is in use by %s, which has ended, but its parent, %s, has not waited for it", id, stat.Comm, parent),
+		fmt.Sprintf("the id is free when %s waits for it or ends; or %s", parent, elsewhere))
+}
+
+// named names a process.
+func named(pid int) string {
+	comm, err := proc.ReadComm(pid, pid)
+	if err != nil {
+		return fmt.Sprintf("pid %d", pid)
+	}
+	return fmt.Sprintf("pid %d (%s)", pid, comm)
+}
+
+// isAncestor reports whether pid descends from a process.
+func isAncestor(ancestor, pid int) bool {
+	for pid > 1 {
+		stat, err := proc.ReadStat(pid)
+		if err != nil {
+			return false
+		}
+		if pid = stat.PPID; pid == ancestor {
+			return true
+		}
+	}
+	return false
+}
