@@ -15,6 +15,10 @@ needed="
 /usr/bin/sqlite3    sqlite3
 /usr/bin/jq         jq
 /usr/bin/zstd       zstd
+/usr/bin/age        age
+/usr/bin/git        git
+/usr/bin/diff       diffutils
+/usr/bin/nsenter    util-linux
 /usr/bin/file       file
 /usr/bin/gcc        gcc
 /usr/include/stdio.h libc6-dev

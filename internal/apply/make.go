@@ -314,7 +314,7 @@ func (b *builder) endZombie(t *judge.Task) error {
 	}
 	// Without a core dump, and so without that bit of the status.
 	if ws.CoreDump() {
-		b.note("pid %d (%s) had ended with a core dump; its status does not say so any more", t.PID, t.Comm)
+		b.note("pid %d (%s) had ended with a core dump; its status no longer says so", t.PID, t.Comm)
 	}
 	if err := tracee.CallOK(p, "not dump core", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return err

@@ -226,7 +226,7 @@ func (c *collection) judgeShared(pid int, m *proc.Mapping, other int) {
 		c.tell("%s, which %s shares with %s, becomes a copy of its own", name, named(pid), named(other))
 		return
 	}
-	err := fmt.Errorf("shares memory at %x (%s) with %s, which is not to be saved, and would share it no more", m.Start, name, named(other))
+	err := fmt.Errorf("shares memory at %x (%s) with %s, which is not being saved, and would no longer share it", m.Start, name, named(other))
 	c.description.blockers.add(pid, cli.WithHint(err, fmt.Sprintf("save %s with it, or let it have a copy: ckpt-collect %s", named(other), ends.Flag(name, "copy"))))
 }
 
@@ -287,7 +287,7 @@ func (c *collection) nameGuests() {
 			return
 		}
 		if pid := c.outsiders.open[link]; pid != 0 {
-			c.tell("%s has %s open, as %s has: the restored one will be apart from it", named(pid), link, named(inner[link]))
+			c.tell("%s has %s open, as %s has; what is restored has one of its own, apart from it", named(pid), link, named(inner[link]))
 			told++
 		}
 	}

@@ -167,7 +167,7 @@ func (f *filter) checkTask(rec *stream.Record) error {
 		return nil
 	}
 	if err != nil || stat.StartTime != t.StartTime {
-		return fmt.Errorf("pid %d (%s) is not the process any more that was described: %w", t.PID, t.Comm, hold.ErrGone)
+		return fmt.Errorf("pid %d (%s) is no longer the process that was described: %w", t.PID, t.Comm, hold.ErrGone)
 	}
 	status, err := proc.ReadStatus(t.PID)
 	if err != nil || status.TracerPid != f.header.Tracer {

@@ -77,7 +77,7 @@ func (c *Collector) epollTargets(e *opened) error {
 		case isOpen && file == 0:
 			continue // the user is told
 		case !isOpen:
-			c.Block(e.PID, fmt.Errorf("fd %d is an epoll that watches a file added as descriptor %d, which no process to be saved has open any more: such a target can't be saved", e.FD, t.FD))
+			c.Block(e.PID, fmt.Errorf("fd %d is an epoll that still watches a file added as descriptor %d, which no process being saved has open any longer; that can't be saved", e.FD, t.FD))
 			continue
 		}
 		rec := stream.EpollTarget{PID: e.PID, FD: t.FD, Events: t.Events, Data: t.Data, Refs: stream.EpollFileRef{Epoll: e.file, File: file}}

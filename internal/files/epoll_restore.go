@@ -58,7 +58,7 @@ func (r *Restorer) watchable(targets []stream.EpollTarget) []stream.EpollTarget 
 		}
 		if sub != nil {
 			if f, err := r.file(t.Refs.File); err == nil && !canBeWatched(f.f) {
-				r.Note("an epoll of %s watches descriptor %d no more, for what takes its place (%s) can't be watched", r.who(t.PID), t.FD, sub.flag)
+				r.Note("an epoll of %s no longer watches descriptor %d, for what takes its place (%s) can't be watched", r.who(t.PID), t.FD, sub.flag)
 				continue
 			}
 		}

@@ -215,7 +215,7 @@ func (p *planner) take(fd *stream.FD, desc *stream.File) (errs []error) {
 		return nil
 	}
 	if desc.Flags&unix.O_PATH != 0 && sub.how.Action != ends.Close {
-		return []error{fmt.Errorf("%s: %s is an O_PATH descriptor, which nothing can take the place of", sub.flag, ends.Fd(fd.PID, fd.FD))}
+		return []error{fmt.Errorf("%s: %s is an O_PATH descriptor, whose place nothing can take", sub.flag, ends.Fd(fd.PID, fd.FD))}
 	}
 	if err := sub.check(); err != nil {
 		return []error{err}

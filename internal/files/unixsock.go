@@ -259,7 +259,7 @@ func (c *Collector) judgePeers() {
 			continue
 		}
 		if other := c.sockets[end.peer]; other != nil && other.peer != ino {
-			c.Block(end.pid, fmt.Errorf("fd %d is a unix socket connected to fd %d of pid %d, which is not connected to it, which can't be saved", end.fd, other.fd, other.pid))
+			c.Block(end.pid, fmt.Errorf("fd %d is a unix socket connected to fd %d of pid %d, which is not connected back; that can't be saved", end.fd, other.fd, other.pid))
 		}
 	}
 }

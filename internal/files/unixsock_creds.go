@@ -245,7 +245,7 @@ func (u *unixSock) sendLetters() error {
 		}
 		if l.from.PID != 0 && !told[l.from.PID] {
 			told[l.from.PID] = true
-			u.note("a message that waits in a unix socket does not name pid %d as its sender any more", l.from.PID)
+			u.note("a message that waits in a unix socket no longer names pid %d as its sender", l.from.PID)
 		}
 		if err := sendAll(to, l.data, isStream); err != nil {
 			return fmt.Errorf("refill a unix socket with %d bytes: %w", len(l.data), err)

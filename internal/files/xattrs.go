@@ -104,7 +104,7 @@ func (r *Restorer) setExtras(f *os.File, s *stream.Stat, attrs []stream.Xattr, h
 		return nil
 	}
 	if err := sys.SetRWHint(fd, hint); err != nil {
-		r.Note("%s was deleted and comes back without what was said of the lives of its data (F_SET_RW_HINT)", s.Path)
+		r.Note("%s was deleted and comes back without its write lifetime hint (F_SET_RW_HINT)", s.Path)
 	}
 	return nil
 }

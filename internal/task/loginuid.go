@@ -44,7 +44,7 @@ var loginUID = Resource{
 			err = errors.New("that takes CAP_AUDIT_CONTROL")
 		}
 		if err != nil {
-			r.Note("pid %d has the login user id of ckpt-apply, for that of its own (%s) can't be set here: %v", l.TID, loginText(l.UID), err)
+			r.Note("pid %d has the login user id of ckpt-apply, for its own (%s) can't be set here: %v", l.TID, loginText(l.UID), err)
 		}
 		return nil
 	},
