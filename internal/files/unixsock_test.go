@@ -333,7 +333,7 @@ func TestSharedEpoll(t *testing.T) {
 	if !reflect.DeepEqual(targets, want) {
 		t.Errorf("%+v, want %+v", targets, want)
 	}
-	if g := gather(t, a); len(g.blocked) != 1 || !strings.Contains(g.blocked[0], "fd 3 is an epoll that watches a file added as descriptor") {
+	if g := gather(t, a); len(g.blocked) != 1 || !strings.Contains(g.blocked[0], "fd 3 is an epoll that still watches a file added as descriptor") {
 		t.Errorf("%q", g.blocked)
 	}
 }

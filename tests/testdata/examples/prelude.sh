@@ -51,6 +51,7 @@ end() {
 # repository makes a copy of the repository and goes there.
 repository() {
 	PATH=$GOBIN_DIR:$PATH
+	export PAGER=cat
 	mkdir $TOOLS/repo
 	cd $TOOLS/repo
 	tar -C $REPO --exclude=./.git --exclude=./bin -cf - . | tar -xf -
