@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/depot"
 	"ckpt/internal/files"
 	"ckpt/internal/judge"
 	"ckpt/internal/memory"
@@ -23,6 +24,7 @@ type builder struct {
 	plan    *judge.Plan
 	reader  *stream.Reader
 	hash    *objhash.Hash[objhash.Object]
+	depot   *depot.Depot // where the objects of the hash are open
 	files   *files.Restorer
 	cgroups task.CgroupPolicy
 	note    func(format string, args ...any)
@@ -34,6 +36,7 @@ type builder struct {
 	helpers []int
 	spaces  map[uint64]*memory.Restorer // by the MM's objref
 	owners  map[uint64]int              // which task an MM is restored in
+	ids     map[int]bool                // process ids, see needed
 	born    int                         // whose children are made
 	shared  []memory.Object
 }
@@ -75,7 +78,8 @@ func (b *builder) close() error {
 		errs = append(errs, r.Close())
 	}
 	clear(b.spaces)
-	return errors.Join(append(errs, b.hash.Close())...)
+	// The depot first: it ends a holder at once, not each of its files.
+	return errors.Join(append(errs, b.depot.Close(), b.hash.Close())...)
 }
 
 // build makes everything up to the moment of letting go. next is the first
@@ -84,6 +88,11 @@ func (b *builder) build(next *stream.Record) error {
 	if err := b.settle(); err != nil {
 		return err
 	}
+	var err error
+	if b.depot, err = depot.New(b.needed); err != nil {
+		return err
+	}
+	b.files.Depot = b.depot
 	for _, rec := range b.model.Objects {
 		if err := b.object(rec); err != nil {
 			return err
@@ -92,7 +101,7 @@ func (b *builder) build(next *stream.Record) error {
 	if err := b.endMaker(); err != nil {
 		return err
 	}
-	b.step("%d objects open", b.hash.Len())
+	b.step("%d objects open, with the help of %d processes", b.hash.Len(), b.depot.Holders())
 	if err := b.makeRoot(); err != nil {
 		return err
 	}
@@ -146,7 +155,7 @@ func (b *builder) object(rec *stream.Record) error {
 	if err := rec.Decode(&o); err != nil {
 		return err
 	}
-	obj, err := kind.Restore(rec, b.note)
+	obj, err := kind.Restore(rec, b.depot, b.note)
 	if err != nil {
 		return err
 	}

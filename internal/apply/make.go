@@ -171,7 +171,7 @@ func haveIOContext(p *tracee.Puppet) error {
 // makeHelper makes a helper with an id that no task of the image needs.
 func (b *builder) makeHelper(s judge.Step) error {
 	for pid := 1 << 14; pid < 1<<22; pid++ {
-		if b.model.ByPID[pid] != nil || b.model.ByTID[pid] != nil || b.isGroup(pid) {
+		if b.needed(pid) {
 			continue
 		}
 		child, err := b.puppets[s.By].Clone(pid, s.Flags, s.Exit)
@@ -187,14 +187,27 @@ func (b *builder) makeHelper(s judge.Step) error {
 	return errors.New("there is no free process id for a helper")
 }
 
-// isGroup reports whether a session or group of the image has an id.
-func (b *builder) isGroup(id int) bool {
-	for _, t := range b.model.Tasks {
-		if t.Session == id || t.Group == id {
-			return true
+// needed reports whether the tree will need a process id.
+func (b *builder) needed(pid int) bool {
+	if b.ids == nil {
+		b.ids = map[int]bool{}
+		for _, t := range b.model.Tasks {
+			b.ids[t.PID], b.ids[t.Session], b.ids[t.Group] = true, true, true
+		}
+		for tid := range b.model.ByTID {
+			b.ids[tid] = true
+		}
+		for _, pid := range b.plan.Helpers {
+			b.ids[pid] = true
+		}
+		for _, rec := range b.model.Objects {
+			var s stream.UnixSock
+			if rec.Type == stream.TypeUnixSock && rec.Decode(&s) == nil && s.Maker != nil {
+				b.ids[s.Maker.PID] = true
+			}
 		}
 	}
-	return false
+	return b.ids[pid]
 }
 
 // newSpace builds the address space of a new process. That of a child is a copy

@@ -24,11 +24,12 @@ var levels = map[string]int{
 	"internal/sys":  0,
 	"internal/proc": 1, "internal/kcmp": 1, "internal/objhash": 1, "internal/image": 1,
 	"internal/tracee": 2, "internal/hold": 2, "internal/cli": 2, "internal/ends": 0, "internal/caps": 2,
-	"internal/files": 3, "internal/task": 3, "internal/memory": 3,
-	"internal/judge": 4, "internal/sorter": 4,
-	"internal/collect": 5, "internal/dedup": 5, "internal/write": 5,
-	"internal/read": 5, "internal/apply": 5, "internal/jsonl": 5,
-	"cmd":             6,
+	"internal/depot": 3,
+	"internal/files": 4, "internal/task": 4, "internal/memory": 4,
+	"internal/judge": 5, "internal/sorter": 5,
+	"internal/collect": 6, "internal/dedup": 6, "internal/write": 6,
+	"internal/read": 6, "internal/apply": 6, "internal/jsonl": 6,
+	"cmd":             7,
 	"internal/fences": 0,
 }
 
@@ -42,7 +43,7 @@ var unsafeIn = []string{"internal/sys", "internal/tracee", "internal/proc", "int
 
 // kernelIn speak to the kernel. stream does in one file, see below.
 var kernelIn = []string{
-	"internal/sys", "internal/tracee", "internal/proc", "internal/kcmp", "internal/caps", "internal/task", "internal/memory",
+	"internal/sys", "internal/tracee", "internal/proc", "internal/kcmp", "internal/caps", "internal/task", "internal/memory", "internal/depot",
 	"internal/files", "internal/hold", "internal/cli", "internal/collect", "internal/apply", "internal/judge", "internal/dedup", "internal/write",
 }
 
@@ -139,7 +140,7 @@ var rules = map[string]func(s *source, bad func(what string)){
 	},
 	"a program is its command package and internal/cli": func(s *source, bad func(string)) {
 		for _, p := range s.imports() {
-			if s.pkg == "cmd" && !s.test && p != "os" && p != module+"internal/cli" && levels[place(strings.TrimPrefix(p, module))] != 5 {
+			if s.pkg == "cmd" && !s.test && p != "os" && p != module+"internal/cli" && levels[place(strings.TrimPrefix(p, module))] != levels["cmd"]-1 {
 				bad(p)
 			}
 		}

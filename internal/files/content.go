@@ -11,21 +11,58 @@ import (
 	"ckpt/stream"
 )
 
-// Content asks for the bytes of f to be sent under an object's number, once
-// for all encounters with the same identity, and closes f afterwards.
-func (c *Collector) Content(id uint64, identity string, f *os.File) {
+// Content asks for the bytes of what a link of /proc leads to to be sent under an
+// object's number, once for all encounters with the same identity. The file is
+// opened again when its turn comes, for there may be more of them than this process
+// may have descriptors.
+func (c *Collector) Content(id uint64, identity, link string) error {
+	if !c.first(identity) {
+		return nil
+	}
+	var st unix.Stat_t
+	f, err := os.Open(link)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(unix.Fstat(int(f.Fd()), &st), f.Close()); err != nil {
+		return &os.PathError{Op: "fstat", Path: link, Err: err}
+	}
+	c.Bulk(func(w *stream.Writer, byReference func() bool) error {
+		f, err := os.Open(link)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := isStill(f, &st); err != nil {
+			return err
+		}
+		return sendContent(w, id, f, byReference)
+	})
+	return nil
+}
+
+// first reports whether contents are asked for for the first time.
+func (c *Collector) first(identity string) bool {
 	if c.sent[identity] {
-		f.Close()
-		return
+		return false
 	}
 	if c.sent == nil {
 		c.sent = map[string]bool{}
 	}
 	c.sent[identity] = true
-	c.Bulk(func(w *stream.Writer, byReference func() bool) error {
-		defer f.Close()
-		return sendContent(w, id, f, byReference)
-	})
+	return true
+}
+
+// isStill makes sure that what was opened again is what was described.
+func isStill(f *os.File, st *unix.Stat_t) error {
+	var now unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &now); err != nil {
+		return &os.PathError{Op: "fstat", Path: f.Name(), Err: err}
+	}
+	if now.Dev != st.Dev || now.Ino != st.Ino {
+		return fmt.Errorf("%s is not the file any more that was described", f.Name())
+	}
+	return nil
 }
 
 // sendContent writes CONTENT records for what of f is not a hole.
@@ -64,8 +101,8 @@ func sendContent(w *stream.Writer, id uint64, f *os.File, byReference func() boo
 	}
 }
 
-// contentTarget is an object whose bytes come in the stream. The file is nil
-// when the object has its bytes already.
+// contentTarget is an object whose bytes come in the stream. The file is the
+// caller's to close, and nil when the object has its bytes already.
 type contentTarget interface {
 	ContentFile() (*os.File, error)
 }
@@ -88,6 +125,7 @@ func (r *Restorer) Fill(rec *stream.Record, data io.Reader) error {
 	if err != nil || f == nil {
 		return err
 	}
+	defer f.Close()
 	n, err := io.Copy(io.NewOffsetWriter(contentWriter(target, f), c.Offset), data)
 	if err != nil {
 		return fmt.Errorf("write to %s: %w", f.Name(), err)

@@ -23,12 +23,12 @@ var epollKind = Kind{
 		return e.ID, c.Emit(stream.TypeEpoll, &e)
 	},
 	Check: func(*Restorer, *stream.Record) []error { return nil },
-	Restore: func(*Restorer, *stream.Record) (Inode, error) {
+	Restore: func(r *Restorer, _ *stream.Record) (Inode, error) {
 		fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 		if err != nil {
 			return nil, fmt.Errorf("make an epoll: %w", err)
 		}
-		return newSingle(fd, "an epoll"), nil
+		return r.newSingle(fd, "an epoll")
 	},
 }
 
@@ -39,10 +39,27 @@ type opened struct {
 	file uint64
 }
 
+// openedAt finds what was met by where it is open, and by its inode number.
+type openedAt struct {
+	fd  map[kcmp.Handle]*opened
+	ino map[uint64][]*opened
+}
+
+func indexOpened(all []opened) openedAt {
+	at := openedAt{fd: map[kcmp.Handle]*opened{}, ino: map[uint64][]*opened{}}
+	for i := range all {
+		o := &all[i]
+		at.fd[kcmp.Handle{PID: o.PID, Idx: uint64(o.FD)}] = o
+		at.ino[o.Stat.Ino] = append(at.ino[o.Stat.Ino], o)
+	}
+	return at
+}
+
 // epolls describes what each epoll of the tree watches, once, whoever shares
 // it. A target may be open under another number than it was added under, and in
 // another process.
 func (c *Collector) epolls() error {
+	at := indexOpened(c.opened)
 	tree, last := kcmp.NewTree(kcmp.File, kcmp.Kernel{}), uint64(0)
 	for i := range c.opened {
 		e := &c.opened[i]
@@ -56,21 +73,21 @@ func (c *Collector) epolls() error {
 		if !isNew {
 			continue
 		}
-		if err := c.epollTargets(e); err != nil {
+		if err := c.epollTargets(e, &at); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *Collector) epollTargets(e *opened) error {
+func (c *Collector) epollTargets(e *opened, at *openedAt) error {
 	targets, err := e.Info.EpollTargets()
 	if err != nil {
 		return fmt.Errorf("fd %d of pid %d: %w", e.FD, e.PID, err)
 	}
 	for i := range targets {
 		t := &targets[i]
-		file, isOpen, err := c.targetFile(e, t)
+		file, isOpen, err := at.target(e, t)
 		switch {
 		case err != nil:
 			return err
@@ -88,24 +105,21 @@ func (c *Collector) epollTargets(e *opened) error {
 	return nil
 }
 
-// targetFile reports whether a process has a target open, and returns the number
-// of its FILE. Most likely it is open where it was when it was added.
-func (c *Collector) targetFile(e *opened, t *proc.EpollTarget) (file uint64, isOpen bool, err error) {
+// target reports whether a process has a target open, and returns the number of
+// its FILE. Most likely it is open where it was when it was added.
+func (at *openedAt) target(e *opened, t *proc.EpollTarget) (file uint64, isOpen bool, err error) {
 	slot := kcmp.EpollSlot{EpollFD: uint32(e.FD), TargetFD: uint32(t.FD), Offset: t.Slot}
-	likely := func(o *opened) bool { return o.PID == e.PID && o.FD == t.FD }
-	for _, first := range []bool{true, false} {
-		for i := range c.opened {
-			o := &c.opened[i]
-			if o.Stat.Ino != t.Ino || likely(o) != first {
-				continue
-			}
-			order, err := kcmp.CompareEpollTarget(o.PID, uint64(o.FD), e.PID, slot)
-			if err != nil {
-				return 0, false, fmt.Errorf("fd %d of pid %d: %w", e.FD, e.PID, err)
-			}
-			if order == kcmp.Equal {
-				return o.file, true, nil
-			}
+	maybe := at.ino[t.Ino]
+	if likely := at.fd[kcmp.Handle{PID: e.PID, Idx: uint64(t.FD)}]; likely != nil && likely.Stat.Ino == t.Ino {
+		maybe = append([]*opened{likely}, maybe...)
+	}
+	for _, o := range maybe {
+		order, err := kcmp.CompareEpollTarget(o.PID, uint64(o.FD), e.PID, slot)
+		if err != nil {
+			return 0, false, fmt.Errorf("fd %d of pid %d: %w", e.FD, e.PID, err)
+		}
+		if order == kcmp.Equal {
+			return o.file, true, nil
 		}
 	}
 	return 0, false, nil

@@ -4,10 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/depot"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
@@ -24,12 +24,11 @@ func (r *Restorer) AddEpollTargets(p *tracee.Puppet, targets []stream.EpollTarge
 	if len(targets) == 0 {
 		return nil
 	}
-	last := 0
+	numbers := make([]int, len(targets))
 	for i := range targets {
-		last = max(last, targets[i].FD)
+		numbers[i] = targets[i].FD
 	}
-	raiseLimit(p.Tracee().PID, uint64(last)+8)
-	if err := p.Reserve(last + 1); err != nil {
+	if err := reserve(p, numbers); err != nil {
 		return err
 	}
 	// Spent ones first: spending one again must not find another's event.
@@ -69,22 +68,17 @@ func (r *Restorer) watchable(targets []stream.EpollTarget) []stream.EpollTarget 
 
 // canBeWatched reports whether a file has a poll method: epoll_ctl(2) refuses
 // those that are always ready.
-func canBeWatched(f *os.File) bool {
+func canBeWatched(f *depot.File) bool {
+	fd, err := f.Fd()
+	if err != nil {
+		return true // to use it will say why
+	}
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return true
 	}
 	defer unix.Close(ep)
-	return unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, int(f.Fd()), &unix.EpollEvent{}) != unix.EPERM
-}
-
-// raiseLimit makes room for n descriptors, as far as the hard limit allows. The
-// process gets its own limits later.
-func raiseLimit(pid int, n uint64) {
-	lim := unix.Rlimit{}
-	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &lim); err == nil && lim.Cur < n {
-		_ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: min(n, lim.Max), Max: lim.Max}, nil) // placing the descriptor will say if it was too low
-	}
+	return unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{}) != unix.EPERM
 }
 
 // addEpollTarget adds one from inside the puppet, for the kernel keeps the
@@ -98,7 +92,7 @@ func (r *Restorer) addEpollTarget(p *tracee.Puppet, t *stream.EpollTarget, spent
 	if err != nil {
 		return err
 	}
-	n, err := p.Give(int(target.f.Fd()))
+	n, err := give(p, target.f)
 	if err != nil {
 		return err
 	}
@@ -110,7 +104,7 @@ func (r *Restorer) addEpollTarget(p *tracee.Puppet, t *stream.EpollTarget, spent
 			return err
 		}
 	}
-	ep, err := p.Give(int(epoll.f.Fd()))
+	ep, err := give(p, epoll.f)
 	if err != nil {
 		return err
 	}

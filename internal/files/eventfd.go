@@ -51,7 +51,7 @@ func collectEventFD(c *Collector, s *Subject) (uint64, error) {
 	return rec.ID, c.Emit(stream.TypeEventFD, &rec)
 }
 
-func restoreEventFD(_ *Restorer, rec *stream.Record) (Inode, error) {
+func restoreEventFD(r *Restorer, rec *stream.Record) (Inode, error) {
 	e, err := decode[stream.EventFD](rec)
 	if err != nil {
 		return nil, err
@@ -64,11 +64,10 @@ func restoreEventFD(_ *Restorer, rec *stream.Record) (Inode, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make an eventfd: %w", err)
 	}
-	obj := newSingle(fd, "an eventfd")
 	if e.Count > 0 {
 		if _, err := unix.Write(fd, binary.NativeEndian.AppendUint64(nil, e.Count)); err != nil {
-			return nil, errors.Join(fmt.Errorf("put %d into an eventfd: %w", e.Count, err), obj.Close())
+			return nil, errors.Join(fmt.Errorf("put %d into an eventfd: %w", e.Count, err), unix.Close(fd))
 		}
 	}
-	return obj, nil
+	return r.newSingle(fd, "an eventfd")
 }

@@ -29,12 +29,13 @@ var fifoKind = Kind{
 			if err != nil {
 				return 0, err
 			}
+			defer f.Close()
 			capacity, err := unix.FcntlInt(f.Fd(), unix.F_GETPIPE_SZ, 0)
 			if err != nil {
-				return 0, errors.Join(os.NewSyscallError("fcntl", err), f.Close())
+				return 0, os.NewSyscallError("fcntl", err)
 			}
 			fifo.Capacity = int64(capacity)
-			c.pipeData(fifo.ID, string(fifo.Ident), s, f, capacity)
+			c.pipeData(fifo.ID, string(fifo.Ident), s, capacity)
 		}
 		return fifo.ID, c.Emit(stream.TypeFifo, &fifo)
 	},
@@ -81,7 +82,11 @@ func restoreFifo(r *Restorer, rec *stream.Record) (Inode, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	p := pipe{r: f, w: w, path: path}
+	p, err := r.newPipe(f, w)
+	if err != nil {
+		return nil, err
+	}
+	p.path = path
 	if waiting > 0 {
 		return &busyFifo{p}, nil
 	}

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/depot"
 	"ckpt/internal/objhash"
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
@@ -346,6 +347,17 @@ func openNamed(path string, flags int, name string) (*os.File, error) {
 // reopen opens what one of our descriptors has open anew. The way there is a
 // link, and flags that forbid or presume something of the way have had their
 // say when the program opened it: O_NOFOLLOW, and the O_DIRECTORY in O_TMPFILE.
-func reopen(f *os.File, flags int) (*os.File, error) {
-	return openNamed(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), flags&^(unix.O_NOFOLLOW|unix.O_DIRECTORY), f.Name())
+func reopen(f *os.File, flags int) (*os.File, error) { return reopenFD(int(f.Fd()), flags, f.Name()) }
+
+func reopenFD(fd, flags int, name string) (*os.File, error) {
+	return openNamed(fmt.Sprintf("/proc/self/fd/%d", fd), flags&^(unix.O_NOFOLLOW|unix.O_DIRECTORY), name)
+}
+
+// reopenKept is reopen of what is in the depot.
+func reopenKept(f *depot.File, flags int) (*os.File, error) {
+	fd, err := f.Fd()
+	if err != nil {
+		return nil, err
+	}
+	return reopenFD(fd, flags, f.Name())
 }

@@ -1,7 +1,6 @@
 package files
 
 import (
-	"errors"
 	"fmt"
 	"math/bits"
 	"os"
@@ -40,24 +39,26 @@ func collectMemFD(c *Collector, s *Subject) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	defer f.Close()
 	m := stream.MemFD{
 		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeMemFD, s.Stat.Dev, s.Stat.Ino)},
 		Name:   strings.TrimSuffix(strings.TrimPrefix(s.Target, memfdPrefix), deletedSuffix),
 		Size:   s.Stat.Size, Mode: s.Stat.Mode, UID: s.Stat.Uid, GID: s.Stat.Gid, MtimeNS: s.Stat.Mtim.Nano(),
 	}
 	if m.Seals, err = unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0); err != nil {
-		f.Close()
 		c.Block(s.PID, fmt.Errorf("%s is %s without seals (%w), which can't be saved", where(s), Describe(s), err))
 		return 0, nil
 	}
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
-		return 0, errors.Join(os.NewSyscallError("fstatfs", err), f.Close())
+		return 0, os.NewSyscallError("fstatfs", err)
 	}
 	if fs.Type == unix.HUGETLBFS_MAGIC {
 		m.HugeTLB = int64(fs.Bsize)
 	}
-	c.Content(m.ID, string(m.Ident), f)
+	if err := c.Content(m.ID, string(m.Ident), s.Link); err != nil {
+		return 0, err
+	}
 	return m.ID, c.Emit(stream.TypeMemFD, &m)
 }
 

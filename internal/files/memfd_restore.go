@@ -11,11 +11,10 @@ import (
 	"ckpt/stream"
 )
 
-// memfd is a live one. Its contents go in, and its seals on, by w.
+// memfd is a live one.
 type memfd struct {
 	single
 	rec   *stream.MemFD
-	w     *os.File
 	given bool // some FILE has the description it was made with
 }
 
@@ -24,15 +23,19 @@ func restoreMemFD(r *Restorer, rec *stream.Record) (Inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	obj, err := r.newMemFD(m)
+	f, err := r.newMemFD(m)
 	if err != nil {
 		return nil, fmt.Errorf("restore memfd %s: %w", m.Name, err)
+	}
+	obj := &memfd{rec: m}
+	if obj.f, err = r.Depot.Keep(f); err != nil {
+		return nil, err
 	}
 	r.memfds = append(r.memfds, obj)
 	return obj, nil
 }
 
-func (r *Restorer) newMemFD(m *stream.MemFD) (*memfd, error) {
+func (r *Restorer) newMemFD(m *stream.MemFD) (*os.File, error) {
 	flags := unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
 	if m.HugeTLB > 0 {
 		flags |= unix.MFD_HUGETLB | bits.TrailingZeros64(uint64(m.HugeTLB))<<unix.MFD_HUGE_SHIFT
@@ -50,22 +53,19 @@ func (r *Restorer) newMemFD(m *stream.MemFD) (*memfd, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
-	obj := &memfd{single: *newSingle(fd, memfdPrefix+m.Name), rec: m}
+	f := os.NewFile(uintptr(fd), memfdPrefix+m.Name)
 	var st unix.Stat_t
-	err = errors.Join(obj.f.Truncate(m.Size), unix.Fstat(fd, &st))
+	err = errors.Join(f.Truncate(m.Size), unix.Fstat(fd, &st))
 	if err == nil && st.Mode&0o7777 != m.Mode&0o7777 {
 		err = unix.Fchmod(fd, m.Mode&0o7777)
 	}
 	if err == nil {
-		err = r.giveOwner(obj.f, m.UID, m.GID, memfdPrefix+m.Name)
-	}
-	if err == nil {
-		obj.w, err = reopen(obj.f, os.O_RDWR)
+		err = r.giveOwner(f, m.UID, m.GID, memfdPrefix+m.Name)
 	}
 	if err != nil {
-		return nil, errors.Join(err, obj.Close())
+		return nil, errors.Join(err, f.Close())
 	}
-	return obj, nil
+	return f, nil
 }
 
 // Open opens it anew. The description it was made with goes to the first that
@@ -76,36 +76,30 @@ func (m *memfd) Open(flags int) (*os.File, error) {
 		m.given = true
 		return m.single.Open(flags)
 	}
-	return reopen(m.f, flags)
+	return reopenKept(m.f, flags)
 }
 
-// ContentFile is where the bytes go.
-func (m *memfd) ContentFile() (*os.File, error) { return m.w, nil }
+// ContentFile is where the bytes go: a description of our own, for the program's
+// may append.
+func (m *memfd) ContentFile() (*os.File, error) { return reopenKept(m.f, unix.O_RDWR) }
 
 // Seal is called when all contents are in and all mappings made: seals forbid
 // both.
 func (m *memfd) Seal() error {
-	if m.w == nil {
-		return nil
+	fd, err := m.f.Fd()
+	if err != nil {
+		return err
 	}
 	ts := unix.NsecToTimespec(m.rec.MtimeNS)
-	err := unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", m.w.Fd()), []unix.Timespec{ts, ts}, 0)
-	now, e := unix.FcntlInt(m.w.Fd(), unix.F_GET_SEALS, 0)
+	err = unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), []unix.Timespec{ts, ts}, 0)
+	now, e := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
 	if err = errors.Join(err, e); err == nil && now != m.rec.Seals {
-		_, err = unix.FcntlInt(m.w.Fd(), unix.F_ADD_SEALS, m.rec.Seals)
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, m.rec.Seals)
 	}
-	if err = errors.Join(err, m.w.Close()); err != nil {
+	if err != nil {
 		return fmt.Errorf("seal memfd %s: %w", m.rec.Name, err)
 	}
-	m.w = nil
 	return nil
-}
-
-func (m *memfd) Close() error {
-	if m.w != nil {
-		return errors.Join(m.f.Close(), m.w.Close())
-	}
-	return m.f.Close()
 }
 
 // Seal gives files of memfd_create(2) their seals. It is called when all

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/depot"
 	"ckpt/internal/sys"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -49,7 +50,11 @@ func readOwner(s *Subject, file *stream.File) error {
 // setOwner is readOwner's inverse. The kernel notes whose rights the signals are
 // sent with, so it is done as the user who did it; where that is not known, as
 // the one who may do least. An owner outside of the image that is gone is none.
-func (r *Restorer) setOwner(f *os.File, s *stream.File) error {
+func (r *Restorer) setOwner(f *depot.File, s *stream.File) error {
+	fd, err := f.Fd()
+	if err != nil {
+		return err
+	}
 	uids := s.Owner.UIDs
 	if u := r.Users[s.Refs.Inode]; len(uids) != 2 && u != nil {
 		uids = u.Creds.UID
@@ -58,13 +63,13 @@ func (r *Restorer) setOwner(f *os.File, s *stream.File) error {
 		return nil // of no process
 	}
 	own := sys.OwnerEx{Type: int32(s.Owner.Type), PID: int32(s.Owner.PID)}
-	err := sys.AsUser(uids[0], uids[1], uint32(unix.Getgid()), uint32(unix.Getegid()), nil, func() error {
-		return sys.SetOwnEx(int(f.Fd()), own)
+	err = sys.AsUser(uids[0], uids[1], uint32(unix.Getgid()), uint32(unix.Getegid()), nil, func() error {
+		return sys.SetOwnEx(fd, own)
 	})
 	if err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("owner of %s: %w", f.Name(), err)
 	}
-	if _, err := unix.FcntlInt(f.Fd(), fSetSig, s.Sig); err != nil {
+	if _, err := unix.FcntlInt(uintptr(fd), fSetSig, s.Sig); err != nil {
 		return fmt.Errorf("signal of %s: %w", f.Name(), err)
 	}
 	return nil

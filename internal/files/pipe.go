@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/caps"
+	"ckpt/internal/depot"
 	"ckpt/internal/ends"
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
@@ -43,24 +44,35 @@ var pipeKind = Kind{
 			return nil, os.NewSyscallError("pipe2", err)
 		}
 		// os.Pipe would make them non-blocking, and Fd blocking again.
-		w := os.NewFile(uintptr(fds[1]), "|1")
-		obj := &pipe{r: os.NewFile(uintptr(fds[0]), "|0"), w: w, fresh: [2]bool{true, true}}
-		err = errors.Join(setCapacity(w, p.Capacity), r.giveOwner(w, p.UID, p.GID, fmt.Sprintf("pipe:[%d]", p.Ino)))
+		in, out := os.NewFile(uintptr(fds[0]), "|0"), os.NewFile(uintptr(fds[1]), "|1")
+		err = errors.Join(setCapacity(out, p.Capacity), r.giveOwner(out, p.UID, p.GID, fmt.Sprintf("pipe:[%d]", p.Ino)))
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("pipe: %w", err), obj.Close())
+			return nil, errors.Join(fmt.Errorf("pipe: %w", err), in.Close(), out.Close())
 		}
-		return obj, nil
+		obj, err := r.newPipe(in, out)
+		obj.fresh = [2]bool{true, true}
+		return &obj, err
 	},
 }
 
 // pipe is a live pipe or FIFO, both ends open: the ends the program had closed
 // are missing once the last reference here is dropped.
 type pipe struct {
-	r, w *os.File
+	r, w *depot.File
 	// fresh are ends as pipe(2) made them that no description is yet. Those
 	// opened anew differ by O_LARGEFILE.
 	fresh [2]bool
 	path  *named // of a FIFO
+}
+
+func (r *Restorer) newPipe(in, out *os.File) (p pipe, err error) {
+	var errs [2]error
+	p.r, errs[0] = r.Depot.Keep(in)
+	p.w, errs[1] = r.Depot.Keep(out)
+	if err := errors.Join(errs[:]...); err != nil {
+		return p, errors.Join(err, p.Close())
+	}
+	return p, nil
 }
 
 // Open opens an end. The kernel takes O_DIRECT, packet mode, from fcntl(2) but
@@ -77,7 +89,7 @@ func (p *pipe) Open(flags int) (*os.File, error) {
 		*fresh = false
 		return (&single{end}).Open(flags)
 	}
-	f, err := reopen(end, flags&^unix.O_DIRECT)
+	f, err := reopenKept(end, flags&^unix.O_DIRECT)
 	if err != nil || flags&unix.O_DIRECT == 0 {
 		return f, err
 	}
@@ -115,9 +127,10 @@ func collectPipe(c *Collector, s *Subject) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	defer f.Close()
 	capacity, err := unix.FcntlInt(f.Fd(), unix.F_GETPIPE_SZ, 0)
 	if err != nil {
-		return 0, errors.Join(os.NewSyscallError("fcntl", err), f.Close())
+		return 0, os.NewSyscallError("fcntl", err)
 	}
 	p := stream.Pipe{
 		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypePipe, s.Stat.Dev, s.Stat.Ino)},
@@ -125,14 +138,14 @@ func collectPipe(c *Collector, s *Subject) (uint64, error) {
 	}
 	others, err := otherEnd(f, s.Info.Flags)
 	if err != nil {
-		return 0, errors.Join(err, f.Close())
+		return 0, err
 	}
 	p.OutsideReaders = !c.readers[s.Stat.Ino] && others
 	p.OutsideWriters = !c.writers[s.Stat.Ino] && others
 	if what := missingEnd(&p); what != "" {
 		c.lead(s, ends.Pipe(p.Ino), what+" outside", s.Stat.Ino)
 	}
-	c.pipeData(p.ID, string(p.Ident), s, f, capacity)
+	c.pipeData(p.ID, string(p.Ident), s, capacity)
 	return p.ID, c.Emit(stream.TypePipe, &p)
 }
 
@@ -151,18 +164,20 @@ func otherEnd(f *os.File, flags uint32) (bool, error) {
 
 // pipeData asks for what waits in a pipe to be sent once. When the reader is
 // outside it is the reader's, and stays there.
-func (c *Collector) pipeData(id uint64, identity string, s *Subject, f *os.File, capacity int) {
-	if c.sent[identity] || !c.readers[s.Stat.Ino] || s.Info.Flags&unix.O_ACCMODE == unix.O_WRONLY {
-		f.Close()
+func (c *Collector) pipeData(id uint64, identity string, s *Subject, capacity int) {
+	if !c.readers[s.Stat.Ino] || s.Info.Flags&unix.O_ACCMODE == unix.O_WRONLY || !c.first(identity) {
 		return
 	}
-	if c.sent == nil {
-		c.sent = map[string]bool{}
-	}
-	c.sent[identity] = true
 	packets := c.packets[s.Stat.Ino]
 	c.Bulk(func(w *stream.Writer, _ func() bool) error {
+		f, err := borrow(s)
+		if err != nil {
+			return err
+		}
 		defer f.Close()
+		if err := isStill(f, &s.Stat); err != nil {
+			return err
+		}
 		return sendPipeData(w, id, f, capacity, packets)
 	})
 }
@@ -170,6 +185,9 @@ func (c *Collector) pipeData(id uint64, identity string, s *Subject, f *os.File,
 // sendPipeData copies what is in the pipe with tee(2), which takes nothing out
 // and keeps the borders of packets.
 func sendPipeData(w *stream.Writer, id uint64, f *os.File, capacity int, packets bool) error {
+	if n, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCINQ); err != nil || n == 0 {
+		return os.NewSyscallError("ioctl", err)
+	}
 	r, t, err := os.Pipe()
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/depot"
 	"ckpt/internal/ends"
 	"ckpt/stream"
 )
@@ -38,7 +39,7 @@ func (p *plan) of(fd *stream.FD) *substitute {
 }
 
 // descriptor returns what of ours a descriptor of the task is to have open.
-func (p *plan) descriptor(r *Restorer, fd *stream.FD) (*os.File, error) {
+func (p *plan) descriptor(r *Restorer, fd *stream.FD) (*depot.File, error) {
 	sub := p.fds[placeOf(fd)]
 	if sub == nil || sub == p.files[fd.Refs.File] {
 		f, err := r.file(fd.Refs.File)
@@ -47,7 +48,7 @@ func (p *plan) descriptor(r *Restorer, fd *stream.FD) (*os.File, error) {
 		}
 		return f.f, nil
 	}
-	f, err := sub.open()
+	f, err := r.keep(sub.open())
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/depot"
 	"ckpt/stream"
 )
 
@@ -46,10 +47,13 @@ func collectReg(c *Collector, s *Subject) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if reg.Xattrs, reg.RWHint, err = readExtras(f); err != nil {
-			return 0, errors.Join(err, f.Close())
+		reg.Xattrs, reg.RWHint, err = readExtras(f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return 0, err
 		}
-		c.Content(reg.ID, string(reg.Ident), f)
+		if err := c.Content(reg.ID, string(reg.Ident), s.Link); err != nil {
+			return 0, err
+		}
 	}
 	if s.FD < 0 {
 		reg.BuildID = c.buildID(s)
@@ -82,7 +86,8 @@ func restoreReg(r *Restorer, rec *stream.Record) (Inode, error) {
 	}
 	if reg.Handle != nil {
 		if f := r.openHandle(reg); f != nil {
-			return &ghost{r: f}, nil
+			k, err := r.Depot.Keep(f)
+			return &ghost{r: k}, err
 		}
 		r.Note("%s had other names that are not found here; its contents are restored without them", reg.Path)
 	}
@@ -111,10 +116,10 @@ func (r *Restorer) openHandle(reg *stream.Reg) *os.File {
 
 // ghost is a file without a name. While its contents come in, w is open.
 type ghost struct {
-	r, w  *os.File
+	r, w  *depot.File
 	mtime time.Time
-	// last is done when all contents are in
-	last func() error
+	// last is done to w when all contents are in
+	last func(w *os.File) error
 }
 
 // newGhost makes one in the folder it was in, or where that is not to be had in
@@ -128,10 +133,13 @@ func newGhost(r *Restorer, reg *stream.Reg) (*ghost, error) {
 	if err != nil {
 		return nil, fmt.Errorf("restore deleted file %s: %w", reg.Path, err)
 	}
-	g := &ghost{w: w, mtime: time.Unix(0, reg.MtimeNS), last: func() error { return r.setCapability(w, &reg.Stat, reg.Xattrs) }}
 	err = errors.Join(w.Truncate(reg.Size), w.Chown(int(reg.UID), int(reg.GID)), r.setExtras(w, &reg.Stat, reg.Xattrs, reg.RWHint))
-	if err == nil {
-		g.r, err = reopen(w, os.O_RDONLY)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("restore deleted file %s: %w", reg.Path, err), w.Close())
+	}
+	g := &ghost{mtime: time.Unix(0, reg.MtimeNS), last: func(w *os.File) error { return r.setCapability(w, &reg.Stat, reg.Xattrs) }}
+	if g.w, err = r.Depot.Keep(w); err == nil {
+		g.r, err = r.keep(reopenKept(g.w, os.O_RDONLY))
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("restore deleted file %s: %w", reg.Path, err), g.Close())
@@ -159,9 +167,14 @@ func nameless(path string, follow bool) (*os.File, error) {
 	return f, os.Remove(f.Name())
 }
 
-func (g *ghost) Open(flags int) (*os.File, error) { return reopen(g.r, flags) }
+func (g *ghost) Open(flags int) (*os.File, error) { return reopenKept(g.r, flags) }
 
-func (g *ghost) ContentFile() (*os.File, error) { return g.w, nil }
+func (g *ghost) ContentFile() (*os.File, error) {
+	if g.w == nil {
+		return nil, nil
+	}
+	return g.w.Dup()
+}
 
 // Finish is called when all contents are in: an executable can't be run while
 // somebody has it open for writing.
@@ -169,20 +182,16 @@ func (g *ghost) Finish() error {
 	if g.w == nil {
 		return nil
 	}
+	w, err := g.w.Dup()
+	if err != nil {
+		return err
+	}
 	ts := unix.NsecToTimespec(g.mtime.UnixNano())
-	err := g.last()
-	err = errors.Join(err, unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", g.w.Fd()), []unix.Timespec{ts, ts}, 0))
-	err = errors.Join(err, g.w.Close())
+	err = g.last(w)
+	err = errors.Join(err, unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", w.Fd()), []unix.Timespec{ts, ts}, 0))
+	err = errors.Join(err, w.Close(), g.w.Close())
 	g.w = nil
 	return err
 }
 
-func (g *ghost) Close() error {
-	var errs []error
-	for _, f := range []*os.File{g.r, g.w} {
-		if f != nil {
-			errs = append(errs, f.Close())
-		}
-	}
-	return errors.Join(errs...)
-}
+func (g *ghost) Close() error { return errors.Join(g.r.Close(), g.w.Close()) }

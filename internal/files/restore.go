@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/caps"
+	"ckpt/internal/depot"
 	"ckpt/internal/ends"
 	"ckpt/internal/objhash"
 	"ckpt/internal/tracee"
@@ -18,8 +19,9 @@ import (
 )
 
 // Restorer makes open files again. The hash holds one reference on each while
-// the restart lasts; our own descriptors are those references.
+// the restart lasts; the files of the depot are those references.
 type Restorer struct {
+	Depot    *depot.Depot
 	Hash     *objhash.Hash[objhash.Object]
 	Policies Policies
 	Stdio    Stdio
@@ -68,16 +70,28 @@ type Restorer struct {
 
 // file is a live open file description.
 type file struct {
-	f *os.File
+	f *depot.File
 	// s is what to open once all tasks are there, while f is nil
 	s *stream.File
 }
 
-func (f *file) Close() error {
-	if f.f == nil {
-		return nil
+func (f *file) Close() error { return f.f.Close() }
+
+// keep puts a file that was just opened into the depot.
+func (r *Restorer) keep(f *os.File, err error) (*depot.File, error) {
+	if err != nil {
+		return nil, err
 	}
-	return f.f.Close()
+	return r.Depot.Keep(f)
+}
+
+// give copies a file into a puppet and returns its number there.
+func give(p *tracee.Puppet, f *depot.File) (int, error) {
+	fd, err := f.Fd()
+	if err != nil {
+		return -1, err
+	}
+	return p.Give(fd)
 }
 
 func (r *Restorer) file(objref uint64) (*file, error) {
@@ -87,7 +101,7 @@ func (r *Restorer) file(objref uint64) (*file, error) {
 	}
 	f := obj.(*file)
 	if f.f == nil {
-		f.f, err = r.openFile(f.s)
+		f.f, err = r.keep(r.openFile(f.s))
 	}
 	return f, err
 }
@@ -157,18 +171,15 @@ func (r *Restorer) restoreFile(rec *stream.Record, objref uint64) (*file, error)
 		if sub.closes() {
 			return nil, nil
 		}
-		f, err := sub.open()
-		if err != nil {
-			return nil, err
-		}
-		return &file{f: f}, nil
+		f, err := r.keep(sub.open())
+		return &file{f: f}, err
 	}
 	if obj, err := r.Hash.Get(s.Refs.Inode); err == nil {
 		if _, ok := obj.(*procFile); ok {
 			return &file{s: s}, nil
 		}
 	}
-	f, err := r.openFile(s)
+	f, err := r.keep(r.openFile(s))
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +216,7 @@ func (r *Restorer) openFile(s *stream.File) (*os.File, error) {
 
 // owned is a description that sends signals to somebody.
 type owned struct {
-	f *os.File
+	f *depot.File
 	s *stream.File
 }
 
@@ -238,10 +249,11 @@ func (r *Restorer) Finish(objrefs []uint64) error {
 // Install gives a puppet, which has none, its descriptors, in ascending order.
 func (r *Restorer) Install(p *tracee.Puppet, fds []stream.FD) error {
 	fds = r.plan.left(fds)
-	if n := len(fds); n > 0 {
-		raiseLimit(p.Tracee().PID, uint64(fds[n-1].FD)+8)
+	numbers := make([]int, len(fds))
+	for i := range fds {
+		numbers[i] = fds[i].FD
 	}
-	if err := p.Reserve(freeNumber(fds)); err != nil {
+	if err := reserve(p, numbers); err != nil {
 		return err
 	}
 	for i := range fds {
@@ -295,26 +307,40 @@ func (r *Restorer) rank(fd *stream.FD) int {
 	return 0
 }
 
-// freeNumber returns a descriptor number that fds, in order, don't use: the
-// first behind the last, or when the limit is there, the first gap.
-func freeNumber(fds []stream.FD) int {
-	last := -1
-	for _, fd := range fds {
-		last = max(last, fd.FD)
+// reserve makes room in a puppet for descriptors of these numbers, and keeps them
+// free of the one it fetches them by: that gets the number behind the last, or when
+// the limit is there, the first gap.
+func reserve(p *tracee.Puppet, numbers []int) error {
+	free := 0
+	for _, n := range numbers {
+		free = max(free, n+1)
 	}
-	var lim unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &lim) == nil && uint64(last+1) < lim.Cur {
-		return last + 1
+	if raiseLimit(p.Tracee().PID, uint64(free)+8) <= uint64(free) {
+		used := map[int]bool{}
+		for _, n := range numbers {
+			used[n] = true
+		}
+		for free = 0; used[free]; {
+			free++
+		}
 	}
-	used := map[int]bool{}
-	for _, fd := range fds {
-		used[fd.FD] = true
+	return p.Reserve(free)
+}
+
+// raiseLimit makes room for n descriptors, as far as we may, and returns for how
+// many there is room. The process gets its own limits later.
+func raiseLimit(pid int, n uint64) uint64 {
+	lim := unix.Rlimit{}
+	if unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &lim) != nil || lim.Cur >= n {
+		return lim.Cur
 	}
-	n := 0
-	for used[n] {
-		n++
+	for _, most := range []uint64{n, lim.Max} { // more than the hard limit takes CAP_SYS_RESOURCE
+		cur := min(n, most)
+		if unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: cur, Max: max(most, lim.Max)}, nil) == nil {
+			return cur
+		}
 	}
-	return n
+	return lim.Cur
 }
 
 func (r *Restorer) install(p *tracee.Puppet, fd *stream.FD) error {
@@ -322,7 +348,7 @@ func (r *Restorer) install(p *tracee.Puppet, fd *stream.FD) error {
 	if err != nil {
 		return err
 	}
-	n, err := p.Give(int(source.Fd()))
+	n, err := give(p, source)
 	if err != nil {
 		return err
 	}

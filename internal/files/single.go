@@ -7,27 +7,31 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/depot"
 )
 
 // single is a thing with one open file description for life: no path leads to
 // it, and the kernel does not open it a second time.
-type single struct{ f *os.File }
+type single struct{ f *depot.File }
 
 // newSingle takes over a descriptor of ours.
-func newSingle(fd int, name string) *single { return &single{os.NewFile(uintptr(fd), name)} }
+func (r *Restorer) newSingle(fd int, name string) (*single, error) {
+	f, err := r.Depot.Keep(os.NewFile(uintptr(fd), name))
+	return &single{f}, err
+}
 
 // statusFlags are the O_ flags fcntl(2) can change; beAsync sets O_ASYNC.
 const statusFlags = unix.O_APPEND | unix.O_NONBLOCK | unix.O_DIRECT | unix.O_NOATIME
 
 // Open returns the description itself, with these flags.
 func (s *single) Open(flags int) (*os.File, error) {
-	fd, err := unix.FcntlInt(s.f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
-	if err != nil {
-		return nil, fmt.Errorf("duplicate %s: %w", s.f.Name(), err)
-	}
 	// Before it is non-blocking, or Go's own epoll would watch it.
-	f := os.NewFile(uintptr(fd), s.f.Name())
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags&statusFlags); err != nil {
+	f, err := s.f.Dup()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETFL, flags&statusFlags); err != nil {
 		return nil, errors.Join(fmt.Errorf("flags %#o of %s: %w", flags, s.f.Name(), err), f.Close())
 	}
 	return f, nil

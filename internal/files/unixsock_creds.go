@@ -226,7 +226,11 @@ const maxLetters = 1 << 20
 
 // sendLetters sends what keepLetters kept, now that all processes exist.
 func (u *unixSock) sendLetters() error {
-	to, isStream := int(u.other.Fd()), u.rec.Kind == unix.SOCK_STREAM
+	isStream := u.rec.Kind == unix.SOCK_STREAM
+	to, err := u.other.Fd()
+	if err != nil {
+		return err
+	}
 	told := map[int]bool{}
 	for _, l := range u.letters {
 		if isStream && len(l.data) == 0 {

@@ -41,11 +41,11 @@ func peekQueue(fd int, d *sys.UnixSocket, table *sys.UnixTable, guard func(off i
 	// is shut an empty message without end.
 	p.counted = p.stream || d.Type == unix.SOCK_SEQPACKET && d.Shutdown&shutRead != 0
 	if p.counted && p.total == 0 {
-		return &p.queue, nil
+		return p.seen(), nil
 	}
 	waiting := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	if err := glance(waiting); err != nil || waiting[0].Revents&unix.POLLIN == 0 {
-		return &p.queue, err
+		return p.seen(), err
 	}
 	old, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF)
 	if err != nil {
@@ -59,7 +59,7 @@ func peekQueue(fd int, d *sys.UnixSocket, table *sys.UnixTable, guard func(off i
 		}
 		if n == p.total {
 			p.take(n)
-			return &p.queue, nil
+			return p.seen(), nil
 		}
 	}
 	over, err := guard(old)
@@ -71,7 +71,7 @@ func peekQueue(fd int, d *sys.UnixSocket, table *sys.UnixTable, guard func(off i
 	if err == nil {
 		err = p.countHidden(d, table)
 	}
-	return &p.queue, err
+	return p.seen(), err
 }
 
 type peeker struct {
@@ -82,6 +82,12 @@ type peeker struct {
 	counted bool // stop there
 	buf     []byte
 	from    stream.SockCreds // who sent what was looked at last
+}
+
+// seen is the queue without the room it was read into: it is kept until it is sent.
+func (p *peeker) seen() *queue {
+	q := p.queue
+	return &q
 }
 
 // walk looks at one part after the other.

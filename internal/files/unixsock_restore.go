@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/depot"
 	"ckpt/stream"
 )
 
@@ -23,7 +24,7 @@ const (
 type unixSock struct {
 	single
 	rec    *stream.UnixSock
-	other  *os.File
+	other  *depot.File
 	closed bool // the program had closed the other end
 	alone  bool // the record of the other end is still to come
 
@@ -65,24 +66,43 @@ func restoreUnixSock(r *Restorer, rec *stream.Record) (Inode, error) {
 		if err != nil {
 			return nil, fmt.Errorf("make a unix socket: %w", err)
 		}
-		u.single = *newSingle(fd, "a unix socket")
+		if err := r.keepSocket(u, fd, -1); err != nil {
+			return nil, err
+		}
 	default:
 		fds, err := r.pair(s)
 		if err != nil {
 			return nil, fmt.Errorf("make a pair of unix sockets: %w", err)
 		}
-		u.single, u.other, u.alone = *newSingle(fds[0], "a unix socket"), newSingle(fds[1], "a unix socket").f, !s.Orphan
-		if u.alone {
+		if err := r.keepSocket(u, fds[0], fds[1]); err != nil {
+			return nil, err
+		}
+		if u.alone = !s.Orphan; u.alone {
 			if r.ends == nil {
 				r.ends = map[uint64]*unixSock{}
 			}
 			r.ends[s.Peer] = u
 		}
 	}
-	if err := r.giveOwner(u.f, s.UID, s.GID, fmt.Sprintf("socket:[%d]", s.Ino)); err != nil {
+	f, err := u.f.Dup()
+	if err == nil {
+		err = errors.Join(r.giveOwner(f, s.UID, s.GID, fmt.Sprintf("socket:[%d]", s.Ino)), f.Close())
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("owner of a unix socket: %w", err), u.Close())
 	}
 	return u, nil
+}
+
+// keepSocket takes over a socket and its other end, which may be -1.
+func (r *Restorer) keepSocket(u *unixSock, fd, other int) error {
+	const name = "a unix socket"
+	var errs [2]error
+	u.f, errs[0] = r.Depot.Keep(os.NewFile(uintptr(fd), name))
+	if other >= 0 {
+		u.other, errs[1] = r.Depot.Keep(os.NewFile(uintptr(other), name))
+	}
+	return errors.Join(errs[:]...)
 }
 
 func (r *Restorer) pair(s *stream.UnixSock) ([2]int, error) {
@@ -128,7 +148,10 @@ func (r *Restorer) FillSocket(rec *stream.Record, data io.Reader) error {
 		return stream.ErrTruncated
 	}
 	// Room for all of it; Finish sets the size the program had.
-	to := int(u.other.Fd())
+	to, err := u.other.Fd()
+	if err != nil {
+		return err
+	}
 	if unix.SetsockoptInt(to, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, fillBuf) != nil {
 		_ = unix.SetsockoptInt(to, unix.SOL_SOCKET, unix.SO_SNDBUF, fillBuf) // sending will say if it was too little
 	}
@@ -172,11 +195,14 @@ func (u *unixSock) Finish() error {
 	if u.alone {
 		return fmt.Errorf("%w: unix socket %d has its other end (%d) nowhere in the image", stream.ErrCorrupt, u.rec.Ino, u.rec.Peer)
 	}
-	fd := int(u.f.Fd())
 	if u.letters != nil {
 		if err := u.sendLetters(); err != nil {
 			return err
 		}
+	}
+	fd, err := u.f.Fd()
+	if err != nil {
+		return err
 	}
 	if u.closed && u.other != nil {
 		if u.rec.Reset { // who closes with bytes unread resets the connection

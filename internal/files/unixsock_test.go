@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/depot"
 	"ckpt/internal/objhash"
 	"ckpt/internal/sys"
 	"ckpt/stream"
@@ -207,8 +208,7 @@ func TestPairInTwoProcesses(t *testing.T) {
 	if g := gather(t, a); len(g.blocked) != 1 || len(g.outside) != 1 || !strings.Contains(g.blocked[0], "with an empty message among others, whose place the kernel shows only once") {
 		t.Errorf("one end alone: %q, %v", g.blocked, g.outside)
 	}
-	r := &Restorer{Hash: objhash.New[objhash.Object]()}
-	defer r.Hash.Close()
+	r := newRestorer(t)
 	socks := restoreSockets(t, r, g)
 	if len(socks) != 2 {
 		t.Fatalf("%d sockets", len(socks))
@@ -220,16 +220,35 @@ func TestPairInTwoProcesses(t *testing.T) {
 		}
 	}
 	for i, want := range [][]string{{"to a", "", "and more to a"}, {"to b"}} {
+		fd, err := socks[i].f.Fd()
+		if err != nil {
+			t.Fatal(err)
+		}
 		buf := make([]byte, 100)
 		for _, m := range want {
-			if n, _, err := unix.Recvfrom(int(socks[i].f.Fd()), buf, unix.MSG_DONTWAIT); err != nil || string(buf[:n]) != m {
+			if n, _, err := unix.Recvfrom(fd, buf, unix.MSG_DONTWAIT); err != nil || string(buf[:n]) != m {
 				t.Errorf("end %d: %q %v, want %q", i, buf[:max(n, 0)], err, m)
 			}
 		}
-		if _, _, err := unix.Recvfrom(int(socks[i].f.Fd()), buf, unix.MSG_DONTWAIT); err != unix.EAGAIN {
+		if _, _, err := unix.Recvfrom(fd, buf, unix.MSG_DONTWAIT); err != unix.EAGAIN {
 			t.Errorf("end %d: %v, want nothing more", i, err)
 		}
 	}
+}
+
+func newRestorer(t *testing.T) *Restorer {
+	t.Helper()
+	d, err := depot.New(func(int) bool { return false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Restorer{Depot: d, Hash: objhash.New[objhash.Object]()}
+	t.Cleanup(func() {
+		if err := errors.Join(d.Close(), r.Hash.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
 }
 
 func restoreSockets(t *testing.T, r *Restorer, g *gathered) (socks []*unixSock) {
@@ -285,8 +304,7 @@ func refill(t *testing.T, r *Restorer, g *gathered) {
 
 // TestHalfAPair: an image with one end of two is refused.
 func TestHalfAPair(t *testing.T) {
-	r := &Restorer{Hash: objhash.New[objhash.Object]()}
-	defer r.Hash.Close()
+	r := newRestorer(t)
 	rec, err := stream.New(stream.TypeUnixSock, &stream.UnixSock{Object: stream.Object{Objref: 1}, Ino: 5, Peer: 6, Kind: unix.SOCK_STREAM})
 	if err != nil {
 		t.Fatal(err)

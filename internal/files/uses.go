@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/depot"
 	"ckpt/stream"
 )
 
@@ -81,7 +82,7 @@ func (r *Restorer) grown(s *stream.File, f *os.File) (int64, error) {
 
 // cut is a file that is to get the size it had.
 type cut struct {
-	f   *os.File
+	f   *depot.File
 	reg *stream.Reg
 }
 
@@ -98,18 +99,29 @@ func (r *Restorer) willCut(reg *stream.Reg, in Inode) error {
 	if size, err := f.Seek(0, io.SeekEnd); err != nil || size == reg.Size {
 		return errors.Join(err, f.Close())
 	}
-	r.cuts = append(r.cuts, cut{f, reg})
-	return nil
+	k, err := r.Depot.Keep(f)
+	r.cuts = append(r.cuts, cut{k, reg})
+	return err
+}
+
+// cut cuts it and returns the size it had.
+func (c *cut) cut() (int64, error) {
+	f, err := c.f.Dup()
+	if err != nil {
+		return 0, err
+	}
+	size, err := f.Seek(0, io.SeekEnd)
+	if err == nil {
+		err = f.Truncate(c.reg.Size)
+	}
+	return size, errors.Join(err, f.Close(), c.f.Close())
 }
 
 // Cut gives the files of --files truncate the size they had.
 func (r *Restorer) Cut() error {
 	for _, c := range r.cuts {
-		size, err := c.f.Seek(0, io.SeekEnd)
-		if err == nil {
-			err = c.f.Truncate(c.reg.Size)
-		}
-		if err := errors.Join(err, c.f.Close()); err != nil {
+		size, err := c.cut()
+		if err != nil {
 			return fmt.Errorf("--files truncate: %w", err)
 		}
 		if size > c.reg.Size {

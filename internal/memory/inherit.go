@@ -97,9 +97,7 @@ func (r *Restorer) MapForked(parent *Restorer, vmas []stream.VMA) error {
 			return err
 		}
 	}
-	var err error
-	r.mem, err = r.Puppet.Tracee().OpenMem()
-	return err
+	return nil
 }
 
 // CopyFrom says whose pages an INHERIT record means for a puppet that was not

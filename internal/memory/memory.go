@@ -24,9 +24,9 @@ type Collector struct {
 	Inode func(link string) (uint64, error)
 	// NewID returns the number for an object this package emits itself.
 	NewID func() uint64
-	// Content asks that a file's bytes be sent among the bulk, under the
-	// object's number; ident tells encounters of one object.
-	Content func(id uint64, ident string, f *os.File)
+	// Content asks that the bytes of what a link leads to be sent among the
+	// bulk, under the object's number; ident tells encounters of one object.
+	Content func(id uint64, ident, link string) error
 	// Loan makes system calls in it; nil if none can be made.
 	Loan tracee.Caller
 	// Block notes something that stands in the way of a checkpoint.

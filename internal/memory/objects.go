@@ -1,9 +1,11 @@
 package memory
 
 import (
+	"fmt"
 	"os"
 
 	"ckpt/internal/caps"
+	"ckpt/internal/depot"
 	"ckpt/stream"
 )
 
@@ -11,7 +13,8 @@ import (
 type Object interface {
 	// Open opens it anew.
 	Open(flags int) (*os.File, error)
-	// ContentFile is where its bytes go; nil if it has them.
+	// ContentFile is where its bytes go, the caller's to close; nil if it has
+	// them.
 	ContentFile() (*os.File, error)
 	Close() error
 }
@@ -22,7 +25,16 @@ type ObjectKind struct {
 	Check func(rec *stream.Record) []error // what can't be restored here
 	// Here says which capabilities it takes that this process lacks.
 	Here    func(own *caps.Process, rec *stream.Record) []error
-	Restore func(rec *stream.Record, note func(string, ...any)) (Object, error)
+	Restore func(rec *stream.Record, d *depot.Depot, note func(string, ...any)) (Object, error)
+}
+
+// reopen opens what is in the depot anew.
+func reopen(f *depot.File, flags int) (*os.File, error) {
+	fd, err := f.Fd()
+	if err != nil {
+		return nil, err
+	}
+	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), flags, 0)
 }
 
 // Objects are all kinds.

@@ -275,6 +275,13 @@ func (r *Restorer) fillDirect(extents []stream.Extent, in *stream.Reader) error 
 
 // fillForced writes past the protection of read-only pages.
 func (r *Restorer) fillForced(extents []stream.Extent, in *stream.Reader) error {
+	if r.mem == nil { // there may be more processes than we may have descriptors
+		mem, err := r.Puppet.Tracee().OpenMem()
+		if err != nil {
+			return err
+		}
+		r.mem = mem
+	}
 	data := in.Data()
 	for _, e := range extents {
 		w := io.NewOffsetWriter(r.mem, int64(e.Start))

@@ -34,8 +34,8 @@ type Restorer struct {
 	Note func(format string, args ...any)
 
 	vmas []stream.VMA
-	mem  *os.File
-	in   int // the stream's descriptor in the puppet, -1 before it is needed
+	mem  *os.File // nil before it is needed
+	in   int      // the stream's descriptor in the puppet, -1 before it is needed
 
 	parent  *Restorer // of a forked puppet
 	kept    []kept    // what came from it and stays, ascending
@@ -123,9 +123,7 @@ func (r *Restorer) Map(vmas []stream.VMA) error {
 			return err
 		}
 	}
-	var err error
-	r.mem, err = r.Puppet.Tracee().OpenMem()
-	return err
+	return nil
 }
 
 func (r *Restorer) call(what string, nr uintptr, args ...uint64) error {

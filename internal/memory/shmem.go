@@ -8,13 +8,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/depot"
 	"ckpt/internal/sys"
 	"ckpt/stream"
 )
 
 // SharedMemory is a live object behind shared anonymous mappings.
 type SharedMemory struct {
-	f          *os.File
+	f          *depot.File
 	page, size int64 // page is 0 for usual ones
 }
 
@@ -37,7 +38,7 @@ func checkShmem(rec *stream.Record) []error {
 }
 
 // restoreShmem makes the object of a SHMEM record, empty as yet.
-func restoreShmem(rec *stream.Record, _ func(string, ...any)) (Object, error) {
+func restoreShmem(rec *stream.Record, d *depot.Depot, _ func(string, ...any)) (Object, error) {
 	var s stream.Shmem
 	if err := rec.Decode(&s); err != nil {
 		return nil, err
@@ -50,7 +51,8 @@ func restoreShmem(rec *stream.Record, _ func(string, ...any)) (Object, error) {
 	if err := errors.Join(err, sys.Unmap(addr, s.Size)); err != nil {
 		return nil, fmt.Errorf("shared memory of %d bytes: %w", s.Size, err)
 	}
-	return &SharedMemory{f, int64(s.HugePage), int64(s.Size)}, nil
+	k, err := d.Keep(f)
+	return &SharedMemory{k, int64(s.HugePage), int64(s.Size)}, err
 }
 
 // hugeFlags are the mmap(2) flags for pages of a size, 0 for usual ones.
@@ -71,12 +73,10 @@ func hugeHint(page uint64) string {
 }
 
 // Open opens the object anew.
-func (s *SharedMemory) Open(flags int) (*os.File, error) {
-	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", s.f.Fd()), flags, 0)
-}
+func (s *SharedMemory) Open(flags int) (*os.File, error) { return reopen(s.f, flags) }
 
 // ContentFile is where the object's bytes go.
-func (s *SharedMemory) ContentFile() (*os.File, error) { return s.f, nil }
+func (s *SharedMemory) ContentFile() (*os.File, error) { return s.f.Dup() }
 
 // Close drops the reference.
 func (s *SharedMemory) Close() error { return s.f.Close() }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/caps"
+	"ckpt/internal/depot"
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/stream"
@@ -38,14 +39,12 @@ func collectSysVShm(c *Collector, m *proc.Mapping, v *stream.VMA) error {
 		c.Block(fmt.Errorf("its mapping at %x-%x is an inner part of System V shared memory %d, or in huge pages, which can't be saved", m.Start, m.End, id))
 		return nil
 	}
-	f, err := os.Open(mapFiles(c.PID, m))
-	if err != nil {
-		return fmt.Errorf("shared memory (System V) of pid %d: %w", c.PID, err)
-	}
 	ident := binary.LittleEndian.AppendUint64([]byte("sysvshm"), m.Dev)
 	ident = binary.LittleEndian.AppendUint64(ident, m.Inode)
 	v.Refs.Inode = c.NewID()
-	c.Content(v.Refs.Inode, string(ident), f)
+	if err := c.Content(v.Refs.Inode, string(ident), mapFiles(c.PID, m)); err != nil {
+		return fmt.Errorf("shared memory (System V) of pid %d: %w", c.PID, err)
+	}
 	return c.Emit(stream.TypeSysVShm, &stream.SysVShm{
 		Object: stream.Object{ID: v.Refs.Inode, Ident: ident},
 		ShmID:  id, Key: d.Perm.Key, Size: uint64(d.Segsz), Mode: uint32(d.Perm.Mode), UID: d.Perm.Uid, GID: d.Perm.Gid,
@@ -86,7 +85,7 @@ func (r *Restorer) attach(v *stream.VMA) error {
 
 // segment is a live System V segment.
 type segment struct {
-	f    *os.File
+	f    *depot.File
 	rec  *stream.SysVShm
 	made bool // by us
 	full bool // it has its contents, for others use it
@@ -145,7 +144,7 @@ func decodeSysVShm(rec *stream.Record) (*stream.SysVShm, error) {
 
 // restoreSysVShm finds the segment, which outlives processes, or makes it again
 // with its id.
-func restoreSysVShm(rec *stream.Record, note func(string, ...any)) (Object, error) {
+func restoreSysVShm(rec *stream.Record, depot *depot.Depot, note func(string, ...any)) (Object, error) {
 	s, err := decodeSysVShm(rec)
 	if err != nil {
 		return nil, err
@@ -160,7 +159,11 @@ func restoreSysVShm(rec *stream.Record, note func(string, ...any)) (Object, erro
 		seg.full = true
 		note("System V shared memory %d is in use by others and stays as it is", s.ShmID)
 	}
-	if seg.f, err = sys.OpenShm(s.ShmID, s.Size); err != nil {
+	f, err := sys.OpenShm(s.ShmID, s.Size)
+	if err == nil {
+		seg.f, err = depot.Keep(f)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("shared memory %d (System V): %w", s.ShmID, err), seg.Undo())
 	}
 	return seg, nil
@@ -224,16 +227,14 @@ func (g *segment) Undo() error {
 	return os.NewSyscallError("shmctl", err)
 }
 
-func (g *segment) Open(flags int) (*os.File, error) {
-	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", g.f.Fd()), flags, 0)
-}
+func (g *segment) Open(flags int) (*os.File, error) { return reopen(g.f, flags) }
 
 // ContentFile is where the segment's bytes go; nil if it has them.
 func (g *segment) ContentFile() (*os.File, error) {
 	if g.full {
 		return nil, nil
 	}
-	return g.f, nil
+	return g.f.Dup()
 }
 
 func (g *segment) Close() error { return g.f.Close() }

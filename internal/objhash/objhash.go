@@ -43,7 +43,7 @@ func (e *RefError) Error() string {
 
 func (e *RefError) Unwrap() error { return e.Err }
 
-// Object is a live object. Close drops the reference the hash holds.
+// Object is a live object, wherever it is, see package depot. Close drops the reference the hash holds.
 type Object interface{ Close() error }
 
 type entry[T Object] struct {

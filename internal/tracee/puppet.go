@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -38,16 +39,36 @@ type Puppet struct {
 // the stub, and so all puppets, run on the CPU that this thread runs on, and it
 // stays there: good for many calls, bad for much data, which others prepare on
 // that CPU meanwhile.
-func StartStub(near bool) (*Puppet, error) {
-	p, err := os.StartProcess("/proc/self/exe", []string{"ckpt-stub"}, &os.ProcAttr{
-		Env: []string{},
+func StartStub(near bool) (*Puppet, error) { return start("ckpt-stub", near, nil) }
+
+// StartHolder starts this very program as StartStub does, and it has copies of our
+// descriptors, whose numbers there it returns. It is good for nothing but to have them.
+func StartHolder(fds []int) (p *Puppet, numbers []int, err error) {
+	// In ascending order each gets a number that is not above its own, and so none
+	// takes the place of one that is still to come.
+	order := make([]int, len(fds))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return fds[a] - fds[b] })
+	numbers, inherited := make([]int, len(fds)), make([]uintptr, len(fds))
+	for n, i := range order {
+		numbers[i], inherited[n] = n, uintptr(fds[i])
+	}
+	p, err = start("ckpt-holder", false, inherited)
+	return p, numbers, err
+}
+
+// start starts this very program with copies of these descriptors of ours.
+func start(name string, near bool, fds []uintptr) (*Puppet, error) {
+	pid, _, err := syscall.StartProcess("/proc/self/exe", []string{name}, &syscall.ProcAttr{
+		Env: []string{}, Files: fds,
 		Sys: &syscall.SysProcAttr{Ptrace: true, Pdeathsig: syscall.SIGKILL},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start this program again as a stub: %w", err)
 	}
-	t := &Tracee{PID: p.Pid, TID: p.Pid, near: near}
-	_ = p.Release()
+	t := &Tracee{PID: pid, TID: pid, near: near}
 	if _, err := t.wait(0); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,250 @@
+// Package depot keeps the open files of a restore, of which there may be more
+// than one process may have descriptors. It alone knows where each is.
+//
+// While there is room they are this process's descriptors. Beyond that the ones
+// not used for the longest time move to a holder: a copy of this program that
+// stands still before its first instruction, gets the descriptors at its birth,
+// and dies with us. What is asked for is fetched back and stays for a while.
+package depot
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/cli"
+	"ckpt/internal/tracee"
+)
+
+const (
+	// spare are descriptors for what is no file of the depot: the Go runtime's,
+	// those of /proc, those that are open for one call.
+	spare = 40
+	// near is how many of the files used last always stay here.
+	near = 16
+)
+
+// Depot is the files. It is used by the one OS thread that makes puppets.
+type Depot struct {
+	room    int
+	here    list.List // of *File; the one used last is the last
+	holders []*tracee.Puppet
+	// taken reports whether a process id must stay free.
+	taken  func(pid int) bool
+	closed bool
+}
+
+// File is an open file. It is here, in a holder, or both.
+type File struct {
+	d      *Depot
+	name   string
+	own    *os.File      // as it was given to us
+	fd     int           // as it was fetched back; -1: it is not
+	at     *list.Element // nil: it is not here
+	holder *tracee.Puppet
+	there  int // its number in the holder
+}
+
+// New returns a depot. No holder gets a process id that is taken.
+func New(taken func(pid int) bool) (*Depot, error) {
+	room, err := Room()
+	if err != nil {
+		return nil, err
+	}
+	return &Depot{room: room, taken: taken}, nil
+}
+
+// Room is how many files can be here.
+func Room() (int, error) {
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+		return 0, os.NewSyscallError("getrlimit", err)
+	}
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0, err
+	}
+	room := int(min(lim.Cur, 1<<30)) - len(open) - spare
+	if room < 2*near {
+		return 0, cli.WithHint(fmt.Errorf("this process may have %d descriptors, of which %d are in use, and needs %d more to restore anything", lim.Cur, len(open), spare+2*near),
+			"raise the limit, see ulimit -n")
+	}
+	return room, nil
+}
+
+// Keep takes over an open file.
+func (d *Depot) Keep(f *os.File) (*File, error) {
+	k := &File{d: d, name: f.Name(), own: f, fd: -1}
+	k.at = d.here.PushBack(k)
+	if err := d.makeRoom(); err != nil {
+		return nil, errors.Join(err, k.Close())
+	}
+	return k, nil
+}
+
+// Fd returns the file's descriptor in this process, which is good until other
+// files have been used, a dozen at least.
+func (f *File) Fd() (int, error) {
+	if f.at != nil {
+		f.d.here.MoveToBack(f.at)
+		return f.number(), nil
+	}
+	if f.holder == nil {
+		return -1, fmt.Errorf("%s: %w", f.name, os.ErrClosed)
+	}
+	fd, err := tracee.GetFD(f.holder.Tracee().PID, f.there)
+	if err != nil {
+		return -1, fmt.Errorf("fetch %s from the process that holds it: %w", f.name, err)
+	}
+	f.fd, f.at = fd, f.d.here.PushBack(f)
+	return fd, f.d.makeRoom()
+}
+
+func (f *File) number() int {
+	if f.own != nil {
+		return int(f.own.Fd())
+	}
+	return f.fd
+}
+
+// Dup returns a descriptor of the same open file that is the caller's.
+func (f *File) Dup() (*os.File, error) {
+	fd, err := f.Fd()
+	if err != nil {
+		return nil, err
+	}
+	n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, fmt.Errorf("duplicate %s: %w", f.name, err)
+	}
+	return os.NewFile(uintptr(n), f.name), nil
+}
+
+// Name is what the file is called in messages.
+func (f *File) Name() string { return f.name }
+
+// Close closes it wherever it is. When the depot is closed, or f is nil, that has
+// been done.
+func (f *File) Close() error {
+	if f == nil || f.d.closed {
+		return nil
+	}
+	err := f.leave()
+	if f.holder != nil {
+		err = errors.Join(err, tracee.CallOK(f.holder, "close "+f.name, unix.SYS_CLOSE, uint64(f.there)))
+		f.holder = nil
+	}
+	return err
+}
+
+// leave closes it here.
+func (f *File) leave() error {
+	if f.at == nil {
+		return nil
+	}
+	f.d.here.Remove(f.at)
+	f.at = nil
+	if f.own != nil {
+		err := f.own.Close()
+		f.own = nil
+		return err
+	}
+	err := unix.Close(f.fd)
+	f.fd = -1
+	return os.NewSyscallError("close", err)
+}
+
+// makeRoom moves most of the files to holders when there are more than room.
+func (d *Depot) makeRoom() error {
+	n := d.here.Len()
+	if n <= d.room {
+		return nil
+	}
+	var old []*File
+	for e := d.here.Front(); len(old) < moved(n); e = e.Next() {
+		old = append(old, e.Value.(*File))
+	}
+	if err := d.handOn(old); err != nil {
+		return err
+	}
+	var errs []error
+	for _, f := range old {
+		errs = append(errs, f.leave())
+	}
+	return errors.Join(errs...)
+}
+
+// handOn has a new holder hold those of the files that none holds.
+func (d *Depot) handOn(files []*File) error {
+	var fds []int
+	var moved []*File
+	for _, f := range files {
+		if f.holder == nil {
+			fds, moved = append(fds, f.number()), append(moved, f)
+		}
+	}
+	if len(fds) == 0 {
+		return nil
+	}
+	p, numbers, err := d.startHolder(fds)
+	if err != nil {
+		return cli.WithHint(fmt.Errorf("there are more open files than this process may have descriptors, and no other can hold %d of them: %w", len(fds), err),
+			"raise the limit, see ulimit -n")
+	}
+	d.holders = append(d.holders, p)
+	for i, f := range moved {
+		f.holder, f.there = p, numbers[i]
+	}
+	return nil
+}
+
+// startHolder starts a holder whose process id is not taken.
+func (d *Depot) startHolder(fds []int) (p *tracee.Puppet, numbers []int, err error) {
+	var rejected []*tracee.Puppet // they keep their ids until there is another
+	for {
+		p, numbers, err = tracee.StartHolder(fds)
+		if err != nil || !d.taken(p.Tracee().PID) {
+			break
+		}
+		rejected = append(rejected, p)
+	}
+	for _, r := range rejected {
+		err = errors.Join(err, r.Tracee().Kill())
+	}
+	return p, numbers, err
+}
+
+// Holders is how many processes hold files.
+func (d *Depot) Holders() int { return len(d.holders) }
+
+// Holders is how many processes it takes, at most, to hold so many files where
+// there is room for some.
+func Holders(files, room int) int {
+	if files <= room {
+		return 0
+	}
+	return (files-room)/moved(room) + 1
+}
+
+// moved is how many of n files move to holders at once.
+func moved(n int) int { return n - max(near, n/4) }
+
+// Close closes all files and ends the holders. A file that nobody else has open
+// is gone when it returns.
+func (d *Depot) Close() error {
+	if d == nil || d.closed {
+		return nil
+	}
+	var errs []error
+	for d.here.Len() > 0 {
+		errs = append(errs, d.here.Front().Value.(*File).leave())
+	}
+	for _, p := range d.holders {
+		errs = append(errs, p.Tracee().Kill())
+	}
+	d.holders, d.closed = nil, true
+	return errors.Join(errs...)
+}
