@@ -46,6 +46,7 @@ func Here(m *Model, r *Restore) (*Plan, error) {
 	reasons = append(reasons, m.check(r.Files)...)
 	reasons = append(reasons, m.checkHere(r.Cgroups)...)
 	reasons = append(reasons, m.rights(r.Files)...)
+	reasons = append(reasons, m.limits(false)...)
 	clocks, err := planClocks(&m.Header, r.Clock, r.Note)
 	if err != nil {
 		reasons = append(reasons, err)
@@ -66,13 +67,16 @@ func Here(m *Model, r *Restore) (*Plan, error) {
 	return p, nil
 }
 
-// OnPaper judges whether a stream can be restored at all. What another system
-// or another decision of the user can change is not judged.
+// OnPaper judges, while the tree is there, whether a stream can be restored at
+// all. What another system or another decision of the user can change is not
+// judged, but for the limits of this system: who saves the tree and has it killed
+// must be able to bring it back where it was.
 func OnPaper(m *Model) error {
 	if err := m.hasRoot(); err != nil {
 		return &Refused{[]error{err}}
 	}
 	reasons := m.check(&files.Restorer{Paper: true})
+	reasons = append(reasons, m.limits(true)...)
 	if len(reasons) == 0 {
 		reasons = m.planOnPaper()
 	}

@@ -1,0 +1,188 @@
+package judge
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/cli"
+	"ckpt/internal/depot"
+	"ckpt/internal/files"
+	"ckpt/internal/memory"
+	"ckpt/internal/proc"
+	"ckpt/internal/task"
+	"ckpt/stream"
+)
+
+// allowance is what this system lets this user have.
+type allowance struct {
+	// descriptors reports whether a process may have n, and most is how many one
+	// may have that was not helped.
+	descriptors func(n uint64) bool
+	most        uint64
+	room        int // files of ckpt-apply's depot without a holder
+	files       int64
+	tasks       []bound
+}
+
+// bound is how many more tasks there may be, by something.
+type bound struct {
+	left int64
+	what string
+}
+
+const (
+	forWork   = 2  // descriptors a process needs beside its own while it is restored
+	unbounded = -1 // what no limit holds for
+	ownTasks  = 16 // a stub, and threads of ckpt-apply itself
+)
+
+// limits judges whether this system lets this user have as much at once as a
+// restore takes. The tree runs here, with its files open, or is not there yet.
+func (m *Model) limits(isThere bool) []error {
+	a, err := allowed(isThere)
+	if err != nil {
+		return []error{err}
+	}
+	return m.beyond(a, isThere)
+}
+
+// allowed asks this system.
+func allowed(isThere bool) (a allowance, err error) {
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+		return a, os.NewSyscallError("getrlimit", err)
+	}
+	a.most = lim.Max
+	a.descriptors = func(n uint64) bool {
+		// Who may raise the limit of a process of his may raise his own.
+		return n <= lim.Max || unix.Prlimit(0, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: n}, nil) == nil
+	}
+	if a.room, err = depot.Room(); err != nil {
+		return a, err
+	}
+	status, err := proc.ReadStatus(os.Getpid())
+	if err != nil {
+		return a, err
+	}
+	if a.files, err = filesLeft(&status, isThere); err != nil {
+		return a, err
+	}
+	a.tasks, err = tasksLeft(&status)
+	return a, err
+}
+
+// filesLeft is how many files the system lets be open, beside those that are
+// unless they are the tree's.
+func filesLeft(s *proc.Status, isThere bool) (int64, error) {
+	if s.CapEff&(1<<unix.CAP_SYS_ADMIN) != 0 {
+		return unbounded, nil
+	}
+	used, most, err := proc.FileNR()
+	if err != nil || isThere {
+		return most, err
+	}
+	return max(most-used, 0), nil
+}
+
+// tasksLeft is how many more tasks this user may have.
+func tasksLeft(s *proc.Status) ([]bound, error) {
+	var all []bound
+	left, group, err := task.PIDsLeft()
+	if err != nil {
+		return nil, err
+	}
+	if group != "" {
+		all = append(all, bound{left, "pids.max of control group " + group})
+	}
+	const exempt = 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_SYS_RESOURCE
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &lim); err != nil {
+		return nil, os.NewSyscallError("getrlimit", err)
+	}
+	if lim.Cur == unix.RLIM_INFINITY || s.Uid[0] == 0 || s.CapEff&exempt != 0 {
+		return all, nil
+	}
+	now, err := proc.TasksOf(s.Uid[0])
+	return append(all, bound{max(int64(min(lim.Cur, 1<<40))-int64(now), 0), "RLIMIT_NPROC"}), err
+}
+
+// beyond says what of the image is more than that.
+func (m *Model) beyond(a allowance, isThere bool) (reasons []error) {
+	for _, ref := range slices.Sorted(maps.Keys(m.Tables)) {
+		if err := m.tableBeyond(ref, a); err != nil {
+			reasons = append(reasons, err)
+		}
+	}
+	described, kept := m.openFiles()
+	if a.files != unbounded && int64(described) > a.files {
+		reasons = append(reasons, cli.WithHint(fmt.Errorf("the image has %d open files, and this system allows %d", described, a.files), "raise /proc/sys/fs/file-max"))
+	}
+	needed := depot.Holders(kept, a.room)
+	if needed > 0 || !isThere {
+		needed += ownTasks
+	}
+	if !isThere {
+		needed += len(m.ByTID)
+	}
+	for _, b := range a.tasks {
+		if int64(needed) > b.left {
+			reasons = append(reasons, fmt.Errorf("to restore this takes %d processes and threads more, and %s allows %d", needed, b.what, b.left))
+		}
+	}
+	return reasons
+}
+
+// tableBeyond says why a process can't be given a descriptor table.
+func (m *Model) tableBeyond(ref uint64, a allowance) error {
+	t := m.Tables[ref]
+	count, last := len(t.FDs)+forWork, 0
+	for _, fd := range t.FDs {
+		last = max(last, fd.FD)
+	}
+	for _, e := range t.Epolls {
+		last = max(last, e.FD)
+	}
+	if a.descriptors(uint64(max(count, last+1))) {
+		return nil
+	}
+	err := fmt.Errorf("%s has descriptor number %d, and no process of this user's may have one above %d (RLIMIT_NOFILE)", m.tableOwner(ref), last, a.most-1)
+	if uint64(last) < a.most {
+		err = fmt.Errorf("%s has %d descriptors, and needs %d while it is restored, where a process of this user's may have %d (RLIMIT_NOFILE)",
+			m.tableOwner(ref), len(t.FDs), count, a.most)
+	}
+	return cli.WithHint(err, "raise the hard limit of descriptors, see ulimit -Hn, or have CAP_SYS_RESOURCE")
+}
+
+// tableOwner names the first process that has a descriptor table.
+func (m *Model) tableOwner(ref uint64) string {
+	var tids []int
+	for tid, th := range m.ByTID {
+		if th.Refs.Files == ref {
+			tids = append(tids, tid)
+		}
+	}
+	if len(tids) == 0 {
+		return "no process"
+	}
+	return m.who(slices.MinFunc(tids, cmp.Compare))
+}
+
+// openFiles is how many descriptions there are, and how many files, at most,
+// ckpt-apply has open while it makes them.
+func (m *Model) openFiles() (described, kept int) {
+	for _, rec := range m.Objects {
+		switch {
+		case rec.Type == stream.TypeFile:
+			described++
+			kept++
+		case files.Find(rec.Type) != nil || memory.FindObject(rec.Type) != nil:
+			kept += 2
+		}
+	}
+	return described, kept
+}
