@@ -24,7 +24,7 @@ RACE_PACKAGES := $(patsubst %,./%,$(wildcard stream internal/image internal/kcmp
 
 MAN_PAGES := $(patsubst man/%.md,bin/man/%,$(wildcard man/*.[1-8].md))
 
-.PHONY: all build test storm race lint format vet staticcheck cross vuln fuzz bench security property demo man install clean help
+.PHONY: all build test storm race lint format vet staticcheck cross vuln fuzz bench security property plenty demo man install clean help
 .DELETE_ON_ERROR:
 
 all: build ## build
@@ -86,6 +86,9 @@ reboot: ## save in an emulated machine, boot that anew, restore, save, restore; 
 
 property: ## save and restore 500 random trees of random state
 	CKPT_PROPERTY=500 $(GO) test ./tests -run '^TestProperty$$' -count=1 -v -timeout 2h
+
+plenty: ## save and restore a tree with 100 000 open files
+	CKPT_PLENTY=1250 $(GO) test ./tests -run '^TestPlenty$$' -count=1 -v -timeout 2h
 
 stress: build ## save and restore stress-ng's stressors, some 30 minutes; JOBS=2, ONLY=pattern
 	PATH="$(CURDIR)/bin:$$PATH" tests/stress.sh -j $(JOBS) '$(ONLY)'

@@ -179,7 +179,7 @@ func stubsLeft() string {
 	var left string
 	for range 500 {
 		left = ""
-		for line := range strings.Lines(pgrep("^ckpt-stub")) {
+		for line := range strings.Lines(pgrep("^ckpt-(stub|holder)")) {
 			pid, _ := strconv.Atoi(strings.Fields(line)[0])
 			if status, err := proc.ReadStatus(pid); err == nil && status.TracerPid == 0 {
 				left += line
