@@ -103,13 +103,16 @@ func (g *grove) kill() {
 
 // fell reports whether the tree was killed, waiting a moment for it.
 func (g *grove) fell() bool {
-	for range 25 {
-		if len(g.left()) == 0 {
+	for i := 0; ; i++ {
+		left := len(g.left())
+		switch {
+		case left == 0:
 			return true
+		case g.done(), left == len(g.pids) && i >= 25, i >= 2500: // some may be dying, and have no CPU to do it on
+			return false
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
-	return false
 }
 
 // done reports whether the tree has ended by itself.

@@ -83,7 +83,7 @@ func fuzzed(t *testing.T, paper bool) *Restorer {
 		t.Fatal(err)
 	}
 	u := &User{PID: 7, Comm: "x", Creds: &stream.Creds{UID: []uint32{1, 1, 1, 65534}, GID: []uint32{1, 1, 1, 65534}}, Read: true, Write: true}
-	return &Restorer{Paper: paper, Hash: objhash.New[objhash.Object](), Note: func(string, ...any) {}, Stdio: stdio, Ends: decided, Root: 7,
+	return &Restorer{Paper: paper, Depot: newDepot(t), Hash: objhash.New[objhash.Object](), Note: func(string, ...any) {}, Stdio: stdio, Ends: decided, Root: 7,
 		InTree: func(id int) bool { return id == 7 }, Elsewhere: func(uint64) bool { return false }, Users: map[uint64]*User{1: u},
 		Lives: func(int) bool { return false }, Owns: func(uid, gid uint32) bool { return uid == gid }}
 }
