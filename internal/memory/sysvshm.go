@@ -35,8 +35,8 @@ func collectSysVShm(c *Collector, m *proc.Mapping, v *stream.VMA) error {
 	if _, err := unix.SysvShmCtl(id, unix.IPC_STAT, &d); err != nil {
 		return fmt.Errorf("shared memory %d (System V) of pid %d: %w", id, c.PID, err)
 	}
-	if m.Offset != 0 || m.VmFlags.Has("ht") {
-		c.Block(fmt.Errorf("its mapping at %x-%x is an inner part of System V shared memory %d, or in huge pages, which can't be saved", m.Start, m.End, id))
+	if what := unattachable(m); what != "" {
+		c.Block(fmt.Errorf("its mapping at %x-%x is %s System V shared memory %d, which can't be saved", m.Start, m.End, what, id))
 		return nil
 	}
 	ident := binary.LittleEndian.AppendUint64([]byte("sysvshm"), m.Dev)
@@ -49,6 +49,17 @@ func collectSysVShm(c *Collector, m *proc.Mapping, v *stream.VMA) error {
 		Object: stream.Object{ID: v.Refs.Inode, Ident: ident},
 		ShmID:  id, Key: d.Perm.Key, Size: uint64(d.Segsz), Mode: uint32(d.Perm.Mode), UID: d.Perm.Uid, GID: d.Perm.Gid,
 	})
+}
+
+// unattachable says how a segment is mapped as attach can't map it, or "".
+func unattachable(m *proc.Mapping) string {
+	switch {
+	case m.VmFlags.Has("ht"):
+		return "of huge pages, in"
+	case m.Offset != 0:
+		return "a part, but not the beginning, of"
+	}
+	return ""
 }
 
 // attach is shmat(2) made in the puppet. What of the segment it had unmapped is
