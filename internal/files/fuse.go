@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
+	"ckpt/internal/sys"
 )
 
 // On FUSE almost every call asks the server, a process that may be stopped by
@@ -62,23 +62,12 @@ func unlisted(st *unix.Statx_t) (string, error) {
 		return "", nil
 	}
 	// Without sysfs all that is known is what the kernel mounts for itself.
-	own, err := ownShmem()
+	own, err := sys.ShmemDev()
 	if err != nil || own == unix.Mkdev(st.Dev_major, st.Dev_minor) {
 		return "", err
 	}
 	return "or of another kind, for it is not mounted any more", nil
 }
-
-// ownShmem is the device number of memfds and shared memory.
-var ownShmem = sync.OnceValues(func() (uint64, error) {
-	fd, err := unix.MemfdCreate("own", unix.MFD_CLOEXEC)
-	if err != nil {
-		return 0, os.NewSyscallError("memfd_create", err)
-	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	return st.Dev, os.NewSyscallError("fstat", unix.Fstat(fd, &st))
-})
 
 // quietStat is stat(2) that asks no server. The device and the mount are told
 // always, the rest of what is wanted if it is known.

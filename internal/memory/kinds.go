@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
+	"ckpt/internal/sys"
 	"ckpt/stream"
 )
 
@@ -64,13 +65,20 @@ func nothing(*Collector, *proc.Mapping, *stream.VMA) error { return nil }
 
 // isShmem: also a private mapping, made through map_files, is of the object.
 func isShmem(m *proc.Mapping) bool {
-	return m.Path == "/dev/zero (deleted)" || m.Shared && m.Path == anonHuge || strings.HasPrefix(m.Path, "[anon_shmem:")
+	return strings.HasPrefix(m.Path, "[anon_shmem:") || kernelsOwn(m) && (m.Path == "/dev/zero (deleted)" || m.Shared && m.Path == anonHuge)
+}
+
+// kernelsOwn reports whether a mapping is of memory that the kernel gave its name:
+// a program can give a file of its own the same.
+func kernelsOwn(m *proc.Mapping) bool {
+	dev, err := sys.ShmemDev()
+	return m.VmFlags.Has("ht") || err == nil && m.Dev == dev
 }
 
 // anonHuge is what the kernel calls anonymous memory in huge pages.
 const anonHuge = "/anon_hugepage (deleted)"
 
-func isHuge(m *proc.Mapping) bool { return !m.Shared && m.Path == anonHuge }
+func isHuge(m *proc.Mapping) bool { return !m.Shared && m.Path == anonHuge && kernelsOwn(m) }
 
 // obstacles are VmFlags whose meaning is lost on a restore, and what to call
 // such a mapping. See Documentation/filesystems/proc.rst.

@@ -24,7 +24,7 @@ const (
 )
 
 func isSysVShm(m *proc.Mapping) bool {
-	return m.Shared && strings.HasPrefix(m.Path, "/SYSV") && strings.HasSuffix(m.Path, " (deleted)")
+	return m.Shared && strings.HasPrefix(m.Path, "/SYSV") && strings.HasSuffix(m.Path, " (deleted)") && kernelsOwn(m)
 }
 
 // collectSysVShm describes the System V segment that a mapping attaches. Its

@@ -1,0 +1,38 @@
+package memory
+
+import (
+	"testing"
+
+	"ckpt/internal/proc"
+	"ckpt/internal/sys"
+	"ckpt/stream"
+)
+
+// TestBorrowedNames: what a program has given the kernel's own names, in a file
+// system of its own, is a file.
+func TestBorrowedNames(t *testing.T) {
+	own, err := sys.ShmemDev()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		path   string
+		shared bool
+		kind   string
+	}{
+		{"/dev/zero (deleted)", true, stream.VMAShmem},
+		{"/dev/zero (deleted)", false, stream.VMAShmem},
+		{"/SYSV00000000 (deleted)", true, stream.VMASysVShm},
+		{"/anon_hugepage (deleted)", true, stream.VMAShmem},
+		{"/anon_hugepage (deleted)", false, stream.VMAHuge},
+	} {
+		m := proc.Mapping{Start: 4096, End: 8192, Path: c.path, Shared: c.shared, Inode: 5, Dev: own}
+		if got := kindOf(&m).name; got != c.kind {
+			t.Errorf("%s of the kernel is %s, not %s", c.path, got, c.kind)
+		}
+		m.Dev++
+		if got := kindOf(&m).name; got != stream.VMAFile {
+			t.Errorf("%s of another file system is %s", c.path, got)
+		}
+	}
+}

@@ -1,0 +1,21 @@
+package sys
+
+import (
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// ShmemDev returns the device number of the file system, mounted by the kernel for
+// itself, that memfds, shared anonymous memory and System V segments are on, but
+// those in huge pages. See mm/shmem.c.
+var ShmemDev = sync.OnceValues(func() (uint64, error) {
+	fd, err := unix.MemfdCreate("own", unix.MFD_CLOEXEC)
+	if err != nil {
+		return 0, os.NewSyscallError("memfd_create", err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	return st.Dev, os.NewSyscallError("fstat", unix.Fstat(fd, &st))
+})
