@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -167,6 +168,19 @@ func spoil(rng *rand.Rand, recs *[]loaded) string {
 		}
 		(*recs)[i] = changed
 		return fmt.Sprintf("a bit of byte %d of %v", at, rec.Type)
+	case op < 8:
+		v := stream.Lookup(rec.Type).New()
+		if rec.Decode(v) != nil {
+			return "nothing"
+		}
+		what := spoilValue(rng, reflect.ValueOf(v).Elem())
+		b, err := stream.Marshal(v)
+		if task, ok := v.(*stream.Task); err != nil || ok && task.StopSig == 0 && !task.Zombie {
+			return "nothing"
+		}
+		rec.Meta = b
+		(*recs)[i] = changed
+		return fmt.Sprintf("%v%s", rec.Type, what)
 	default:
 		var all map[string]any
 		if rec.Decode(&all) != nil || len(all) == 0 {
@@ -187,6 +201,49 @@ func spoil(rng *rand.Rand, recs *[]loaded) string {
 		(*recs)[i] = changed
 		return fmt.Sprintf("%v %s %.50v", rec.Type, name, value)
 	}
+}
+
+// spoilValue changes something in a value of a type, and says what.
+func spoilValue(rng *rand.Rand, v reflect.Value) string {
+	one := func(of []any) any { return of[rng.IntN(len(of))] }
+	if !v.CanSet() {
+		return " not"
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		i := rng.IntN(v.NumField())
+		return " " + v.Type().Field(i).Name + spoilValue(rng, v.Field(i))
+	case reflect.Pointer:
+		if v.IsNil() {
+			v.Set(reflect.New(v.Type().Elem()))
+		}
+		return spoilValue(rng, v.Elem())
+	case reflect.Slice:
+		if n := v.Len(); n > 0 && rng.IntN(4) > 0 {
+			i := rng.IntN(n)
+			return fmt.Sprintf(" %d", i) + spoilValue(rng, v.Index(i))
+		}
+		v.Set(reflect.Append(v, reflect.Zero(v.Type().Elem())))
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		if n, ok := one(spoilers).(int); ok {
+			v.SetInt(int64(n))
+		} else {
+			v.SetInt(v.Int() + int64(rng.IntN(5)-2))
+		}
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		if n, ok := one(spoilers).(int); ok {
+			v.SetUint(uint64(n))
+		} else {
+			v.SetUint(v.Uint() ^ 1<<rng.IntN(64))
+		}
+	case reflect.Bool:
+		v.SetBool(!v.Bool())
+	case reflect.String:
+		if s, ok := one(spoilers).(string); ok {
+			v.SetString(s)
+		}
+	}
+	return fmt.Sprintf(" %.50v", v)
 }
 
 // applyStream restores a stream.

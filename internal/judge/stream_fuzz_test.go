@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"os"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -124,9 +125,11 @@ func edit(recs []*stream.Record, s *script) []*stream.Record {
 	for n := 0; n < 64 && len(s.b) > 0 && len(recs) > 0; n++ {
 		op, i := s.next(), s.below(len(recs))
 		rec := *recs[i]
-		switch op % 9 {
-		case 0, 1:
+		switch op % 10 {
+		case 0:
 			setField(&rec, s)
+		case 1, 9:
+			spoil(&rec, s)
 		case 2:
 			setRef(&rec, s)
 		case 3: // a byte
@@ -179,6 +182,84 @@ func setField(rec *stream.Record, s *script) {
 		return
 	}
 	_ = rec.Set(map[string]any{names[s.below(len(names))]: values[s.below(len(values))]})
+}
+
+// ints and texts are what a number and a text may become.
+var ints, texts = func() (ints []int64, texts []string) {
+	for _, v := range values {
+		switch v := v.(type) {
+		case int:
+			ints = append(ints, int64(v))
+		case string:
+			texts = append(texts, v)
+		}
+	}
+	return ints, texts
+}()
+
+// spoil changes something in a record that stays what its type says.
+func spoil(rec *stream.Record, s *script) {
+	info := stream.Lookup(rec.Type)
+	if info == nil {
+		return
+	}
+	v := info.New()
+	if rec.Decode(v) != nil {
+		return
+	}
+	spoilValue(reflect.ValueOf(v).Elem(), s)
+	if b, err := stream.Marshal(v); err == nil {
+		rec.Meta = b
+	}
+}
+
+func spoilValue(v reflect.Value, s *script) {
+	if !v.CanSet() {
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		spoilValue(v.Field(s.below(v.NumField())), s)
+	case reflect.Pointer:
+		if v.IsNil() {
+			v.Set(reflect.New(v.Type().Elem()))
+		} else if s.below(4) == 0 {
+			v.SetZero()
+			return
+		}
+		spoilValue(v.Elem(), s)
+	case reflect.Slice:
+		switch n := v.Len(); {
+		case n == 0 || s.below(6) == 0:
+			v.Set(reflect.Append(v, reflect.Zero(v.Type().Elem())))
+		case s.below(6) == 0:
+			v.SetLen(n - 1)
+		default:
+			spoilValue(v.Index(s.below(n)), s)
+		}
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		v.SetInt(number(v.Int(), s))
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		v.SetUint(uint64(number(int64(v.Uint()), s)))
+	case reflect.Bool:
+		v.SetBool(!v.Bool())
+	case reflect.String:
+		v.SetString(texts[s.below(len(texts))])
+	}
+}
+
+// number is another number.
+func number(n int64, s *script) int64 {
+	switch how := s.next(); how % 4 {
+	case 0:
+		return ints[s.below(len(ints))]
+	case 1:
+		return n + int64(int8(s.next()))
+	case 2:
+		return n ^ 1<<(s.next()%64)
+	default:
+		return int64(s.next())
+	}
 }
 
 func setRef(rec *stream.Record, s *script) {
@@ -276,7 +357,7 @@ func TestExample(t *testing.T) {
 func FuzzStream(f *testing.F) {
 	recs := example(f)
 	f.Add([]byte{})
-	for op := range byte(9) {
+	for op := range byte(10) {
 		f.Add([]byte{op, 40, 1, 7, 30, op, 60, 0, 3, 3})
 		f.Add([]byte{op, 80, 0, 2, 3, op, 20, 1, 4, 5, 7, 55, 3, 7})
 	}
