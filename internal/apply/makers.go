@@ -11,6 +11,7 @@ import (
 
 	"ckpt/internal/judge"
 	"ckpt/internal/sys"
+	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
@@ -90,14 +91,12 @@ func become(p *tracee.Puppet, c *stream.PeerCred) error {
 		return err
 	}
 	same := len(now) == len(c.Groups)
-	buf := make([]byte, 0, 4*len(c.Groups)+1)
 	for _, g := range c.Groups {
 		same = same && slices.Contains(now, int(g))
-		buf = binary.LittleEndian.AppendUint32(buf, g)
 	}
 	if !same {
 		at := p.Scratch().Addr
-		if err := p.Tracee().WriteMem(at, append(buf, 0)); err != nil {
+		if err := p.Tracee().WriteMem(at, task.PackGroups(c.Groups)); err != nil {
 			return err
 		}
 		if err := tracee.CallOK(p, "set its groups", unix.SYS_SETGROUPS, uint64(len(c.Groups)), at); err != nil {

@@ -10,8 +10,6 @@ import (
 	"ckpt/stream"
 )
 
-var errFake = errors.New("the kernel says no")
-
 // fakeKernel says how objects stand to each other by what a table has for
 // their handles.
 type fakeKernel struct {

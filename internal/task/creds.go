@@ -178,11 +178,17 @@ func (r *Restorer) raiseAmbient(amb uint64) error {
 }
 
 func (r *Restorer) setGroups(groups []uint32) error {
-	buf := make([]byte, 0, 4*len(groups)+1)
-	for _, g := range groups {
-		buf = binary.LittleEndian.AppendUint32(buf, g)
+	return poke(r.Puppet, "set its groups", PackGroups(groups), unix.SYS_SETGROUPS, uint64(len(groups)), scratchArg)
+}
+
+// PackGroups returns what setgroups(2) takes, which may be all the memory a puppet
+// has for it; a group more where there is none, for there must be something.
+func PackGroups(groups []uint32) []byte {
+	b := make([]byte, 4*max(1, len(groups)))
+	for i, g := range groups {
+		binary.LittleEndian.PutUint32(b[4*i:], g)
 	}
-	return poke(r.Puppet, "set its groups", append(buf, 0), unix.SYS_SETGROUPS, uint64(len(groups)), scratchArg)
+	return b
 }
 
 // setIDs changes user and group ids. Who stops being root loses its capabilities
