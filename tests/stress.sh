@@ -29,7 +29,7 @@ if [[ "${1-}" == --control || "${1-}" == --one ]]; then
 	ip link set lo up
 	echo 0 65534 >/proc/sys/net/ipv4/ping_group_range
 	mount -t tmpfs -o mode=1777 tmpfs /dev/shm
-	mkdir -p tmpfs && mount -t tmpfs -o mode=1777,size=64M tmpfs tmpfs # for who fills one
+	mount -t tmpfs -o mode=1777,size=64M tmpfs /tmp # some leave sockets there, one fills it
 	who=(--reuid=65534 --regid=65534 --clear-groups) settings=() limits=() options=()
 	for word in $(sed -e 's/#.*//' "$here/stress-options.txt" | awk -v name="$name" '$1 == name { $1 = ""; print }'); do
 		case $word in
@@ -102,8 +102,14 @@ if ! command -v stress-ng >/dev/null; then
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends stress-ng </dev/null || exit 1
 fi
 
-dir=$(mktemp -d /tmp/ckpt-stress-XXXXXX)
+# Not in /tmp, which each gets a new one of; our own files may be there, too.
+dir=$(mktemp -d /var/tmp/ckpt-stress-XXXXXX)
 chmod 755 "$dir"
+tools=$dir/tools
+mkdir "$tools"
+cp "$here"/stress.sh "$here"/stress-*.txt "$tools"
+for tool in collect dedup write read apply; do cp "$(command -v ckpt-$tool)" "$tools"; done
+PATH=$tools:$PATH
 trap '[ -n "$keep" ] || rm -rf "$dir"' EXIT
 trap 'exit 130' INT TERM HUP
 
@@ -114,7 +120,7 @@ names=$(stress-ng --stressors | tr ' ' '\n' | grep -xE -- "$pattern" | grep -vxF
 # part runs one of the two parts; when its init ends, or is killed, so does all of it.
 part() {
 	timeout -s KILL 300 unshare --pid --fork --kill-child --mount-proc --ipc --uts --net -- \
-		"$here/stress.sh" "$1" "$2" "$dir/$2" </dev/null >/dev/null 2>&1
+		"$tools/stress.sh" "$1" "$2" "$dir/$2" </dev/null >/dev/null 2>&1
 }
 one() {
 	mkdir "$dir/$1"
@@ -128,7 +134,7 @@ one() {
 	fi
 }
 export -f part one
-export dir here keep
+export dir tools keep
 xargs -P "$jobs" -I NAME bash -c 'one "$1"' one NAME <<<"$names"
 
 echo
