@@ -127,10 +127,10 @@ func (r *Restorer) changeCreds(c, now *stream.Creds) error {
 	add(ids, func() error { return r.setIDs(c, now) })
 	add(changed || ids, func() error { return r.setCaps(now.Eff, now.Prm, c.Inh) })
 	add(ids || c.Amb != now.Amb, func() error { return r.raiseAmbient(c.Amb) })
-	add(c.Securebits&^secbitKeepCaps != now.Securebits&^secbitKeepCaps, func() error {
-		return r.prctl("set securebits", unix.PR_SET_SECUREBITS, uint64(c.Securebits))
-	})
-	add(ids || (c.Securebits^now.Securebits)&secbitKeepCaps != 0, func() error { return r.keepCaps(c.Securebits&secbitKeepCaps != 0) })
+	// All of them at once, for this one may be locked; alone it takes no capability.
+	bits, keep := c.Securebits&^secbitKeepCaps != now.Securebits&^secbitKeepCaps, c.Securebits&secbitKeepCaps != 0
+	add(bits, func() error { return r.prctl("set securebits", unix.PR_SET_SECUREBITS, uint64(c.Securebits)) })
+	add(!bits && keep != (ids || now.Securebits&secbitKeepCaps != 0), func() error { return r.keepCaps(keep) })
 	add(changed || ids, func() error { return r.setCaps(c.Eff, c.Prm, c.Inh) })
 	add(c.NoNewPrivs && !now.NoNewPrivs, func() error { return r.prctl("set no_new_privs", unix.PR_SET_NO_NEW_PRIVS, 1) })
 	for _, step := range steps {
