@@ -1,10 +1,6 @@
 package collect
 
 import (
-	"errors"
-
-	"golang.org/x/sys/unix"
-
 	"ckpt/internal/kcmp"
 	"ckpt/internal/proc"
 	"ckpt/internal/task"
@@ -87,38 +83,33 @@ func object(c *task.Collector, t stream.Type) (uint64, error) {
 	return c.ID, task.Find(t).Collect(c)
 }
 
-// ifAny emits an object that not every task has. Of two that have none kcmp(2)
-// says that they are equal, so the thread is compared with one that has none
-// for sure.
+// ifAny emits an object that not every task has.
 func (d *description) ifAny(kind kcmp.Type, t stream.Type, th *tracee.Tracee) (uint64, error) {
-	blank, err := d.blankTask()
-	if err != nil {
+	if has, err := d.has(kind, th); err != nil || !has {
 		return 0, err
-	}
-	o, err := kcmp.Compare(th.TID, blank, kind, 0, 0)
-	switch {
-	case errors.Is(err, unix.EPERM):
-		return 0, nil // this user can't tell
-	case err != nil:
-		return 0, err
-	case o == kcmp.Equal:
-		return 0, nil
 	}
 	id := d.newID()
 	return id, d.emit(t, &stream.IOCtx{Object: kcmpObject(id, int(kind), th.TID), PID: th.TID})
 }
 
-// undoList describes a semaphore undo list, if the thread has one. This program
-// has none, and two that have none are equal to kcmp(2).
+// undoList describes a semaphore undo list, if the thread has one.
 func (d *description) undoList(t *tracee.Tracee, c *task.Collector) (uint64, error) {
-	o, err := kcmp.Compare(t.TID, ownPID(), kcmp.SysVSem, 0, 0)
-	switch {
-	case err != nil:
+	if has, err := d.has(kcmp.SysVSem, t); err != nil || !has {
 		return 0, err
-	case o == kcmp.Equal:
-		return 0, nil
 	}
 	return object(c, stream.TypeSemUndo)
+}
+
+// has reports whether a thread has what not every task has. Of two that have none
+// kcmp(2) says that they are equal, so it is compared with one that has none for
+// sure: not with us, for Go's threads share an undo list.
+func (d *description) has(kind kcmp.Type, th *tracee.Tracee) (bool, error) {
+	blank, err := d.blankTask()
+	if err != nil {
+		return false, err
+	}
+	o, err := kcmp.Compare(th.TID, blank, kind, 0, 0)
+	return o != kcmp.Equal, err
 }
 
 // kthreadd is the kernel's thread that makes the others. It neither reads files
@@ -126,14 +117,17 @@ func (d *description) undoList(t *tracee.Tracee, c *task.Collector) (uint64, err
 const kthreadd = 2
 
 // blankTask returns a task that has neither I/O context nor undo list: kthreadd,
-// and in a pid namespace of our own, where that is not to be seen, a stub.
+// and where that is not to be seen, in a pid namespace of our own, or this user may
+// not compare with it, a stub.
 func (d *description) blankTask() (int, error) {
 	if d.blank != 0 {
 		return d.blank, nil
 	}
-	d.blank = kthreadd
 	if stat, err := proc.ReadStat(kthreadd); err == nil && proc.IsKernelThread(stat) {
-		return d.blank, nil
+		if _, err := kcmp.Compare(ownPID(), kthreadd, kcmp.IO, 0, 0); err == nil {
+			d.blank = kthreadd
+			return d.blank, nil
+		}
 	}
 	stub, err := tracee.StartStub(false)
 	if err != nil {
