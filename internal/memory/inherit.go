@@ -388,9 +388,13 @@ func (r *Restorer) copyPages(start, end uint64) error {
 	if start >= end {
 		return nil
 	}
+	mem, err := r.forced()
+	if err != nil {
+		return err
+	}
 	from, err := r.parent.Puppet.Tracee().OpenMem()
 	if err == nil {
-		_, err = io.Copy(io.NewOffsetWriter(r.mem, int64(start)), io.NewSectionReader(from, int64(start), int64(end-start)))
+		_, err = io.Copy(io.NewOffsetWriter(mem, int64(start)), io.NewSectionReader(from, int64(start), int64(end-start)))
 		err = errors.Join(err, from.Close())
 	}
 	if err != nil {

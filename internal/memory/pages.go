@@ -273,18 +273,24 @@ func (r *Restorer) fillDirect(extents []stream.Extent, in *stream.Reader) error 
 	return nil
 }
 
+// forced opens the process's memory at the first need: there may be more processes
+// than we may have descriptors.
+func (r *Restorer) forced() (_ *os.File, err error) {
+	if r.mem == nil {
+		r.mem, err = r.Puppet.Tracee().OpenMem()
+	}
+	return r.mem, err
+}
+
 // fillForced writes past the protection of read-only pages.
 func (r *Restorer) fillForced(extents []stream.Extent, in *stream.Reader) error {
-	if r.mem == nil { // there may be more processes than we may have descriptors
-		mem, err := r.Puppet.Tracee().OpenMem()
-		if err != nil {
-			return err
-		}
-		r.mem = mem
+	mem, err := r.forced()
+	if err != nil {
+		return err
 	}
 	data := in.Data()
 	for _, e := range extents {
-		w := io.NewOffsetWriter(r.mem, int64(e.Start))
+		w := io.NewOffsetWriter(mem, int64(e.Start))
 		_, err := io.CopyN(w, data, int64(e.End-e.Start))
 		if errors.Is(err, io.EOF) {
 			return stream.ErrTruncated
