@@ -54,18 +54,23 @@ func (r *Restorer) newMemFD(m *stream.MemFD) (*os.File, error) {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
 	f := os.NewFile(uintptr(fd), memfdPrefix+m.Name)
-	var st unix.Stat_t
-	err = errors.Join(f.Truncate(m.Size), unix.Fstat(fd, &st))
-	if err == nil && st.Mode&0o7777 != m.Mode&0o7777 {
-		err = unix.Fchmod(fd, m.Mode&0o7777)
-	}
+	err = errors.Join(f.Truncate(m.Size), setMode(fd, m.Mode), r.giveOwner(f, m.UID, m.GID, memfdPrefix+m.Name))
 	if err == nil {
-		err = r.giveOwner(f, m.UID, m.GID, memfdPrefix+m.Name)
+		err = setMode(fd, m.Mode) // chown(2) takes bits away
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// setMode sets the permissions where they differ, for they may be sealed.
+func setMode(fd int, mode uint32) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&0o7777 == mode&0o7777 {
+		return os.NewSyscallError("fstat", err)
+	}
+	return os.NewSyscallError("fchmod", unix.Fchmod(fd, mode&0o7777))
 }
 
 // Open opens it anew. The description it was made with goes to the first that

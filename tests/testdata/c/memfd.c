@@ -18,7 +18,7 @@ int main(void)
 {
 	char buf[64], path[64];
 	struct stat st, was;
-	int plain, ro, own, sealed, future, noexec, big, app, huge = -1;
+	int plain, ro, own, sealed, future, noexec, big, app, others, huge = -1;
 
 	must((plain = memfd_create("pl ain", MFD_CLOEXEC)) >= 0 && write(plain, "hello world", 11) == 11 && lseek(plain, 5, SEEK_SET) == 5);
 	snprintf(path, sizeof path, "/proc/self/fd/%d", plain);
@@ -41,6 +41,8 @@ int main(void)
 	must((noexec = memfd_create("noexec", MFD_NOEXEC_SEAL)) >= 0);
 	must((big = memfd_create("", 0)) >= 0 && ftruncate(big, 1LL << 40) == 0 && pwrite(big, "B", 1, 1LL << 39) == 1);
 	must((app = memfd_create("app", 0)) >= 0 && fcntl(app, F_SETFL, O_APPEND) == 0 && write(app, "one", 3) == 3);
+
+	must((others = memfd_create("others", 0)) >= 0 && fchown(others, 1234, 1234) == 0 && fchmod(others, 06751) == 0);
 
 	int anon = memfd_create("only mapped", MFD_CLOEXEC);
 	must(anon >= 0 && ftruncate(anon, 4096) == 0);
@@ -77,6 +79,7 @@ int main(void)
 	check(fstat(noexec, &st) == 0 && (st.st_mode & 0777) == 0666 && fchmod(noexec, 0777) == -1);
 	check(fstat(big, &st) == 0 && st.st_size == 1LL << 40 && st.st_blocks <= 16 && pread(big, buf, 1, 1LL << 39) == 1 && buf[0] == 'B');
 	check(write(app, "two", 3) == 3 && pread(app, buf, sizeof buf, 0) == 6 && !memcmp(buf, "onetwo", 6) && fcntl(app, F_GETFL) & O_APPEND);
+	check(fstat(others, &st) == 0 && st.st_uid == 1234 && st.st_gid == 1234 && (st.st_mode & 07777) == 06751, "%o", st.st_mode);
 	check(!strcmp(twice, "no descriptor"));
 	strcpy(amap, "shared");
 	check(!strcmp(twice, "shared"));
