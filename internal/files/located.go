@@ -88,7 +88,7 @@ func (n *named) with(flags int, use func(p *os.File, st *unix.Stat_t) error) err
 				"run ckpt-apply as root, or as a user who may search all folders on that path (CAP_DAC_READ_SEARCH)")
 		}
 		if err != nil {
-			return n.r.denied(err, n.Path, false)
+			return err
 		}
 		defer p.Close()
 		if n.isVery(p, st) {

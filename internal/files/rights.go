@@ -128,12 +128,12 @@ func (r *Restorer) denied(err error, path string, write bool) error {
 	if r.Own == nil || !errors.Is(err, unix.EACCES) {
 		return err
 	}
-	set := caps.Of(unix.CAP_DAC_READ_SEARCH)
+	set, either := caps.Of(unix.CAP_DAC_READ_SEARCH), caps.Of(unix.CAP_DAC_READ_SEARCH, unix.CAP_DAC_OVERRIDE)
 	if write {
-		set = caps.Of(unix.CAP_DAC_OVERRIDE)
+		set, either = caps.Of(unix.CAP_DAC_OVERRIDE), caps.Of(unix.CAP_DAC_OVERRIDE)
 	}
-	if caps.Set(r.Own.CapEff)&caps.Of(unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH) != 0 && r.Own.Need(set, "", "") == nil {
-		return err
+	if caps.Set(r.Own.CapEff)&either != 0 {
+		return err // that is not what is in the way
 	}
 	return &caps.Missing{Set: set, To: "open %s again, which this user may not", Who: path}
 }
