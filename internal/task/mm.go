@@ -8,6 +8,7 @@ import (
 
 	"ckpt/internal/kcmp"
 	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
 
@@ -141,8 +142,11 @@ func locksFutureTight(c *Collector) (int, error) {
 		}
 		return 0, nil
 	}
-	_, err = c.Loan.Call(unix.SYS_MMAP, 0, limit&^(pageBytes-1)+16*pageBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uint64(0), 0)
+	n := limit&^(pageBytes-1) + 16*pageBytes
+	at, err := c.Loan.Call(unix.SYS_MMAP, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uint64(0), 0)
 	switch err {
+	case nil: // there is room again, and it is not locked, or it would be too much
+		return 0, tracee.CallOK(c.Loan, "unmap what was mapped", unix.SYS_MUNMAP, at, n)
 	case unix.ENOMEM:
 		return 0, nil
 	case unix.EAGAIN:
