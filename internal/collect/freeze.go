@@ -135,8 +135,10 @@ func (t *tree) hold(p *process) (found bool, err error) {
 	if p.gone {
 		return false, nil
 	}
-	if err := t.thawed.Check(p.pid); err != nil && len(p.threads) == 0 && !t.isZombie(p) {
-		return false, refused(p.pid, err)
+	if len(p.threads) == 0 && !t.isZombie(p) {
+		if err := t.thawed.Check(p.pid); err != nil {
+			return false, refused(p.pid, err)
+		}
 	}
 	for more := !t.isZombie(p); more && !p.gone && !p.zombie; found = found || more {
 		if more, err = t.holdThreads(p); err != nil {

@@ -104,8 +104,8 @@ func (c *Collector) leadsTo(path string, st *unix.Stat_t) (bool, error) {
 	return err == nil && unix.Mkdev(now.Dev_major, now.Dev_minor) == st.Dev && now.Ino == st.Ino, err
 }
 
-// walkQuietly opens a path (O_PATH) step by step, and looks for nothing in a folder
-// of FUSE but what the kernel remembers.
+// walkQuietly opens a path (O_PATH) step by step, and stops (EAGAIN) before it would
+// look for anything in a folder of FUSE.
 func (c *Collector) walkQuietly(path string) (int, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS}
 	at, err := unix.Openat2(unix.AT_FDCWD, "/", &how)

@@ -11,8 +11,6 @@ import (
 	"ckpt/stream"
 )
 
-const rlimitMemlock = 8
-
 // Here says which capabilities the mappings of an address space take that this
 // process lacks. They are locked under its own limits; who names the program.
 func Here(own *caps.Process, vmas []stream.VMA, who string) []error {
@@ -29,7 +27,7 @@ func Here(own *caps.Process, vmas []stream.VMA, who string) []error {
 	if err != nil {
 		return []error{err}
 	}
-	if most := limits[rlimitMemlock].Soft; locked > most {
+	if most := limits[unix.RLIMIT_MEMLOCK].Soft; locked > most {
 		return own.Need(caps.Of(unix.CAP_IPC_LOCK), who, fmt.Sprintf("lock %d bytes of %%s in memory, more than RLIMIT_MEMLOCK (%d) allows", locked, most))
 	}
 	return nil

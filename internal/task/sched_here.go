@@ -18,8 +18,6 @@ const (
 	schedResetOnFork = 1 // SCHED_FLAG_RESET_ON_FORK
 	ioprioClassRT    = 1
 	ioprioClassShift = 13
-
-	rlimitNice, rlimitRTPrio = 13, 14
 )
 
 // ownSched is how this process runs when nothing has been made yet.
@@ -40,7 +38,7 @@ var ownSched = sync.OnceValues(func() (*schedNow, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &schedNow{raw, attr, prio, limits[rlimitNice].Soft, limits[rlimitRTPrio].Soft}, nil
+	return &schedNow{raw, attr, prio, limits[unix.RLIMIT_NICE].Soft, limits[unix.RLIMIT_RTPRIO].Soft}, nil
 })
 
 // schedNow is how a task runs and how far it may better that.
