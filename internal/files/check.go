@@ -1,0 +1,85 @@
+package files
+
+import (
+	"fmt"
+
+	"ckpt/stream"
+)
+
+// Check says what of the objects and descriptors can't be restored.
+func (r *Restorer) Check(objects []*stream.Record, fds []stream.FD) []error {
+	var errs, more []error
+	if !r.Paper {
+		r.plan, more = r.makePlan(objects, fds)
+	}
+	for _, rec := range objects {
+		var o stream.Object
+		if k := Find(rec.Type); k != nil && rec.Decode(&o) == nil {
+			if _, ok := r.plan.unneeded[o.Objref]; !ok {
+				errs = append(errs, k.Check(r, rec)...)
+			}
+		}
+		if rec.Type == stream.TypeFile {
+			errs = append(errs, checkFile(rec)...)
+		}
+	}
+	return append(errs, more...)
+}
+
+// checkFile says what of a description can't be. Positions may be anything: a
+// folder's are what its file system likes.
+func checkFile(rec *stream.Record) []error {
+	f, err := decode[stream.File](rec)
+	if err != nil {
+		return []error{err}
+	}
+	const lastOwner, lastSignal = 2, 64 // F_OWNER_PGRP, _NSIG
+	if o := f.Owner; f.Sig < 0 || f.Sig > lastSignal || o != nil && (o.Type < 0 || o.Type > lastOwner || o.PID < 0 || o.PID > maxPID) {
+		return []error{fmt.Errorf("%w: an open file description with signal %d and owner %+v", stream.ErrCorrupt, f.Sig, f.Owner)}
+	}
+	return nil
+}
+
+// CheckTable says what in a table of descriptors, in ascending order, can't be.
+func CheckTable(fds []stream.FD, locks []stream.Lock, targets []stream.EpollTarget) (errs []error) {
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%w: "+format, append([]any{stream.ErrCorrupt}, args...)...))
+	}
+	for i, fd := range fds {
+		if fd.FD < 0 || fd.FD > maxFD || i > 0 && fd.FD == fds[i-1].FD {
+			bad("descriptor %d, which there can't be, or which stands twice", fd.FD)
+		}
+	}
+	for _, l := range locks {
+		if l.FD < 0 || l.FD > maxFD || l.Start < 0 || l.Len < 0 || l.Kind != stream.LockFlock && l.Kind != stream.LockOFD && l.Kind != stream.LockPosix {
+			bad("lock of kind %q on descriptor %d, of %d bytes from %d on", l.Kind, l.FD, l.Len, l.Start)
+		}
+	}
+	for _, t := range targets {
+		if t.FD < 0 || t.FD > maxFD {
+			bad("target of an epoll added as descriptor %d", t.FD)
+		}
+	}
+	return errs
+}
+
+// Here says which capabilities it takes to make these that Own lacks.
+func (r *Restorer) Here(objects []*stream.Record) (errs []error) {
+	for _, rec := range objects {
+		var o stream.Object
+		k := Find(rec.Type)
+		switch {
+		case rec.Type == stream.TypeFile:
+			errs = append(errs, r.ownerHere(rec)...)
+		case k == nil || k.Here == nil || rec.Decode(&o) != nil:
+		default:
+			if _, ok := r.plan.unneeded[o.Objref]; !ok {
+				errs = append(errs, k.Here(r, rec)...)
+			}
+		}
+	}
+	return errs
+}
+
+// maxFD bounds descriptor numbers as fs.nr_open does by default.
+const maxFD = 1 << 20

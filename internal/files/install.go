@@ -1,0 +1,142 @@
+package files
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/depot"
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+// Install gives a puppet, which has none, its descriptors, in ascending order.
+func (r *Restorer) Install(p *tracee.Puppet, fds []stream.FD) error {
+	fds = r.plan.left(fds)
+	numbers := make([]int, len(fds))
+	for i := range fds {
+		numbers[i] = fds[i].FD
+	}
+	if err := reserve(p, numbers); err != nil {
+		return err
+	}
+	for i := range fds {
+		fd := &fds[i]
+		if r.late(fd.Refs.File) {
+			r.later = append(r.later, laterFD{p, *fd})
+			continue
+		}
+		if err := r.install(p, fd); err != nil {
+			return err
+		}
+		if !r.async[fd.Refs.File] {
+			continue
+		}
+		delete(r.async, fd.Refs.File)
+		if err := beAsync(p, fd.FD); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// laterFD is a descriptor that is placed when all others are.
+type laterFD struct {
+	p  *tracee.Puppet
+	fd stream.FD
+}
+
+// InstallLate places the descriptors that Install left out, when it was called
+// for all tables: those in /proc/PID/fdinfo last, which are there when the
+// descriptor is.
+func (r *Restorer) InstallLate() error {
+	slices.SortStableFunc(r.later, func(a, b laterFD) int { return r.rank(&a.fd) - r.rank(&b.fd) })
+	for i := range r.later {
+		if err := r.install(r.later[i].p, &r.later[i].fd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Restorer) rank(fd *stream.FD) int {
+	obj, err := r.Hash.Get(fd.Refs.File)
+	if f, ok := obj.(*file); err == nil && ok && f.s != nil {
+		if in, err := r.Hash.Get(f.s.Refs.Inode); err == nil {
+			if p, ok := in.(*procFile); ok && strings.Contains(p.path, "/fdinfo/") {
+				return 1
+			}
+		}
+	}
+	return 0
+}
+
+// reserve makes room in a puppet for descriptors of these numbers, and keeps them
+// free of the one it fetches them by: that gets the number behind the last, or when
+// the limit is there, the first gap.
+func reserve(p *tracee.Puppet, numbers []int) error {
+	free := 0
+	for _, n := range numbers {
+		free = max(free, n+1)
+	}
+	if raiseLimit(p.Tracee().PID, uint64(free)+8) <= uint64(free) {
+		used := map[int]bool{}
+		for _, n := range numbers {
+			used[n] = true
+		}
+		for free = 0; used[free]; {
+			free++
+		}
+	}
+	return p.Reserve(free)
+}
+
+// raiseLimit makes room for n descriptors, as far as we may, and returns for how
+// many there is room. The process gets its own limits later.
+func raiseLimit(pid int, n uint64) uint64 {
+	lim := unix.Rlimit{}
+	if unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &lim) != nil || lim.Cur >= n {
+		return lim.Cur
+	}
+	for _, most := range []uint64{n, lim.Max} { // more than the hard limit takes CAP_SYS_RESOURCE
+		cur := min(n, most)
+		if unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: cur, Max: max(most, lim.Max)}, nil) == nil {
+			return cur
+		}
+	}
+	return lim.Cur
+}
+
+func (r *Restorer) install(p *tracee.Puppet, fd *stream.FD) error {
+	source, err := r.plan.descriptor(r, fd)
+	if err != nil {
+		return err
+	}
+	n, err := give(p, source)
+	if err != nil {
+		return err
+	}
+	cloexec := uint64(0)
+	if fd.Cloexec {
+		cloexec = unix.O_CLOEXEC
+	}
+	what := fmt.Sprintf("place descriptor %d", fd.FD)
+	if n == fd.FD { // pidfd_getfd(2) sets FD_CLOEXEC
+		return tracee.CallOK(p, what, unix.SYS_FCNTL, uint64(n), unix.F_SETFD, cloexec/unix.O_CLOEXEC)
+	}
+	if err := tracee.CallOK(p, what, unix.SYS_DUP3, uint64(n), uint64(fd.FD), cloexec); err != nil {
+		return err
+	}
+	return tracee.CallOK(p, "close", unix.SYS_CLOSE, uint64(n))
+}
+
+// give copies a file into a puppet and returns its number there.
+func give(p *tracee.Puppet, f *depot.File) (int, error) {
+	fd, err := f.Fd()
+	if err != nil {
+		return -1, err
+	}
+	return p.Give(fd)
+}
