@@ -339,3 +339,16 @@ func TestKilledByLesser(t *testing.T) {
 		}
 	}
 }
+
+// TestKilledByLimited is the same of hard limits above those of who saves.
+func TestKilledByLimited(t *testing.T) {
+	t.Parallel()
+	b := newBearer(t, &right{kind: "plain", user: nobody})
+	status, said := b.having([]string{"CHECKPOINT_RESTORE"}, fmt.Sprintf("ulimit -x 100; ckpt-collect --leave killed %d | ckpt-dedup >shared; exit ${PIPESTATUS[1]}", b.pid))
+	if want := fmt.Sprintf("error: this user could not restore it: pid %d had a hard limit RLIMIT_LOCKS of unlimited", b.pid); status != 3 || !strings.Contains(said, want) {
+		t.Errorf("status %d:\n%s", status, said)
+	}
+	if err := unharmed(b.pid); err != nil {
+		t.Error(err)
+	}
+}

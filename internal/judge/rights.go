@@ -1,10 +1,10 @@
 package judge
 
 import (
-	"errors"
 	"fmt"
 
 	"ckpt/internal/caps"
+	"ckpt/internal/cli"
 	"ckpt/internal/files"
 	"ckpt/internal/memory"
 	"ckpt/internal/task"
@@ -56,17 +56,14 @@ func ForSave(m *Model, note func(format string, args ...any)) error {
 	if err != nil {
 		return err
 	}
-	const hint = "what is killed must be restorable: save it with the capabilities of who restores it, or with --leave stopped"
+	const hint = "what is killed must be restorable: save it with the capabilities and limits of who restores it, or with --leave stopped"
 	var lacks []error
 	for _, err := range caps.Merge(m.rights(&files.Restorer{Paper: true, Own: own})) {
-		missing := new(caps.Missing)
-		switch {
-		case !errors.As(err, &missing):
-		case m.Header.Leave == stream.LeaveKilled:
-			missing.Tip = hint
-			lacks = append(lacks, fmt.Errorf("this user could not restore it: %w", missing))
-		default:
-			note("this user could not restore it: %v", missing)
+		err = fmt.Errorf("this user could not restore it: %w", err)
+		if m.Header.Leave == stream.LeaveKilled {
+			lacks = append(lacks, cli.WithHint(err, hint))
+		} else {
+			note("%v", err)
 		}
 	}
 	if len(lacks) > 0 {
