@@ -68,7 +68,7 @@ func (b *builder) newMaker(c *stream.PeerCred) error {
 	b.maker, b.puppets[c.PID] = &maker{p, c}, p
 	err = become(p, c)
 	if errors.Is(err, unix.EPERM) {
-		b.note("SO_PEERCRED of a pair of unix sockets does not name user %d and group %d any more, which takes CAP_SETUID and CAP_SETGID", c.UID, c.GID)
+		b.note("SO_PEERCRED of a pair of unix sockets no longer names user %d and group %d, which takes CAP_SETUID and CAP_SETGID", c.UID, c.GID)
 		return nil
 	}
 	if err != nil {

@@ -156,16 +156,7 @@ func (o *outsiders) name(kind string, ino uint64) string {
 	if pid == 0 {
 		return ""
 	}
-	return named(pid)
-}
-
-// named names a process for people.
-func named(pid int) string {
-	comm, err := proc.ReadComm(pid, pid)
-	if err != nil {
-		return fmt.Sprintf("pid %d", pid)
-	}
-	return fmt.Sprintf("pid %d (%s)", pid, comm)
+	return proc.Named(pid)
 }
 
 // sharedMemory blocks memory that the tree shares with others, but for what the
@@ -223,11 +214,11 @@ func (c *collection) judgeShared(pid int, m *proc.Mapping, other int) {
 		return
 	}
 	if c.Copy[name] {
-		c.tell("%s, which %s shares with %s, becomes a copy of its own", name, named(pid), named(other))
+		c.tell("%s, which %s shares with %s, becomes a copy of its own", name, proc.Named(pid), proc.Named(other))
 		return
 	}
-	err := fmt.Errorf("shares memory at %x (%s) with %s, which is not being saved, and would no longer share it", m.Start, name, named(other))
-	c.description.blockers.add(pid, cli.WithHint(err, fmt.Sprintf("save %s with it, or let it have a copy: ckpt-collect %s", named(other), ends.Flag(name, "copy"))))
+	err := fmt.Errorf("shares memory at %x (%s) with %s, which is not being saved, and would no longer share it", m.Start, name, proc.Named(other))
+	c.description.blockers.add(pid, cli.WithHint(err, fmt.Sprintf("save %s with it, or let it have a copy: ckpt-collect %s", proc.Named(other), ends.Flag(name, "copy"))))
 }
 
 // maxEnds is how many are named one by one.
@@ -250,7 +241,7 @@ func (c *collection) nameEnds() {
 		}
 		flag := ends.Flag(end.Name, "null")
 		if end.What == "" {
-			c.tell("%s fd %d is the terminal %s, which becomes that of ckpt-apply; where that has none, restore it with: %s, or file:PATH, inherit:FD or close in place of null", named(end.PID), end.FD, end.Name, flag)
+			c.tell("%s fd %d is the terminal %s, which becomes that of ckpt-apply; where that has none, restore it with: %s, or file:PATH, inherit:FD or close in place of null", proc.Named(end.PID), end.FD, end.Name, flag)
 			continue
 		}
 		kind := "pipe"
@@ -261,7 +252,7 @@ func (c *collection) nameEnds() {
 		if who != "" {
 			who = ", with " + who
 		}
-		c.tell("%s fd %d leads to %s, %s%s; restore it with: %s, or file:PATH, inherit:FD or close in place of null", named(end.PID), end.FD, end.Name, end.What, who, flag)
+		c.tell("%s fd %d leads to %s, %s%s; restore it with: %s, or file:PATH, inherit:FD or close in place of null", proc.Named(end.PID), end.FD, end.Name, end.What, who, flag)
 	}
 	c.nameGuests()
 }
@@ -287,7 +278,7 @@ func (c *collection) nameGuests() {
 			return
 		}
 		if pid := c.outsiders.open[link]; pid != 0 {
-			c.tell("%s has %s open, as %s has; what is restored has one of its own, apart from it", named(pid), link, named(inner[link]))
+			c.tell("%s has %s open, as %s has; what is restored has one of its own, apart from it", proc.Named(pid), link, proc.Named(inner[link]))
 			told++
 		}
 	}

@@ -70,7 +70,7 @@ func (e *examiner) process(pid int, status *proc.Status) {
 		e.need(caps.Of(unix.CAP_DAC_READ_SEARCH), pid, "read the files in /proc of %s, of another user")
 	}
 	if do := map[string]string{LeaveKilled: "kill", LeaveStopped: "stop"}[e.leave]; do != "" && unix.Kill(pid, 0) == unix.EPERM {
-		e.lacks = append(e.lacks, &caps.Missing{Set: caps.Of(unix.CAP_KILL), Who: named(pid),
+		e.lacks = append(e.lacks, &caps.Missing{Set: caps.Of(unix.CAP_KILL), Who: proc.Named(pid),
 			To: do + " %s, of another user", Tip: "leave it running: --leave running"})
 	}
 	if status.Seccomp != unix.SECCOMP_MODE_DISABLED {
@@ -79,7 +79,7 @@ func (e *examiner) process(pid int, status *proc.Status) {
 }
 
 func (e *examiner) need(set caps.Set, pid int, to string) {
-	e.lacks = append(e.lacks, e.own.Need(set, named(pid), to)...)
+	e.lacks = append(e.lacks, e.own.Need(set, proc.Named(pid), to)...)
 }
 
 // traceDenied reports whether this process may not trace another: to hand out a
@@ -137,7 +137,7 @@ func (e *examiner) whyNoTrace(pid int, status *proc.Status) error {
 	case scope == "3":
 		return refused(pid, errors.New("may not be traced by anybody, for kernel.yama.ptrace_scope is 3"))
 	}
-	return &caps.Missing{Set: caps.Of(unix.CAP_SYS_PTRACE), Who: named(pid), To: to}
+	return &caps.Missing{Set: caps.Of(unix.CAP_SYS_PTRACE), Who: proc.Named(pid), To: to}
 }
 
 // yamaScope is how far Yama, a security module, restricts tracing; "" where it

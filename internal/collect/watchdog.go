@@ -67,8 +67,7 @@ type watchdog struct {
 // watch begins to watch the calling thread, which is about to stop the target.
 func watch(o *Options, out *os.File, cancel context.CancelCauseFunc) *watchdog {
 	d := &watchdog{o: o, out: out, cancel: cancel, tracer: unix.Gettid(), began: time.Now()}
-	comm, _ := proc.ReadComm(o.PID, o.PID)
-	d.name = fmt.Sprintf("pid %d (%s)", o.PID, comm)
+	d.name = proc.Named(o.PID)
 	if o.Stall > 0 || o.MaxFreeze > 0 {
 		var err error
 		if d.timer, err = sys.NewKillTimer(); err != nil {

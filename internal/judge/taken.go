@@ -33,7 +33,7 @@ func PIDTaken(id int) []error {
 			return nil
 		}
 		if member, lives := memberOf(id); member != 0 && (lives || !wait) {
-			return []error{inUse(id, fmt.Sprintf("the process group %d, which %s is in", id, named(member)), "end that first, or "+elsewhere)}
+			return []error{inUse(id, fmt.Sprintf("the process group %d, which %s is in", id, proc.Named(member)), "end that first, or "+elsewhere)}
 		}
 		if !wait {
 			return nil
@@ -65,7 +65,7 @@ func taken(id int, stat proc.Stat) error {
 	}
 	who := stat.Comm
 	if status.Tgid != id {
-		who = "a thread of " + named(status.Tgid)
+		who = "a thread of " + proc.Named(status.Tgid)
 	}
 	const again = "run the pipeline again: its programs get other process ids then"
 	switch {
@@ -90,19 +90,10 @@ func inUse(id int, who, hint string) error {
 func held(id int, stat proc.Stat) error {
 	parent := "a process outside of this pid namespace"
 	if stat.PPID != 0 {
-		parent = named(stat.PPID)
+		parent = proc.Named(stat.PPID)
 	}
 	return cli.WithHint(fmt.Errorf("process id %d is in use by %s, which has ended, but its parent, %s, has not waited for it", id, stat.Comm, parent),
 		fmt.Sprintf("the id is free when %s waits for it or ends; or %s", parent, elsewhere))
-}
-
-// named names a process.
-func named(pid int) string {
-	comm, err := proc.ReadComm(pid, pid)
-	if err != nil {
-		return fmt.Sprintf("pid %d", pid)
-	}
-	return fmt.Sprintf("pid %d (%s)", pid, comm)
 }
 
 // isAncestor reports whether pid descends from a process.

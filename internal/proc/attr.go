@@ -46,6 +46,15 @@ func ReadComm(pid, tid int) (string, error) {
 	return string(bytes.TrimSuffix(b, []byte{'\n'})), nil
 }
 
+// Named names a process for people: pid 7 (sh).
+func Named(pid int) string {
+	comm, err := ReadComm(pid, pid)
+	if err != nil {
+		return fmt.Sprintf("pid %d", pid)
+	}
+	return fmt.Sprintf("pid %d (%s)", pid, comm)
+}
+
 // ReadCmdline reads the argument area as it is now: usually strings that each
 // end in a NUL, but the process may have written anything there.
 func ReadCmdline(pid int) ([]byte, error) { return readRaw(pid, "cmdline") }
