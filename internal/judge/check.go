@@ -69,11 +69,19 @@ func (m *Model) who(pid int) string {
 
 // checkHere judges what depends on this system beside files.
 func (m *Model) checkHere(cgroups task.CgroupPolicy) (reasons []error) {
+	in := sessions()
+	taken := func(id int) {
+		errs := PIDTaken(id)
+		if member := in[id]; len(errs) == 0 && member != 0 {
+			errs = []error{inUse(id, fmt.Sprintf("the session %d, which %s is in", id, proc.Named(member)), endFirst)}
+		}
+		reasons = append(reasons, errs...)
+	}
 	for _, t := range m.Tasks {
-		reasons = append(reasons, PIDTaken(t.PID)...)
+		taken(t.PID)
 		for _, th := range t.Threads {
 			if th.TID != t.PID {
-				reasons = append(reasons, PIDTaken(th.TID)...)
+				taken(th.TID)
 			}
 		}
 		reasons = append(reasons, task.CheckCgroups(t.Resources[stream.TypeCgroups], cgroups)...)

@@ -17,6 +17,8 @@ const reapTime = 2 * time.Second
 // elsewhere is the way out where an id can't become free.
 const elsewhere = "restore with process ids of its own: unshare --pid --fork --mount-proc sh -c 'ckpt-read < img | ckpt-apply'"
 
+const endFirst = "end that first, or " + elsewhere
+
 // PIDTaken says who has a process or thread id that is needed, and how it can
 // become free. Where it finds nobody the kernel will tell for sure.
 func PIDTaken(id int) []error {
@@ -33,7 +35,7 @@ func PIDTaken(id int) []error {
 			return nil
 		}
 		if member, lives := memberOf(id); member != 0 && (lives || !wait) {
-			return []error{inUse(id, fmt.Sprintf("the process group %d, which %s is in", id, proc.Named(member)), "end that first, or "+elsewhere)}
+			return []error{inUse(id, fmt.Sprintf("the process group %d, which %s is in", id, proc.Named(member)), endFirst)}
 		}
 		if !wait {
 			return nil
@@ -52,6 +54,19 @@ func memberOf(pgid int) (pid int, lives bool) {
 		}
 	}
 	return pid, false
+}
+
+// sessions are those there are, each with a process that lives in it. Only a look
+// at all processes tells of one whose leader has ended.
+func sessions() map[int]int {
+	in := map[int]int{}
+	all, _ := proc.Processes()
+	for _, p := range all {
+		if stat, err := proc.ReadStat(p); err == nil && !ended(stat) {
+			in[stat.Session] = p
+		}
+	}
+	return in
 }
 
 func ended(stat proc.Stat) bool { return stat.State == 'Z' || stat.State == 'X' }
@@ -79,7 +94,7 @@ func taken(id int, stat proc.Stat) error {
 	case own.PGRP != 0 && stat.PGRP == own.PGRP:
 		return inUse(id, who+", which was started together with ckpt-apply", again)
 	}
-	return inUse(id, who, "end that first, or "+elsewhere)
+	return inUse(id, who, endFirst)
 }
 
 func inUse(id int, who, hint string) error {
