@@ -49,6 +49,13 @@ var fifoKind = Kind{
 		}
 		return r.fifo(f).check()
 	},
+	Here: func(r *Restorer, rec *stream.Record) []error {
+		f, err := decode[stream.Fifo](rec)
+		if err != nil {
+			return nil
+		}
+		return r.capacityHere(f.Path, f.Capacity)
+	},
 	Restore: restoreFifo,
 }
 

@@ -297,13 +297,20 @@ func checkCapacity(n int64) error {
 	return nil
 }
 
-// pipeHere: a pipe larger than a limit takes a capability, see pipe(7).
 func pipeHere(r *Restorer, rec *stream.Record) []error {
 	p, err := decode[stream.Pipe](rec)
-	if limit, lerr := proc.ReadSysctl("fs/pipe-max-size"); err != nil || lerr != nil || p.Capacity <= limit {
+	if err != nil {
 		return nil
 	}
-	return r.Own.Need(caps.Of(unix.CAP_SYS_RESOURCE), fmt.Sprintf("pipe:[%d]", p.Ino), fmt.Sprintf("give %%s its capacity of %d bytes", p.Capacity))
+	return r.capacityHere(fmt.Sprintf("pipe:[%d]", p.Ino), p.Capacity)
+}
+
+// capacityHere: a pipe larger than a limit takes a capability, see pipe(7).
+func (r *Restorer) capacityHere(who string, n int64) []error {
+	if limit, err := proc.ReadSysctl("fs/pipe-max-size"); err != nil || n <= limit {
+		return nil
+	}
+	return r.Own.Need(caps.Of(unix.CAP_SYS_RESOURCE), who, fmt.Sprintf("give %%s its capacity of %d bytes", n))
 }
 
 func setCapacity(f *os.File, n int64) error {

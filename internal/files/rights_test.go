@@ -1,0 +1,46 @@
+package files
+
+import (
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/caps"
+	"ckpt/internal/proc"
+	"ckpt/stream"
+)
+
+// TestCapacityHere: a pipe, and a FIFO, larger than the limit take a capability.
+func TestCapacityHere(t *testing.T) {
+	limit, err := proc.ReadSysctl("fs/pipe-max-size")
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := func(typ stream.Type, capacity int64) *stream.Record {
+		meta := any(&stream.Pipe{Ino: 7, Capacity: capacity})
+		if typ == stream.TypeFifo {
+			meta = &stream.Fifo{Stat: stream.Stat{Path: "/f"}, Capacity: capacity}
+		}
+		rec, err := stream.New(typ, meta)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rec
+	}
+	for _, may := range []bool{false, true} {
+		r := &Restorer{Own: &caps.Process{}}
+		if may {
+			r.Own.CapEff = 1 << unix.CAP_SYS_RESOURCE
+		}
+		for typ, who := range map[stream.Type]string{stream.TypePipe: "pipe:[7]", stream.TypeFifo: "/f"} {
+			if errs := r.Here([]*stream.Record{record(typ, limit)}); errs != nil {
+				t.Errorf("%v as large as the limit: %v", typ, errs)
+			}
+			errs := r.Here([]*stream.Record{record(typ, 2*limit)})
+			if may != (len(errs) == 0) || !may && !strings.Contains(errs[0].Error(), "CAP_SYS_RESOURCE is missing, which it takes to give "+who+" its capacity") {
+				t.Errorf("%v larger than the limit, and may be: %v: %v", typ, may, errs)
+			}
+		}
+	}
+}
