@@ -17,5 +17,6 @@ var ShmemDev = sync.OnceValues(func() (uint64, error) {
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
-	return st.Dev, os.NewSyscallError("fstat", unix.Fstat(fd, &st))
+	err = unix.Fstat(fd, &st) // apart from its use, for the order in an expression is not given
+	return st.Dev, os.NewSyscallError("fstat", err)
 })
