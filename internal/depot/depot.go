@@ -92,7 +92,7 @@ func (f *File) Fd() (int, error) {
 		f.d.here.MoveToBack(f.at)
 		return f.number(), nil
 	}
-	if f.holder == nil {
+	if f.holder == nil || f.d.closed {
 		return -1, fmt.Errorf("%s: %w", f.name, os.ErrClosed)
 	}
 	fd, err := tracee.GetFD(f.holder.Tracee().PID, f.there)

@@ -112,6 +112,9 @@ func TestMoreThanRoom(t *testing.T) {
 	if now := open(t); now != before {
 		t.Errorf("%d descriptors are open, %d were", now, before)
 	}
+	if fd, err := files[0].Fd(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("asked for when all is closed: %d, %v", fd, err)
+	}
 	if err := errors.Join(files[0].Close(), d.Close()); err != nil {
 		t.Errorf("closed again: %v", err)
 	}
