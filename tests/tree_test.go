@@ -118,6 +118,18 @@ func (g *grove) fell() bool {
 // done reports whether the tree has ended by itself.
 func (g *grove) done() bool { return strings.Contains(g.output(), "sum ") }
 
+// ends reports whether the tree is about to end: its root waits for the others
+// before it says the result.
+func (g *grove) ends() bool {
+	for range 1000 {
+		if g.done() {
+			return true
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return false
+}
+
 func (g *grove) output() string {
 	b, _ := os.ReadFile(filepath.Join(g.dir, "out"))
 	return string(b)
@@ -128,6 +140,9 @@ func (g *grove) unharmed() error {
 	for _, pid := range g.pids {
 		stat, err := proc.ReadStat(pid)
 		if g.done() {
+			return nil
+		}
+		if err != nil && g.ends() {
 			return nil
 		}
 		if err != nil {
