@@ -202,16 +202,6 @@ func writeExample(b *strings.Builder, text string) {
 	}
 }
 
-// goCommand is where go is: a scene has a PATH of its own.
-func goCommand(t *testing.T) string {
-	t.Helper()
-	root, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(strings.TrimSpace(string(root)), "bin", "go")
-}
-
 // playScene runs a script at a terminal, among process ids, mounts and System V
 // objects of its own.
 func playScene(t *testing.T, script string) {
@@ -227,7 +217,7 @@ func playScene(t *testing.T, script string) {
 	p := openPTY(t)
 	cmd := exec.Command("bash", "-c", "mount -t proc proc /proc && bash -m "+file+"; exit $?")
 	cmd.Dir = t.TempDir()
-	cmd.Env = append(withoutRole(os.Environ()), "TOOLS="+tools, "REPO="+repo, "GOBIN_DIR="+filepath.Dir(goCommand(t)), "LC_ALL=C.UTF-8")
+	cmd.Env = append(withoutRole(os.Environ()), "TOOLS="+tools, "REPO="+repo, "GOBIN_DIR="+goDir, "LC_ALL=C.UTF-8")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.slave, p.slave, p.slave
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true, Setctty: true, Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWIPC}
 	if err := cmd.Start(); err != nil {

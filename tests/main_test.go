@@ -5,14 +5,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 )
 
-// binDir holds the programs under test, built once.
-var binDir string
+// binDir holds the programs under test, built once, and goDir the go command.
+var binDir, goDir string
 
 func TestMain(m *testing.M) {
 	os.Exit(inOwnNamespaces(func() int { return run(m) }))
@@ -26,6 +27,12 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binDir = dir
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "go env GOROOT: %v\n", err)
+		return 1
+	}
+	goDir = filepath.Join(strings.TrimSpace(string(root)), "bin")
 	build := exec.Command("go", "build", "-trimpath", "-o", dir, "ckpt/cmd/...")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

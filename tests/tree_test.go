@@ -107,7 +107,7 @@ func (g *grove) fell() bool {
 		left := len(g.left())
 		switch {
 		case left == 0:
-			return true
+			return !g.done()
 		case g.done(), left == len(g.pids) && i >= 25, i >= 2500: // some may be dying, and have no CPU to do it on
 			return false
 		}
