@@ -31,7 +31,7 @@ func TestFUSE(t *testing.T) {
 	} {
 		t.Run(c.server+"/"+c.how, func(t *testing.T) {
 			pid := startFUSE(t, c.server, c.how)
-			cmd := exec.Command("ckpt-collect", "--dry-run", "--stall-timeout", "30s", fmt.Sprint(pid))
+			cmd := exec.Command("ckpt-collect", "--dry-run", "--leave", "killed", "--stall-timeout", "30s", fmt.Sprint(pid))
 			var said bytes.Buffer
 			cmd.Stderr = &said
 			done := make(chan error)

@@ -133,6 +133,9 @@ func (d *description) describe() (err error) {
 			return err
 		}
 	}
+	if d.served() {
+		return nil
+	}
 	for _, p := range d.tree.procs {
 		if err := d.process(p); err != nil {
 			return err
@@ -140,6 +143,24 @@ func (d *description) describe() (err error) {
 	}
 	d.checkKeeps()
 	return d.files.Done()
+}
+
+// served notes what the tree has of FUSE, if its memory is: more can't be found out
+// of it without reading that.
+func (d *description) served() (any bool) {
+	for _, p := range d.tree.procs {
+		any = any || p.served != nil
+	}
+	if !any {
+		return false
+	}
+	for _, p := range d.tree.procs {
+		for _, reason := range p.served {
+			d.blockers.add(p.pid, reason)
+		}
+		d.files.BlockFUSE(d.about[p].subjects)
+	}
+	return true
 }
 
 // look finds out of a process what must be known of all before any is

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/files"
 	"ckpt/internal/proc"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
@@ -26,6 +27,7 @@ type process struct {
 	threads []*tracee.Tracee // the first is the leader; none of a zombie
 	parent  *process         // nil for the root
 	home    *tracee.Home
+	served  []error // what of its memory is of FUSE, and must not be read
 }
 
 // tree is the target: a process and all its descendants.
@@ -80,6 +82,11 @@ func freeze(pid int, limit time.Duration, stuck func(error)) (*tree, error) {
 	t.setClock()
 	t.add(pid, nil)
 	err := t.holdAll()
+	for ran := true; err == nil && ran; {
+		if ran, err = t.recall(); err == nil && ran {
+			err = t.holdAll()
+		}
+	}
 	if err == nil {
 		t.frozen = time.Now()
 		err = t.read()
@@ -284,7 +291,39 @@ func (t *tree) settle(p *process, held *tracee.Tracee) error {
 	if err := held.ComeHome(*p.home, t.limit); err != nil {
 		return err
 	}
-	return held.RecallWait(t.limit)
+	return nil
+}
+
+// recall finds out what threads wait for, which may be to look at their memory, and
+// reports whether one ran for that. Nobody else runs by then: what is mapped does
+// not change after it was looked at whether FUSE has to do with it.
+func (t *tree) recall() (ran bool, err error) {
+	for _, p := range t.procs {
+		if p.zombie {
+			continue
+		}
+		if p.served, err = files.Served(p.pid); err != nil {
+			return false, err
+		}
+		if p.served != nil {
+			continue
+		}
+		for _, th := range p.threads {
+			more, err := th.RecallWait(t.limit)
+			ran = ran || more
+			if errors.Is(err, tracee.ErrDead) || errors.Is(err, tracee.ErrChanged) || proc.Gone(err) {
+				ran = true
+				if err = t.startOver(p); err != nil {
+					return false, err
+				}
+				break
+			}
+			if err != nil {
+				return false, whyNot(p.pid, th.TID, err)
+			}
+		}
+	}
+	return ran, nil
 }
 
 // maxDenied is how often a thread is tried that the kernel does not let us hold

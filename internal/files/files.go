@@ -236,7 +236,7 @@ func (c *Collector) kind(s *Subject) *Kind {
 // descriptor emits what is open, the description, the descriptor and its locks.
 func (c *Collector) descriptor(table uint64, s *Subject) error {
 	if s.FUSE != "" {
-		c.Block(s.PID, &fuseError{fmt.Sprintf("fd %d (%s)", s.FD, s.Target), s.FUSE})
+		c.BlockFUSE([]*Subject{s})
 		return nil
 	}
 	inode := c.knownSock(s)

@@ -44,14 +44,62 @@ func (c *Collector) fuseType(s *Subject) (string, error) {
 	if fstype := table[int(st.Mnt_id)]; st.Mask&unix.STATX_MNT_ID != 0 && fstype != "" {
 		return fuseName(fstype), nil
 	}
-	return unlisted(st)
+	return unlisted(st.Dev_major, st.Dev_minor)
+}
+
+// Served names the mappings of a process that are of FUSE: to read its memory there
+// is to wait for a server. nil: there are none.
+func Served(pid int) (reasons []error, err error) {
+	list, err := proc.ReadMaps(pid)
+	if err != nil {
+		return nil, err
+	}
+	var types map[uint64]string // of what is mounted, by device
+	judged := map[uint64]string{}
+	for i := range list {
+		m := &list[i]
+		if m.Inode == 0 || !strings.HasPrefix(m.Path, "/") {
+			continue
+		}
+		name, known := judged[m.Dev]
+		if !known {
+			if types == nil {
+				if types, err = mountedTypes(pid); err != nil {
+					return nil, err
+				}
+			}
+			if name = fuseName(types[m.Dev]); types[m.Dev] == "" {
+				if name, err = unlisted(unix.Major(m.Dev), unix.Minor(m.Dev)); err != nil {
+					return nil, err
+				}
+			}
+			judged[m.Dev] = name
+		}
+		if name != "" {
+			reasons = append(reasons, &fuseError{fmt.Sprintf("memory at %x (%s)", m.Start, m.Path), name})
+		}
+	}
+	return reasons, nil
+}
+
+// mountedTypes are the types of the file systems that a process sees mounted.
+func mountedTypes(pid int) (map[uint64]string, error) {
+	list, err := proc.Mounts(pid)
+	if err != nil {
+		return nil, err
+	}
+	types := make(map[uint64]string, len(list))
+	for _, m := range list {
+		types[m.Dev] = m.FSType
+	}
+	return types, nil
 }
 
 // unlisted is fuseType for what is mounted no more, or elsewhere. Of the file
 // systems with such an entry and no disk a few that are not FUSE ask a server, too.
-func unlisted(st *unix.Statx_t) (string, error) {
-	name := fmt.Sprintf("%s/%d:%d", bdiFolder, st.Dev_major, st.Dev_minor)
-	if st.Dev_major != 0 {
+func unlisted(major, minor uint32) (string, error) {
+	name := fmt.Sprintf("%s/%d:%d", bdiFolder, major, minor)
+	if major != 0 {
 		name += "-fuseblk"
 	}
 	_, err := os.Lstat(name)
@@ -63,7 +111,7 @@ func unlisted(st *unix.Statx_t) (string, error) {
 	}
 	// Without sysfs all that is known is what the kernel mounts for itself.
 	own, err := sys.ShmemDev()
-	if err != nil || own == unix.Mkdev(st.Dev_major, st.Dev_minor) {
+	if err != nil || own == unix.Mkdev(major, minor) {
 		return "", err
 	}
 	return "or of another kind, for it is not mounted any more", nil
@@ -139,7 +187,7 @@ func (c *Collector) isFUSE(fd int) (bool, error) {
 	}
 	fstype := table[int(st.Mnt_id)]
 	if fstype == "" {
-		fstype, err = unlisted(st)
+		fstype, err = unlisted(st.Dev_major, st.Dev_minor)
 		return fstype != "", err
 	}
 	return fuseName(fstype) != "", nil
@@ -181,4 +229,13 @@ type fuseError struct{ what, fstype string }
 
 func (e *fuseError) Error() string {
 	return fmt.Sprintf("%s is on a FUSE file system (%s), whose server could keep the program standing still, and can't be saved", e.what, e.fstype)
+}
+
+// BlockFUSE blocks the descriptors that are on FUSE.
+func (c *Collector) BlockFUSE(subjects []*Subject) {
+	for _, s := range subjects {
+		if s.FUSE != "" {
+			c.Block(s.PID, &fuseError{fmt.Sprintf("fd %d (%s)", s.FD, s.Target), s.FUSE})
+		}
+	}
 }

@@ -2,13 +2,17 @@ package proc
 
 import (
 	"bytes"
+	"fmt"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Mount is one line of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
 type Mount struct {
 	ID      int
+	Dev     uint64 // makedev(3) of the file system, as far as it has one
 	Root    string // what of the file system is mounted
 	Point   string // where, from the process's root
 	FSType  string
@@ -36,9 +40,11 @@ func ParseMounts(b []byte) ([]Mount, error) {
 			return nil, malformed("mountinfo line", line)
 		}
 		m := Mount{Root: unescapeOctal(f[3]), Point: unescapeOctal(f[4]), FSType: unescapeOctal(g[0]), Options: strings.Split(g[2], ",")}
-		if !setInt(&m.ID, f[0]) {
+		var major, minor uint32
+		if _, err := fmt.Sscanf(f[2], "%d:%d", &major, &minor); err != nil || !setInt(&m.ID, f[0]) {
 			return nil, malformed("mountinfo line", line)
 		}
+		m.Dev = unix.Mkdev(major, minor)
 		all = append(all, m)
 	}
 	return all, nil

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestParseMounts(t *testing.T) {
@@ -13,10 +15,10 @@ func TestParseMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, "mounts", all, []Mount{
-		{32, `/a\b`, "/sys/fs/c pu", "cgroup", []string{"rw", "cpu", "cpuacct"}},
-		{41, "/", "/", "cgroup2", []string{"rw"}},
+		{32, unix.Mkdev(0, 29), `/a\b`, "/sys/fs/c pu", "cgroup", []string{"rw", "cpu", "cpuacct"}},
+		{41, unix.Mkdev(0, 38), "/", "/", "cgroup2", []string{"rw"}},
 	})
-	for _, bad := range []string{"x", "32 31 0:29 / /x rw", "a 31 0:29 / /x rw - a b c", "32 31 0:29 / /x - a b c", "32 31 0:29 / /x rw - a b"} {
+	for _, bad := range []string{"x", "32 31 0:29 / /x rw", "32 31 0-29 / /x rw - a b c", "a 31 0:29 / /x rw - a b c", "32 31 0:29 / /x - a b c", "32 31 0:29 / /x rw - a b"} {
 		if _, err := ParseMounts([]byte(bad)); !errors.Is(err, ErrFormat) {
 			t.Errorf("%q: %v", bad, err)
 		}

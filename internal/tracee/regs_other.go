@@ -47,7 +47,7 @@ func (r *Regs) NeedsRewind() bool { return false }
 func (r *Regs) UnknownWait() bool { return false }
 
 // RecallWait finds out which call a thread stands in that was interrupted before.
-func (t *Tracee) RecallWait(time.Duration) error { return ErrArch }
+func (t *Tracee) RecallWait(time.Duration) (ran bool, err error) { return false, ErrArch }
 
 func (r *Regs) result() int64                     { return 0 }
 func (r *Regs) setCall(uint64, uintptr, []uint64) {}

@@ -35,6 +35,7 @@ type Tracee struct {
 	near      bool   // on our CPU: it can't stop while we wait for it awake
 	inStop    bool   // stopped inside the kernel's signal code, not at a system call
 	wchan     string // see RecallWait
+	recalled  bool
 }
 
 func (t *Tracee) wrap(op string, err error) error {

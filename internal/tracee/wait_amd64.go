@@ -56,12 +56,17 @@ type Wait struct {
 // before, which the kernel then calls restart_syscall, and notes its number where
 // it belongs: in another thread only the call itself can be made again. The
 // number is looked for in the program's code, and else by where in the kernel the
-// thread sleeps, for which it has to be let run for a moment.
-func (t *Tracee) RecallWait(timeout time.Duration) error {
-	for begin := time.Now(); ; {
+// thread sleeps, for which it has to be let run for a moment; it may do anything
+// then.
+func (t *Tracee) RecallWait(timeout time.Duration) (ran bool, err error) {
+	if t.recalled {
+		return false, nil
+	}
+	t.recalled = true
+	for begin := time.Now(); ; ran = true {
 		regs, err := t.Regs()
 		if err != nil || regs.Interrupted() != unix.SYS_RESTART_SYSCALL {
-			return err
+			return ran, err
 		}
 		nr := t.numberBefore(regs.Rip)
 		if nr < 0 {
@@ -69,13 +74,13 @@ func (t *Tracee) RecallWait(timeout time.Duration) error {
 		}
 		if nr >= 0 {
 			regs.Orig_rax = uint64(nr)
-			return t.SetRegs(regs)
+			return ran, t.SetRegs(regs)
 		}
 		if time.Since(begin) > min(timeout, maxRecall) {
-			return nil // the user is told, see UnknownWait
+			return ran, nil // the user is told, see UnknownWait
 		}
 		if err := unix.PtraceCont(t.TID, 0); err != nil {
-			return t.wrap("continue", err)
+			return ran, t.wrap("continue", err)
 		}
 		t.wchan = ""
 		for range 20 {
@@ -86,10 +91,10 @@ func (t *Tracee) RecallWait(timeout time.Duration) error {
 			}
 		}
 		if err := t.interrupt(timeout); err != nil {
-			return err
+			return true, err
 		}
 		if err := t.HideStop(); err != nil {
-			return err
+			return true, err
 		}
 	}
 }

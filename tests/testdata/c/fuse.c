@@ -1,6 +1,6 @@
 /* A program with a file open and mapped on FUSE, and working in a folder there,
  * whose server is its child (inside) or its parent (outside), answers until the
- * file is open and then never again. The file system is mounted on ./mnt, or was
+ * file is open and then never again. Its list of robust mutexes is there. The file system is mounted on ./mnt, or was
  * and is not any more (detached), or is mounted over the file, which is none of
  * its own (covered). */
 #include "check.h"
@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 static int dev, covered, detached;
 
@@ -68,11 +69,14 @@ static void serve(void)
 static void use(void)
 {
 	char *mnt = realpath("mnt", NULL);
+	char *map;
 	int fd;
 
 	if (!covered) {
 		must(mnt && chdir("mnt") == 0 && (fd = open("f", O_RDONLY)) >= 0);
-		must(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0) != MAP_FAILED);
+		must((map = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0)) != MAP_FAILED);
+		/* Who looks at the list reads the memory, and waits for the server. */
+		must(syscall(SYS_set_robust_list, map, 24) == 0);
 	}
 	must(!detached || umount2(mnt, MNT_DETACH) == 0);
 	printf("ready %d\n", getpid());
