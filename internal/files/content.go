@@ -20,7 +20,7 @@ func (c *Collector) Content(id uint64, identity, link string) error {
 		return nil
 	}
 	var st unix.Stat_t
-	f, err := os.Open(link)
+	f, err := open(link, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (c *Collector) Content(id uint64, identity, link string) error {
 		return &os.PathError{Op: "fstat", Path: link, Err: err}
 	}
 	c.Bulk(func(w *stream.Writer, byReference func() bool) error {
-		f, err := os.Open(link)
+		f, err := open(link, unix.O_RDONLY|unix.O_NONBLOCK)
 		if err != nil {
 			return err
 		}

@@ -120,6 +120,7 @@ type Collector struct {
 	paths            map[pathKey]uint64
 	mounts           map[string]mounts // by mount namespace
 	buildIDs         map[string][]byte
+	leases           map[inodeKey]bool   // files with a lease on them
 	opened           []opened            // every descriptor of the tree
 	sockets          map[uint64]*unixEnd // by inode number
 	unixTable        sys.UnixTable

@@ -35,8 +35,8 @@ var memfdKind = Kind{
 }
 
 func collectMemFD(c *Collector, s *Subject) (uint64, error) {
-	f, err := os.Open(s.Link)
-	if err != nil {
+	f, err := c.openToRead(s)
+	if f == nil {
 		return 0, err
 	}
 	defer f.Close()

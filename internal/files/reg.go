@@ -43,8 +43,8 @@ func collectReg(c *Collector, s *Subject) (uint64, error) {
 		if s.Stat.Nlink > 0 {
 			reg.Handle = reg.FH
 		}
-		f, err := os.Open(s.Link)
-		if err != nil {
+		f, err := c.openToRead(s)
+		if f == nil {
 			return 0, err
 		}
 		reg.Xattrs, reg.RWHint, err = readExtras(f)
@@ -69,6 +69,9 @@ func (c *Collector) buildID(s *Subject) []byte {
 	}
 	if c.buildIDs == nil {
 		c.buildIDs = map[string][]byte{}
+	}
+	if leased, err := c.leased(s); leased || err != nil {
+		return nil
 	}
 	id := readBuildID(s.Link)
 	c.buildIDs[key] = id
