@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -309,6 +310,29 @@ func TestOutOfReach(t *testing.T) {
 		t.Errorf("status %d:\n%s", status, said)
 	}
 	if status, said = b.having(append(takes, "DAC_READ_SEARCH"), fmt.Sprintf("ckpt-collect --dry-run %d", b.pid)); status != 0 {
+		t.Errorf("status %d:\n%s", status, said)
+	}
+}
+
+// TestHandedDown: a file that was opened by somebody who may do more is named when
+// the program is saved, with a flag that does for the restore.
+func TestHandedDown(t *testing.T) {
+	t.Parallel()
+	b := newBearer(t, &right{kind: "plain", user: nobody})
+	out := filepath.Join(b.dir, "out")
+	if err := errors.Join(os.Chown(out, 0, 0), os.Chmod(out, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	takes := []string{"CHECKPOINT_RESTORE"}
+	status, said := b.having(takes, fmt.Sprintf("set -o pipefail; ckpt-collect --leave killed %d | ckpt-dedup | ckpt-write -o img", b.pid))
+	with := fmt.Sprintf("--end '%s=null'", out)
+	if status != 0 || !strings.Contains(said, "out, which this user may not open again; restore it as who may, or with: "+with) {
+		t.Fatalf("status %d:\n%s", status, said)
+	}
+	if status, said = b.having(takes, "ckpt-read < img | ckpt-apply --check"); status != 125 || !strings.Contains(said, "CAP_DAC_OVERRIDE") {
+		t.Errorf("status %d:\n%s", status, said)
+	}
+	if status, said = b.having(takes, "ckpt-read < img | ckpt-apply --check "+with); status != 0 {
 		t.Errorf("status %d:\n%s", status, said)
 	}
 }

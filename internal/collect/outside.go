@@ -254,6 +254,14 @@ func (c *collection) nameEnds() {
 		}
 		c.tell("%s fd %d leads to %s, %s%s; restore it with: %s, or file:PATH, inherit:FD or close in place of null", proc.Named(end.PID), end.FD, end.Name, end.What, who, flag)
 	}
+	for i, b := range d.files.Barred {
+		if i == maxEnds {
+			c.tell("and %d more; ckpt-apply --check names them all", len(d.files.Barred)-i)
+			break
+		}
+		c.tell("%s fd %d is %s, which this user may not open again; restore it as who may, or with: %s, or file:PATH, inherit:FD or close in place of null",
+			proc.Named(b.PID), b.FD, b.Path, ends.Flag(b.Path, "null"))
+	}
 	c.nameGuests()
 }
 

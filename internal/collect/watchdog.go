@@ -114,10 +114,10 @@ func (d *watchdog) run() {
 }
 
 // sign is what changes while things go on: what the tracer's thread did, and
-// the lines of holders that live.
+// the lines of all holders, see hold.Signs.
 type sign struct {
 	activity string
-	lines    int
+	rounds   int
 }
 
 // sign looks for signs of life. Idle: there is nobody to be waited for but for
@@ -125,7 +125,7 @@ type sign struct {
 func (d *watchdog) sign() (s sign, idle bool) {
 	held := false
 	if h := d.hold.Load(); h != nil {
-		s.lines, held = h.Signs()
+		s.rounds, held = h.Signs()
 	}
 	if phase(d.phase.Load()) == phaseWait { // its own looking for the holders counts for nothing
 		return s, !held

@@ -73,6 +73,9 @@ func describeSocket(s *Subject) string {
 		name = "a TCP socket"
 	} else if (domain == unix.AF_INET || domain == unix.AF_INET6) && typ == unix.SOCK_DGRAM {
 		name = "a UDP socket"
+		if proto, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); proto == unix.IPPROTO_ICMP || proto == unix.IPPROTO_ICMPV6 {
+			name = "an ICMP socket"
+		}
 	}
 	if local, _ := unix.Getsockname(fd); domain == unix.AF_UNIX { // the peer is named with the reason
 		if text := address(local); text != unnamed {

@@ -111,6 +111,8 @@ type Collector struct {
 	Outsider func(kind string, ino uint64) string
 	// Outside is, after Done, what leads out of the tree, each once.
 	Outside []Outside
+	// Barred is, after Done, what this user can't restore without a decision.
+	Barred []Barred
 
 	inside           map[uint64]bool // sockets of the tree by inode number
 	led              map[string]bool // names in Outside
@@ -256,6 +258,7 @@ func (c *Collector) descriptor(table uint64, s *Subject) error {
 	if err := c.dnotify(s); err != nil {
 		return err
 	}
+	c.mayReopen(s)
 	file := stream.File{
 		Object: stream.Object{ID: c.NewID(), Genid: Genid(s.Stat.Dev, s.Stat.Ino, s.Info.Pos), Kcmp: &stream.Kcmp{PID: s.PID, Idx: uint64(s.FD)}},
 		Flags:  s.Info.Flags & fileFlags, Pos: s.Info.Pos, Refs: stream.InodeRef{Inode: inode},

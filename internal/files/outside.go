@@ -1,5 +1,7 @@
 package files
 
+import "golang.org/x/sys/unix"
+
 // Outside is an end that leads out of the tree.
 type Outside struct {
 	Name    string // as package ends has it
@@ -18,4 +20,33 @@ func (c *Collector) lead(s *Subject, name, what string, ino uint64) {
 	}
 	c.led[name] = true
 	c.Outside = append(c.Outside, Outside{name, s.PID, s.FD, what, ino})
+}
+
+// Barred is a descriptor of a file that this user may not open again, as one that
+// was handed down by somebody who may.
+type Barred struct {
+	PID, FD int
+	Path    string
+}
+
+// mayReopen notes a subject with a path if this user may not open that.
+func (c *Collector) mayReopen(s *Subject) {
+	switch s.Stat.Mode & unix.S_IFMT {
+	case unix.S_IFREG, unix.S_IFIFO, unix.S_IFDIR, unix.S_IFCHR:
+	default:
+		return
+	}
+	if s.FD < 0 || s.Stat.Nlink == 0 || s.Info.Flags&unix.O_PATH != 0 || s.Target[0] != '/' {
+		return
+	}
+	how := uint32(unix.R_OK)
+	switch s.Info.Flags & unix.O_ACCMODE {
+	case unix.O_WRONLY:
+		how = unix.W_OK
+	case unix.O_RDWR:
+		how = unix.R_OK | unix.W_OK
+	}
+	if unix.Faccessat(unix.AT_FDCWD, s.Link, how, unix.AT_EACCESS) == unix.EACCES {
+		c.Barred = append(c.Barred, Barred{s.PID, s.FD, s.Target})
+	}
 }

@@ -35,11 +35,14 @@ type Policies []struct {
 func ParsePolicies(values []string) (Policies, error) {
 	var ps Policies
 	for _, v := range values {
-		name, pattern, _ := strings.Cut(v, ":")
+		name, pattern, only := strings.Cut(v, ":")
 		switch Policy(name) {
 		case Strict, SamePath, Append, Truncate:
 		default:
 			return nil, fmt.Errorf("--files %s: the policies are strict, append, same-path and truncate", v)
+		}
+		if only && pattern == "" {
+			return nil, fmt.Errorf("--files %s: there is no pattern behind the colon; without a colon it is for all files", v)
 		}
 		if _, err := filepath.Match(pattern, ""); err != nil {
 			return nil, fmt.Errorf("--files %s: %w", v, err)

@@ -112,13 +112,14 @@ func (h *Hold) DataHeld() bool {
 	return h.said.dataHeld()
 }
 
-// Signs returns how many lines were written so far, and whether somebody holds:
-// one who does and lives writes one again and again.
-func (h *Hold) Signs() (lines int, held bool) {
+// Signs returns a number that changes when all who hold have written a line since
+// the last time, and whether somebody holds: one who does and lives writes lines
+// again and again, and so no other can stand in for one that does not.
+func (h *Hold) Signs() (rounds int, held bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	eof := h.drain()
-	return h.said.lines, !eof && h.w < 0
+	return h.said.rounds, !eof && h.w < 0
 }
 
 // Holders names those that are not done, as "ckpt-write, pid 4711".
@@ -160,8 +161,8 @@ func (h *Hold) drain() (eof bool) {
 type WaitOptions struct {
 	// FirstTimeout is how long to wait for somebody to take the hold.
 	FirstTimeout time.Duration
-	// NeedCommit: when all holders are gone and none has committed, wait
-	// FirstTimeout for another.
+	// NeedCommit: when all holders are gone, and none has committed or held the data
+	// to the end, wait FirstTimeout for another.
 	NeedCommit bool
 }
 
@@ -186,7 +187,7 @@ func (h *Hold) Wait(ctx context.Context, o WaitOptions) (Outcome, error) {
 		}
 		eof, out := h.look()
 		if out != nil { // nobody there
-			settled := out.Committed || !o.NeedCommit || len(out.Failures) > 0
+			settled := out.Committed || out.Stored || !o.NeedCommit || len(out.Failures) > 0
 			if out.Taken && settled || !time.Now().Before(deadline) {
 				return *out, nil
 			}

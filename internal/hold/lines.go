@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -24,17 +25,18 @@ type ledger struct {
 	failures  []string
 	committed bool
 	bytes     int64
-	lines     int // of all kinds
+	rounds    int // how often all who hold wrote a line, or some began or ended to
 	bad       error
 }
 
 // name is all holders of one name. Each line counts for one of them.
 type name struct {
-	name string
-	held int // announced themselves
-	data int // of these, hold data
-	done int // wrote a last line
-	pid  int // of the last one that announced itself, 0 if it did not say
+	name  string
+	held  int  // announced themselves
+	data  int  // of these, hold data
+	done  int  // wrote a last line
+	lives bool // wrote a line in this round
+	pid   int  // of the last one that announced itself, 0 if it did not say
 }
 
 // add takes in what was read.
@@ -58,7 +60,6 @@ func (l *ledger) add(b []byte) {
 }
 
 func (l *ledger) line(s string) {
-	l.lines++
 	who, what, _ := strings.Cut(s, " ")
 	if !validName(who) {
 		l.bad = errLine
@@ -69,6 +70,8 @@ func (l *ledger) line(s string) {
 		return
 	}
 	words, _, _ := strings.Cut(what, " ")
+	h.lives = true
+	defer l.round(words == "alive")
 	switch {
 	case words == "hold":
 		h.hold(what)
@@ -88,6 +91,18 @@ func (l *ledger) line(s string) {
 	case words == "failed" || words == "failed:": // with a reason; the user has heard it from him
 		l.fail(fmt.Sprintf("ckpt-%s failed", h.name))
 		h.last()
+	}
+}
+
+// round ends one if all who hold have written a line. Who begins or ends to hold
+// ends one, too.
+func (l *ledger) round(only bool) {
+	if only && slices.ContainsFunc(l.names, func(h *name) bool { return h.held > h.done && !h.lives }) {
+		return
+	}
+	l.rounds++
+	for _, h := range l.names {
+		h.lives = false
 	}
 }
 
