@@ -128,6 +128,9 @@ func pairIn(p *tracee.Puppet, kind int) (fds [2]int, err error) {
 	for i := range fds {
 		n := binary.LittleEndian.Uint32(buf[4*i:])
 		if fds[i], err = tracee.GetFD(p.Tracee().PID, int(n)); err != nil {
+			if i > 0 {
+				unix.Close(fds[0])
+			}
 			return fds, err
 		}
 		if err := tracee.CallOK(p, "close", unix.SYS_CLOSE, uint64(n)); err != nil {
