@@ -198,7 +198,7 @@ func TestFeatures(t *testing.T) {
 	for _, name := range featurePrograms(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			(&feature{t: t, args: []string{buildC(t, "c/"+name+".c")}, moves: name == "waits_left"}).run()
+			(&feature{t: t, args: []string{buildC(t, "c/"+name+".c")}, moves: name == "waits_left" || name == "waits_children"}).run()
 		})
 	}
 	t.Run("registers", func(t *testing.T) {

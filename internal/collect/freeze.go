@@ -77,6 +77,7 @@ func monotonic() time.Duration {
 // again until it finds nothing new. Should our own thread be stuck in the
 // kernel, it calls stuck on another: then only the end of the process lets go.
 func freeze(pid int, limit time.Duration, stuck func(error)) (*tree, error) {
+	defer hurry()()
 	t := &tree{byPID: map[int]*process{}, asleep: map[int]time.Duration{}, began: time.Now(), limit: limit}
 	t.group = tracee.NewGroup(limit, func(pid, tid int) { stuck(whyStuck(pid, tid)) })
 	t.setClock()
@@ -176,7 +177,7 @@ func (t *tree) findChildren(p *process) (found bool, err error) {
 		more = false
 		for _, child := range slices.Backward(children) { // the newest first
 			if old := t.byPID[child]; old == nil {
-				t.group.Grab(child)
+				t.ask(child, child)
 				t.add(child, p)
 				more = true
 			} else if old != p && old.parent != p { // given to another parent since
@@ -210,6 +211,9 @@ func (t *tree) holdThreads(p *process) (found bool, err error) {
 	tids, err := proc.Threads(p.pid)
 	if err != nil {
 		return t.lost(p, err)
+	}
+	for _, tid := range tids {
+		t.ask(p.pid, tid)
 	}
 	for _, tid := range tids {
 		if t.group.Holds(tid) {
@@ -247,21 +251,28 @@ func (t *tree) lost(p *process, err error) (found bool, _ error) {
 	return true, t.startOver(p)
 }
 
+// ask attaches to a thread and asks it to stop.
+func (t *tree) ask(pid, tid int) {
+	if t.group.Has(tid) {
+		return
+	}
+	if t.passes == 0 { // what is found later is new, and may soon be gone
+		at := t.clock()
+		if ran, _ := proc.ReadExecStart(pid, tid); ran > 0 { // now, for to be stopped is to run, too
+			t.asleep[tid] = max(0, at-ran)
+		}
+	}
+	t.group.Ask(pid, tid)
+}
+
 // seize stops one thread and reports whether to look at its process again.
 func (t *tree) seize(p *process, tid int) (again bool, err error) {
-	at, ran := t.clock(), time.Duration(0)
-	if t.passes == 0 { // what is found later is new, and may soon be gone
-		ran, _ = proc.ReadExecStart(p.pid, tid) // now, for to be stopped is to run, too
-	}
 	held, err := t.group.Seize(p.pid, tid)
 	if err != nil {
 		return t.notSeized(p, tid, err)
 	}
 	p.denied = 0
 	p.threads = append(p.threads, held)
-	if ran > 0 {
-		t.asleep[tid] = max(0, at-ran)
-	}
 	err = t.settle(p, held)
 	if errors.Is(err, tracee.ErrDead) || errors.Is(err, tracee.ErrChanged) || proc.Gone(err) {
 		return true, t.startOver(p)

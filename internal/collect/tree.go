@@ -76,7 +76,7 @@ func (t *tree) letStraysGo() error {
 			delete(t.byPID, pid)
 		}
 	}
-	return errors.Join(t.group.Release(strays), t.group.ReleaseBorn())
+	return errors.Join(t.group.Release(strays), t.group.ReleaseOthers())
 }
 
 func rank(p *process, t *tracee.Tracee) int {

@@ -2,6 +2,8 @@ package tracee
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,7 +28,8 @@ type Group struct {
 	stuck func(pid, tid int)
 	mu    sync.Mutex // both threads look at held
 	held  map[int]*Tracee
-	born  map[int]bool // threads that stand still since their birth, for they were born traced
+	asked map[int]bool // threads that were asked to stop, and are waited for later
+	born  map[int]bool // threads that stand still, and nobody waited for that
 }
 
 const (
@@ -44,7 +47,7 @@ const groupOptions = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACEFORK | unix
 // limit for each thread to stop. If to attach takes longer than that it calls
 // stuck on another OS thread: only the end of the process helps then.
 func NewGroup(limit time.Duration, stuck func(pid, tid int)) *Group {
-	return &Group{limit: limit, stuck: stuck, held: map[int]*Tracee{}, born: map[int]bool{}}
+	return &Group{limit: limit, stuck: stuck, held: map[int]*Tracee{}, asked: map[int]bool{}, born: map[int]bool{}}
 }
 
 // Holds reports whether a thread is in the group.
@@ -53,10 +56,30 @@ func (g *Group) Holds(tid int) bool {
 	return t != nil && !t.dead
 }
 
-// Seize attaches to a thread and stops it.
+// Has reports whether a thread is in our hands, in the group or on its way there.
+func (g *Group) Has(tid int) bool { return g.Holds(tid) || g.asked[tid] || g.born[tid] }
+
+// Ask attaches to a thread and asks it to stop, without waiting for that: a busy
+// thread stops when it is given a CPU, and many asked together wait for one turn
+// together. Seize does the rest, and tells what is in the way.
+func (g *Group) Ask(pid, tid int) {
+	if g.Holds(tid) || g.asked[tid] || g.born[tid] || g.attach(pid, tid) != nil {
+		return
+	}
+	if unix.PtraceInterrupt(tid) == nil {
+		g.mu.Lock()
+		g.asked[tid] = true
+		g.mu.Unlock()
+	}
+}
+
+// Seize stops a thread, attaching to it if it was not asked before.
 func (g *Group) Seize(pid, tid int) (*Tracee, error) {
 	t := &Tracee{PID: pid, TID: tid, group: g}
-	err := g.attach(pid, tid)
+	var err error
+	if !g.asked[tid] {
+		err = g.attach(pid, tid)
+	}
 	if err == unix.EPERM && ours(pid, tid) {
 		err = nil // born traced, or it had another id when we attached
 	}
@@ -75,21 +98,20 @@ func (g *Group) Seize(pid, tid int) (*Tracee, error) {
 	return t, nil
 }
 
-// Grab attaches to the first thread of a process that may not live long, and
-// asks it to stop. Seize does the rest.
-func (g *Group) Grab(pid int) {
-	if g.attach(pid, pid) == nil {
-		_ = unix.PtraceInterrupt(pid)
-	}
-}
-
 // stop brings an attached thread to its stop.
 func (g *Group) stop(t *Tracee) error {
-	if !g.born[t.TID] {
+	g.mu.Lock()
+	asked, born := g.asked[t.TID], g.born[t.TID]
+	delete(g.asked, t.TID)
+	delete(g.born, t.TID)
+	g.mu.Unlock()
+	if asked {
+		return t.awaitEventStop(g.limit)
+	}
+	if !born {
 		return t.interrupt(g.limit)
 	}
 	// Its stop has been told already, and it is stopped again.
-	delete(g.born, t.TID)
 	if err := unix.PtraceInterrupt(t.TID); err != nil {
 		return t.wrap("interrupt", err)
 	}
@@ -173,6 +195,7 @@ func (g *Group) ended(tid int) {
 		t.dead = true
 		delete(g.held, tid)
 	}
+	delete(g.asked, tid)
 	delete(g.born, tid)
 }
 
@@ -210,6 +233,7 @@ func (g *Group) Sweep() (changed bool) {
 		case g.Holds(tid):
 			g.held[tid].noteStop(ws)
 		case !g.born[tid]:
+			delete(g.asked, tid)
 			g.born[tid], changed = true, true
 		}
 	}
@@ -225,7 +249,6 @@ func (t *Tracee) noteStop(ws unix.WaitStatus) {
 
 // Release lets threads of the group run.
 func (g *Group) Release(threads []*Tracee) error {
-	var errs []error
 	var left []int
 	for _, t := range threads {
 		if !t.dead {
@@ -234,7 +257,13 @@ func (g *Group) Release(threads []*Tracee) error {
 		t.dead = true
 		g.forget(t)
 	}
-	left, errs = detachAll(left)
+	return letGo(left)
+}
+
+// letGo lets threads run, and waits for those that are on their way to a stop or
+// about to end.
+func letGo(left []int) error {
+	left, errs := detachAll(left)
 	// What is not there to be let go is about to end, by what those did that
 	// were let go before it; others may wait until we have reaped it.
 	for begin := time.Now(); len(left) > 0 && time.Since(begin) < dying; {
@@ -252,20 +281,17 @@ func (g *Group) ReleaseAll() error {
 	for _, t := range g.held {
 		all = append(all, t)
 	}
-	return errors.Join(g.Release(all), g.ReleaseBorn())
+	return errors.Join(g.Release(all), g.ReleaseOthers())
 }
 
-// ReleaseBorn lets those run that were born into our hands and not asked for.
-func (g *Group) ReleaseBorn() error {
-	var tids []int
-	for tid := range g.born {
-		if !g.Holds(tid) {
-			tids = append(tids, tid)
-		}
-	}
+// ReleaseOthers lets those run that are in our hands but not in the group.
+func (g *Group) ReleaseOthers() error {
+	g.mu.Lock()
+	tids := slices.Concat(slices.Collect(maps.Keys(g.asked)), slices.Collect(maps.Keys(g.born)))
+	clear(g.asked)
 	clear(g.born)
-	_, errs := detachAll(tids)
-	return errors.Join(errs...)
+	g.mu.Unlock()
+	return letGo(slices.DeleteFunc(tids, g.Holds))
 }
 
 // detachAll lets threads run and returns those that do not stand still.
