@@ -79,9 +79,15 @@ if [[ "${1-}" == --control || "${1-}" == --one ]]; then
 		result "LOST: statuses ${status[*]}, and it ended with $?: $(cat collect dedup write | sed -n 's/.*error: //p' | sed -n 1p)"
 	fi
 	wait "$pid" 2>/dev/null
-	ckpt-read <img 2>read | timeout -s KILL "$patience" ckpt-apply 2>apply
-	status=("${PIPESTATUS[@]}")
-	[ "${status[*]}" = "0 0" ] && result "passed"
+	# A stressor whose own end kills its workers while they count ends with 7, saved
+	# or not: under load mprotect does so by itself, 9 times in 1 680. Then it must end
+	# well from the same image.
+	for try in 1 2 3; do
+		ckpt-read <img 2>read | timeout -s KILL "$patience" ckpt-apply 2>apply
+		status=("${PIPESTATUS[@]}")
+		[ "${status[*]}" = "0 0" ] && result "passed"
+		[ "${status[*]}" = "0 7" ] && tail -n 2 out | grep -q "counter in non-ready state" || break
+	done
 	result "LOST: restored, statuses ${status[*]}: $(cat read apply | sed -n 's/.*error: //p' | sed -n 1p; tail -n 2 out | tr '\n' ' ')"
 fi
 
