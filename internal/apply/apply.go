@@ -13,6 +13,7 @@ import (
 	"ckpt/internal/files"
 	"ckpt/internal/judge"
 	"ckpt/internal/memory"
+	"ckpt/internal/object"
 	"ckpt/internal/objhash"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
@@ -41,11 +42,11 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 	// The thread that makes the tasks is their tracer and parent. It is not
 	// unlocked: the parent-death signal of the stub is tied to it.
 	runtime.LockOSThread()
-	b := &builder{reader: stream.NewReader(in), hash: objhash.New[objhash.Object](), cgroups: o.Cgroups, note: o.Note, step: o.Step,
+	b := &builder{reader: stream.NewReader(in), cgroups: o.Cgroups, note: o.Note, step: o.Step,
 		puppets: map[int]*tracee.Puppet{}, spaces: map[uint64]*memory.Restorer{}, owners: map[uint64]int{}}
-	b.files = &files.Restorer{Hash: b.hash, Policies: o.Policies, Stdio: o.Stdio, Ends: o.Ends, Note: o.Note,
-		Lives: func(pid int) bool { return b.model.ByPID[pid] != nil }, Owns: b.owns}
-	b.files.Pair = b.socketPair
+	b.files = &files.Restorer{Restart: &object.Restart{Hash: objhash.New[object.Object](), Note: o.Note}, Policies: o.Policies, Stdio: o.Stdio, Ends: o.Ends,
+		Lives: func(pid int) bool { return b.model.ByPID[pid] != nil }, Owns: b.owns, Pair: b.socketPair}
+	b.objects = judge.Objects(b.files)
 	s, err := b.run(ctx, &o)
 	if err != nil {
 		return 0, errors.Join(err, b.discard())
@@ -67,7 +68,7 @@ func (b *builder) run(ctx context.Context, o *Options) (*supervisor, error) {
 	if b.model, next, err = judge.Read(b.reader); err != nil {
 		return nil, err
 	}
-	b.plan, err = judge.Here(b.model, &judge.Restore{Files: b.files, Cgroups: o.Cgroups, Session: o.Session, Clock: o.Clock, Detach: o.Detach, Note: o.Note})
+	b.plan, err = judge.Here(b.model, &judge.Restore{Files: b.files, Objects: b.objects, Cgroups: o.Cgroups, Session: o.Session, Clock: o.Clock, Detach: o.Detach, Note: o.Note})
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +129,7 @@ func (b *builder) letRun(ctx context.Context, o *Options, all []ready) (*supervi
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err := b.files.Cut(); err != nil {
+	if err := b.objects.Commit(); err != nil {
 		return nil, err
 	}
 	s := newSupervisor(root.PID)

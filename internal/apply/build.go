@@ -11,7 +11,7 @@ import (
 	"ckpt/internal/files"
 	"ckpt/internal/judge"
 	"ckpt/internal/memory"
-	"ckpt/internal/objhash"
+	"ckpt/internal/object"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -23,8 +23,8 @@ type builder struct {
 	model   *judge.Model
 	plan    *judge.Plan
 	reader  *stream.Reader
-	hash    *objhash.Hash[objhash.Object]
-	depot   *depot.Depot // where the objects of the hash are open
+	objects *object.Set
+	depot   *depot.Depot // where they are open
 	files   *files.Restorer
 	cgroups task.CgroupPolicy
 	note    func(format string, args ...any)
@@ -38,7 +38,6 @@ type builder struct {
 	owners  map[uint64]int              // which task an MM is restored in
 	ids     map[int]bool                // process ids, see needed
 	born    int                         // whose children are made
-	shared  []memory.Object
 }
 
 // discard kills what was made and drops every reference.
@@ -63,12 +62,7 @@ func (b *builder) discard() error {
 	}
 	b.stub = nil
 	clear(b.puppets)
-	for _, obj := range b.shared {
-		if o, ok := obj.(interface{ Undo() error }); ok {
-			errs = append(errs, o.Undo())
-		}
-	}
-	return errors.Join(append(errs, b.close())...)
+	return errors.Join(append(errs, b.objects.Undo(), b.close())...)
 }
 
 // close drops what is held for building.
@@ -79,7 +73,7 @@ func (b *builder) close() error {
 	}
 	clear(b.spaces)
 	// The depot first: it ends a holder at once, not each of its files.
-	return errors.Join(append(errs, b.depot.Close(), b.hash.Close())...)
+	return errors.Join(append(errs, b.depot.Close(), b.objects.Hash.Close())...)
 }
 
 // build makes everything up to the moment of letting go. next is the first
@@ -94,14 +88,19 @@ func (b *builder) build(next *stream.Record) error {
 	}
 	b.files.Depot = b.depot
 	for _, rec := range b.model.Objects {
-		if err := b.object(rec); err != nil {
+		if err := b.objects.Make(rec); err != nil {
+			return err
+		}
+	}
+	for _, rec := range b.model.Parts {
+		if err := b.objects.Add(rec); err != nil {
 			return err
 		}
 	}
 	if err := b.endMaker(); err != nil {
 		return err
 	}
-	b.step("%d objects open, with the help of %d processes", b.hash.Len(), b.depot.Holders())
+	b.step("%d objects open, with the help of %d processes", b.objects.Hash.Len(), b.depot.Holders())
 	if err := b.makeRoot(); err != nil {
 		return err
 	}
@@ -112,7 +111,7 @@ func (b *builder) build(next *stream.Record) error {
 		return err
 	}
 	b.step("%d processes made, %d bytes of contents in place", len(b.model.Tasks), b.reader.Totals().DataBytes)
-	if err := b.finishObjects(); err != nil {
+	if err := b.objects.Complete(); err != nil {
 		return err
 	}
 	for _, t := range b.model.Tasks {
@@ -123,44 +122,15 @@ func (b *builder) build(next *stream.Record) error {
 			return err
 		}
 	}
-	for _, obj := range b.shared {
-		if o, ok := obj.(interface{ Attached() error }); ok {
-			if err := o.Attached(); err != nil {
-				return err
-			}
-		}
-	}
-	if err := b.files.Seal(); err != nil {
+	if err := b.objects.Seal(); err != nil {
 		return err
 	}
-	for _, do := range []func() error{b.groups, b.endHelpers, b.endZombies, b.makeThreads, b.files.SetOwners, b.install} {
+	for _, do := range []func() error{b.groups, b.endHelpers, b.endZombies, b.makeThreads, b.install} {
 		if err := do(); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// object restores what a record describes and puts it in the hash. What belongs
-// to tasks is restored with them.
-func (b *builder) object(rec *stream.Record) error {
-	if rec.Type == stream.TypeFile || files.Find(rec.Type) != nil {
-		return b.files.Object(rec)
-	}
-	kind := memory.FindObject(rec.Type)
-	if kind == nil {
-		return nil
-	}
-	var o stream.Object
-	if err := rec.Decode(&o); err != nil {
-		return err
-	}
-	obj, err := kind.Restore(rec, b.depot, b.note)
-	if err != nil {
-		return err
-	}
-	b.shared = append(b.shared, obj)
-	return b.hash.Add(o.Objref, rec.Type, obj)
 }
 
 // bulk puts all data in its place. The stream must be whole to its end.
@@ -175,14 +145,11 @@ func (b *builder) bulk(rec *stream.Record) error {
 			return nil
 		case stream.TypePages, stream.TypeInherit:
 			err = b.pages(rec)
-		case stream.TypeContent:
-			err = b.files.Fill(rec, b.reader.Data())
-		case stream.TypePipeData:
-			err = b.files.FillPipe(rec, b.reader.Data())
-		case stream.TypeSockData:
-			err = b.files.FillSocket(rec, b.reader.Data())
 		default:
-			if rec.Flags&stream.Critical != 0 {
+			switch {
+			case b.objects.Takes(rec.Type):
+				err = b.objects.Fill(rec, b.reader.Data())
+			case rec.Flags&stream.Critical != 0:
 				err = errors.New("this version does not know the record's type, and the restore would not be complete without it")
 			}
 		}
@@ -218,18 +185,25 @@ func (b *builder) recordError(rec *stream.Record, err error) error {
 	return &stream.RecordError{Index: b.reader.Totals().Records - 1, Type: rec.Type, Offset: b.reader.Offset(), Err: err}
 }
 
-func (b *builder) finishObjects() error {
-	refs := make([]uint64, 0, len(b.model.Defined))
-	for ref, rec := range b.model.Defined {
-		if files.Find(rec.Type) != nil {
-			refs = append(refs, ref)
-		}
-	}
-	return b.files.Finish(refs)
-}
-
 // install fills every descriptor table, through the first thread that has it.
 func (b *builder) install() error {
+	if err := b.tables(func(p *tracee.Puppet, _ *judge.Table) error { return p.CloseAll() }); err != nil {
+		return err
+	}
+	if err := b.objects.Attach(b); err != nil {
+		return err
+	}
+	if err := b.tables(func(p *tracee.Puppet, t *judge.Table) error { return b.files.Install(p, t.FDs) }); err != nil {
+		return err
+	}
+	return b.files.InstallLate()
+}
+
+// Puppet returns a thread, nil if there is none of that id.
+func (b *builder) Puppet(tid int) *tracee.Puppet { return b.puppets[tid] }
+
+// tables does something in the first thread of each descriptor table.
+func (b *builder) tables(do func(p *tracee.Puppet, t *judge.Table) error) error {
 	done := map[uint64]bool{}
 	for _, t := range b.model.Tasks {
 		for _, th := range t.Threads {
@@ -238,20 +212,12 @@ func (b *builder) install() error {
 				continue
 			}
 			done[ref] = true
-			table := b.model.Tables[ref]
-			p := b.puppets[th.TID]
-			if err := p.CloseAll(); err != nil {
-				return err
-			}
-			if err := b.files.AddEpollTargets(p, table.Epolls); err != nil {
-				return err
-			}
-			if err := b.files.Install(p, table.FDs); err != nil {
+			if err := do(b.puppets[th.TID], b.model.Tables[ref]); err != nil {
 				return err
 			}
 		}
 	}
-	return b.files.InstallLate()
+	return nil
 }
 
 // lock takes the locks of every descriptor table, in the process that owned each

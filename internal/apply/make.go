@@ -201,9 +201,8 @@ func (b *builder) needed(pid int) bool {
 			b.ids[pid] = true
 		}
 		for _, rec := range b.model.Objects {
-			var s stream.UnixSock
-			if rec.Type == stream.TypeUnixSock && rec.Decode(&s) == nil && s.Maker != nil {
-				b.ids[s.Maker.PID] = true
+			for _, pid := range b.objects.Names(rec) {
+				b.ids[pid] = true
 			}
 		}
 	}

@@ -220,7 +220,7 @@ func (c *collection) records(ctx context.Context, w *stream.Writer, consumed boo
 		return err
 	}
 	byReference := func() bool { return consumed || h.DataHeld() }
-	for _, send := range d.bulk {
+	for _, send := range d.files.Senders() {
 		if err := send(w, byReference); err != nil {
 			return err
 		}

@@ -18,7 +18,6 @@ import (
 type description struct {
 	header  stream.Header
 	records []*stream.Record
-	bulk    []files.Sender
 	spaces  []*space
 	loan    *tracee.Loan // the one under way
 
@@ -77,7 +76,6 @@ func newDescription(t *tree) *description {
 	}
 	d.files = &files.Collector{
 		Emit: d.emit, NewID: d.newID, Block: d.blockers.add,
-		Bulk:    func(send files.Sender) { d.bulk = append(d.bulk, send) },
 		Looking: func(pid, fd int) { d.looking(pid, fd) },
 		Guard:   d.guard,
 		InTree:  func(id int) bool { return held[id] || t.byPID[id] != nil },
@@ -142,7 +140,7 @@ func (d *description) describe() (err error) {
 		}
 	}
 	d.checkKeeps()
-	return d.files.Done()
+	return d.files.Settle()
 }
 
 // served notes what the tree has of FUSE, if its memory is: more can't be found out

@@ -24,12 +24,12 @@ var levels = map[string]int{
 	"internal/sys":  0,
 	"internal/proc": 1, "internal/kcmp": 1, "internal/objhash": 1, "internal/image": 1,
 	"internal/tracee": 2, "internal/hold": 2, "internal/cli": 2, "internal/ends": 0, "internal/caps": 2,
-	"internal/depot": 3,
-	"internal/files": 4, "internal/task": 4, "internal/memory": 4,
-	"internal/judge": 5, "internal/sorter": 5,
-	"internal/collect": 6, "internal/dedup": 6, "internal/write": 6,
-	"internal/read": 6, "internal/apply": 6, "internal/jsonl": 6,
-	"cmd":             7,
+	"internal/depot": 3, "internal/object": 4,
+	"internal/files": 5, "internal/task": 5, "internal/memory": 5,
+	"internal/judge": 6, "internal/sorter": 6,
+	"internal/collect": 7, "internal/dedup": 7, "internal/write": 7,
+	"internal/read": 7, "internal/apply": 7, "internal/jsonl": 7,
+	"cmd":             8,
 	"internal/fences": 0,
 }
 
@@ -43,7 +43,7 @@ var unsafeIn = []string{"internal/sys", "internal/tracee", "internal/proc", "int
 
 // kernelIn speak to the kernel. stream does in one file, see below.
 var kernelIn = []string{
-	"internal/sys", "internal/tracee", "internal/proc", "internal/kcmp", "internal/caps", "internal/task", "internal/memory", "internal/depot",
+	"internal/sys", "internal/tracee", "internal/proc", "internal/kcmp", "internal/caps", "internal/object", "internal/task", "internal/memory", "internal/depot",
 	"internal/files", "internal/hold", "internal/cli", "internal/collect", "internal/apply", "internal/judge", "internal/dedup", "internal/write",
 }
 

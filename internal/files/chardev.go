@@ -19,22 +19,16 @@ const memMajor = 1
 // charDevKind: devices that are the same whoever opens them.
 var charDevKind = Kind{
 	Type: stream.TypeCharDev,
-	Match: func(s *Subject) bool {
-		return isMode(s, unix.S_IFCHR) && isStateless(s.Stat.Rdev)
+	Save: func(c *Collector) Saver {
+		return Saver{Match: func(s *Subject) bool { return isMode(s, unix.S_IFCHR) && isStateless(s.Stat.Rdev) }, Collect: c.charDev}
 	},
-	Collect: func(c *Collector, s *Subject) (uint64, error) {
-		d := stream.CharDev{Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeCharDev, s.Stat.Dev, s.Stat.Ino)},
-			Stat: statOf(s), Rdev: s.Stat.Rdev}
-		return d.ID, c.Emit(stream.TypeCharDev, &d)
-	},
-	Check: func(r *Restorer, rec *stream.Record) []error {
-		n, err := r.charDev(rec)
-		if err != nil {
-			return []error{err}
-		}
-		return n.check()
-	},
-	Restore: func(r *Restorer, rec *stream.Record) (Inode, error) { return r.charDev(rec) },
+	Restore: func(r *Restorer) Maker { return namedMaker(r.charDev) },
+}
+
+func (c *Collector) charDev(s *Subject) (uint64, error) {
+	d := stream.CharDev{Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeCharDev, s.Stat.Dev, s.Stat.Ino)},
+		Stat: statOf(s), Rdev: s.Stat.Rdev}
+	return d.ID, c.Emit(stream.TypeCharDev, &d)
 }
 
 func isStateless(rdev uint64) bool {
@@ -56,5 +50,5 @@ func (r *Restorer) charDev(rec *stream.Record) (*named, error) {
 		}
 		return fmt.Errorf("%s was device %d:%d and is %d:%d", d.Path, unix.Major(d.Rdev), unix.Minor(d.Rdev), unix.Major(st.Rdev), unix.Minor(st.Rdev))
 	}
-	return &named{r, d.Objref, &d.Stat, what, judge}, nil
+	return r.named(d.Objref, &d.Stat, what, judge), nil
 }

@@ -6,24 +6,13 @@ import (
 	"ckpt/stream"
 )
 
-// Check says what of the objects and descriptors can't be restored.
-func (r *Restorer) Check(objects []*stream.Record, fds []stream.FD) []error {
-	var errs, more []error
+// Decide decides what of the user's takes the place of what, and says what nobody
+// decided. It comes before the check of each record.
+func (r *Restorer) Decide(objects []*stream.Record, fds []stream.FD) (errs []error) {
 	if !r.Paper {
-		r.plan, more = r.makePlan(objects, fds)
+		r.plan, errs = r.makePlan(objects, fds)
 	}
-	for _, rec := range objects {
-		var o stream.Object
-		if k := Find(rec.Type); k != nil && rec.Decode(&o) == nil {
-			if _, ok := r.plan.unneeded[o.Objref]; !ok {
-				errs = append(errs, k.Check(r, rec)...)
-			}
-		}
-		if rec.Type == stream.TypeFile {
-			errs = append(errs, checkFile(rec)...)
-		}
-	}
-	return append(errs, more...)
+	return errs
 }
 
 // checkFile says what of a description can't be. Positions may be anything: a
@@ -41,7 +30,7 @@ func checkFile(rec *stream.Record) []error {
 }
 
 // CheckTable says what in a table of descriptors, in ascending order, can't be.
-func CheckTable(fds []stream.FD, locks []stream.Lock, targets []stream.EpollTarget) (errs []error) {
+func CheckTable(fds []stream.FD, locks []stream.Lock) (errs []error) {
 	bad := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%w: "+format, append([]any{stream.ErrCorrupt}, args...)...))
 	}
@@ -53,29 +42,6 @@ func CheckTable(fds []stream.FD, locks []stream.Lock, targets []stream.EpollTarg
 	for _, l := range locks {
 		if l.FD < 0 || l.FD > maxFD || l.Start < 0 || l.Len < 0 || l.Kind != stream.LockFlock && l.Kind != stream.LockOFD && l.Kind != stream.LockPosix {
 			bad("lock of kind %q on descriptor %d, of %d bytes from %d on", l.Kind, l.FD, l.Len, l.Start)
-		}
-	}
-	for _, t := range targets {
-		if t.FD < 0 || t.FD > maxFD {
-			bad("target of an epoll added as descriptor %d", t.FD)
-		}
-	}
-	return errs
-}
-
-// Here says which capabilities it takes to make these that Own lacks.
-func (r *Restorer) Here(objects []*stream.Record) (errs []error) {
-	for _, rec := range objects {
-		var o stream.Object
-		k := Find(rec.Type)
-		switch {
-		case rec.Type == stream.TypeFile:
-			errs = append(errs, r.ownerHere(rec)...)
-		case k == nil || k.Here == nil || rec.Decode(&o) != nil:
-		default:
-			if _, ok := r.plan.unneeded[o.Objref]; !ok {
-				errs = append(errs, k.Here(r, rec)...)
-			}
 		}
 	}
 	return errs

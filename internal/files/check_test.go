@@ -17,7 +17,7 @@ func TestTableNumbers(t *testing.T) {
 		for _, n := range c.fds {
 			fds = append(fds, stream.FD{FD: n})
 		}
-		errs := CheckTable(fds, nil, nil)
+		errs := CheckTable(fds, nil)
 		if c.good != (len(errs) == 0) || !c.good && !errors.Is(errs[0], stream.ErrCorrupt) {
 			t.Errorf("%v: %v", c.fds, errs)
 		}

@@ -27,7 +27,7 @@ func (c *Collector) Content(id uint64, identity, link string) error {
 	if err := errors.Join(unix.Fstat(int(f.Fd()), &st), f.Close()); err != nil {
 		return &os.PathError{Op: "fstat", Path: link, Err: err}
 	}
-	c.Bulk(func(w *stream.Writer, byReference func() bool) error {
+	c.contents = append(c.contents, func(w *stream.Writer, byReference func() bool) error {
 		f, err := open(link, unix.O_RDONLY|unix.O_NONBLOCK)
 		if err != nil {
 			return err
@@ -99,39 +99,4 @@ func sendContent(w *stream.Writer, id uint64, f *os.File, byReference func() boo
 			at += n
 		}
 	}
-}
-
-// contentTarget is an object whose bytes come in the stream. The file is the
-// caller's to close, and nil when the object has its bytes already.
-type contentTarget interface {
-	ContentFile() (*os.File, error)
-}
-
-// Fill puts the bytes of a CONTENT record in place.
-func (r *Restorer) Fill(rec *stream.Record, data io.Reader) error {
-	c, err := decode[stream.Content](rec)
-	if err != nil {
-		return err
-	}
-	obj, err := r.Hash.Get(c.Refs.Inode)
-	if err != nil {
-		return err
-	}
-	target, ok := obj.(contentTarget)
-	if !ok || c.Offset < 0 {
-		return fmt.Errorf("%w: content at %d of object %d, which takes none there", stream.ErrCorrupt, c.Offset, c.Refs.Inode)
-	}
-	f, err := target.ContentFile()
-	if err != nil || f == nil {
-		return err
-	}
-	defer f.Close()
-	n, err := io.Copy(io.NewOffsetWriter(contentWriter(target, f), c.Offset), data)
-	if err != nil {
-		return fmt.Errorf("write to %s: %w", f.Name(), err)
-	}
-	if n != rec.DataLen {
-		return stream.ErrTruncated
-	}
-	return nil
 }

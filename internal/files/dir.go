@@ -12,28 +12,24 @@ import (
 
 // dirKind: folders.
 var dirKind = Kind{
-	Type:  stream.TypeDir,
-	Match: func(s *Subject) bool { return isMode(s, unix.S_IFDIR) },
-	Collect: func(c *Collector, s *Subject) (uint64, error) {
-		there, known := c.isThere(s)
-		if !known {
-			return 0, nil
-		}
-		if !there {
-			c.Block(s.PID, fmt.Errorf("%s is a folder that was deleted (%s), which can't be saved", where(s), s.Target))
-			return 0, nil
-		}
-		d := stream.Dir{Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeDir, s.Stat.Dev, s.Stat.Ino)}, Stat: statOf(s)}
-		return d.ID, c.Emit(stream.TypeDir, &d)
+	Type: stream.TypeDir,
+	Save: func(c *Collector) Saver {
+		return Saver{Match: func(s *Subject) bool { return isMode(s, unix.S_IFDIR) }, Collect: c.dir}
 	},
-	Check: func(r *Restorer, rec *stream.Record) []error {
-		d, err := r.dir(rec)
-		if err != nil {
-			return []error{err}
-		}
-		return d.check()
-	},
-	Restore: func(r *Restorer, rec *stream.Record) (Inode, error) { return r.dir(rec) },
+	Restore: func(r *Restorer) Maker { return namedMaker(r.dir) },
+}
+
+func (c *Collector) dir(s *Subject) (uint64, error) {
+	there, known := c.isThere(s)
+	if !known {
+		return 0, nil
+	}
+	if !there {
+		c.Block(s.PID, fmt.Errorf("%s is a folder that was deleted (%s), which can't be saved", where(s), s.Target))
+		return 0, nil
+	}
+	d := stream.Dir{Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeDir, s.Stat.Dev, s.Stat.Ino)}, Stat: statOf(s)}
+	return d.ID, c.Emit(stream.TypeDir, &d)
 }
 
 func (r *Restorer) dir(rec *stream.Record) (*named, error) {
@@ -42,7 +38,7 @@ func (r *Restorer) dir(rec *stream.Record) (*named, error) {
 		return nil, err
 	}
 	const what = "a folder"
-	return &named{r, d.Objref, &d.Stat, what, isType(d.Path, unix.S_IFDIR, what)}, nil
+	return r.named(d.Objref, &d.Stat, what, isType(d.Path, unix.S_IFDIR, what)), nil
 }
 
 // where names a subject for a message.

@@ -3,33 +3,31 @@ package files
 import (
 	"fmt"
 
-	"golang.org/x/sys/unix"
-
 	"ckpt/internal/kcmp"
+	"ckpt/internal/object"
 	"ckpt/internal/proc"
 	"ckpt/stream"
 )
 
 // epollKind: epoll instances. They have no identity but kcmp(2)'s.
 var epollKind = Kind{
-	Type:  stream.TypeEpoll,
-	Match: func(s *Subject) bool { return isAnon(s, "[eventpoll]") },
-	Collect: func(c *Collector, s *Subject) (uint64, error) {
-		if c.blockPath(s) {
-			return 0, nil
-		}
-		e := stream.Epoll{Object: stream.Object{ID: c.NewID(), Genid: Genid(s.Stat.Dev, s.Stat.Ino, s.Info.Pos),
-			Kcmp: &stream.Kcmp{Type: int(kcmp.File), PID: s.PID, Idx: uint64(s.FD)}}}
-		return e.ID, c.Emit(stream.TypeEpoll, &e)
+	Type: stream.TypeEpoll,
+	Part: []stream.Type{stream.TypeEpollTarget},
+	Save: func(c *Collector) Saver { return Saver{Match: isEpoll, Collect: c.epoll, Settle: c.epolls} },
+	Restore: func(r *Restorer) Maker {
+		return Maker{Kind: object.Kind{Check: checkEpoll, Make: r.makeEpoll, Add: r.addTarget}}
 	},
-	Check: func(*Restorer, *stream.Record) []error { return nil },
-	Restore: func(r *Restorer, _ *stream.Record) (Inode, error) {
-		fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-		if err != nil {
-			return nil, fmt.Errorf("make an epoll: %w", err)
-		}
-		return r.newSingle(fd, "an epoll")
-	},
+}
+
+func isEpoll(s *Subject) bool { return isAnon(s, "[eventpoll]") }
+
+func (c *Collector) epoll(s *Subject) (uint64, error) {
+	if c.blockPath(s) {
+		return 0, nil
+	}
+	e := stream.Epoll{Object: stream.Object{ID: c.NewID(), Genid: Genid(s.Stat.Dev, s.Stat.Ino, s.Info.Pos),
+		Kcmp: &stream.Kcmp{Type: int(kcmp.File), PID: s.PID, Idx: uint64(s.FD)}}}
+	return e.ID, c.Emit(stream.TypeEpoll, &e)
 }
 
 // opened is a descriptor that was met, and the number of its FILE; 0 of one that
@@ -63,7 +61,7 @@ func (c *Collector) epolls() error {
 	tree, last := kcmp.NewTree(kcmp.File, kcmp.Kernel{}), uint64(0)
 	for i := range c.opened {
 		e := &c.opened[i]
-		if !epollKind.Match(e.Subject) {
+		if !isEpoll(e.Subject) {
 			continue
 		}
 		_, isNew, err := tree.Insert(0, kcmp.Handle{PID: e.PID, Idx: uint64(e.FD)}, func() uint64 { last++; return last })

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/depot"
+	"ckpt/internal/object"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
@@ -16,29 +17,82 @@ import (
 // fired: one with no others is spent.
 const epollPrivate = unix.EPOLLWAKEUP | unix.EPOLLONESHOT | unix.EPOLLET | unix.EPOLLEXCLUSIVE
 
-// AddEpollTargets lets the epolls watch their targets again, each under the
-// number the program knows it by. It is called before Install of the puppet:
-// the puppet's table is still empty, so the number is free for the moment.
-func (r *Restorer) AddEpollTargets(p *tracee.Puppet, targets []stream.EpollTarget) error {
-	targets = r.watchable(targets)
-	if len(targets) == 0 {
+// epoll is a live one.
+type epoll struct {
+	*single
+	r       *Restorer
+	targets []*stream.EpollTarget
+}
+
+func checkEpoll(rec *stream.Record) []error {
+	if rec.Type == stream.TypeEpoll {
 		return nil
 	}
-	numbers := make([]int, len(targets))
-	for i := range targets {
-		numbers[i] = targets[i].FD
+	t, err := decode[stream.EpollTarget](rec)
+	if err == nil && (t.FD < 0 || t.FD > maxFD) {
+		err = fmt.Errorf("%w: target of an epoll added as descriptor %d", stream.ErrCorrupt, t.FD)
 	}
-	if err := reserve(p, numbers); err != nil {
+	if err != nil {
+		return []error{err}
+	}
+	return nil
+}
+
+func (r *Restorer) makeEpoll(*stream.Record) (object.Object, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make an epoll: %w", err)
+	}
+	s, err := r.newSingle(fd, "an epoll")
+	if err != nil {
+		return nil, err
+	}
+	return &epoll{single: s, r: r}, nil
+}
+
+// addTarget gives a target to its epoll, if that is there and is to watch it. What
+// took the place of one may be nothing that can be watched.
+func (r *Restorer) addTarget(rec *stream.Record) error {
+	t, err := decode[stream.EpollTarget](rec)
+	if err != nil {
+		return err
+	}
+	sub := r.plan.files[t.Refs.File]
+	if sub.closes() || r.plan.files[t.Refs.Epoll] != nil {
+		return nil
+	}
+	if sub != nil {
+		if f, err := r.file(t.Refs.File); err == nil && !canBeWatched(f.f) {
+			r.Note("an epoll of %s no longer watches descriptor %d, for what takes its place (%s) can't be watched", r.Name(t.PID), t.FD, sub.flag)
+			return nil
+		}
+	}
+	obj, err := r.Hash.Get(t.Refs.Epoll, stream.TypeFile)
+	if err != nil {
+		return err
+	}
+	e, ok := obj.(*file).inode.(*epoll)
+	if !ok {
+		return fmt.Errorf("%w: target of something that is no epoll", stream.ErrCorrupt)
+	}
+	e.targets = append(e.targets, t)
+	return nil
+}
+
+// Attach lets it watch its targets again, each under the number the program knows
+// it by. The table of who added it is still empty, so the number is free for the
+// moment.
+func (e *epoll) Attach(tasks object.Tasks) error {
+	if err := e.makeRoom(tasks); err != nil {
 		return err
 	}
 	// Spent ones first: spending one again must not find another's event.
 	for _, spent := range []bool{true, false} {
-		for i := range targets {
-			t := &targets[i]
+		for _, t := range e.targets {
 			if (t.Events&^uint32(epollPrivate) == 0 && t.Events&unix.EPOLLONESHOT != 0) != spent {
 				continue
 			}
-			if err := r.addEpollTarget(p, t, spent); err != nil {
+			if err := e.r.addEpollTarget(tasks.Puppet(t.PID), t, spent); err != nil {
 				return fmt.Errorf("pid %d: let an epoll watch descriptor %d: %w", t.PID, t.FD, err)
 			}
 		}
@@ -46,24 +100,25 @@ func (r *Restorer) AddEpollTargets(p *tracee.Puppet, targets []stream.EpollTarge
 	return nil
 }
 
-// watchable returns the targets that are there, in an epoll that is. What took
-// the place of one may be nothing that can be watched.
-func (r *Restorer) watchable(targets []stream.EpollTarget) []stream.EpollTarget {
-	var left []stream.EpollTarget
-	for _, t := range targets {
-		sub := r.plan.files[t.Refs.File]
-		if sub.closes() || r.plan.files[t.Refs.Epoll] != nil {
-			continue
+// makeRoom makes room for the numbers of its targets.
+func (e *epoll) makeRoom(tasks object.Tasks) error {
+	var pids []int
+	numbers := map[int][]int{}
+	for _, t := range e.targets {
+		if tasks.Puppet(t.PID) == nil {
+			return fmt.Errorf("%w: an epoll's target was added by thread %d, which is not in the image", stream.ErrCorrupt, t.PID)
 		}
-		if sub != nil {
-			if f, err := r.file(t.Refs.File); err == nil && !canBeWatched(f.f) {
-				r.Note("an epoll of %s no longer watches descriptor %d, for what takes its place (%s) can't be watched", r.who(t.PID), t.FD, sub.flag)
-				continue
-			}
+		if numbers[t.PID] == nil {
+			pids = append(pids, t.PID)
 		}
-		left = append(left, t)
+		numbers[t.PID] = append(numbers[t.PID], t.FD)
 	}
-	return left
+	for _, pid := range pids {
+		if err := reserve(tasks.Puppet(pid), numbers[pid]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // canBeWatched reports whether a file has a poll method: epoll_ctl(2) refuses

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/object"
 	"ckpt/stream"
 )
 
@@ -16,23 +17,27 @@ const maxEventCount = 1<<64 - 2
 
 // eventfdKind: eventfds. All have one inode, but a number of their own.
 var eventfdKind = Kind{
-	Type:    stream.TypeEventFD,
-	Match:   func(s *Subject) bool { return isAnon(s, "[eventfd]") },
-	Collect: collectEventFD,
-	Check: func(_ *Restorer, rec *stream.Record) []error {
-		e, err := decode[stream.EventFD](rec)
-		if err == nil && e.Count > maxEventCount {
-			err = fmt.Errorf("%w: eventfd with a count of %d", stream.ErrCorrupt, e.Count)
-		}
-		if err != nil {
-			return []error{err}
-		}
-		return nil
+	Type: stream.TypeEventFD,
+	Save: func(c *Collector) Saver {
+		return Saver{Match: func(s *Subject) bool { return isAnon(s, "[eventfd]") }, Collect: c.eventFD}
 	},
-	Restore: restoreEventFD,
+	Restore: func(r *Restorer) Maker {
+		return Maker{Kind: object.Kind{Check: checkEventFD, Make: r.makeEventFD}}
+	},
 }
 
-func collectEventFD(c *Collector, s *Subject) (uint64, error) {
+func checkEventFD(rec *stream.Record) []error {
+	e, err := decode[stream.EventFD](rec)
+	if err == nil && e.Count > maxEventCount {
+		err = fmt.Errorf("%w: eventfd with a count of %d", stream.ErrCorrupt, e.Count)
+	}
+	if err != nil {
+		return []error{err}
+	}
+	return nil
+}
+
+func (c *Collector) eventFD(s *Subject) (uint64, error) {
 	if c.blockPath(s) {
 		return 0, nil
 	}
@@ -51,7 +56,7 @@ func collectEventFD(c *Collector, s *Subject) (uint64, error) {
 	return rec.ID, c.Emit(stream.TypeEventFD, &rec)
 }
 
-func restoreEventFD(r *Restorer, rec *stream.Record) (Inode, error) {
+func (r *Restorer) makeEventFD(rec *stream.Record) (object.Object, error) {
 	e, err := decode[stream.EventFD](rec)
 	if err != nil {
 		return nil, err

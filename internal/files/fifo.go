@@ -7,66 +7,77 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/object"
 	"ckpt/stream"
 )
 
 // fifoKind: named pipes.
 var fifoKind = Kind{
-	Type:  stream.TypeFifo,
-	Match: func(s *Subject) bool { return isMode(s, unix.S_IFIFO) },
-	Collect: func(c *Collector, s *Subject) (uint64, error) {
-		fifo := stream.Fifo{Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeFifo, s.Stat.Dev, s.Stat.Ino)}, Stat: statOf(s)}
-		there, known := c.isThere(s)
-		if !known {
-			return 0, nil
-		}
-		if !there {
-			c.Block(s.PID, fmt.Errorf("%s is a FIFO that was deleted (%s), which can't be saved", where(s), s.Target))
-			return 0, nil
-		}
-		if s.FD >= 0 && s.Info.Flags&unix.O_PATH == 0 {
-			f, err := borrow(s)
-			if err != nil {
-				return 0, err
-			}
-			defer f.Close()
-			capacity, err := unix.FcntlInt(f.Fd(), unix.F_GETPIPE_SZ, 0)
-			if err != nil {
-				return 0, os.NewSyscallError("fcntl", err)
-			}
-			fifo.Capacity = int64(capacity)
-			c.pipeData(fifo.ID, string(fifo.Ident), s, capacity)
-		}
-		return fifo.ID, c.Emit(stream.TypeFifo, &fifo)
+	Type: stream.TypeFifo,
+	Data: []stream.Type{stream.TypePipeData},
+	Save: func(c *Collector) Saver {
+		p := newPipeEnds(c)
+		return Saver{Look: p.look, Match: func(s *Subject) bool { return isMode(s, unix.S_IFIFO) }, Collect: p.collectFifo, Send: p.send}
 	},
-	Check: func(r *Restorer, rec *stream.Record) []error {
-		f, err := decode[stream.Fifo](rec)
-		if err == nil {
-			err = checkCapacity(f.Capacity)
-		}
+	Restore: func(r *Restorer) Maker {
+		return Maker{Kind: object.Kind{Check: r.checkFifo, Here: r.fifoHere, Make: r.makeFifo}, Thing: pathThing}
+	},
+}
+
+func (e *pipeEnds) collectFifo(s *Subject) (uint64, error) {
+	c := e.c
+	fifo := stream.Fifo{Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeFifo, s.Stat.Dev, s.Stat.Ino)}, Stat: statOf(s)}
+	there, known := c.isThere(s)
+	if !known {
+		return 0, nil
+	}
+	if !there {
+		c.Block(s.PID, fmt.Errorf("%s is a FIFO that was deleted (%s), which can't be saved", where(s), s.Target))
+		return 0, nil
+	}
+	if s.FD >= 0 && s.Info.Flags&unix.O_PATH == 0 {
+		f, err := borrow(s)
 		if err != nil {
-			return []error{err}
+			return 0, err
 		}
-		return r.fifo(f).check()
-	},
-	Here: func(r *Restorer, rec *stream.Record) []error {
-		f, err := decode[stream.Fifo](rec)
+		defer f.Close()
+		capacity, err := unix.FcntlInt(f.Fd(), unix.F_GETPIPE_SZ, 0)
 		if err != nil {
-			return nil
+			return 0, os.NewSyscallError("fcntl", err)
 		}
-		return r.capacityHere(f.Path, f.Capacity)
-	},
-	Restore: restoreFifo,
+		fifo.Capacity = int64(capacity)
+		e.data(fifo.ID, string(fifo.Ident), s, capacity)
+	}
+	return fifo.ID, c.Emit(stream.TypeFifo, &fifo)
+}
+
+func (r *Restorer) checkFifo(rec *stream.Record) []error {
+	f, err := decode[stream.Fifo](rec)
+	if err == nil {
+		err = checkCapacity(f.Capacity)
+	}
+	if err != nil {
+		return []error{err}
+	}
+	return r.fifo(f).check()
+}
+
+func (r *Restorer) fifoHere(rec *stream.Record) []error {
+	f, err := decode[stream.Fifo](rec)
+	if err != nil {
+		return nil
+	}
+	return r.capacityHere(f.Path, f.Capacity)
 }
 
 func (r *Restorer) fifo(f *stream.Fifo) *named {
 	const what = "a FIFO"
-	return &named{r, f.Objref, &f.Stat, what, isType(f.Path, unix.S_IFIFO, what)}
+	return r.named(f.Objref, &f.Stat, what, isType(f.Path, unix.S_IFIFO, what))
 }
 
-// restoreFifo opens a FIFO for both directions, which never waits for another
+// makeFifo opens a FIFO for both directions, which never waits for another
 // process. One with bytes in it is in use by somebody else.
-func restoreFifo(r *Restorer, rec *stream.Record) (Inode, error) {
+func (r *Restorer) makeFifo(rec *stream.Record) (object.Object, error) {
 	fifo, err := decode[stream.Fifo](rec)
 	if err != nil {
 		return nil, err
@@ -93,12 +104,6 @@ func restoreFifo(r *Restorer, rec *stream.Record) (Inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.path = path
-	if waiting > 0 {
-		return &busyFifo{p}, nil
-	}
-	return &p, nil
+	p.path, p.busy = path, waiting > 0
+	return p, nil
 }
-
-// busyFifo is a FIFO whose bytes another process keeps.
-type busyFifo struct{ pipe }

@@ -16,9 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/depot"
-	"ckpt/internal/objhash"
 	"ckpt/internal/proc"
-	"ckpt/internal/sys"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
@@ -34,43 +32,6 @@ type Subject struct {
 	Info   proc.FDInfo // zero without a descriptor
 }
 
-// Kind is a kind of open file.
-type Kind struct {
-	Type stream.Type
-	// Match says whether a subject is of this kind.
-	Match func(s *Subject) bool
-	// Collect emits the kind's record and returns its number.
-	Collect func(c *Collector, s *Subject) (uint64, error)
-	// Check says what in a record can't be restored here.
-	Check func(r *Restorer, rec *stream.Record) []error
-	// Here says which capabilities that takes which Restorer.Own lacks.
-	Here func(r *Restorer, rec *stream.Record) []error
-	// Restore makes the thing a record describes.
-	Restore func(r *Restorer, rec *stream.Record) (Inode, error)
-}
-
-// Inode is a restored thing that can be opened.
-type Inode interface {
-	objhash.Object
-	// Open opens it anew with O_ flags, without creating or truncating.
-	Open(flags int) (*os.File, error)
-}
-
-// Kinds are tried in order; the first that matches takes the subject.
-var Kinds = [...]Kind{
-	procFileKind,
-	regKind,
-	dirKind,
-	pipeKind,
-	fifoKind,
-	charDevKind,
-	ttyKind,
-	eventfdKind,
-	epollKind,
-	unixSockKind,
-	memfdKind,
-}
-
 // Find returns the row of a record type, or nil.
 func Find(t stream.Type) *Kind {
 	for i := range Kinds {
@@ -81,7 +42,7 @@ func Find(t stream.Type) *Kind {
 	return nil
 }
 
-// FileFlags are the O_ flags of a FILE record that matter to a restore.
+// fileFlags are the O_ flags of a FILE record that matter to a restore.
 const fileFlags = unix.O_ACCMODE | unix.O_APPEND | unix.O_NONBLOCK | unix.O_DIRECT | unix.O_NOATIME |
 	unix.O_SYNC | unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW
 
@@ -91,8 +52,6 @@ type Collector struct {
 	Emit func(t stream.Type, meta any) error
 	// NewID returns a number for an encounter with an object.
 	NewID func() uint64
-	// Bulk asks that send be called among the bulk data.
-	Bulk func(send Sender)
 	// Block notes something that stands in the way of a checkpoint.
 	Block func(pid int, reason error)
 	// Looking is told which descriptor is looked at.
@@ -109,23 +68,20 @@ type Collector struct {
 	// Outsider names the process outside of the tree that has a pipe or socket
 	// open, by its kind and inode number; "" if none is known.
 	Outsider func(kind string, ino uint64) string
-	// Outside is, after Done, what leads out of the tree, each once.
+	// Outside is, after Settle, what leads out of the tree, each once.
 	Outside []Outside
-	// Barred is, after Done, what this user can't restore without a decision.
+	// Barred is, after Settle, what this user can't restore without a decision.
 	Barred []Barred
 
-	inside           map[uint64]bool // sockets of the tree by inode number
-	led              map[string]bool // names in Outside
-	readers, writers map[uint64]bool // pipes by inode number: an end is inside the tree
-	packets          map[uint64]bool // pipes with a description in packet mode
-	sent             map[string]bool // contents by identity
-	paths            map[pathKey]uint64
-	mounts           map[string]mounts // by mount namespace
-	buildIDs         map[string][]byte
-	leases           map[inodeKey]bool   // files with a lease on them
-	opened           []opened            // every descriptor of the tree
-	sockets          map[uint64]*unixEnd // by inode number
-	unixTable        sys.UnixTable
+	savers   []Saver         // of Kinds
+	led      map[string]bool // names in Outside
+	sent     map[string]bool // contents by identity
+	contents []Sender
+	paths    map[pathKey]uint64
+	mounts   map[string]mounts // by mount namespace
+	buildIDs map[string][]byte
+	leases   map[inodeKey]bool // files with a lease on them
+	opened   []opened          // every descriptor of the tree
 }
 
 // Sender writes bulk records. While byReference reports true, pages of files
@@ -175,7 +131,11 @@ func (c *Collector) Look(tid int) ([]*Subject, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.noteEnds(s)
+		for _, k := range c.kinds() {
+			if k.Look != nil {
+				k.Look(s)
+			}
+		}
 		subjects = append(subjects, s)
 	}
 	return subjects, nil
@@ -213,7 +173,7 @@ func (c *Collector) Path(pid int, link string) (uint64, error) {
 		c.Block(pid, fmt.Errorf("%s leads to %s, which can't be saved", filepath.Base(link), Describe(s)))
 		return 0, nil
 	}
-	id, err := k.Collect(c, s)
+	id, err := k.Collect(s)
 	if c.paths == nil {
 		c.paths = map[pathKey]uint64{}
 	}
@@ -227,13 +187,49 @@ type pathKey struct {
 	dev, ino uint64
 }
 
-func (c *Collector) kind(s *Subject) *Kind {
-	for i := range Kinds {
-		if Kinds[i].Match(s) {
-			return &Kinds[i]
+// kinds are the shares of all kinds in the checkpoint.
+func (c *Collector) kinds() []Saver {
+	if c.savers == nil {
+		for i := range Kinds {
+			c.savers = append(c.savers, Kinds[i].Save(c))
+		}
+	}
+	return c.savers
+}
+
+// kind returns that of a subject, or nil.
+func (c *Collector) kind(s *Subject) *Saver {
+	for i := range c.kinds() {
+		if c.savers[i].Match(s) {
+			return &c.savers[i]
 		}
 	}
 	return nil
+}
+
+// Settle is called when all processes are collected, and still stand: it
+// describes and judges what takes more than one of them.
+func (c *Collector) Settle() error {
+	for _, k := range c.kinds() {
+		if k.Settle == nil {
+			continue
+		}
+		if err := k.Settle(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Senders are, after Settle, what sends the data of what is open.
+func (c *Collector) Senders() []Sender {
+	all := c.contents
+	for _, k := range c.kinds() {
+		if k.Send != nil {
+			all = append(all, k.Send()...)
+		}
+	}
+	return all
 }
 
 // descriptor emits what is open, the description, the descriptor and its locks.
@@ -242,18 +238,15 @@ func (c *Collector) descriptor(table uint64, s *Subject) error {
 		c.BlockFUSE([]*Subject{s})
 		return nil
 	}
-	inode := c.knownSock(s)
-	if inode == 0 {
-		k := c.kind(s)
-		if k == nil {
-			c.Block(s.PID, fmt.Errorf("fd %d is %s, which can't be saved", s.FD, Describe(s)))
-			c.opened = append(c.opened, opened{s, 0})
-			return nil
-		}
-		var err error
-		if inode, err = k.Collect(c, s); err != nil {
-			return fmt.Errorf("fd %d (%s) of pid %d: %w", s.FD, s.Target, s.PID, err)
-		}
+	k := c.kind(s)
+	if k == nil {
+		c.Block(s.PID, fmt.Errorf("fd %d is %s, which can't be saved", s.FD, Describe(s)))
+		c.opened = append(c.opened, opened{s, 0})
+		return nil
+	}
+	inode, err := k.Collect(s)
+	if err != nil {
+		return fmt.Errorf("fd %d (%s) of pid %d: %w", s.FD, s.Target, s.PID, err)
 	}
 	if err := c.dnotify(s); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/ends"
+	"ckpt/internal/object"
 	"ckpt/internal/objhash"
 	"ckpt/stream"
 )
@@ -83,7 +84,7 @@ func fuzzed(t *testing.T, paper bool) *Restorer {
 		t.Fatal(err)
 	}
 	u := &User{PID: 7, Comm: "x", Creds: &stream.Creds{UID: []uint32{1, 1, 1, 65534}, GID: []uint32{1, 1, 1, 65534}}, Read: true, Write: true}
-	return &Restorer{Paper: paper, Depot: newDepot(t), Hash: objhash.New[objhash.Object](), Note: func(string, ...any) {}, Stdio: stdio, Ends: decided, Root: 7,
+	return &Restorer{Restart: &object.Restart{Paper: paper, Depot: newDepot(t), Hash: objhash.New[object.Object](), Note: func(string, ...any) {}}, Stdio: stdio, Ends: decided, Root: 7,
 		InTree: func(id int) bool { return id == 7 }, Elsewhere: func(uint64) bool { return false }, Users: map[uint64]*User{1: u},
 		Lives: func(int) bool { return false }, Owns: func(uid, gid uint32) bool { return uid == gid }}
 }
@@ -97,10 +98,17 @@ func checkKind(t *testing.T, k *Kind, recs []*stream.Record, fd int, more, data 
 	if recs[0].Decode(&o) != nil || recs[1].Decode(&stream.File{}) != nil {
 		return
 	}
-	here := fuzzed(t, false)
-	_ = here.Check(recs, fds)
-	paper := fuzzed(t, true)
-	if len(paper.Check(recs, fds)) > 0 {
+	judged := func(paper bool) (kinds *object.Set, errs []error) {
+		r := fuzzed(t, paper)
+		kinds, errs = object.NewSet(r.Hash, r.Kinds()), r.Decide(recs, fds)
+		for _, rec := range recs {
+			errs = append(errs, kinds.Check(rec)...)
+		}
+		return kinds, errs
+	}
+	_, _ = judged(false)
+	paper, errs := judged(true)
+	if len(errs) > 0 {
 		return
 	}
 	if recs[0].Decode(stream.Lookup(k.Type).New()) != nil {
@@ -111,20 +119,14 @@ func checkKind(t *testing.T, k *Kind, recs []*stream.Record, fd int, more, data 
 	}
 	defer paper.Hash.Close()
 	for _, rec := range recs {
-		if paper.Object(rec) != nil {
+		if paper.Make(rec) != nil {
 			return
 		}
 	}
-	r := &stream.Record{Meta: more, DataLen: int64(len(data))}
-	switch k.Type {
-	case stream.TypePipe:
-		_ = paper.FillPipe(r, bytes.NewReader(data))
-	case stream.TypeUnixSock:
-		_ = paper.FillSocket(r, bytes.NewReader(data))
-	default:
-		_ = paper.Fill(r, bytes.NewReader(data))
+	for _, t := range k.Data {
+		_ = paper.Fill(&stream.Record{Type: t, Meta: more, DataLen: int64(len(data))}, bytes.NewReader(data))
 	}
-	_ = paper.Finish([]uint64{o.Objref})
+	_ = paper.Complete()
 	_ = paper.Seal()
 }
 

@@ -3,7 +3,6 @@ package files
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -24,17 +23,18 @@ func (r *Restorer) Install(p *tracee.Puppet, fds []stream.FD) error {
 	}
 	for i := range fds {
 		fd := &fds[i]
-		if r.late(fd.Refs.File) {
-			r.later = append(r.later, laterFD{p, *fd})
+		f := r.made(fd.Refs.File)
+		if f != nil && f.late() > 0 {
+			r.later = append(r.later, laterFD{p, *fd, f.late()})
 			continue
 		}
 		if err := r.install(p, fd); err != nil {
 			return err
 		}
-		if !r.async[fd.Refs.File] {
+		if f == nil || !f.async {
 			continue
 		}
-		delete(r.async, fd.Refs.File)
+		f.async = false
 		if err := beAsync(p, fd.FD); err != nil {
 			return err
 		}
@@ -44,33 +44,21 @@ func (r *Restorer) Install(p *tracee.Puppet, fds []stream.FD) error {
 
 // laterFD is a descriptor that is placed when all others are.
 type laterFD struct {
-	p  *tracee.Puppet
-	fd stream.FD
+	p    *tracee.Puppet
+	fd   stream.FD
+	when int
 }
 
 // InstallLate places the descriptors that Install left out, when it was called
-// for all tables: those in /proc/PID/fdinfo last, which are there when the
-// descriptor is.
+// for all tables.
 func (r *Restorer) InstallLate() error {
-	slices.SortStableFunc(r.later, func(a, b laterFD) int { return r.rank(&a.fd) - r.rank(&b.fd) })
+	slices.SortStableFunc(r.later, func(a, b laterFD) int { return a.when - b.when })
 	for i := range r.later {
 		if err := r.install(r.later[i].p, &r.later[i].fd); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (r *Restorer) rank(fd *stream.FD) int {
-	obj, err := r.Hash.Get(fd.Refs.File)
-	if f, ok := obj.(*file); err == nil && ok && f.s != nil {
-		if in, err := r.Hash.Get(f.s.Refs.Inode); err == nil {
-			if p, ok := in.(*procFile); ok && strings.Contains(p.path, "/fdinfo/") {
-				return 1
-			}
-		}
-	}
-	return 0
 }
 
 // reserve makes room in a puppet for descriptors of these numbers, and keeps them

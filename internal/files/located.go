@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/cli"
+	"ckpt/internal/object"
 	"ckpt/internal/sys"
 	"ckpt/stream"
 )
@@ -34,12 +35,51 @@ func (u *User) identity() *sys.FSIdentity {
 // opened again through it. Only the very file that was open is opened with our
 // rights, any other with those of the program.
 type named struct {
+	object.Base
 	r      *Restorer
 	objref uint64
 	*stream.Stat
 	what string // for messages: "a folder"
 	// judge says what is wrong with what was found.
 	judge func(p *os.File, st *unix.Stat_t) error
+}
+
+func (r *Restorer) named(objref uint64, st *stream.Stat, what string, judge func(*os.File, *unix.Stat_t) error) *named {
+	return &named{r: r, objref: objref, Stat: st, what: what, judge: judge}
+}
+
+// namedMaker is the share in a restart of a kind that is no more than its name.
+func namedMaker(find func(*stream.Record) (*named, error)) Maker {
+	return Maker{
+		Kind: object.Kind{
+			Check: func(rec *stream.Record) []error {
+				n, err := find(rec)
+				if err != nil {
+					return []error{err}
+				}
+				return n.check()
+			},
+			Make: func(rec *stream.Record) (object.Object, error) {
+				n, err := find(rec)
+				if err != nil {
+					return nil, err
+				}
+				return n, nil
+			},
+		},
+		Thing: pathThing,
+	}
+}
+
+// pathThing is a thing that is called by its path.
+func pathThing(rec *stream.Record) (*Thing, error) {
+	var o struct {
+		Path string `cbor:"path"`
+	}
+	if err := rec.Decode(&o); err != nil {
+		return nil, err
+	}
+	return &Thing{Name: o.Path}, checkPath(o.Path)
 }
 
 // Open opens it anew.
@@ -50,8 +90,6 @@ func (n *named) Open(flags int) (f *os.File, err error) {
 	})
 	return f, err
 }
-
-func (n *named) Close() error { return nil }
 
 // check says what stands in the way of opening it.
 func (n *named) check() []error {

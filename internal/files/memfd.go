@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/object"
 	"ckpt/stream"
 )
 
@@ -16,25 +17,17 @@ const memfdPrefix = "/memfd:"
 // memfdKind: files of memfd_create(2). No path leads to one, and it never had a
 // link: that tells it from a file in / that only has such a name.
 var memfdKind = Kind{
-	Type: stream.TypeMemFD,
-	Match: func(s *Subject) bool {
-		return isMode(s, unix.S_IFREG) && s.Stat.Nlink == 0 && strings.HasPrefix(s.Target, memfdPrefix) && strings.HasSuffix(s.Target, deletedSuffix)
-	},
-	Collect: collectMemFD,
-	Check: func(_ *Restorer, rec *stream.Record) []error {
-		m, err := decode[stream.MemFD](rec)
-		if err == nil {
-			err = checkMemFD(m)
-		}
-		if err != nil {
-			return []error{err}
-		}
-		return nil
-	},
-	Restore: restoreMemFD,
+	Type:    stream.TypeMemFD,
+	Data:    []stream.Type{stream.TypeContent},
+	Save:    func(c *Collector) Saver { return Saver{Match: isMemFD, Collect: c.memFD} },
+	Restore: func(r *Restorer) Maker { return Maker{Kind: object.Kind{Check: checkMemFD, Make: r.makeMemFD}} },
 }
 
-func collectMemFD(c *Collector, s *Subject) (uint64, error) {
+func isMemFD(s *Subject) bool {
+	return isMode(s, unix.S_IFREG) && s.Stat.Nlink == 0 && strings.HasPrefix(s.Target, memfdPrefix) && strings.HasSuffix(s.Target, deletedSuffix)
+}
+
+func (c *Collector) memFD(s *Subject) (uint64, error) {
 	f, err := c.openToRead(s)
 	if f == nil {
 		return 0, err
@@ -68,13 +61,18 @@ const (
 	allSeals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE | unix.F_SEAL_FUTURE_WRITE | unix.F_SEAL_EXEC
 )
 
-func checkMemFD(m *stream.MemFD) error {
+func checkMemFD(rec *stream.Record) []error {
+	m, err := decode[stream.MemFD](rec)
 	switch {
+	case err != nil:
 	case m.Size < 0, len(m.Name) > maxMemFDName, strings.Contains(m.Name, "\x00"),
 		m.HugeTLB < 0, m.HugeTLB > 0 && (bits.OnesCount64(uint64(m.HugeTLB)) != 1 || m.Size%m.HugeTLB != 0):
-		return fmt.Errorf("%w: memfd %q of %d bytes", stream.ErrCorrupt, m.Name, m.Size)
+		err = fmt.Errorf("%w: memfd %q of %d bytes", stream.ErrCorrupt, m.Name, m.Size)
 	case m.Seals&^allSeals != 0:
-		return fmt.Errorf("memfd %s has seals (%#x) that are not known to this version", m.Name, m.Seals)
+		err = fmt.Errorf("memfd %s has seals (%#x) that are not known to this version", m.Name, m.Seals)
+	}
+	if err != nil {
+		return []error{err}
 	}
 	return nil
 }

@@ -3,11 +3,13 @@ package files
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math/bits"
 	"os"
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/object"
 	"ckpt/stream"
 )
 
@@ -18,7 +20,7 @@ type memfd struct {
 	given bool // some FILE has the description it was made with
 }
 
-func restoreMemFD(r *Restorer, rec *stream.Record) (Inode, error) {
+func (r *Restorer) makeMemFD(rec *stream.Record) (object.Object, error) {
 	m, err := decode[stream.MemFD](rec)
 	if err != nil {
 		return nil, err
@@ -31,7 +33,6 @@ func restoreMemFD(r *Restorer, rec *stream.Record) (Inode, error) {
 	if obj.f, err = r.Depot.Keep(f); err != nil {
 		return nil, err
 	}
-	r.memfds = append(r.memfds, obj)
 	return obj, nil
 }
 
@@ -84,12 +85,16 @@ func (m *memfd) Open(flags int) (*os.File, error) {
 	return reopenKept(m.f, flags)
 }
 
-// ContentFile is where the bytes go: a description of our own, for the program's
-// may append.
-func (m *memfd) ContentFile() (*os.File, error) { return reopenKept(m.f, unix.O_RDWR) }
+// Fill writes by a description of our own, for the program's may append.
+func (m *memfd) Fill(rec *stream.Record, data io.Reader) error {
+	f, err := reopenKept(m.f, unix.O_RDWR)
+	if err != nil {
+		return err
+	}
+	return object.FillContent(rec, data, f, m.rec.HugeTLB, m.rec.Size)
+}
 
-// Seal is called when all contents are in and all mappings made: seals forbid
-// both.
+// Seal gives it its seals, which forbid to write and to map it.
 func (m *memfd) Seal() error {
 	fd, err := m.f.Fd()
 	if err != nil {
@@ -104,18 +109,5 @@ func (m *memfd) Seal() error {
 	if err != nil {
 		return fmt.Errorf("seal memfd %s: %w", m.rec.Name, err)
 	}
-	return nil
-}
-
-// Seal gives files of memfd_create(2) their seals. It is called when all
-// contents are in and all tasks have their mappings, and before a task gets
-// its executable.
-func (r *Restorer) Seal() error {
-	for _, m := range r.memfds {
-		if err := m.Seal(); err != nil {
-			return err
-		}
-	}
-	r.memfds = nil
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"ckpt/internal/caps"
 	"ckpt/internal/depot"
 	"ckpt/internal/ends"
+	"ckpt/internal/object"
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/stream"
@@ -20,57 +21,96 @@ import (
 // pipeKind: pipes. The inode beneath both ends is the object; each end is a
 // description of its own that refers to it.
 var pipeKind = Kind{
-	Type:    stream.TypePipe,
-	Match:   func(s *Subject) bool { return s.Stat.Mode&unix.S_IFMT == unix.S_IFIFO && !isMode(s, unix.S_IFIFO) },
-	Collect: collectPipe,
-	Check: func(_ *Restorer, rec *stream.Record) []error {
-		p, err := decode[stream.Pipe](rec)
-		if err == nil {
-			err = checkCapacity(p.Capacity)
-		}
-		if err != nil {
-			return []error{err}
-		}
-		return nil
+	Type: stream.TypePipe,
+	Data: []stream.Type{stream.TypePipeData},
+	Save: func(c *Collector) Saver {
+		p := newPipeEnds(c)
+		return Saver{Look: p.look, Match: isPipe, Collect: p.collectPipe, Send: p.send}
 	},
-	Here: pipeHere,
-	Restore: func(r *Restorer, rec *stream.Record) (Inode, error) {
-		p, err := decode[stream.Pipe](rec)
-		if err != nil {
-			return nil, err
+	Restore: func(r *Restorer) Maker {
+		return Maker{
+			Kind:  object.Kind{Check: checkPipe, Here: r.pipeHere, Make: r.makePipe},
+			Thing: pipeThing,
 		}
-		var fds [2]int
-		if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-			return nil, os.NewSyscallError("pipe2", err)
-		}
-		// os.Pipe would make them non-blocking, and Fd blocking again.
-		in, out := os.NewFile(uintptr(fds[0]), "|0"), os.NewFile(uintptr(fds[1]), "|1")
-		err = errors.Join(setCapacity(out, p.Capacity), r.giveOwner(out, p.UID, p.GID, fmt.Sprintf("pipe:[%d]", p.Ino)))
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("pipe: %w", err), in.Close(), out.Close())
-		}
-		obj, err := r.newPipe(in, out)
-		obj.fresh = [2]bool{true, true}
-		return &obj, err
 	},
+}
+
+func isPipe(s *Subject) bool {
+	return s.Stat.Mode&unix.S_IFMT == unix.S_IFIFO && !isMode(s, unix.S_IFIFO)
+}
+
+func checkPipe(rec *stream.Record) []error {
+	p, err := decode[stream.Pipe](rec)
+	if err == nil {
+		err = checkCapacity(p.Capacity)
+	}
+	if err != nil {
+		return []error{err}
+	}
+	return nil
+}
+
+func pipeThing(rec *stream.Record) (*Thing, error) {
+	p, err := decode[stream.Pipe](rec)
+	if err != nil {
+		return nil, err
+	}
+	return &Thing{Name: ends.Pipe(p.Ino), Loose: missingEnd(p)}, nil
+}
+
+// missingEnd says in words which end of a pipe is outside.
+func missingEnd(t *stream.Pipe) string {
+	switch {
+	case t.OutsideReaders:
+		return "whose reader is"
+	case t.OutsideWriters:
+		return "whose writer is"
+	}
+	return ""
+}
+
+func (r *Restorer) makePipe(rec *stream.Record) (object.Object, error) {
+	p, err := decode[stream.Pipe](rec)
+	if err != nil {
+		return nil, err
+	}
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return nil, os.NewSyscallError("pipe2", err)
+	}
+	// os.Pipe would make them non-blocking, and Fd blocking again.
+	in, out := os.NewFile(uintptr(fds[0]), "|0"), os.NewFile(uintptr(fds[1]), "|1")
+	err = errors.Join(setCapacity(out, p.Capacity), r.giveOwner(out, p.UID, p.GID, fmt.Sprintf("pipe:[%d]", p.Ino)))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("pipe: %w", err), in.Close(), out.Close())
+	}
+	obj, err := r.newPipe(in, out)
+	if err != nil {
+		return nil, err
+	}
+	obj.fresh = [2]bool{true, true}
+	return obj, nil
 }
 
 // pipe is a live pipe or FIFO, both ends open: the ends the program had closed
 // are missing once the last reference here is dropped.
 type pipe struct {
+	object.Base
 	r, w *depot.File
 	// fresh are ends as pipe(2) made them that no description is yet. Those
 	// opened anew differ by O_LARGEFILE.
 	fresh [2]bool
 	path  *named // of a FIFO
+	busy  bool   // a FIFO that somebody else has open, and that keeps its bytes
 }
 
-func (r *Restorer) newPipe(in, out *os.File) (p pipe, err error) {
+func (r *Restorer) newPipe(in, out *os.File) (*pipe, error) {
+	p := &pipe{}
 	var errs [2]error
 	p.r, errs[0] = r.Depot.Keep(in)
 	p.w, errs[1] = r.Depot.Keep(out)
 	if err := errors.Join(errs[:]...); err != nil {
-		return p, errors.Join(err, p.Close())
+		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }
@@ -87,7 +127,7 @@ func (p *pipe) Open(flags int) (*os.File, error) {
 	}
 	if *fresh && flags&unix.O_ACCMODE != unix.O_RDWR {
 		*fresh = false
-		return (&single{end}).Open(flags)
+		return (&single{f: end}).Open(flags)
 	}
 	f, err := reopenKept(end, flags&^unix.O_DIRECT)
 	if err != nil || flags&unix.O_DIRECT == 0 {
@@ -101,28 +141,32 @@ func (p *pipe) Open(flags int) (*os.File, error) {
 
 func (p *pipe) Close() error { return errors.Join(p.r.Close(), p.w.Close()) }
 
-// noteEnds remembers which ends of which pipes, and which sockets, are inside the
-// tree.
-func (c *Collector) noteEnds(s *Subject) {
-	if s.Stat.Mode&unix.S_IFMT == unix.S_IFSOCK {
-		if c.inside == nil {
-			c.inside = map[uint64]bool{}
-		}
-		c.inside[s.Stat.Ino] = true
-	}
+// pipeEnds is what a checkpoint knows of pipes or FIFOs.
+type pipeEnds struct {
+	c                *Collector
+	readers, writers map[uint64]bool // by inode number: an end is inside the tree
+	packets          map[uint64]bool // with a description in packet mode
+	full             []Sender
+}
+
+func newPipeEnds(c *Collector) *pipeEnds {
+	return &pipeEnds{c: c, readers: map[uint64]bool{}, writers: map[uint64]bool{}, packets: map[uint64]bool{}}
+}
+
+// look remembers which ends are inside the tree.
+func (e *pipeEnds) look(s *Subject) {
 	if s.Stat.Mode&unix.S_IFMT != unix.S_IFIFO || s.Info.Flags&unix.O_PATH != 0 {
 		return
 	}
-	if c.readers == nil {
-		c.readers, c.writers, c.packets = map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}
-	}
 	acc := s.Info.Flags & unix.O_ACCMODE
-	c.readers[s.Stat.Ino] = c.readers[s.Stat.Ino] || acc != unix.O_WRONLY
-	c.writers[s.Stat.Ino] = c.writers[s.Stat.Ino] || acc != unix.O_RDONLY
-	c.packets[s.Stat.Ino] = c.packets[s.Stat.Ino] || s.Info.Flags&unix.O_DIRECT != 0
+	e.readers[s.Stat.Ino] = e.readers[s.Stat.Ino] || acc != unix.O_WRONLY
+	e.writers[s.Stat.Ino] = e.writers[s.Stat.Ino] || acc != unix.O_RDONLY
+	e.packets[s.Stat.Ino] = e.packets[s.Stat.Ino] || s.Info.Flags&unix.O_DIRECT != 0
 }
 
-func collectPipe(c *Collector, s *Subject) (uint64, error) {
+func (e *pipeEnds) send() []Sender { return e.full }
+
+func (e *pipeEnds) collectPipe(s *Subject) (uint64, error) {
 	f, err := borrow(s)
 	if err != nil {
 		return 0, err
@@ -133,20 +177,20 @@ func collectPipe(c *Collector, s *Subject) (uint64, error) {
 		return 0, os.NewSyscallError("fcntl", err)
 	}
 	p := stream.Pipe{
-		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypePipe, s.Stat.Dev, s.Stat.Ino)},
+		Object: stream.Object{ID: e.c.NewID(), Ident: ident(stream.TypePipe, s.Stat.Dev, s.Stat.Ino)},
 		Ino:    s.Stat.Ino, Capacity: int64(capacity), Mode: s.Stat.Mode, UID: s.Stat.Uid, GID: s.Stat.Gid,
 	}
 	others, err := otherEnd(f, s.Info.Flags)
 	if err != nil {
 		return 0, err
 	}
-	p.OutsideReaders = !c.readers[s.Stat.Ino] && others
-	p.OutsideWriters = !c.writers[s.Stat.Ino] && others
+	p.OutsideReaders = !e.readers[s.Stat.Ino] && others
+	p.OutsideWriters = !e.writers[s.Stat.Ino] && others
 	if what := missingEnd(&p); what != "" {
-		c.lead(s, ends.Pipe(p.Ino), what+" outside", s.Stat.Ino)
+		e.c.lead(s, ends.Pipe(p.Ino), what+" outside", s.Stat.Ino)
 	}
-	c.pipeData(p.ID, string(p.Ident), s, capacity)
-	return p.ID, c.Emit(stream.TypePipe, &p)
+	e.data(p.ID, string(p.Ident), s, capacity)
+	return p.ID, e.c.Emit(stream.TypePipe, &p)
 }
 
 // otherEnd reports whether the other end of a pipe is open anywhere, by what
@@ -162,14 +206,14 @@ func otherEnd(f *os.File, flags uint32) (bool, error) {
 	return p[0].Revents&unix.POLLERR == 0, nil
 }
 
-// pipeData asks for what waits in a pipe to be sent once. When the reader is
-// outside it is the reader's, and stays there.
-func (c *Collector) pipeData(id uint64, identity string, s *Subject, capacity int) {
-	if !c.readers[s.Stat.Ino] || s.Info.Flags&unix.O_ACCMODE == unix.O_WRONLY || !c.first(identity) {
+// data asks for what waits in a pipe to be sent once. When the reader is outside
+// it is the reader's, and stays there.
+func (e *pipeEnds) data(id uint64, identity string, s *Subject, capacity int) {
+	if !e.readers[s.Stat.Ino] || s.Info.Flags&unix.O_ACCMODE == unix.O_WRONLY || !e.c.first(identity) {
 		return
 	}
-	packets := c.packets[s.Stat.Ino]
-	c.Bulk(func(w *stream.Writer, _ func() bool) error {
+	packets := e.packets[s.Stat.Ino]
+	e.full = append(e.full, func(w *stream.Writer, _ func() bool) error {
 		f, err := borrow(s)
 		if err != nil {
 			return err
@@ -232,23 +276,14 @@ func sendPipeData(w *stream.Writer, id uint64, f *os.File, capacity int, packets
 	return nil
 }
 
-// FillPipe puts the bytes of a PIPEDATA record into their pipe.
-func (r *Restorer) FillPipe(rec *stream.Record, data io.Reader) error {
+// Fill puts the bytes of a PIPEDATA record in.
+func (p *pipe) Fill(rec *stream.Record, data io.Reader) error {
+	if p.busy {
+		return nil
+	}
 	d, err := decode[stream.PipeData](rec)
 	if err != nil {
 		return err
-	}
-	obj, err := r.Hash.Get(d.Refs.Inode, stream.TypePipe, stream.TypeFifo)
-	if err != nil {
-		return err
-	}
-	if gone, ok := obj.(replaced); ok {
-		r.dropped(gone, rec.DataLen)
-		return nil
-	}
-	p, ok := obj.(*pipe)
-	if !ok {
-		return nil // a FIFO somebody else still has open keeps its bytes itself
 	}
 	flags := unix.O_WRONLY | unix.O_NONBLOCK
 	chunks := d.Packets
@@ -297,7 +332,7 @@ func checkCapacity(n int64) error {
 	return nil
 }
 
-func pipeHere(r *Restorer, rec *stream.Record) []error {
+func (r *Restorer) pipeHere(rec *stream.Record) []error {
 	p, err := decode[stream.Pipe](rec)
 	if err != nil {
 		return nil

@@ -16,8 +16,8 @@ import (
 type plan struct {
 	files map[uint64]*substitute // by the FILE's objref
 	fds   map[place]*substitute
-	// unneeded are things that only replaced descriptions have open.
-	unneeded map[uint64]string
+	// unwanted are things that only replaced descriptions have open.
+	unwanted map[uint64]string
 	// terminal: some descriptor stays a terminal, now ours
 	terminal bool
 }
@@ -65,21 +65,11 @@ func (p *plan) left(fds []stream.FD) []stream.FD {
 // ckpt-apply's terminal because it was a terminal.
 func (r *Restorer) UsesTerminal() bool { return r.plan.terminal }
 
-// thing is what a description has open, as far as its place may be taken.
-type thing struct {
-	name  string // "": it can only be named by its descriptors
-	loose string // "": it is in the image; else what of it is not, in words
-	tty   bool
-	reg   bool
-	// paired: another one in the image needs it
-	paired bool
-}
-
 // planner decides for each descriptor.
 type planner struct {
 	*Restorer
 	plan
-	things    map[uint64]thing
+	things    map[uint64]*Thing
 	files     map[uint64]*stream.File
 	order     []uint64 // FILEs
 	stdioUsed map[int]bool
@@ -90,8 +80,8 @@ type planner struct {
 // makePlan decides what of the user's takes the place of what, and says what
 // nobody decided.
 func (r *Restorer) makePlan(objects []*stream.Record, fds []stream.FD) (plan, []error) {
-	p := planner{Restorer: r, things: map[uint64]thing{}, files: map[uint64]*stream.File{}, stdioUsed: map[int]bool{}, blamed: map[uint64]bool{},
-		plan: plan{files: map[uint64]*substitute{}, fds: map[place]*substitute{}, unneeded: map[uint64]string{}}}
+	p := planner{Restorer: r, things: map[uint64]*Thing{}, files: map[uint64]*stream.File{}, stdioUsed: map[int]bool{}, blamed: map[uint64]bool{},
+		plan: plan{files: map[uint64]*substitute{}, fds: map[place]*substitute{}, unwanted: map[uint64]string{}}}
 	r.regs = map[uint64]*stream.Reg{}
 	for _, rec := range objects {
 		p.note(rec)
@@ -103,8 +93,8 @@ func (r *Restorer) makePlan(objects []*stream.Record, fds []stream.FD) (plan, []
 		}
 	}
 	for i := range fds {
-		if desc := p.files[fds[i].Refs.File]; desc != nil && p.plan.of(&fds[i]) == nil && p.things[desc.Refs.Inode].loose != "" {
-			p.follow(&fds[i], p.things[desc.Refs.Inode])
+		if desc := p.files[fds[i].Refs.File]; desc != nil && p.plan.of(&fds[i]) == nil && p.thing(desc).Loose != "" {
+			p.follow(&fds[i], p.thing(desc))
 		}
 	}
 	p.findUnneeded()
@@ -114,70 +104,44 @@ func (r *Restorer) makePlan(objects []*stream.Record, fds []stream.FD) (plan, []
 // note finds what a record says of things and descriptions. What can't be
 // decoded is told by its Check.
 func (p *planner) note(rec *stream.Record) {
-	switch rec.Type {
-	case stream.TypeFile:
+	if rec.Type == stream.TypeFile {
 		if f, err := decode[stream.File](rec); err == nil {
 			p.files[f.Objref] = f
 			p.order = append(p.order, f.Objref)
 		}
-	case stream.TypePipe:
-		if t, err := decode[stream.Pipe](rec); err == nil {
-			p.things[t.Objref] = thing{name: ends.Pipe(t.Ino), loose: missingEnd(t)}
-		}
-	case stream.TypeUnixSock:
-		if t, err := decode[stream.UnixSock](rec); err == nil {
-			th := thing{name: ends.Unix(t.Ino), paired: !t.Outside}
-			if t.Outside {
-				th.loose = "whose other end is"
-			}
-			p.things[t.Objref] = th
-		}
-	default:
-		p.notePath(rec)
-	}
-}
-
-// missingEnd says in words which end of a pipe is outside.
-func missingEnd(t *stream.Pipe) string {
-	switch {
-	case t.OutsideReaders:
-		return "whose reader is"
-	case t.OutsideWriters:
-		return "whose writer is"
-	}
-	return ""
-}
-
-// notePath notes things that are called by their path.
-func (p *planner) notePath(rec *stream.Record) {
-	if rec.Type == stream.TypeReg {
-		if reg, err := decode[stream.Reg](rec); err == nil {
-			p.regs[reg.Objref] = reg
-		}
-	}
-	if Find(rec.Type) == nil {
 		return
 	}
-	var o struct {
-		stream.Object
-		Path string `cbor:"path"`
-	}
-	if rec.Decode(&o) != nil || checkPath(o.Path) != nil && o.Path != "" {
+	var o stream.Object
+	if Find(rec.Type) == nil || rec.Decode(&o) != nil {
 		return
 	}
-	t := thing{name: o.Path, reg: rec.Type == stream.TypeReg}
-	if rec.Type == stream.TypeTTY {
-		t.tty, t.loose = true, "a terminal that is"
+	t := new(Thing)
+	if ask := p.maker(rec.Type).Thing; ask != nil {
+		var err error
+		if t, err = ask(rec); err != nil {
+			return
+		}
 	}
 	p.things[o.Objref] = t
+	if t.Reg != nil {
+		p.regs[o.Objref] = t.Reg
+	}
+}
+
+// thing returns what a description has open.
+func (p *planner) thing(desc *stream.File) *Thing {
+	if t := p.things[desc.Refs.Inode]; t != nil {
+		return t
+	}
+	return new(Thing)
 }
 
 // decided looks for what the user said of a descriptor.
 func (p *planner) decided(fd *stream.FD, desc *stream.File) bool {
-	t := p.things[desc.Refs.Inode]
-	if d := p.Ends.Find(p.Root, fd.PID, fd.FD, t.name); d != nil {
+	t := p.thing(desc)
+	if d := p.Ends.Find(p.Root, fd.PID, fd.FD, t.Name); d != nil {
 		p.fds[placeOf(fd)] = &substitute{flag: d.Flag, how: *d}
-	} else if t.loose != "" {
+	} else if t.Loose != "" {
 		p.stdioUsed[fd.FD] = true
 		p.byStdio(fd, t)
 	}
@@ -185,14 +149,14 @@ func (p *planner) decided(fd *stream.FD, desc *stream.File) bool {
 }
 
 // byStdio applies --stdio.
-func (p *planner) byStdio(fd *stream.FD, t thing) {
+func (p *planner) byStdio(fd *stream.FD, t *Thing) {
 	sub := &substitute{}
 	switch path := p.Stdio.files[fd.FD]; {
 	case path != "":
 		sub.flag, sub.how = fmt.Sprintf("--stdio %d=%s", fd.FD, path), other(path)
 	case p.Stdio.inherit && fd.FD > 0 && fd.FD <= 2:
 		sub.flag, sub.how = "--stdio inherit", ours(fd.FD)
-	case p.Stdio.inherit && fd.FD == 0 && !t.tty && hasTerminal():
+	case p.Stdio.inherit && fd.FD == 0 && !t.TTY && hasTerminal():
 		sub.flag, sub.how = "--stdio inherit", other(ownTerminal)
 	default:
 		return
@@ -205,7 +169,7 @@ func (p *planner) byStdio(fd *stream.FD, t thing) {
 func (p *planner) take(fd *stream.FD, desc *stream.File) (errs []error) {
 	sub := p.fds[placeOf(fd)]
 	sub.flags = desc.Flags
-	if p.things[desc.Refs.Inode].reg {
+	if p.thing(desc).Reg != nil {
 		sub.pos = desc.Pos
 	}
 	switch first := p.plan.files[fd.Refs.File]; {
@@ -225,8 +189,8 @@ func (p *planner) take(fd *stream.FD, desc *stream.File) (errs []error) {
 }
 
 // follow says what becomes of a loose descriptor that nothing replaces.
-func (p *planner) follow(fd *stream.FD, t thing) {
-	if t.tty && hasTerminal() {
+func (p *planner) follow(fd *stream.FD, t *Thing) {
+	if t.TTY && hasTerminal() {
 		p.terminal = true
 		return
 	}
@@ -234,25 +198,17 @@ func (p *planner) follow(fd *stream.FD, t thing) {
 		return
 	}
 	p.blamed[fd.Refs.File] = true
-	why := fmt.Sprintf("fd %d of %s leads to %s, %s not in the image", fd.FD, p.who(fd.PID), t.name, t.loose)
-	if t.tty {
-		why = fmt.Sprintf("fd %d of %s was a terminal (%s), and ckpt-apply has none to give it", fd.FD, p.who(fd.PID), t.name)
+	why := fmt.Sprintf("fd %d of %s leads to %s, %s not in the image", fd.FD, p.Name(fd.PID), t.Name, t.Loose)
+	if t.TTY {
+		why = fmt.Sprintf("fd %d of %s was a terminal (%s), and ckpt-apply has none to give it", fd.FD, p.Name(fd.PID), t.Name)
 	}
 	if fd.FD <= 2 {
 		why += fmt.Sprintf(": --stdio %d=FILE replaces it", fd.FD)
-		if !t.tty && (fd.FD > 0 || hasTerminal()) {
+		if !t.TTY && (fd.FD > 0 || hasTerminal()) {
 			why += ", or --stdio inherit"
 		}
 	}
-	p.undecided = append(p.undecided, &ends.Undecided{Name: t.name, Reason: why})
-}
-
-// who names a process for people.
-func (r *Restorer) who(pid int) string {
-	if r.Who != nil {
-		return r.Who(pid)
-	}
-	return fmt.Sprintf("pid %d", pid)
+	p.undecided = append(p.undecided, &ends.Undecided{Name: t.Name, Reason: why})
 }
 
 // findUnneeded finds the things that nobody will have open.
@@ -266,8 +222,8 @@ func (p *planner) findUnneeded() {
 	}
 	for _, ref := range p.order {
 		in := p.files[ref].Refs.Inode
-		if t, ok := p.things[in]; ok && !needed[in] && !t.paired && (p.Elsewhere == nil || !p.Elsewhere(in)) {
-			p.unneeded[in] = t.name
+		if t, ok := p.things[in]; ok && !needed[in] && !t.Paired && (p.Elsewhere == nil || !p.Elsewhere(in)) {
+			p.unwanted[in] = t.Name
 		}
 	}
 }

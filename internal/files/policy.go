@@ -69,7 +69,7 @@ func (ps Policies) of(path string) Policy {
 }
 
 // checkReg compares a file with what it was.
-func checkReg(r *Restorer, rec *stream.Record) []error {
+func (r *Restorer) checkReg(rec *stream.Record) []error {
 	reg, err := decode[stream.Reg](rec)
 	if err != nil {
 		return []error{err}
@@ -100,7 +100,7 @@ func (r *Restorer) reg(reg *stream.Reg) *named {
 		}
 		return nil
 	}
-	return &named{r, reg.Objref, &reg.Stat, "a regular file", judge}
+	return r.named(reg.Objref, &reg.Stat, "a regular file", judge)
 }
 
 // changed says in words how a file differs from what the policy allows, or "".

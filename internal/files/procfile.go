@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/object"
 	"ckpt/internal/sys"
 	"ckpt/stream"
 )
@@ -21,29 +22,39 @@ const procRoot = "/proc"
 // what they are of: those of a task are opened when that is there again.
 var procFileKind = Kind{
 	Type: stream.TypeProcFile,
-	Match: func(s *Subject) bool {
-		dev, err := procDev()
-		return err == nil && s.Stat.Dev == dev && (isMode(s, unix.S_IFREG) || isMode(s, unix.S_IFDIR)) &&
-			strings.HasPrefix(s.Target, procRoot+"/")
+	Save: func(c *Collector) Saver { return Saver{Match: isProcFile, Collect: c.procFile} },
+	Restore: func(r *Restorer) Maker {
+		return Maker{Kind: object.Kind{Check: r.checkProcFile, Make: r.makeProcFile}, Thing: pathThing}
 	},
-	Collect: collectProcFile,
-	Check: func(r *Restorer, rec *stream.Record) []error {
-		p, err := decode[stream.ProcFile](rec)
-		if err == nil {
-			err = r.checkProcFile(p)
-		}
-		if err != nil {
-			return []error{err}
-		}
-		return nil
-	},
-	Restore: func(r *Restorer, rec *stream.Record) (Inode, error) {
-		p, err := decode[stream.ProcFile](rec)
-		if err != nil {
-			return nil, err
-		}
-		return &procFile{r, p.Objref, p.Path}, nil
-	},
+}
+
+func isProcFile(s *Subject) bool {
+	dev, err := procDev()
+	return err == nil && s.Stat.Dev == dev && (isMode(s, unix.S_IFREG) || isMode(s, unix.S_IFDIR)) &&
+		strings.HasPrefix(s.Target, procRoot+"/")
+}
+
+func (r *Restorer) checkProcFile(rec *stream.Record) []error {
+	p, err := decode[stream.ProcFile](rec)
+	if err == nil {
+		err = r.reachable(p)
+	}
+	if err != nil {
+		return []error{err}
+	}
+	return nil
+}
+
+func (r *Restorer) makeProcFile(rec *stream.Record) (object.Object, error) {
+	p, err := decode[stream.ProcFile](rec)
+	if err != nil {
+		return nil, err
+	}
+	return r.procFile(p), nil
+}
+
+func (r *Restorer) procFile(p *stream.ProcFile) *procFile {
+	return &procFile{r: r, objref: p.Objref, path: p.Path}
 }
 
 var procDev = sync.OnceValues(func() (uint64, error) {
@@ -52,7 +63,7 @@ var procDev = sync.OnceValues(func() (uint64, error) {
 	return st.Dev, err
 })
 
-func collectProcFile(c *Collector, s *Subject) (uint64, error) {
+func (c *Collector) procFile(s *Subject) (uint64, error) {
 	block := func(format string, args ...any) (uint64, error) {
 		c.Block(s.PID, fmt.Errorf("%s is %s, "+format, append([]any{where(s), s.Target}, args...)...))
 		return 0, nil
@@ -100,7 +111,8 @@ func procOwners(name string) (pid, tid int) {
 	return pid, tid
 }
 
-func (r *Restorer) checkProcFile(p *stream.ProcFile) error {
+// reachable says why a file of proc(5) can't be opened.
+func (r *Restorer) reachable(p *stream.ProcFile) error {
 	if err := checkPath(p.Path); err != nil {
 		return err
 	}
@@ -116,7 +128,7 @@ func (r *Restorer) checkProcFile(p *stream.ProcFile) error {
 	if owner != 0 || r.Paper {
 		return nil
 	}
-	f, err := (&procFile{r, p.Objref, p.Path}).Open(unix.O_PATH)
+	f, err := r.procFile(p).Open(unix.O_PATH)
 	if err != nil {
 		return fmt.Errorf("%s, which the program had open, can't be opened: %w", p.Path, err)
 	}
@@ -125,12 +137,20 @@ func (r *Restorer) checkProcFile(p *stream.ProcFile) error {
 
 // procFile is one by its path. It can be opened once its task is there.
 type procFile struct {
+	object.Base
 	r      *Restorer
 	objref uint64
 	path   string
 }
 
-func (p *procFile) Close() error { return nil }
+// late: when all descriptors are placed, those in fdinfo last, which are there when
+// the descriptor is.
+func (p *procFile) late() int {
+	if strings.Contains(p.path, "/fdinfo/") {
+		return 2
+	}
+	return 1
+}
 
 // Open opens it as who is to have it: what such a file tells depends on the
 // capabilities of its opener. One of a task is opened before that is its user's.

@@ -3,6 +3,7 @@ package files
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/depot"
+	"ckpt/internal/object"
 	"ckpt/stream"
 )
 
@@ -19,16 +21,26 @@ const deletedSuffix = " (deleted)"
 // regKind: regular files. A file no path leads to travels in the stream.
 var regKind = Kind{
 	Type: stream.TypeReg,
-	Match: func(s *Subject) bool {
-		return isMode(s, unix.S_IFREG) && !strings.HasPrefix(s.Target, "/memfd:") && hidden(s) == ""
+	Data: []stream.Type{stream.TypeContent},
+	Save: func(c *Collector) Saver { return Saver{Match: isReg, Collect: c.reg} },
+	Restore: func(r *Restorer) Maker {
+		return Maker{Kind: object.Kind{Check: r.checkReg, Here: r.ghostHere, Make: r.makeReg}, Thing: regThing}
 	},
-	Collect: collectReg,
-	Check:   checkReg,
-	Here:    ghostHere,
-	Restore: restoreReg,
 }
 
-func collectReg(c *Collector, s *Subject) (uint64, error) {
+func isReg(s *Subject) bool {
+	return isMode(s, unix.S_IFREG) && !strings.HasPrefix(s.Target, "/memfd:") && hidden(s) == ""
+}
+
+func regThing(rec *stream.Record) (*Thing, error) {
+	reg, err := decode[stream.Reg](rec)
+	if err != nil {
+		return nil, err
+	}
+	return &Thing{Name: reg.Path, Reg: reg}, checkPath(reg.Path)
+}
+
+func (c *Collector) reg(s *Subject) (uint64, error) {
 	reg := stream.Reg{
 		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeReg, s.Stat.Dev, s.Stat.Ino)},
 		Stat:   statOf(s), Size: s.Stat.Size, Nlink: uint64(s.Stat.Nlink), // 32 bits wide on arm64
@@ -78,19 +90,21 @@ func (c *Collector) buildID(s *Subject) []byte {
 	return id
 }
 
-func restoreReg(r *Restorer, rec *stream.Record) (Inode, error) {
+func (r *Restorer) makeReg(rec *stream.Record) (object.Object, error) {
 	reg, err := decode[stream.Reg](rec)
 	if err != nil {
 		return nil, err
 	}
 	if !reg.Deleted {
-		n := r.reg(reg)
-		return n, r.willCut(reg, n)
+		return r.cutTo(reg, r.reg(reg))
 	}
 	if reg.Handle != nil {
 		if f := r.openHandle(reg); f != nil {
 			k, err := r.Depot.Keep(f)
-			return &ghost{r: k}, err
+			if err != nil {
+				return nil, err
+			}
+			return &ghost{r: k}, nil
 		}
 		r.Note("%s had other names that are not found here; its contents are restored without them", reg.Path)
 	}
@@ -119,6 +133,7 @@ func (r *Restorer) openHandle(reg *stream.Reg) *os.File {
 
 // ghost is a file without a name. While its contents come in, w is open.
 type ghost struct {
+	object.Base
 	r, w  *depot.File
 	mtime time.Time
 	// last is done to w when all contents are in
@@ -172,16 +187,20 @@ func nameless(path string, follow bool) (*os.File, error) {
 
 func (g *ghost) Open(flags int) (*os.File, error) { return reopenKept(g.r, flags) }
 
-func (g *ghost) ContentFile() (*os.File, error) {
+// Fill does nothing where the file was found by its handle.
+func (g *ghost) Fill(rec *stream.Record, data io.Reader) error {
 	if g.w == nil {
-		return nil, nil
+		return nil
 	}
-	return g.w.Dup()
+	f, err := g.w.Dup()
+	if err != nil {
+		return err
+	}
+	return object.FillContent(rec, data, f, 0, 0)
 }
 
-// Finish is called when all contents are in: an executable can't be run while
-// somebody has it open for writing.
-func (g *ghost) Finish() error {
+// Complete closes it for writing, for else an executable could not be run.
+func (g *ghost) Complete() error {
 	if g.w == nil {
 		return nil
 	}

@@ -8,29 +8,21 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpt/internal/caps"
 	"ckpt/internal/depot"
 	"ckpt/internal/ends"
-	"ckpt/internal/objhash"
+	"ckpt/internal/object"
 	"ckpt/stream"
 )
 
 // Restorer makes open files again. The hash holds one reference on each while
 // the restart lasts; the files of the depot are those references.
 type Restorer struct {
-	Depot    *depot.Depot
-	Hash     *objhash.Hash[objhash.Object]
+	*object.Restart
 	Policies Policies
 	Stdio    Stdio
-	// Own is what this process may do; nil on paper.
-	Own *caps.Process
-	// Paper: Check does not look at this system, nor asks for decisions.
-	Paper bool
-	Ends  *ends.Decisions
+	Ends     *ends.Decisions
 	// Root is the process id of the first process.
 	Root int
-	// Who names a process for people.
-	Who func(pid int) string
 	// Elsewhere reports whether something is used other than by descriptors.
 	Elsewhere func(objref uint64) bool
 	// Users are the tasks that use what paths lead to, by the inode's objref.
@@ -44,35 +36,50 @@ type Restorer struct {
 	InTree func(id int) bool
 	// Mapped is how address spaces use files.
 	Mapped map[uint64]Mapped
-	// Note tells the user of something that is not as it was.
-	Note func(format string, args ...any)
 	// Lives says whether the image has a process.
 	Lives func(pid int) bool
 	// Owns says whether all processes of the image have a user and a group id.
 	Owns func(uid, gid uint32) bool
-	// Termios are, after Object, the settings of the terminal the program had.
+	// Termios are, when all objects are made, the settings of the terminal the
+	// program had.
 	Termios []byte
 
+	makers map[stream.Type]*Maker // of Kinds
 	plan   plan
 	uses   map[uint64]*use // of what is open
 	regs   map[uint64]*stream.Reg
-	cuts   []cut
 	later  []laterFD
 	extra  uint64 // objects put in the hash that no record defines
-	memfds []*memfd
-	owned  []owned
-	async  map[uint64]bool      // FILEs that are to have O_ASYNC
-	ends   map[uint64]*unixSock // sockets by inode number that wait for their other end's record
 }
 
 // file is a live open file description.
 type file struct {
-	f *depot.File
-	// s is what to open once all tasks are there, while f is nil
-	s *stream.File
+	object.Base
+	r     *Restorer
+	f     *depot.File   // nil of one that is opened later
+	rec   *stream.File  // nil of what takes the place of another
+	inode object.Object // the same
+	async bool          // it is to have O_ASYNC, which a task sets
 }
 
 func (f *file) Close() error { return f.f.Close() }
+
+// late is when it is opened: 0 at once, else in this order when all tasks, and
+// what else they have open, are there.
+func (f *file) late() int {
+	if p, ok := f.inode.(*procFile); ok {
+		return p.late()
+	}
+	return 0
+}
+
+// Attach tells it whom to send signals to.
+func (f *file) Attach(object.Tasks) error {
+	if f.rec == nil || f.rec.Owner == nil || f.f == nil {
+		return nil
+	}
+	return f.r.setOwner(f.f, f.rec)
+}
 
 // keep puts a file that was just opened into the depot.
 func (r *Restorer) keep(f *os.File, err error) (*depot.File, error) {
@@ -89,17 +96,19 @@ func (r *Restorer) file(objref uint64) (*file, error) {
 	}
 	f := obj.(*file)
 	if f.f == nil {
-		f.f, err = r.keep(r.openFile(f.s))
+		f.f, err = r.keep(r.openFile(f.rec))
 	}
 	return f, err
 }
 
-// late reports whether a description can't be opened before all tasks, and what
-// else they have open, are there.
-func (r *Restorer) late(objref uint64) bool {
-	obj, err := r.Hash.Get(objref)
-	f, ok := obj.(*file)
-	return err == nil && ok && f.s != nil
+// made returns a description that was made, nil if there is none, for all that
+// have it get something else.
+func (r *Restorer) made(objref uint64) *file {
+	obj, err := r.Hash.Get(objref, stream.TypeFile)
+	if err != nil {
+		return nil
+	}
+	return obj.(*file)
 }
 
 // Open opens what an objref names.
@@ -108,79 +117,55 @@ func (r *Restorer) Open(objref uint64, flags int) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	in, ok := obj.(interface{ Open(int) (*os.File, error) })
-	if !ok {
-		return nil, fmt.Errorf("%w: object %d can't be opened", stream.ErrCorrupt, objref)
+	f, err := obj.Open(flags)
+	if errors.Is(err, stream.ErrCorrupt) {
+		err = fmt.Errorf("object %d: %w", objref, err)
 	}
-	return in.Open(flags)
-}
-
-// Object restores what the record of a kind, or a FILE record, describes.
-func (r *Restorer) Object(rec *stream.Record) error {
-	var o stream.Object
-	if err := rec.Decode(&o); err != nil {
-		return err
-	}
-	if rec.Type == stream.TypeFile {
-		f, err := r.restoreFile(rec, o.Objref)
-		if err != nil || f == nil {
-			return err
-		}
-		return r.Hash.Add(o.Objref, rec.Type, f)
-	}
-	if name, ok := r.plan.unneeded[o.Objref]; ok {
-		return r.Hash.Add(o.Objref, rec.Type, replaced(name))
-	}
-	in, err := Find(rec.Type).Restore(r, rec)
-	if err != nil {
-		return err
-	}
-	return r.Hash.Add(o.Objref, rec.Type, in)
+	return f, err
 }
 
 // replaced is a thing that is not made, for something else has its place.
-type replaced string
-
-func (replaced) Close() error                   { return nil }
-func (replaced) ContentFile() (*os.File, error) { return nil, nil }
-
-// dropped tells of what waited in a thing that is not made.
-func (r *Restorer) dropped(name replaced, n int64) {
-	r.Note("%d bytes that waited in %s are lost, for something else takes its place", n, string(name))
+type replaced struct {
+	object.Base
+	name string
+	note func(format string, args ...any)
 }
 
-// restoreFile opens a description. One that is closed is nil.
-func (r *Restorer) restoreFile(rec *stream.Record, objref uint64) (*file, error) {
+// Fill tells of what waited in it.
+func (d *replaced) Fill(rec *stream.Record, _ io.Reader) error {
+	if rec.Type != stream.TypeContent {
+		d.note("%d bytes that waited in %s are lost, for something else takes its place", rec.DataLen, d.name)
+	}
+	return nil
+}
+
+// makeFile opens a description. One that is closed is nil.
+func (r *Restorer) makeFile(rec *stream.Record) (object.Object, error) {
 	s, err := decode[stream.File](rec)
 	if err != nil {
 		return nil, err
 	}
-	if sub := r.plan.files[objref]; sub != nil {
+	f := &file{r: r}
+	if sub := r.plan.files[s.Objref]; sub != nil {
 		if sub.closes() {
 			return nil, nil
 		}
-		f, err := r.keep(sub.open())
-		return &file{f: f}, err
-	}
-	if obj, err := r.Hash.Get(s.Refs.Inode); err == nil {
-		if _, ok := obj.(*procFile); ok {
-			return &file{s: s}, nil
+		if f.f, err = r.keep(sub.open()); err != nil {
+			return nil, err
 		}
+		return f, nil
 	}
-	f, err := r.keep(r.openFile(s))
-	if err != nil {
+	f.rec, f.async = s, s.Owner != nil && s.Flags&unix.O_ASYNC != 0
+	if f.inode, err = r.Hash.Get(s.Refs.Inode); err != nil {
 		return nil, err
 	}
-	if s.Owner != nil {
-		if r.async == nil {
-			r.async = map[uint64]bool{}
-		}
-		r.owned = append(r.owned, owned{f, s})
-		if s.Flags&unix.O_ASYNC != 0 {
-			r.async[objref] = true
-		}
+	if f.late() > 0 {
+		return f, nil
 	}
-	return &file{f: f}, nil
+	if f.f, err = r.keep(r.openFile(s)); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // openFile opens what a FILE record describes, at its position. O_ASYNC is set
@@ -200,36 +185,4 @@ func (r *Restorer) openFile(s *stream.File) (*os.File, error) {
 		}
 	}
 	return f, nil
-}
-
-// owned is a description that sends signals to somebody.
-type owned struct {
-	f *depot.File
-	s *stream.File
-}
-
-// SetOwners tells descriptions whom to send signals to, once all tasks exist.
-func (r *Restorer) SetOwners() error {
-	for _, o := range r.owned {
-		if err := r.setOwner(o.f, o.s); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Finish completes objects when all contents are in.
-func (r *Restorer) Finish(objrefs []uint64) error {
-	for _, ref := range objrefs {
-		obj, err := r.Hash.Get(ref)
-		if err != nil {
-			return err
-		}
-		if o, ok := obj.(interface{ Finish() error }); ok {
-			if err := o.Finish(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -35,7 +35,7 @@ func (r *Restorer) giveOwner(f *os.File, uid, gid uint32, what string) error {
 }
 
 // ghostHere: what a deleted file that is made again takes.
-func ghostHere(r *Restorer, rec *stream.Record) []error {
+func (r *Restorer) ghostHere(rec *stream.Record) []error {
 	reg, err := decode[stream.Reg](rec)
 	if err != nil || !reg.Deleted || reg.Nlink != 0 {
 		return nil
@@ -57,7 +57,7 @@ func mayMakeIn(dir string) bool {
 }
 
 // unixSockHere: what options of a socket take, see socket(7).
-func unixSockHere(r *Restorer, rec *stream.Record) (errs []error) {
+func (r *Restorer) unixSockHere(rec *stream.Record) (errs []error) {
 	s, err := decode[stream.UnixSock](rec)
 	if err != nil {
 		return nil

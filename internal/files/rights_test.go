@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/caps"
+	"ckpt/internal/object"
 	"ckpt/internal/proc"
 	"ckpt/stream"
 )
@@ -29,15 +30,16 @@ func TestCapacityHere(t *testing.T) {
 		return rec
 	}
 	for _, may := range []bool{false, true} {
-		r := &Restorer{Own: &caps.Process{}}
+		r := &Restorer{Restart: &object.Restart{Own: &caps.Process{}}}
 		if may {
 			r.Own.CapEff = 1 << unix.CAP_SYS_RESOURCE
 		}
+		kinds := object.NewSet(nil, r.Kinds())
 		for typ, who := range map[stream.Type]string{stream.TypePipe: "pipe:[7]", stream.TypeFifo: "/f"} {
-			if errs := r.Here([]*stream.Record{record(typ, limit)}); errs != nil {
+			if errs := kinds.Here(record(typ, limit)); errs != nil {
 				t.Errorf("%v as large as the limit: %v", typ, errs)
 			}
-			errs := r.Here([]*stream.Record{record(typ, 2*limit)})
+			errs := kinds.Here(record(typ, 2*limit))
 			if may != (len(errs) == 0) || !may && !strings.Contains(errs[0].Error(), "CAP_SYS_RESOURCE is missing, which it takes to give "+who+" its capacity") {
 				t.Errorf("%v larger than the limit, and may be: %v: %v", typ, may, errs)
 			}

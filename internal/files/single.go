@@ -9,16 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/depot"
+	"ckpt/internal/object"
 )
 
 // single is a thing with one open file description for life: no path leads to
 // it, and the kernel does not open it a second time.
-type single struct{ f *depot.File }
+type single struct {
+	object.Base
+	f *depot.File
+}
 
 // newSingle takes over a descriptor of ours.
 func (r *Restorer) newSingle(fd int, name string) (*single, error) {
 	f, err := r.Depot.Keep(os.NewFile(uintptr(fd), name))
-	return &single{f}, err
+	return &single{f: f}, err
 }
 
 // statusFlags are the O_ flags fcntl(2) can change; beAsync sets O_ASYNC.

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/object"
 	"ckpt/internal/sys"
 	"ckpt/stream"
 )
@@ -19,56 +20,73 @@ const ptmxMinor = 2 // of major 5: a master, which is not a terminal to restore
 // ttyKind: terminals. Restored, one is the terminal of ckpt-apply.
 var ttyKind = Kind{
 	Type: stream.TypeTTY,
-	Match: func(s *Subject) bool {
-		major, minor := unix.Major(s.Stat.Rdev), unix.Minor(s.Stat.Rdev)
-		return isMode(s, unix.S_IFCHR) && slices.Contains(ttyMajors, major) && (major != 5 || minor != ptmxMinor)
+	Save: func(c *Collector) Saver { return Saver{Match: isTTY, Collect: c.tty} },
+	Restore: func(r *Restorer) Maker {
+		return Maker{Kind: object.Kind{Check: checkTTY, Make: r.makeTTY}, Thing: ttyThing}
 	},
-	Collect: func(c *Collector, s *Subject) (uint64, error) {
-		t := stream.TTY{Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeTTY, s.Stat.Dev, s.Stat.Ino)},
-			Stat: statOf(s), Rdev: s.Stat.Rdev}
-		if s.FD >= 0 && s.Info.Flags&unix.O_PATH == 0 {
-			f, err := borrow(s)
-			if err != nil {
-				return 0, err
-			}
-			defer f.Close()
-			// A terminal that was hung up has no settings any more.
-			t.Termios, t.Rows, t.Cols, _ = sys.GetTermios(int(f.Fd()))
-		}
-		c.lead(s, t.Path, "", 0)
-		return t.ID, c.Emit(stream.TypeTTY, &t)
-	},
-	// What stands in the way depends on --stdio and is judged there.
-	Check: func(_ *Restorer, rec *stream.Record) []error {
-		t, err := decode[stream.TTY](rec)
-		if err == nil {
-			err = checkPath(t.Path)
-		}
+}
+
+func isTTY(s *Subject) bool {
+	major, minor := unix.Major(s.Stat.Rdev), unix.Minor(s.Stat.Rdev)
+	return isMode(s, unix.S_IFCHR) && slices.Contains(ttyMajors, major) && (major != 5 || minor != ptmxMinor)
+}
+
+func (c *Collector) tty(s *Subject) (uint64, error) {
+	t := stream.TTY{Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeTTY, s.Stat.Dev, s.Stat.Ino)},
+		Stat: statOf(s), Rdev: s.Stat.Rdev}
+	if s.FD >= 0 && s.Info.Flags&unix.O_PATH == 0 {
+		f, err := borrow(s)
 		if err != nil {
-			return []error{err}
+			return 0, err
 		}
-		return nil
-	},
-	Restore: func(r *Restorer, rec *stream.Record) (Inode, error) {
-		t, err := decode[stream.TTY](rec)
-		if err != nil {
-			return nil, err
-		}
-		if len(t.Termios) == sys.Termios2Bytes {
-			r.Termios = t.Termios
-		}
-		return terminal{}, nil
-	},
+		defer f.Close()
+		// A terminal that was hung up has no settings any more.
+		t.Termios, t.Rows, t.Cols, _ = sys.GetTermios(int(f.Fd()))
+	}
+	c.lead(s, t.Path, "", 0)
+	return t.ID, c.Emit(stream.TypeTTY, &t)
+}
+
+// checkTTY: what stands in the way depends on what takes its place, and is judged
+// there.
+func checkTTY(rec *stream.Record) []error {
+	t, err := decode[stream.TTY](rec)
+	if err == nil {
+		err = checkPath(t.Path)
+	}
+	if err != nil {
+		return []error{err}
+	}
+	return nil
+}
+
+func ttyThing(rec *stream.Record) (*Thing, error) {
+	t, err := pathThing(rec)
+	if err != nil {
+		return nil, err
+	}
+	t.TTY, t.Loose = true, "a terminal that is"
+	return t, nil
+}
+
+func (r *Restorer) makeTTY(rec *stream.Record) (object.Object, error) {
+	t, err := decode[stream.TTY](rec)
+	if err != nil {
+		return nil, err
+	}
+	if len(t.Termios) == sys.Termios2Bytes {
+		r.Termios = t.Termios
+	}
+	return terminal{}, nil
 }
 
 // ownTerminal is the controlling terminal of whoever opens it, see tty(4).
 const ownTerminal = "/dev/tty"
 
 // terminal is it.
-type terminal struct{}
+type terminal struct{ object.Base }
 
 func (terminal) Open(flags int) (*os.File, error) { return open(ownTerminal, flags|unix.O_NOCTTY) }
-func (terminal) Close() error                     { return nil }
 
 // hasTerminal reports whether ckpt-apply has a controlling terminal.
 func hasTerminal() bool {

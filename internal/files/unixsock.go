@@ -5,34 +5,50 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/ends"
+	"ckpt/internal/object"
 	"ckpt/internal/sys"
 	"ckpt/stream"
 )
 
 // unixSockKind: unnamed unix sockets, as socketpair(2) makes them.
 var unixSockKind = Kind{
-	Type:    stream.TypeUnixSock,
-	Match:   func(s *Subject) bool { return s.Stat.Mode&unix.S_IFMT == unix.S_IFSOCK && s.FD >= 0 && isUnixSock(s) },
-	Collect: collectUnixSock,
-	Check: func(_ *Restorer, rec *stream.Record) []error {
-		s, err := decode[stream.UnixSock](rec)
-		if err == nil {
-			err = checkUnixSock(s)
-		}
-		if err != nil {
-			return []error{err}
-		}
-		return nil
+	Type: stream.TypeUnixSock,
+	Data: []stream.Type{stream.TypeSockData},
+	Save: func(c *Collector) Saver {
+		u := &unixSocks{c: c, inside: map[uint64]bool{}, met: map[uint64]*unixEnd{}}
+		return Saver{Look: u.look, Match: isUnixSock, Collect: u.collect, Settle: u.judgePeers, Send: func() []Sender { return u.full }}
 	},
-	Here:    unixSockHere,
-	Restore: restoreUnixSock,
+	Restore: func(r *Restorer) Maker {
+		m := &sockMaker{Restorer: r, alone: map[uint64]*unixSock{}}
+		return Maker{Kind: object.Kind{Check: checkUnixSock, Here: r.unixSockHere, Names: unixSockNames, Make: m.make}, Thing: unixSockThing}
+	},
+}
+
+func unixSockThing(rec *stream.Record) (*Thing, error) {
+	s, err := decode[stream.UnixSock](rec)
+	if err != nil {
+		return nil, err
+	}
+	t := &Thing{Name: ends.Unix(s.Ino), Paired: !s.Outside}
+	if s.Outside {
+		t.Loose = "whose other end is"
+	}
+	return t, nil
+}
+
+// unixSockNames: who made a pair of sockets, see PeerCred, is there again for a
+// moment.
+func unixSockNames(rec *stream.Record) []int {
+	s, err := decode[stream.UnixSock](rec)
+	if err != nil || s.Maker == nil {
+		return nil
+	}
+	return []int{s.Maker.PID}
 }
 
 const (
@@ -43,6 +59,9 @@ const (
 
 // isUnixSock asks the socket. One that can't be asked is of no known kind.
 func isUnixSock(s *Subject) bool {
+	if s.Stat.Mode&unix.S_IFMT != unix.S_IFSOCK || s.FD < 0 {
+		return false
+	}
 	if s.Info.Flags&unix.O_PATH != 0 {
 		return false
 	}
@@ -62,21 +81,34 @@ type unixEnd struct {
 	id      uint64 // of its record
 }
 
-// knownSock returns the record of a socket that was described, or 0.
-func (c *Collector) knownSock(s *Subject) uint64 {
-	if end := c.sockets[s.Stat.Ino]; end != nil && s.Stat.Mode&unix.S_IFMT == unix.S_IFSOCK && s.Info.Flags&unix.O_PATH == 0 {
-		return end.id
-	}
-	return 0
+// unixSocks is what a checkpoint knows of unix sockets.
+type unixSocks struct {
+	c      *Collector
+	inside map[uint64]bool     // sockets of the tree, by inode number
+	met    map[uint64]*unixEnd // those that were described, by inode number
+	order  []uint64            // of them
+	table  sys.UnixTable
+	full   []Sender
 }
 
-func collectUnixSock(c *Collector, s *Subject) (uint64, error) {
+func (u *unixSocks) look(s *Subject) {
+	if s.Stat.Mode&unix.S_IFMT == unix.S_IFSOCK {
+		u.inside[s.Stat.Ino] = true
+	}
+}
+
+// collect describes a socket the first time that it is met.
+func (u *unixSocks) collect(s *Subject) (uint64, error) {
+	c := u.c
+	if end := u.met[s.Stat.Ino]; end != nil && end.id != 0 {
+		return end.id, nil
+	}
 	f, err := borrow(s)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	d, err := c.unixTable.Query(s.Stat.Ino)
+	d, err := u.table.Query(s.Stat.Ino)
 	block := func(why string) (uint64, error) {
 		if d != nil && c.Outsider != nil {
 			if who := c.Outsider("socket", d.Peer); who != "" {
@@ -92,7 +124,7 @@ func collectUnixSock(c *Collector, s *Subject) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	first := c.meet(s, d.Peer)
+	first := u.meet(s, d.Peer)
 	failed, err := hasError(f)
 	if err != nil {
 		return 0, err
@@ -104,7 +136,7 @@ func collectUnixSock(c *Collector, s *Subject) (uint64, error) {
 		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeUnixSock, s.Stat.Dev, s.Stat.Ino)},
 		Ino:    s.Stat.Ino, Peer: d.Peer, Orphan: d.HasPeer && d.Peer == 0, Reset: failed, Kind: d.Type,
 		UID: s.Stat.Uid, GID: s.Stat.Gid, Shutdown: d.Shutdown,
-		Outside: d.Peer != 0 && !c.inside[d.Peer],
+		Outside: d.Peer != 0 && !u.inside[d.Peer],
 	}
 	if rec.Outside {
 		c.lead(s, ends.Unix(rec.Ino), "whose other end is outside", d.Peer)
@@ -123,7 +155,7 @@ func collectUnixSock(c *Collector, s *Subject) (uint64, error) {
 	// whether descriptors are in flight if nothing is saved, and not for nothing:
 	// the kernel shows an empty message once.
 	if first && !(c.Dry && told) {
-		if err := c.sockData(rec.ID, s.FD, f, d, failed); errors.Is(err, errInFlight) {
+		if err := u.data(rec.ID, s.FD, f, d, failed); errors.Is(err, errInFlight) {
 			return block("with descriptors in flight (SCM_RIGHTS)")
 		} else if errors.Is(err, errHidden) {
 			return block("with an empty message among others, whose place the kernel shows only once and somebody has looked at it before")
@@ -131,7 +163,7 @@ func collectUnixSock(c *Collector, s *Subject) (uint64, error) {
 			return 0, err
 		}
 	}
-	c.sockets[s.Stat.Ino].id = rec.ID
+	u.met[s.Stat.Ino].id = rec.ID
 	return rec.ID, c.Emit(stream.TypeUnixSock, &rec)
 }
 
@@ -149,14 +181,12 @@ func makerOf(fd int) (*stream.PeerCred, error) {
 }
 
 // meet notes a socket, and reports whether it is met for the first time.
-func (c *Collector) meet(s *Subject, peer uint64) (first bool) {
-	if c.sockets == nil {
-		c.sockets = map[uint64]*unixEnd{}
-	}
-	if c.sockets[s.Stat.Ino] != nil {
+func (u *unixSocks) meet(s *Subject, peer uint64) (first bool) {
+	if u.met[s.Stat.Ino] != nil {
 		return false
 	}
-	c.sockets[s.Stat.Ino] = &unixEnd{pid: s.PID, fd: s.FD, peer: peer}
+	u.met[s.Stat.Ino] = &unixEnd{pid: s.PID, fd: s.FD, peer: peer}
+	u.order = append(u.order, s.Stat.Ino)
 	return true
 }
 
@@ -199,19 +229,19 @@ func unixObstacle(f *os.File, d *sys.UnixSocket, failed bool) string {
 	return ""
 }
 
-// sockData asks for what waits in a socket to be sent.
-func (c *Collector) sockData(id uint64, number int, f *os.File, d *sys.UnixSocket, failed bool) error {
+// data asks for what waits in a socket to be sent.
+func (u *unixSocks) data(id uint64, number int, f *os.File, d *sys.UnixSocket, failed bool) error {
 	if failed && d.Queued == 0 {
 		return nil // to look would take the error
 	}
-	q, err := peekQueue(int(f.Fd()), d, &c.unixTable, func(off int) (func() error, error) {
+	q, err := peekQueue(int(f.Fd()), d, &u.table, func(off int) (func() error, error) {
 		old := binary.NativeEndian.AppendUint32(nil, uint32(int32(off)))
-		return c.Guard(old, unix.SYS_SETSOCKOPT, uint64(number), unix.SOL_SOCKET, unix.SO_PEEK_OFF, ScratchArg, uint64(len(old)))
+		return u.c.Guard(old, unix.SYS_SETSOCKOPT, uint64(number), unix.SOL_SOCKET, unix.SO_PEEK_OFF, ScratchArg, uint64(len(old)))
 	})
 	if err != nil || q.empty() {
 		return err
 	}
-	c.Bulk(func(w *stream.Writer, _ func() bool) error { return q.send(w, id) })
+	u.full = append(u.full, func(w *stream.Writer, _ func() bool) error { return q.send(w, id) })
 	return nil
 }
 
@@ -252,14 +282,15 @@ func (q *queue) chunkBytes() int {
 }
 
 // judgePeers blocks sockets of the tree that are no pairs.
-func (c *Collector) judgePeers() {
-	for _, ino := range slices.Sorted(maps.Keys(c.sockets)) {
-		end := c.sockets[ino]
+func (u *unixSocks) judgePeers() error {
+	for _, ino := range u.order {
+		end := u.met[ino]
 		if end.peer == 0 {
 			continue
 		}
-		if other := c.sockets[end.peer]; other != nil && other.peer != ino {
-			c.Block(end.pid, fmt.Errorf("fd %d is a unix socket connected to fd %d of pid %d, which is not connected back; that can't be saved", end.fd, other.fd, other.pid))
+		if other := u.met[end.peer]; other != nil && other.peer != ino {
+			u.c.Block(end.pid, fmt.Errorf("fd %d is a unix socket connected to fd %d of pid %d, which is not connected back; that can't be saved", end.fd, other.fd, other.pid))
 		}
 	}
+	return nil
 }

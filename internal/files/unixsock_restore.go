@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/depot"
+	"ckpt/internal/object"
 	"ckpt/stream"
 )
 
@@ -19,7 +20,7 @@ const (
 	maxGroups    = 1 << 16   // NGROUPS_MAX of uapi linux/limits.h
 )
 
-// unixSock is a live socket. Until Finish, other is where what waits in it is
+// unixSock is a live socket. Until Complete, other is where what waits in it is
 // written.
 type unixSock struct {
 	single
@@ -34,7 +35,18 @@ type unixSock struct {
 	note    func(format string, args ...any)
 }
 
-func checkUnixSock(s *stream.UnixSock) error {
+func checkUnixSock(rec *stream.Record) []error {
+	s, err := decode[stream.UnixSock](rec)
+	if err == nil {
+		err = judgeUnixSock(s)
+	}
+	if err != nil {
+		return []error{err}
+	}
+	return nil
+}
+
+func judgeUnixSock(s *stream.UnixSock) error {
 	switch {
 	case s.Kind != unix.SOCK_STREAM && s.Kind != unix.SOCK_DGRAM && s.Kind != unix.SOCK_SEQPACKET,
 		s.Shutdown&^shutBoth != 0, s.Ino == 0 || s.Ino == s.Peer, s.Orphan && s.Peer != 0, s.Reset && !s.Orphan, s.Outside && s.Peer == 0:
@@ -46,20 +58,25 @@ func checkUnixSock(s *stream.UnixSock) error {
 	return checkSockOptions(s)
 }
 
-// restoreUnixSock makes a pair for the first of two ends; the second finds its
-// own waiting.
-func restoreUnixSock(r *Restorer, rec *stream.Record) (Inode, error) {
+// sockMaker makes the unix sockets of a restart.
+type sockMaker struct {
+	*Restorer
+	alone map[uint64]*unixSock // those whose other end's record is to come, by its inode number
+}
+
+// make makes a pair for the first of two ends; the second finds its own waiting.
+func (r *sockMaker) make(rec *stream.Record) (object.Object, error) {
 	s, err := decode[stream.UnixSock](rec)
 	if err != nil {
 		return nil, err
 	}
 	u := &unixSock{rec: s, closed: s.Orphan, lives: r.Lives, note: r.Note}
-	switch first := r.ends[s.Ino]; {
+	switch first := r.alone[s.Ino]; {
 	case first != nil:
 		if first.rec.Ino != s.Peer || first.rec.Kind != s.Kind {
 			return nil, fmt.Errorf("%w: unix sockets %d and %d are no pair", stream.ErrCorrupt, s.Ino, first.rec.Ino)
 		}
-		delete(r.ends, s.Ino)
+		delete(r.alone, s.Ino)
 		u.f, u.other, first.alone = first.other, first.f, false
 	case s.Peer == 0 && !s.Orphan:
 		fd, err := unix.Socket(unix.AF_UNIX, s.Kind|unix.SOCK_CLOEXEC, 0)
@@ -78,10 +95,7 @@ func restoreUnixSock(r *Restorer, rec *stream.Record) (Inode, error) {
 			return nil, err
 		}
 		if u.alone = !s.Orphan; u.alone {
-			if r.ends == nil {
-				r.ends = map[uint64]*unixSock{}
-			}
-			r.ends[s.Peer] = u
+			r.alone[s.Peer] = u
 		}
 	}
 	f, err := u.f.Dup()
@@ -120,22 +134,12 @@ func (u *unixSock) Close() error {
 	return u.f.Close()
 }
 
-// FillSocket puts the bytes of a SOCKDATA record into their socket, by way of
-// the other end.
-func (r *Restorer) FillSocket(rec *stream.Record, data io.Reader) error {
+// Fill puts the bytes of a SOCKDATA record in, by way of the other end.
+func (u *unixSock) Fill(rec *stream.Record, data io.Reader) error {
 	d, err := decode[stream.SockData](rec)
 	if err != nil {
 		return err
 	}
-	obj, err := r.Hash.Get(d.Refs.Inode, stream.TypeUnixSock)
-	if err != nil {
-		return err
-	}
-	if gone, ok := obj.(replaced); ok {
-		r.dropped(gone, rec.DataLen)
-		return nil
-	}
-	u := obj.(*unixSock)
 	messages := d.Messages
 	if u.rec.Kind == unix.SOCK_STREAM {
 		messages = []int64{rec.DataLen}
@@ -147,7 +151,7 @@ func (r *Restorer) FillSocket(rec *stream.Record, data io.Reader) error {
 	if _, err := io.ReadFull(data, buf); err != nil {
 		return stream.ErrTruncated
 	}
-	// Room for all of it; Finish sets the size the program had.
+	// Room for all of it; Complete sets the size the program had.
 	to, err := u.other.Fd()
 	if err != nil {
 		return err
@@ -189,9 +193,8 @@ func sendAll(fd int, b []byte, isStream bool) error {
 	}
 }
 
-// Finish is called when all bytes are in: it closes and shuts what the program
-// had closed and shut, and sets options.
-func (u *unixSock) Finish() error {
+// Complete closes and shuts what the program had closed and shut, and sets options.
+func (u *unixSock) Complete() error {
 	if u.alone {
 		return fmt.Errorf("%w: unix socket %d has its other end (%d) nowhere in the image", stream.ErrCorrupt, u.rec.Ino, u.rec.Peer)
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/depot"
+	"ckpt/internal/object"
 	"ckpt/internal/objhash"
 	"ckpt/internal/sys"
 	"ckpt/stream"
@@ -162,7 +163,6 @@ func gather(t *testing.T, pids ...int) *gathered {
 			return err
 		},
 		NewID:   func() uint64 { last++; return last },
-		Bulk:    func(s Sender) { g.bulk = append(g.bulk, s) },
 		Looking: func(int, int) {},
 		Guard:   func([]byte, uintptr, ...uint64) (func() error, error) { return func() error { return nil }, nil },
 		Block:   func(pid int, reason error) { g.blocked = append(g.blocked, fmt.Sprintf("pid %d %v", pid, reason)) },
@@ -180,9 +180,10 @@ func gather(t *testing.T, pids ...int) *gathered {
 			t.Fatal(err)
 		}
 	}
-	if err := c.Done(); err != nil {
+	if err := c.Settle(); err != nil {
 		t.Fatal(err)
 	}
+	g.bulk = c.Senders()
 	for _, o := range c.Outside {
 		if strings.HasPrefix(o.Name, "unix:[") {
 			g.outside = append(g.outside, o)
@@ -208,14 +209,14 @@ func TestPairInTwoProcesses(t *testing.T) {
 	if g := gather(t, a); len(g.blocked) != 1 || len(g.outside) != 1 || !strings.Contains(g.blocked[0], "with an empty message among others, whose place the kernel shows only once") {
 		t.Errorf("one end alone: %q, %v", g.blocked, g.outside)
 	}
-	r := newRestorer(t)
+	r := newRestart(t)
 	socks := restoreSockets(t, r, g)
 	if len(socks) != 2 {
 		t.Fatalf("%d sockets", len(socks))
 	}
 	refill(t, r, g)
 	for _, u := range socks {
-		if err := u.Finish(); err != nil {
+		if err := u.Complete(); err != nil {
 			t.Error(err)
 		}
 	}
@@ -236,9 +237,11 @@ func TestPairInTwoProcesses(t *testing.T) {
 	}
 }
 
-func newRestorer(t *testing.T) *Restorer {
+// newRestart returns one of a Restorer.
+func newRestart(t *testing.T) *object.Set {
 	t.Helper()
-	return &Restorer{Depot: newDepot(t), Hash: objhash.New[objhash.Object]()}
+	r := &Restorer{Restart: &object.Restart{Depot: newDepot(t), Hash: objhash.New[object.Object]()}}
+	return object.NewSet(r.Hash, r.Kinds())
 }
 
 // newDepot returns one whose files are closed with the test.
@@ -256,7 +259,7 @@ func newDepot(t *testing.T) *depot.Depot {
 	return d
 }
 
-func restoreSockets(t *testing.T, r *Restorer, g *gathered) (socks []*unixSock) {
+func restoreSockets(t *testing.T, r *object.Set, g *gathered) (socks []*unixSock) {
 	t.Helper()
 	for _, rec := range g.records {
 		if rec.Type != stream.TypeUnixSock {
@@ -267,7 +270,7 @@ func restoreSockets(t *testing.T, r *Restorer, g *gathered) (socks []*unixSock) 
 			err = rec.Set(map[string]any{"objref": s.ID})
 		}
 		if err == nil {
-			err = errors.Join(append(unixSockKind.Check(r, rec), r.Object(rec))...)
+			err = errors.Join(append(r.Check(rec), r.Make(rec))...)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -281,8 +284,8 @@ func restoreSockets(t *testing.T, r *Restorer, g *gathered) (socks []*unixSock) 
 	return socks
 }
 
-// refill sends what the Collector has and lets the Restorer take it.
-func refill(t *testing.T, r *Restorer, g *gathered) {
+// refill sends what the Collector has and lets the restart take it.
+func refill(t *testing.T, r *object.Set, g *gathered) {
 	t.Helper()
 	var b bytes.Buffer
 	w := stream.NewWriter(&b)
@@ -300,7 +303,7 @@ func refill(t *testing.T, r *Restorer, g *gathered) {
 			return
 		}
 		if rec.Type == stream.TypeSockData {
-			if err := r.FillSocket(rec, in.Data()); err != nil {
+			if err := r.Fill(rec, in.Data()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -309,15 +312,15 @@ func refill(t *testing.T, r *Restorer, g *gathered) {
 
 // TestHalfAPair: an image with one end of two is refused.
 func TestHalfAPair(t *testing.T) {
-	r := newRestorer(t)
+	r := newRestart(t)
 	rec, err := stream.New(stream.TypeUnixSock, &stream.UnixSock{Object: stream.Object{Objref: 1}, Ino: 5, Peer: 6, Kind: unix.SOCK_STREAM})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Object(rec); err != nil {
+	if err := r.Make(rec); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Finish([]uint64{1}); !errors.Is(err, stream.ErrCorrupt) {
+	if err := r.Complete(); !errors.Is(err, stream.ErrCorrupt) {
 		t.Error(err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/depot"
+	"ckpt/internal/object"
 	"ckpt/stream"
 )
 
@@ -80,33 +81,50 @@ func (r *Restorer) grown(s *stream.File, f *os.File) (int64, error) {
 	return end, nil
 }
 
-// cut is a file that is to get the size it had.
-type cut struct {
-	f   *depot.File
+// cutTo returns a file that --files truncate gives the size it had, if it has
+// another, when all else is done.
+func (r *Restorer) cutTo(reg *stream.Reg, n *named) (object.Object, error) {
+	if r.Policies.of(reg.Path) != Truncate {
+		return n, nil
+	}
+	f, err := n.Open(unix.O_WRONLY)
+	if err != nil {
+		return nil, fmt.Errorf("--files truncate: %w", err)
+	}
+	if size, err := f.Seek(0, io.SeekEnd); err != nil || size == reg.Size {
+		return n, errors.Join(err, f.Close())
+	}
+	k, err := r.Depot.Keep(f)
+	if err != nil {
+		return nil, err
+	}
+	return &truncated{named: n, w: k, reg: reg}, nil
+}
+
+// truncated is a file that is to get the size it had.
+type truncated struct {
+	*named
+	w   *depot.File
 	reg *stream.Reg
 }
 
-// willCut opens a file of --files truncate whose size differs. It is changed when
-// all else is done.
-func (r *Restorer) willCut(reg *stream.Reg, in Inode) error {
-	if r.Policies.of(reg.Path) != Truncate {
-		return nil
-	}
-	f, err := in.Open(unix.O_WRONLY)
-	if err != nil {
+// Commit gives it that size.
+func (c *truncated) Commit() error {
+	size, err := c.cut()
+	switch {
+	case err != nil:
 		return fmt.Errorf("--files truncate: %w", err)
+	case size > c.reg.Size:
+		c.r.Note("%s was cut from %d bytes to the %d it had", c.reg.Path, size, c.reg.Size)
+	default:
+		c.r.Note("%s was extended from %d bytes to the %d it had, with zeros", c.reg.Path, size, c.reg.Size)
 	}
-	if size, err := f.Seek(0, io.SeekEnd); err != nil || size == reg.Size {
-		return errors.Join(err, f.Close())
-	}
-	k, err := r.Depot.Keep(f)
-	r.cuts = append(r.cuts, cut{k, reg})
-	return err
+	return nil
 }
 
 // cut cuts it and returns the size it had.
-func (c *cut) cut() (int64, error) {
-	f, err := c.f.Dup()
+func (c *truncated) cut() (int64, error) {
+	f, err := c.w.Dup()
 	if err != nil {
 		return 0, err
 	}
@@ -114,22 +132,7 @@ func (c *cut) cut() (int64, error) {
 	if err == nil {
 		err = f.Truncate(c.reg.Size)
 	}
-	return size, errors.Join(err, f.Close(), c.f.Close())
+	return size, errors.Join(err, f.Close())
 }
 
-// Cut gives the files of --files truncate the size they had.
-func (r *Restorer) Cut() error {
-	for _, c := range r.cuts {
-		size, err := c.cut()
-		if err != nil {
-			return fmt.Errorf("--files truncate: %w", err)
-		}
-		if size > c.reg.Size {
-			r.Note("%s was cut from %d bytes to the %d it had", c.reg.Path, size, c.reg.Size)
-		} else {
-			r.Note("%s was extended from %d bytes to the %d it had, with zeros", c.reg.Path, size, c.reg.Size)
-		}
-	}
-	r.cuts = nil
-	return nil
-}
+func (c *truncated) Close() error { return c.w.Close() }

@@ -13,6 +13,7 @@ import (
 
 	"ckpt/internal/files"
 	"ckpt/internal/memory"
+	"ckpt/internal/object"
 	"ckpt/internal/proc"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
@@ -26,7 +27,7 @@ var needed = []stream.Type{stream.TypeCreds, stream.TypeLimits, stream.TypeSched
 const maxPID = 1 << 22 // PID_MAX_LIMIT of linux/threads.h
 
 // check judges the whole description, but for what depends on this system.
-func (m *Model) check(f *files.Restorer) (reasons []error) {
+func (m *Model) check(f *files.Restorer, objects *object.Set) (reasons []error) {
 	m.sort()
 	add := func(errs ...error) { reasons = append(reasons, errs...) }
 	if c := m.Header.Clocks; c != nil {
@@ -42,20 +43,21 @@ func (m *Model) check(f *files.Restorer) (reasons []error) {
 		if task.Find(rec.Type) != nil {
 			add(checkResource(rec)...)
 		}
-		if k := memory.FindObject(rec.Type); k != nil {
-			add(k.Check(rec)...)
-		}
 	}
 	f.InTree = func(id int) bool { return m.ByPID[id] != nil || m.ByTID[id] != nil }
 	f.Mapped = m.mapped
-	f.Root, f.Who, f.Elsewhere = m.Tasks[0].PID, m.who, func(objref uint64) bool { return m.elsewhere[objref] }
+	f.Root, f.Elsewhere = m.Tasks[0].PID, func(objref uint64) bool { return m.elsewhere[objref] }
 	var fds []stream.FD
 	for _, t := range m.Tables {
 		fds = append(fds, t.FDs...)
-		add(files.CheckTable(t.FDs, t.Locks, t.Epolls)...)
+		add(files.CheckTable(t.FDs, t.Locks)...)
 	}
 	slices.SortFunc(fds, func(x, y stream.FD) int { return cmp.Or(cmp.Compare(x.Refs.Of, y.Refs.Of), x.FD-y.FD) })
-	add(f.Check(m.Objects, fds)...)
+	undecided := f.Decide(m.Objects, fds)
+	for _, rec := range slices.Concat(m.Objects, m.Parts) {
+		add(objects.Check(rec)...)
+	}
+	add(undecided...)
 	return reasons
 }
 

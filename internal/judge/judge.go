@@ -9,6 +9,8 @@ import (
 
 	"ckpt/internal/caps"
 	"ckpt/internal/files"
+	"ckpt/internal/memory"
+	"ckpt/internal/object"
 	"ckpt/internal/task"
 )
 
@@ -24,11 +26,17 @@ func (r *Refused) Unwrap() []error { return r.Reasons }
 // decided.
 type Restore struct {
 	Files   *files.Restorer
+	Objects *object.Set // of all kinds, see Objects
 	Cgroups task.CgroupPolicy
 	Session string // SessionNew or SessionInherit
 	Clock   string // ClockAuto, ClockKeep or ClockHost
 	Detach  bool
 	Note    func(format string, args ...any)
+}
+
+// Objects are all kinds of objects, for a restart.
+func Objects(f *files.Restorer) *object.Set {
+	return object.NewSet(f.Hash, f.Kinds(), memory.Kinds(f.Restart))
 }
 
 // Here judges a restore on this system and plans it.
@@ -41,11 +49,11 @@ func Here(m *Model, r *Restore) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Files.Own = own
+	r.Files.Own, r.Files.Who = own, m.who
 	r.Files.Users, r.Files.SameBoot = m.users(), isThisBoot(&m.Header)
-	reasons = append(reasons, m.check(r.Files)...)
+	reasons = append(reasons, m.check(r.Files, r.Objects)...)
 	reasons = append(reasons, m.checkHere(r.Cgroups)...)
-	reasons = append(reasons, m.rights(r.Files)...)
+	reasons = append(reasons, m.rights(own, r.Objects)...)
 	reasons = append(reasons, m.limits(false)...)
 	clocks, err := planClocks(&m.Header, r.Clock, r.Note)
 	if err != nil {
@@ -75,7 +83,8 @@ func OnPaper(m *Model) error {
 	if err := m.hasRoot(); err != nil {
 		return &Refused{[]error{err}}
 	}
-	reasons := m.check(&files.Restorer{Paper: true})
+	paper := &files.Restorer{Restart: &object.Restart{Paper: true, Who: m.who}}
+	reasons := m.check(paper, Objects(paper))
 	reasons = append(reasons, m.limits(true)...)
 	if len(reasons) == 0 {
 		reasons = m.planOnPaper()

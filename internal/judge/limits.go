@@ -11,8 +11,6 @@ import (
 
 	"ckpt/internal/cli"
 	"ckpt/internal/depot"
-	"ckpt/internal/files"
-	"ckpt/internal/memory"
 	"ckpt/internal/proc"
 	"ckpt/internal/task"
 	"ckpt/stream"
@@ -144,8 +142,8 @@ func (m *Model) tableBeyond(ref uint64, a allowance) error {
 	for _, fd := range t.FDs {
 		last = max(last, fd.FD)
 	}
-	for _, e := range t.Epolls {
-		last = max(last, e.FD)
+	for _, fd := range t.Slots {
+		last = max(last, fd)
 	}
 	if a.descriptors(uint64(max(count, last+1))) {
 		return nil
@@ -180,7 +178,7 @@ func (m *Model) openFiles() (described, kept int) {
 		case rec.Type == stream.TypeFile:
 			described++
 			kept++
-		case files.Find(rec.Type) != nil || memory.FindObject(rec.Type) != nil:
+		case isThing(rec.Type):
 			kept += 2
 		}
 	}

@@ -36,7 +36,7 @@ func generous(n uint64) allowance {
 func TestBeyond(t *testing.T) {
 	epoll := tableOf(t, 3, 0)
 	for _, table := range epoll.Tables {
-		table.Epolls = []stream.EpollTarget{{FD: 100}}
+		table.Slots = []int{100}
 	}
 	with := func(a allowance, change func(*allowance)) allowance { change(&a); return a }
 	for name, c := range map[string]struct {

@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"ckpt/internal/files"
-	"ckpt/internal/memory"
 	"ckpt/internal/task"
 	"ckpt/stream"
 )
@@ -17,6 +16,7 @@ import (
 type Model struct {
 	Header    stream.Header
 	Objects   []*stream.Record // what has an objref, in the stream's order
+	Parts     []*stream.Record // what adds to one of them, see object.Kind
 	Defined   map[uint64]*stream.Record
 	Tasks     []*Task // parents before their children
 	ByPID     map[int]*Task
@@ -63,9 +63,9 @@ type Space struct {
 
 // Table is a descriptor table.
 type Table struct {
-	FDs    []stream.FD
-	Locks  []stream.Lock
-	Epolls []stream.EpollTarget // of epolls in it, whose targets may be elsewhere
+	FDs   []stream.FD
+	Locks []stream.Lock
+	Slots []int // numbers that parts of objects need for a moment, see Model.Parts
 }
 
 // maxModelBytes is how much memory the metadata of a stream may take.
@@ -166,10 +166,11 @@ func (m *Model) Add(rec *stream.Record) error {
 		return m.vma(rec)
 	case stream.TypeFD:
 		return appendPart(m, rec, func(t *Table, fd stream.FD) { t.FDs = append(t.FDs, fd) })
-	case stream.TypeEpollTarget:
-		return m.epollTarget(rec)
 	case stream.TypeLock:
 		return appendPart(m, rec, func(t *Table, l stream.Lock) { t.Locks = append(t.Locks, l) })
+	}
+	if files.IsPart(rec.Type) {
+		return m.part(rec)
 	}
 	return m.belongs(rec)
 }
@@ -268,18 +269,23 @@ func appendPart[T any](m *Model, rec *stream.Record, add func(*Table, T)) error 
 	return nil
 }
 
-// epollTarget gives a record to the table of the thread it names.
-func (m *Model) epollTarget(rec *stream.Record) error {
-	var e stream.EpollTarget
-	if err := rec.Decode(&e); err != nil {
+// part notes a record that adds to an object, by the hands of a thread and with
+// a descriptor of that number.
+func (m *Model) part(rec *stream.Record) error {
+	var by struct {
+		PID int `cbor:"pid"`
+		FD  int `cbor:"fd"`
+	}
+	if err := rec.Decode(&by); err != nil {
 		return err
 	}
-	th := m.ByTID[e.PID]
+	th := m.ByTID[by.PID]
 	if th == nil {
-		return fmt.Errorf("%w: it belongs to thread %d, which has no THREAD record before it", stream.ErrCorrupt, e.PID)
+		return fmt.Errorf("%w: it belongs to thread %d, which has no THREAD record before it", stream.ErrCorrupt, by.PID)
 	}
 	t := m.Tables[th.Refs.Files]
-	t.Epolls = append(t.Epolls, e)
+	t.Slots = append(t.Slots, by.FD)
+	m.Parts = append(m.Parts, rec)
 	return nil
 }
 
@@ -334,7 +340,7 @@ func (m *Model) define(rec *stream.Record) error {
 		m.Tables[o.Objref] = &Table{}
 	case stream.TypeFS, stream.TypeSigactions, stream.TypeIOCtx, stream.TypeSemUndo, stream.TypeFile:
 	default:
-		if files.Find(rec.Type) == nil && memory.FindObject(rec.Type) == nil {
+		if !isThing(rec.Type) {
 			return fmt.Errorf("%w: it can't be an object", stream.ErrCorrupt)
 		}
 	}

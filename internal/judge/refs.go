@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"ckpt/internal/files"
+	"ckpt/internal/memory"
 	"ckpt/stream"
 )
 
@@ -27,18 +28,16 @@ var (
 var references = map[stream.Type][]reference{
 	stream.TypeMM:          {{"exe", programs, true}},
 	stream.TypeFS:          {{"cwd", folders, true}, {"root", folders, false}},
-	stream.TypeFile:        {{"inode", kindsOfFiles(), true}},
+	stream.TypeFile:        {{"inode", files.Types(), true}},
 	stream.TypeFD:          {{"file", opened, true}},
 	stream.TypeLock:        {{"file", opened, true}},
 	stream.TypeEpollTarget: {{"epoll", opened, true}, {"file", opened, true}},
 }
 
-func kindsOfFiles() (all []stream.Type) {
-	for i := range files.Kinds {
-		all = append(all, files.Kinds[i].Type)
-	}
-	return all
-}
+// things are what is open or mapped.
+var things = slices.Concat(files.Types(), memory.Types())
+
+func isThing(t stream.Type) bool { return slices.Contains(things, t) }
 
 // mappable are what a mapping of a kind is of; of any other kind, nothing.
 var mappable = map[string][]stream.Type{

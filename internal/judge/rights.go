@@ -7,13 +7,14 @@ import (
 	"ckpt/internal/cli"
 	"ckpt/internal/files"
 	"ckpt/internal/memory"
+	"ckpt/internal/object"
 	"ckpt/internal/task"
 	"ckpt/stream"
 )
 
 // rights says what this process may not do that the restore takes.
-func (m *Model) rights(f *files.Restorer) (reasons []error) {
-	h := &task.Host{Process: f.Own, Who: m.who}
+func (m *Model) rights(own *caps.Process, objects *object.Set) (reasons []error) {
+	h := &task.Host{Process: own, Who: m.who}
 	reasons = caps.NeedID(m.Tasks[0].PID)
 	for _, t := range m.Tasks {
 		for _, th := range t.Threads {
@@ -27,15 +28,13 @@ func (m *Model) rights(f *files.Restorer) (reasons []error) {
 	}
 	for _, rec := range m.Objects {
 		reasons = append(reasons, resourceHere(h, rec)...)
-		if k := memory.FindObject(rec.Type); k != nil && k.Here != nil {
-			reasons = append(reasons, k.Here(f.Own, rec)...)
-		}
+		reasons = append(reasons, objects.Here(rec)...)
 		var mm stream.MM
 		if rec.Type == stream.TypeMM && rec.Decode(&mm) == nil && m.Spaces[mm.Objref] != nil {
-			reasons = append(reasons, memory.Here(f.Own, m.Spaces[mm.Objref].VMAs, m.who(mm.PID))...)
+			reasons = append(reasons, memory.Here(own, m.Spaces[mm.Objref].VMAs, m.who(mm.PID))...)
 		}
 	}
-	return append(reasons, f.Here(m.Objects)...)
+	return reasons
 }
 
 func resourceHere(h *task.Host, rec *stream.Record) []error {
@@ -58,7 +57,7 @@ func ForSave(m *Model, note func(format string, args ...any)) error {
 	}
 	const hint = "what is killed must be restorable: save it with the capabilities and limits of who restores it, or with --leave stopped"
 	var lacks []error
-	for _, err := range caps.Merge(m.rights(&files.Restorer{Paper: true, Own: own})) {
+	for _, err := range caps.Merge(m.rights(own, Objects(&files.Restorer{Restart: &object.Restart{Paper: true, Own: own, Who: m.who}}))) {
 		err = fmt.Errorf("this user could not restore it: %w", err)
 		if m.Header.Leave == stream.LeaveKilled {
 			lacks = append(lacks, cli.WithHint(err, hint))

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/files"
+	"ckpt/internal/object"
 	"ckpt/stream"
 )
 
@@ -337,7 +338,8 @@ func judgeAll(t testing.TB, b []byte) (onPaper error) {
 		t.Fatalf("read again: %v", err)
 	}
 	note := func(string, ...any) {}
-	_, err = Here(m, &Restore{Files: &files.Restorer{Note: note}, Cgroups: "strict", Session: SessionNew, Clock: ClockAuto, Note: note})
+	f := &files.Restorer{Restart: &object.Restart{Note: note}}
+	_, err = Here(m, &Restore{Files: f, Objects: Objects(f), Cgroups: "strict", Session: SessionNew, Clock: ClockAuto, Note: note})
 	var refused *Refused
 	if err != nil && !errors.As(err, &refused) {
 		t.Fatalf("no refusal: %v", err)

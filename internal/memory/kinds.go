@@ -1,13 +1,7 @@
 package memory
 
 import (
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"os"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
@@ -140,28 +134,4 @@ func hugePage(m *proc.Mapping) uint64 {
 		return 0
 	}
 	return m.KernelPageSize
-}
-
-// collectShmem describes the object behind shared anonymous mappings, which has
-// no name but its inode number.
-func collectShmem(c *Collector, m *proc.Mapping, v *stream.VMA) error {
-	link := mapFiles(c.PID, m)
-	st, err := os.Stat(link)
-	if errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("shared memory of pid %d at %x: reading it takes CAP_CHECKPOINT_RESTORE: %w", c.PID, m.Start, err)
-	}
-	if err != nil {
-		return fmt.Errorf("shared memory of pid %d: %w", c.PID, err)
-	}
-	ident := binary.LittleEndian.AppendUint64([]byte("shmem"), m.Dev)
-	ident = binary.LittleEndian.AppendUint64(ident, m.Inode)
-	id := c.NewID()
-	if err := c.Content(id, string(ident), link); err != nil {
-		return fmt.Errorf("shared memory of pid %d: %w", c.PID, err)
-	}
-	v.Refs.Inode = id
-	return c.Emit(stream.TypeShmem, &stream.Shmem{
-		Object: stream.Object{ID: id, Ident: ident},
-		Size:   uint64(st.Size()), HugePage: hugePage(m),
-	})
 }

@@ -1,27 +1,56 @@
 package memory
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/bits"
 	"os"
 
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/depot"
+	"ckpt/internal/object"
+	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/stream"
 )
 
-// SharedMemory is a live object behind shared anonymous mappings.
-type SharedMemory struct {
+// collectShmem describes the object behind shared anonymous mappings, which has
+// no name but its inode number.
+func collectShmem(c *Collector, m *proc.Mapping, v *stream.VMA) error {
+	link := mapFiles(c.PID, m)
+	st, err := os.Stat(link)
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("shared memory of pid %d at %x: reading it takes CAP_CHECKPOINT_RESTORE: %w", c.PID, m.Start, err)
+	}
+	if err != nil {
+		return fmt.Errorf("shared memory of pid %d: %w", c.PID, err)
+	}
+	ident := binary.LittleEndian.AppendUint64([]byte("shmem"), m.Dev)
+	ident = binary.LittleEndian.AppendUint64(ident, m.Inode)
+	id := c.NewID()
+	if err := c.Content(id, string(ident), link); err != nil {
+		return fmt.Errorf("shared memory of pid %d: %w", c.PID, err)
+	}
+	v.Refs.Inode = id
+	return c.Emit(stream.TypeShmem, &stream.Shmem{
+		Object: stream.Object{ID: id, Ident: ident},
+		Size:   uint64(st.Size()), HugePage: hugePage(m),
+	})
+}
+
+// sharedMemory is a live object behind shared anonymous mappings.
+type sharedMemory struct {
+	object.Base
 	f          *depot.File
 	page, size int64 // page is 0 for usual ones
 }
 
-// HugePages returns the size of its pages, 0 for usual ones, and its own: files
-// in huge pages can't be written to.
-func (s *SharedMemory) HugePages() (page, size int64) { return s.page, s.size }
+func shmemKind(r *object.Restart) object.Kind {
+	return object.Kind{Check: checkShmem, Make: func(rec *stream.Record) (object.Object, error) { return makeShmem(r, rec) }}
+}
 
 func checkShmem(rec *stream.Record) []error {
 	var s stream.Shmem
@@ -37,8 +66,8 @@ func checkShmem(rec *stream.Record) []error {
 	return nil
 }
 
-// restoreShmem makes the object of a SHMEM record, empty as yet.
-func restoreShmem(rec *stream.Record, d *depot.Depot, _ func(string, ...any)) (Object, error) {
+// makeShmem makes the object of a SHMEM record, empty as yet.
+func makeShmem(r *object.Restart, rec *stream.Record) (object.Object, error) {
 	var s stream.Shmem
 	if err := rec.Decode(&s); err != nil {
 		return nil, err
@@ -51,8 +80,11 @@ func restoreShmem(rec *stream.Record, d *depot.Depot, _ func(string, ...any)) (O
 	if err := errors.Join(err, sys.Unmap(addr, s.Size)); err != nil {
 		return nil, fmt.Errorf("shared memory of %d bytes: %w", s.Size, err)
 	}
-	k, err := d.Keep(f)
-	return &SharedMemory{k, int64(s.HugePage), int64(s.Size)}, err
+	k, err := r.Depot.Keep(f)
+	if err != nil {
+		return nil, err
+	}
+	return &sharedMemory{f: k, page: int64(s.HugePage), size: int64(s.Size)}, nil
 }
 
 // hugeFlags are the mmap(2) flags for pages of a size, 0 for usual ones.
@@ -72,11 +104,14 @@ func hugeHint(page uint64) string {
 	return fmt.Sprintf(" in huge pages of %d kB, of which more may be needed, see /proc/sys/vm/nr_hugepages", page>>10)
 }
 
-// Open opens the object anew.
-func (s *SharedMemory) Open(flags int) (*os.File, error) { return reopen(s.f, flags) }
+func (s *sharedMemory) Open(flags int) (*os.File, error) { return reopen(s.f, flags) }
 
-// ContentFile is where the object's bytes go.
-func (s *SharedMemory) ContentFile() (*os.File, error) { return s.f.Dup() }
+func (s *sharedMemory) Fill(rec *stream.Record, data io.Reader) error {
+	f, err := s.f.Dup()
+	if err != nil {
+		return err
+	}
+	return object.FillContent(rec, data, f, s.page, s.size)
+}
 
-// Close drops the reference.
-func (s *SharedMemory) Close() error { return s.f.Close() }
+func (s *sharedMemory) Close() error { return s.f.Close() }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"ckpt/internal/caps"
 	"ckpt/internal/depot"
+	"ckpt/internal/object"
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/stream"
@@ -96,10 +98,19 @@ func (r *Restorer) attach(v *stream.VMA) error {
 
 // segment is a live System V segment.
 type segment struct {
+	object.Base
 	f    *depot.File
 	rec  *stream.SysVShm
 	made bool // by us
 	full bool // it has its contents, for others use it
+}
+
+func sysVShmKind(r *object.Restart) object.Kind {
+	return object.Kind{
+		Check: checkSysVShm,
+		Here:  func(rec *stream.Record) []error { return sysVShmHere(r.Own, rec) },
+		Make:  func(rec *stream.Record) (object.Object, error) { return makeSysVShm(r, rec) },
+	}
 }
 
 // checkSysVShm finds segments that are in the way.
@@ -153,9 +164,9 @@ func decodeSysVShm(rec *stream.Record) (*stream.SysVShm, error) {
 	return s, nil
 }
 
-// restoreSysVShm finds the segment, which outlives processes, or makes it again
-// with its id.
-func restoreSysVShm(rec *stream.Record, depot *depot.Depot, note func(string, ...any)) (Object, error) {
+// makeSysVShm finds the segment, which outlives processes, or makes it again with
+// its id.
+func makeSysVShm(r *object.Restart, rec *stream.Record) (object.Object, error) {
 	s, err := decodeSysVShm(rec)
 	if err != nil {
 		return nil, err
@@ -168,11 +179,11 @@ func restoreSysVShm(rec *stream.Record, depot *depot.Depot, note func(string, ..
 		}
 	} else if d.Nattch > 0 {
 		seg.full = true
-		note("System V shared memory %d is in use by others and stays as it is", s.ShmID)
+		r.Note("System V shared memory %d is in use by others and stays as it is", s.ShmID)
 	}
 	f, err := sys.OpenShm(s.ShmID, s.Size)
 	if err == nil {
-		seg.f, err = depot.Keep(f)
+		seg.f, err = r.Depot.Keep(f)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("shared memory %d (System V): %w", s.ShmID, err), seg.Undo())
@@ -216,8 +227,8 @@ func dropNextID() {
 	}
 }
 
-// Attached is called when all have it: one that was removed is removed again.
-func (g *segment) Attached() error {
+// Seal removes again what was removed, when all have it.
+func (g *segment) Seal() error {
 	if g.rec.Mode&shmDest == 0 {
 		return nil
 	}
@@ -240,12 +251,16 @@ func (g *segment) Undo() error {
 
 func (g *segment) Open(flags int) (*os.File, error) { return reopen(g.f, flags) }
 
-// ContentFile is where the segment's bytes go; nil if it has them.
-func (g *segment) ContentFile() (*os.File, error) {
+// Fill does nothing of one that others use: it has its bytes.
+func (g *segment) Fill(rec *stream.Record, data io.Reader) error {
 	if g.full {
-		return nil, nil
+		return nil
 	}
-	return g.f.Dup()
+	f, err := g.f.Dup()
+	if err != nil {
+		return err
+	}
+	return object.FillContent(rec, data, f, 0, 0)
 }
 
 func (g *segment) Close() error { return g.f.Close() }

@@ -83,6 +83,9 @@ func (h *Hash[T]) Get(objref uint64, want ...stream.Type) (T, error) {
 	return e.obj, nil
 }
 
+// Type returns the type that an objref was defined with, 0 of one that was not.
+func (h *Hash[T]) Type(objref uint64) stream.Type { return h.m[objref].typ }
+
 // Len returns how many objects there are.
 func (h *Hash[T]) Len() int { return len(h.m) }
 

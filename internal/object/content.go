@@ -1,4 +1,4 @@
-package files
+package object
 
 import (
 	"fmt"
@@ -9,6 +9,32 @@ import (
 
 	"ckpt/stream"
 )
+
+// FillContent puts the bytes of a CONTENT record into f, which it closes. Where f
+// is of hugetlbfs, which takes no write(2), page is the size of its pages and size
+// its own, else page is 0.
+func FillContent(rec *stream.Record, data io.Reader, f *os.File, page, size int64) error {
+	defer f.Close()
+	var c stream.Content
+	if err := rec.Decode(&c); err != nil {
+		return err
+	}
+	if c.Offset < 0 {
+		return fmt.Errorf("%w: content at %d of object %d", stream.ErrCorrupt, c.Offset, c.Refs.Inode)
+	}
+	var w io.WriterAt = f
+	if page > 0 {
+		w = &hugeWriter{f, page, size}
+	}
+	n, err := io.Copy(io.NewOffsetWriter(w, c.Offset), data)
+	if err != nil {
+		return fmt.Errorf("write to %s: %w", f.Name(), err)
+	}
+	if n != rec.DataLen {
+		return stream.ErrTruncated
+	}
+	return nil
+}
 
 // hugeWriter writes to a file of hugetlbfs, which takes no write(2).
 type hugeWriter struct {
@@ -42,16 +68,3 @@ func allZero(b []byte) bool {
 	}
 	return true
 }
-
-// contentWriter returns how bytes get into f.
-func contentWriter(target contentTarget, f *os.File) io.WriterAt {
-	if h, ok := target.(interface{ HugePages() (page, size int64) }); ok {
-		if page, size := h.HugePages(); page > 0 {
-			return &hugeWriter{f, page, size}
-		}
-	}
-	return f
-}
-
-// HugePages returns the size of its pages, 0 for usual ones, and its own.
-func (m *memfd) HugePages() (page, size int64) { return m.rec.HugeTLB, m.rec.Size }

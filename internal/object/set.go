@@ -1,0 +1,151 @@
+package object
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"ckpt/internal/objhash"
+	"ckpt/stream"
+)
+
+// Hash holds the reference that a restart has on each object.
+type Hash = objhash.Hash[Object]
+
+// Set is all objects of a restart. Each phase is over for all of them, in the
+// order of the stream, before the next begins.
+type Set struct {
+	Hash  *Hash
+	kinds map[stream.Type]*Kind
+	parts map[stream.Type]*Kind
+	bulk  map[stream.Type]bool
+	made  []Object
+}
+
+// NewSet returns a Set without objects, which are to be in hash.
+func NewSet(hash *Hash, kinds ...[]Kind) *Set {
+	s := &Set{Hash: hash, kinds: map[stream.Type]*Kind{}, parts: map[stream.Type]*Kind{}, bulk: map[stream.Type]bool{}}
+	for _, k := range slices.Concat(kinds...) {
+		s.kinds[k.Type] = &k
+		for _, t := range k.Part {
+			s.parts[t] = &k
+		}
+		for _, t := range k.Data {
+			s.bulk[t] = true
+		}
+	}
+	return s
+}
+
+// Takes reports whether records of a bulk type are of objects.
+func (s *Set) Takes(t stream.Type) bool { return s.bulk[t] }
+
+// of returns the kind whose object or part a record is, or nil.
+func (s *Set) of(t stream.Type) *Kind {
+	if k := s.kinds[t]; k != nil {
+		return k
+	}
+	return s.parts[t]
+}
+
+// Check says what in the record of an object, or a part of one, can't be restored.
+func (s *Set) Check(rec *stream.Record) []error {
+	if k := s.of(rec.Type); k != nil && k.Check != nil {
+		return k.Check(rec)
+	}
+	return nil
+}
+
+// Here says which capabilities a record takes that this process lacks.
+func (s *Set) Here(rec *stream.Record) []error {
+	if k := s.kinds[rec.Type]; k != nil && k.Here != nil {
+		return k.Here(rec)
+	}
+	return nil
+}
+
+// Names are the process ids that making it takes.
+func (s *Set) Names(rec *stream.Record) []int {
+	if k := s.kinds[rec.Type]; k != nil && k.Names != nil {
+		return k.Names(rec)
+	}
+	return nil
+}
+
+// Make makes what a record describes, if it is an object of the set.
+func (s *Set) Make(rec *stream.Record) error {
+	k := s.kinds[rec.Type]
+	if k == nil {
+		return nil
+	}
+	var o stream.Object
+	if err := rec.Decode(&o); err != nil {
+		return err
+	}
+	obj, err := k.Make(rec)
+	if err != nil || obj == nil {
+		return err
+	}
+	s.made = append(s.made, obj)
+	return s.Hash.Add(o.Objref, rec.Type, obj)
+}
+
+// Add gives a part to its object.
+func (s *Set) Add(rec *stream.Record) error {
+	k := s.parts[rec.Type]
+	if k == nil {
+		return fmt.Errorf("%w: it is part of nothing", stream.ErrCorrupt)
+	}
+	return k.Add(rec)
+}
+
+// Fill gives bytes to their object.
+func (s *Set) Fill(rec *stream.Record, data io.Reader) error {
+	var of struct {
+		Refs stream.InodeRef `cbor:"refs"`
+	}
+	if err := rec.Decode(&of); err != nil {
+		return err
+	}
+	obj, err := s.Hash.Get(of.Refs.Inode)
+	if err != nil {
+		return err
+	}
+	if k := s.kinds[s.Hash.Type(of.Refs.Inode)]; k == nil || !slices.Contains(k.Data, rec.Type) {
+		return fmt.Errorf("%w: object %d takes no such data", stream.ErrCorrupt, of.Refs.Inode)
+	}
+	return obj.Fill(rec, data)
+}
+
+// Complete is that phase of all objects.
+func (s *Set) Complete() error { return s.each(Object.Complete) }
+
+// Seal is that phase of all objects.
+func (s *Set) Seal() error { return s.each(Object.Seal) }
+
+// Attach is that phase of all objects.
+func (s *Set) Attach(t Tasks) error {
+	return s.each(func(o Object) error { return o.Attach(t) })
+}
+
+// Commit is that phase of all objects.
+func (s *Set) Commit() error { return s.each(Object.Commit) }
+
+func (s *Set) each(phase func(Object) error) error {
+	for _, o := range s.made {
+		if err := phase(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Undo takes back what would outlive the restart.
+func (s *Set) Undo() error {
+	var errs []error
+	for _, o := range slices.Backward(s.made) {
+		errs = append(errs, o.Undo())
+	}
+	return errors.Join(errs...)
+}
