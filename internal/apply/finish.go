@@ -117,7 +117,7 @@ func (b *builder) lastly() (undo func() error, err error) {
 
 // refOf returns a thread's reference to an object of a type.
 func refOf(r *stream.ThreadRefs, t stream.Type) uint64 {
-	for _, k := range judge.Shareable {
+	for _, k := range task.Cloned {
 		if k.Type == t {
 			return *k.Ref(r)
 		}

@@ -98,9 +98,6 @@ func (d *description) emit(t stream.Type, meta any) error {
 // rewriteBytes is what ckpt-dedup may add to a record.
 const rewriteBytes = 4096
 
-// plenty is what there can be more of than a record holds.
-var plenty = map[stream.Type]string{stream.TypeSignals: "signals waiting", stream.TypeTimers: "POSIX timers", stream.TypeVMA: "guard pages in one mapping"}
-
 // tooLarge notes a record that can't be written.
 func (d *description) tooLarge(rec *stream.Record) error {
 	var of struct {
@@ -109,7 +106,10 @@ func (d *description) tooLarge(rec *stream.Record) error {
 	if err := rec.Decode(&of); err != nil {
 		return err
 	}
-	what := plenty[rec.Type]
+	what := memory.Plenty[rec.Type]
+	if r := task.Find(rec.Type); r != nil {
+		what = r.Plenty
+	}
 	if what == "" {
 		what = "state of one kind (" + rec.Type.String() + ")"
 	}

@@ -22,82 +22,60 @@ func (d *description) shared(p *process, t *tracee.Tracee, c *task.Collector) (s
 			near, have = p.parent.pid, &d.about[p.parent].refs
 		}
 	}
-	same := func(kind kcmp.Type) (bool, error) {
-		if near == 0 {
-			return false, nil
-		}
-		if near == p.pid && (kind == kcmp.VM || kind == kcmp.Sighand) {
-			return true, nil // of all threads
-		}
-		o, err := kcmp.Compare(t.TID, near, kind, 0, 0)
-		return o == kcmp.Equal, err
-	}
-	for _, s := range []struct {
-		kind     kcmp.Type
-		ref, had *uint64
-		describe func() (uint64, error)
-	}{
-		{kcmp.VM, &r.MM, &have.MM, func() (uint64, error) { return d.mm(p, c) }},
-		{kcmp.Sighand, &r.Sighand, &have.Sighand, func() (uint64, error) { return object(c, stream.TypeSigactions) }},
-		{kcmp.FS, &r.FS, &have.FS, func() (uint64, error) { return object(c, stream.TypeFS) }},
-		{kcmp.Files, &r.Files, &have.Files, func() (uint64, error) {
-			id := d.newID()
-			return id, d.descriptors(p, t, id)
-		}},
-		{kcmp.IO, &r.IO, &have.IO, func() (uint64, error) { return d.ifAny(kcmp.IO, stream.TypeIOCtx, t) }},
-		{kcmp.SysVSem, &r.SysVSem, &have.SysVSem, func() (uint64, error) { return d.undoList(t, c) }},
-	} {
-		equal, err := same(s.kind)
-		if err != nil {
-			return r, err
+	for i := range task.Cloned {
+		k := &task.Cloned[i]
+		equal := near == p.pid && (k.Kcmp == kcmp.VM || k.Kcmp == kcmp.Sighand) // of all threads
+		if near != 0 && !equal {
+			o, err := kcmp.Compare(t.TID, near, k.Kcmp, 0, 0)
+			if err != nil {
+				return r, err
+			}
+			equal = o == kcmp.Equal
 		}
 		if equal {
-			*s.ref = *s.had
-			if s.kind == kcmp.VM && t == p.threads[0] {
+			*k.Ref(&r) = *k.Ref(have)
+			if k.Kcmp == kcmp.VM && t == p.threads[0] {
 				d.about[p].pages = d.about[p.parent].pages
 			}
 			continue
 		}
-		if *s.ref, err = s.describe(); err != nil {
+		if k.Optional {
+			if has, err := d.has(k.Kcmp, t); err != nil {
+				return r, err
+			} else if !has {
+				continue
+			}
+		}
+		var err error
+		if *k.Ref(&r), err = d.object(k.Type, p, t, c); err != nil {
 			return r, err
 		}
 	}
 	return r, nil
 }
 
-// mm describes an address space with its mappings.
-func (d *description) mm(p *process, c *task.Collector) (uint64, error) {
-	id, err := object(c, stream.TypeMM)
-	if err != nil {
-		return 0, err
+// object describes what a thread has and does not share, and returns its number.
+func (d *description) object(typ stream.Type, p *process, t *tracee.Tracee, c *task.Collector) (id uint64, err error) {
+	switch typ {
+	case stream.TypeFDTable:
+		id = d.newID()
+		return id, d.descriptors(p, t, id)
+	case stream.TypeMM:
+		if id, err = resource(typ, c); err != nil {
+			return 0, err
+		}
+		return id, d.addressSpace(p, id)
 	}
-	return id, d.addressSpace(p, id)
+	return resource(typ, c)
 }
 
-// object has a shared resource described under a new number.
-func object(c *task.Collector, t stream.Type) (uint64, error) {
+// resource has a shared resource described under a new number.
+func resource(typ stream.Type, c *task.Collector) (uint64, error) {
 	c.ID = c.NewID()
 	if c.Loan == nil { // a blocker stands in the way
 		return c.ID, nil
 	}
-	return c.ID, task.Find(t).Collect(c)
-}
-
-// ifAny emits an object that not every task has.
-func (d *description) ifAny(kind kcmp.Type, t stream.Type, th *tracee.Tracee) (uint64, error) {
-	if has, err := d.has(kind, th); err != nil || !has {
-		return 0, err
-	}
-	id := d.newID()
-	return id, d.emit(t, &stream.IOCtx{Object: kcmpObject(id, int(kind), th.TID), PID: th.TID})
-}
-
-// undoList describes a semaphore undo list, if the thread has one.
-func (d *description) undoList(t *tracee.Tracee, c *task.Collector) (uint64, error) {
-	if has, err := d.has(kcmp.SysVSem, t); err != nil || !has {
-		return 0, err
-	}
-	return object(c, stream.TypeSemUndo)
+	return c.ID, task.Find(typ).Collect(c)
 }
 
 // has reports whether a thread has what not every task has. Of two that have none

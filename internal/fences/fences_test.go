@@ -138,6 +138,23 @@ var rules = map[string]func(s *source, bad func(what string)){
 			}
 		}
 	},
+	"only the order's own record types have a name in collect and apply": func(s *source, bad func(string)) {
+		if s.pkg != "internal/collect" && s.pkg != "internal/apply" || s.test {
+			return
+		}
+		imports := s.imports()
+		ast.Inspect(s.File, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			x, ok := sel.X.(*ast.Ident)
+			if ok && imports[x.Name] == module+"stream" && typeName.MatchString(sel.Sel.Name) && !slices.Contains(orderTypes, sel.Sel.Name) {
+				bad(sel.Sel.Name)
+			}
+			return true
+		})
+	},
 	"a program is its command package and internal/cli": func(s *source, bad func(string)) {
 		for _, p := range s.imports() {
 			if s.pkg == "cmd" && !s.test && p != "os" && p != module+"internal/cli" && levels[place(strings.TrimPrefix(p, module))] != levels["cmd"]-1 {
@@ -146,6 +163,13 @@ var rules = map[string]func(s *source, bad func(what string)){
 		}
 	},
 }
+
+// orderTypes are what the order of collecting and restoring is made of: tasks,
+// address spaces with their pages, descriptor tables, and the stream's frame. All
+// other records are of kinds and resources, which are rows of tables.
+var orderTypes = []string{"Type", "TypeInfo", "TypeHeader", "TypeEnd", "TypeTask", "TypeThread", "TypeMM", "TypeFDTable", "TypePages", "TypeInherit"}
+
+var typeName = regexp.MustCompile(`^Type`)
 
 var rawCallName = regexp.MustCompile(`^(Raw)?Syscall(6|9|N|NoError)?$|^Raw(Vfork)?Syscall`)
 

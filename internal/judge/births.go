@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/task"
 	"ckpt/stream"
 )
 
@@ -90,9 +91,9 @@ func (p *Plan) elsewhere(parent, c *Task, session int) bool {
 
 // shares says what of a process's objects, if made already, its maker has not.
 func (p *Plan) shares(maker, refs stream.ThreadRefs) string {
-	for _, k := range Shareable {
+	for _, k := range task.Cloned {
 		if ref := *k.Ref(&refs); ref != 0 && p.made[ref] && *k.Ref(&maker) != ref {
-			return k.what
+			return k.What
 		}
 	}
 	return ""
@@ -115,9 +116,9 @@ func (p *Plan) sharesWithNone(parent, c *Task, exit unix.Signal) string {
 
 // flags are the CLONE_ flags for what two share.
 func flags(maker, refs stream.ThreadRefs) (f uint64) {
-	for _, k := range Shareable {
+	for _, k := range task.Cloned {
 		if ref := *k.Ref(&refs); ref != 0 && *k.Ref(&maker) == ref {
-			f |= k.flag
+			f |= k.Flag
 		}
 	}
 	return f
@@ -157,7 +158,7 @@ func (p *Plan) underHelper(parent, c *Task, session int, exit unix.Signal) []Ste
 	}
 	maker := p.alive[parent.PID]
 	shared := stream.ThreadRefs{}
-	for _, k := range Shareable {
+	for _, k := range task.Cloned {
 		if ref := *k.Ref(&maker.refs); ref == *k.Ref(ptr(p.born(c))) {
 			*k.Ref(&shared) = ref
 		}

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/task"
 	"ckpt/stream"
 )
 
@@ -67,7 +68,7 @@ func (p *Plan) findCarried() {
 	spans := map[uint64]span{}
 	for i, t := range p.kin.order {
 		for _, th := range t.Threads {
-			for _, k := range Shareable {
+			for _, k := range task.Cloned {
 				ref := *k.Ref(&th.Refs)
 				if s, ok := spans[ref]; !ok {
 					spans[ref] = span{i, i}
@@ -81,10 +82,10 @@ func (p *Plan) findCarried() {
 		refs := t.Refs()
 		for _, c := range t.Children {
 			born := p.born(c)
-			for _, k := range Shareable {
+			for _, k := range task.Cloned {
 				ref := *k.Ref(&born)
 				s := spans[ref]
-				if ref != 0 && k.flag&leavable != 0 && ref != *k.Ref(ptr(t.Refs())) && (s.first < p.kin.begin[t] || s.last >= p.kin.end[t]) {
+				if ref != 0 && k.Flag&leavable != 0 && ref != *k.Ref(ptr(t.Refs())) && (s.first < p.kin.begin[t] || s.last >= p.kin.end[t]) {
 					*k.Ref(&refs) = ref
 				}
 			}
@@ -108,16 +109,16 @@ func (p *Plan) born(t *Task) stream.ThreadRefs {
 func (p *Plan) leave(t *Task) []Step {
 	b, refs := p.alive[t.PID], t.Refs()
 	s := Step{Kind: StepUnshare, PID: t.PID}
-	for _, k := range Shareable {
+	for _, k := range task.Cloned {
 		ref := *k.Ref(&refs)
 		if ref == *k.Ref(&b.refs) {
 			continue
 		}
 		if ref != 0 && p.made[ref] {
-			p.errs = append(p.errs, fmt.Errorf("pid %d (%s) shares its %s with a process that its children share another with, which can't be restored", t.PID, t.Comm, k.what))
+			p.errs = append(p.errs, fmt.Errorf("pid %d (%s) shares its %s with a process that its children share another with, which can't be restored", t.PID, t.Comm, k.What))
 			return nil
 		}
-		s.Flags |= k.flag
+		s.Flags |= k.Flag
 		p.made[ref] = true
 	}
 	b.refs = refs

@@ -20,10 +20,6 @@ import (
 	"ckpt/stream"
 )
 
-// needed are the resources a task can't do without.
-var needed = []stream.Type{stream.TypeCreds, stream.TypeLimits, stream.TypeSched, stream.TypeProcAttr, stream.TypePrctl,
-	stream.TypeSignals, stream.TypeRegs, stream.TypeUserPtrs}
-
 const maxPID = 1 << 22 // PID_MAX_LIMIT of linux/threads.h
 
 // check judges the whole description, but for what depends on this system.
@@ -115,10 +111,10 @@ func checkTask(t *Task) (errs []error) {
 		if th.TID != t.PID {
 			check(th.TID)
 		}
-		for _, typ := range needed {
-			r := task.Find(typ)
-			if r.Scope == task.PerThread && th.Resources[typ] == nil || r.Scope == task.PerProcess && t.Resources[typ] == nil {
-				errs = append(errs, fmt.Errorf("thread %d of pid %d (%s) has no %v record", th.TID, t.PID, t.Comm, typ))
+		for i := range task.Resources {
+			r := &task.Resources[i]
+			if r.Required && (r.Scope == task.PerThread && th.Resources[r.Type] == nil || r.Scope == task.PerProcess && t.Resources[r.Type] == nil) {
+				errs = append(errs, fmt.Errorf("thread %d of pid %d (%s) has no %v record", th.TID, t.PID, t.Comm, r.Type))
 			}
 		}
 		for _, rec := range th.Resources {

@@ -213,9 +213,9 @@ func (m *Model) thread(rec *stream.Record) error {
 	case len(of.Threads) == 0 && t.TID != t.PID:
 		return fmt.Errorf("%w: the first thread of pid %d does not stand before it", stream.ErrCorrupt, t.PID)
 	}
-	for _, k := range Shareable {
+	for _, k := range task.Cloned {
 		ref := *k.Ref(&t.Refs)
-		if ref == 0 && k.optional {
+		if ref == 0 && k.Optional {
 			continue
 		}
 		if d := m.Defined[ref]; d == nil || d.Type != k.Type {
@@ -338,9 +338,8 @@ func (m *Model) define(rec *stream.Record) error {
 		m.Spaces[o.Objref] = &Space{Rec: rec}
 	case stream.TypeFDTable:
 		m.Tables[o.Objref] = &Table{}
-	case stream.TypeFS, stream.TypeSigactions, stream.TypeIOCtx, stream.TypeSemUndo, stream.TypeFile:
 	default:
-		if !isThing(rec.Type) {
+		if r := task.Find(rec.Type); (r == nil || r.Scope != task.Shared) && rec.Type != stream.TypeFile && !isThing(rec.Type) {
 			return fmt.Errorf("%w: it can't be an object", stream.ErrCorrupt)
 		}
 	}

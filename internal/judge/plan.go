@@ -7,24 +7,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/task"
 	"ckpt/stream"
 )
-
-// Shareable are what clone(2) shares or copies.
-var Shareable = [...]struct {
-	Type     stream.Type
-	Ref      func(*stream.ThreadRefs) *uint64
-	flag     uint64
-	what     string
-	optional bool
-}{
-	{stream.TypeMM, func(r *stream.ThreadRefs) *uint64 { return &r.MM }, unix.CLONE_VM, "memory", false},
-	{stream.TypeSigactions, func(r *stream.ThreadRefs) *uint64 { return &r.Sighand }, unix.CLONE_SIGHAND, "signal actions", false},
-	{stream.TypeFDTable, func(r *stream.ThreadRefs) *uint64 { return &r.Files }, unix.CLONE_FILES, "descriptor table", false},
-	{stream.TypeFS, func(r *stream.ThreadRefs) *uint64 { return &r.FS }, unix.CLONE_FS, "working folder", false},
-	{stream.TypeIOCtx, func(r *stream.ThreadRefs) *uint64 { return &r.IO }, unix.CLONE_IO, "I/O context", true},
-	{stream.TypeSemUndo, func(r *stream.ThreadRefs) *uint64 { return &r.SysVSem }, unix.CLONE_SYSVSEM, "semaphore undo list", true},
-}
 
 // Step is one act in making the processes.
 type Step struct {
@@ -138,7 +123,7 @@ var errIntricate = errors.New("the processes' sessions, and what they share, are
 func (p *Plan) add(pid int, b *being) {
 	p.alive[pid] = b
 	p.in[b.session] = append(p.in[b.session], pid)
-	for _, k := range Shareable {
+	for _, k := range task.Cloned {
 		p.made[*k.Ref(&b.refs)] = true
 	}
 }
@@ -246,7 +231,7 @@ func (p *Plan) planThreads(t *Task) {
 		}
 		maker := t.Threads[by]
 		p.Threads[t.PID] = append(p.Threads[t.PID], ThreadStep{TID: th.TID, By: maker.TID, Flags: flags(maker.Refs, th.Refs) &^ (unix.CLONE_VM | unix.CLONE_SIGHAND)})
-		for _, k := range Shareable {
+		for _, k := range task.Cloned {
 			p.made[*k.Ref(&th.Refs)] = true
 		}
 	}

@@ -4,13 +4,15 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/task"
 )
 
 // actor is a process or thread on paper: what the kernel would make of a plan.
 type actor struct {
 	parent, session, group int
 	gathers                bool
-	has                    [len(Shareable)]int // which of the objects made so far, by kind
+	has                    [len(task.Cloned)]int // which of the objects made so far, by kind
 	children               []int
 }
 
@@ -130,8 +132,8 @@ func (g *stage) make(s Step) {
 
 // split gives an actor objects of its own for the kinds of these flags.
 func (g *stage) split(a *actor, flags uint64) {
-	for i, k := range Shareable {
-		if flags&k.flag != 0 {
+	for i, k := range task.Cloned {
+		if flags&k.Flag != 0 {
 			g.made++
 			a.has[i] = g.made
 		}
@@ -225,14 +227,14 @@ func (g *stage) compare() {
 				g.fail(t.PID, "nobody makes thread %d of it", th.TID)
 				continue
 			}
-			for kind, k := range Shareable {
+			for kind, k := range task.Cloned {
 				ref, obj := *k.Ref(&th.Refs), object{kind, a.has[kind]}
 				if ref == 0 {
 					continue
 				}
 				was, met := refs[obj]
 				if at, ok := objects[ref]; met != ok || met && (was != ref || at != obj) {
-					g.fail(t.PID, "its %s would not be shared with the same processes", k.what)
+					g.fail(t.PID, "its %s would not be shared with the same processes", k.What)
 				}
 				refs[obj], objects[ref] = ref, obj
 			}

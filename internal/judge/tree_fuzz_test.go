@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/task"
 	"ckpt/stream"
 )
 
@@ -50,7 +51,7 @@ func family(t *testing.T, s *script) *Model {
 		t.Fatal("a file is refused")
 	}
 	last := uint64(cwd)
-	objects := [len(Shareable)][]uint64{}
+	objects := [len(task.Cloned)][]uint64{}
 	object := func(kind, of int) uint64 {
 		if of < len(objects[kind]) {
 			return objects[kind][of]
@@ -59,19 +60,19 @@ func family(t *testing.T, s *script) *Model {
 		o := stream.Object{Objref: last}
 		meta := map[stream.Type]any{stream.TypeMM: &stream.MM{Object: o, Refs: stream.ExeRef{Exe: exe}}, stream.TypeSigactions: &stream.Sigactions{Object: o}, stream.TypeFDTable: &stream.FDTable{Object: o},
 			stream.TypeFS: &stream.FS{Object: o, Refs: stream.FSRefs{Cwd: cwd}}, stream.TypeIOCtx: &stream.IOCtx{Object: o}, stream.TypeSemUndo: &stream.SemUndo{Object: o}}
-		if !add(Shareable[kind].Type, meta[Shareable[kind].Type]) {
+		if !add(task.Cloned[kind].Type, meta[task.Cloned[kind].Type]) {
 			t.Fatal("an object is refused")
 		}
 		objects[kind] = append(objects[kind], last)
 		return last
 	}
 	refs := func(what byte) (r stream.ThreadRefs) {
-		for kind, k := range Shareable {
+		for kind, k := range task.Cloned {
 			own := len(objects[kind])
 			if what>>kind&1 != 0 {
 				own = s.below(own + 1)
 			}
-			if !k.optional || what>>6&1 != 0 {
+			if !k.Optional || what>>6&1 != 0 {
 				*k.Ref(&r) = object(kind, own)
 			}
 		}
@@ -147,8 +148,8 @@ type world struct {
 }
 
 func (w *world) alone(flags uint64, has stream.ThreadRefs) stream.ThreadRefs {
-	for _, k := range Shareable {
-		if flags&k.flag == 0 {
+	for _, k := range task.Cloned {
+		if flags&k.Flag == 0 {
 			w.objects++
 			*k.Ref(&has) = w.objects
 		}
@@ -235,23 +236,23 @@ func uphold(t *testing.T, m *Model, p *Plan) {
 		}
 	}
 	was, now := map[uint64]uint64{}, map[uint64]uint64{}
-	for i, task := range m.Tasks {
-		b := w.bodies[task.PID]
-		if b == nil || i > 0 && b.parent != task.PPID || b.session != task.Session || b.group != task.Group {
-			t.Fatalf("%d should be a child of %d in session %d and group %d, and is %+v", task.PID, task.PPID, task.Session, task.Group, b)
+	for i, p := range m.Tasks {
+		b := w.bodies[p.PID]
+		if b == nil || i > 0 && b.parent != p.PPID || b.session != p.Session || b.group != p.Group {
+			t.Fatalf("%d should be a child of %d in session %d and group %d, and is %+v", p.PID, p.PPID, p.Session, p.Group, b)
 		}
-		for _, th := range task.Threads {
+		for _, th := range p.Threads {
 			b := w.bodies[th.TID]
 			if b == nil {
 				t.Fatalf("thread %d is not made", th.TID)
 			}
-			for _, k := range Shareable {
+			for _, k := range task.Cloned {
 				ref, got := *k.Ref(&th.Refs), *k.Ref(&b.has)
 				if ref == 0 {
 					continue
 				}
 				if r, ok := now[got]; ok && r != ref || was[ref] != 0 && was[ref] != got {
-					t.Fatalf("thread %d has the %s of others than it had", th.TID, k.what)
+					t.Fatalf("thread %d has the %s of others than it had", th.TID, k.What)
 				}
 				now[got], was[ref] = ref, got
 			}

@@ -1,6 +1,8 @@
 package judge
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/files"
@@ -85,4 +87,25 @@ func (us users) add(ref uint64, u *files.User, read, write bool) {
 		now.PID, now.Comm, now.Creds = u.PID, u.Comm, u.Creds
 	}
 	now.Read, now.Write = now.Read || read, now.Write || write
+}
+
+// Owns reports whether every thread of the image has a user id and a group id,
+// or is root's, which may have any.
+func (m *Model) Owns(uid, gid uint32) bool {
+	for _, t := range m.Tasks {
+		for _, th := range t.Threads {
+			rec := th.Resources[stream.TypeCreds]
+			var c stream.Creds
+			if rec == nil || rec.Decode(&c) != nil {
+				return false
+			}
+			if slices.Contains(c.UID, 0) {
+				continue
+			}
+			if !slices.Contains(c.UID, uid) || !slices.Contains(c.GID, gid) && !slices.Contains(c.Groups, gid) {
+				return false
+			}
+		}
+	}
+	return true
 }

@@ -33,6 +33,9 @@ var kinds = [...]kind{
 	{stream.VMAAnon, func(*proc.Mapping) bool { return true }, nothing, true, restoreAnon},
 }
 
+// Plenty is what there can be more of than a record of the type holds, in words.
+var Plenty = map[stream.Type]string{stream.TypeVMA: "guard pages in one mapping"}
+
 func kindOf(m *proc.Mapping) *kind {
 	for i := range kinds {
 		if kinds[i].match(m) {

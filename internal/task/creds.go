@@ -21,7 +21,8 @@ const (
 
 // creds: user and group ids, capabilities, securebits, no_new_privs, dumpable.
 var creds = Resource{
-	Type: stream.TypeCreds,
+	Type:     stream.TypeCreds,
+	Required: true,
 	Collect: func(c *Collector) error {
 		rec := credsOf(&c.Status)
 		rec.PID, rec.TID = c.PID, c.TID

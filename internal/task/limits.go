@@ -17,8 +17,9 @@ var rlimitNames = [...]string{"CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "N
 // limits: resource limits. They are read from /proc, for prlimit(2) on another
 // user's process takes a capability that may be missing.
 var limits = Resource{
-	Type:  stream.TypeLimits,
-	Scope: PerProcess,
+	Type:     stream.TypeLimits,
+	Required: true,
+	Scope:    PerProcess,
 	Collect: func(c *Collector) error {
 		l, err := proc.ReadLimits(c.PID)
 		if err != nil {

@@ -49,7 +49,8 @@ var attributes = []attribute{
 
 // prctl: all of them. An attribute this kernel does not know is left out.
 var prctl = Resource{
-	Type: stream.TypePrctl,
+	Type:     stream.TypePrctl,
+	Required: true,
 	Collect: func(c *Collector) error {
 		rec := stream.Prctl{PID: c.PID, TID: c.TID}
 		for _, a := range attributes {

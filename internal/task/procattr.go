@@ -16,8 +16,9 @@ import (
 // procAttr: personality, OOM score adjustment, core dump filter, and the nice
 // value of the session's scheduling group.
 var procAttr = Resource{
-	Type:  stream.TypeProcAttr,
-	Scope: PerProcess,
+	Type:     stream.TypeProcAttr,
+	Required: true,
+	Scope:    PerProcess,
 	Collect: func(c *Collector) error {
 		a := stream.ProcAttr{PID: c.PID}
 		var err error

@@ -12,7 +12,8 @@ import (
 // regs: general and extended registers, and with them an interrupted system
 // call.
 var regs = Resource{
-	Type: stream.TypeRegs,
+	Type:     stream.TypeRegs,
+	Required: true,
 	Collect: func(c *Collector) error {
 		saved := c.Loan.Saved()
 		if !saved.Is64() {

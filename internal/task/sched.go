@@ -19,7 +19,8 @@ import (
 // SCHED_DEADLINE can't make any; and affinity before policy, for such a task
 // must be allowed on all CPUs.
 var sched = Resource{
-	Type: stream.TypeSched,
+	Type:     stream.TypeSched,
+	Required: true,
 	Collect: func(c *Collector) error {
 		attr, affinity, err := readSched(c.TID)
 		if err != nil {

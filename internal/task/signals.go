@@ -17,7 +17,9 @@ const (
 
 // signals: blocked and pending signals and the alternate stack.
 var signals = Resource{
-	Type: stream.TypeSignals,
+	Type:     stream.TypeSignals,
+	Plenty:   "signals waiting",
+	Required: true,
 	Collect: func(c *Collector) error {
 		m, err := c.theMoment()
 		if err != nil {

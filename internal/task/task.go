@@ -106,6 +106,11 @@ const (
 type Resource struct {
 	Type  stream.Type
 	Scope Scope
+	// Required: no task can do without a record of it.
+	Required bool
+	// Plenty is what there can be more of than a record holds, in words; "" if
+	// that can't be.
+	Plenty string
 	// Collect emits the thread's record of the type, or none.
 	Collect func(c *Collector) error
 	// Check says what in a record can't be restored.
@@ -142,6 +147,7 @@ var Resources = [...]Resource{
 	itimers,
 	timers,
 	regs,
+	ioCtx,
 	semUndo,
 }
 

@@ -31,8 +31,9 @@ var notifyModes = map[string]int{"signal": 0, "none": sigevNone, "thread": 2}
 // timers: the timers of timer_create(2), of the process. They are started as
 // late as can be, and when all threads exist: some of them may get the signals.
 var timers = Resource{
-	Type:  stream.TypeTimers,
-	Scope: PerProcess,
+	Type:   stream.TypeTimers,
+	Plenty: "POSIX timers",
+	Scope:  PerProcess,
 	Collect: func(c *Collector) error {
 		m, err := c.theMoment()
 		if err != nil || len(m.timers) == 0 {

@@ -12,7 +12,8 @@ import (
 
 // userPtrs: the robust futex list and the word cleared when the thread ends.
 var userPtrs = Resource{
-	Type: stream.TypeUserPtrs,
+	Type:     stream.TypeUserPtrs,
+	Required: true,
 	Collect: func(c *Collector) error {
 		head, length, err := sys.GetRobustList(c.TID)
 		if err != nil {
