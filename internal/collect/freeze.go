@@ -302,7 +302,11 @@ func (t *tree) settle(p *process, held *tracee.Tracee) error {
 	if err := held.ComeHome(*p.home, t.limit); err != nil {
 		return err
 	}
-	return nil
+	ran, err := held.SettleRseq(t.limit)
+	if ran && err == nil {
+		err = held.HideStop()
+	}
+	return err
 }
 
 // recall finds out what threads wait for, which may be to look at their memory, and

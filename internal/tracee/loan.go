@@ -1,7 +1,6 @@
 package tracee
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -205,31 +204,4 @@ func (t *Tracee) interruptFromCall() error {
 		return t.wrap("interrupt", err)
 	}
 	return t.awaitEventStop(0)
-}
-
-// AbortRseq moves regs to the abort handler when they stand inside a
-// restartable sequence, as the kernel does before a preempted thread runs on,
-// see rseq(2) and struct rseq_cs in uapi linux/rseq.h.
-func (t *Tracee) AbortRseq(regs *Regs) error {
-	conf, err := t.RseqConfiguration()
-	if err != nil || conf.Addr == 0 {
-		return err
-	}
-	var area [16]byte
-	if err := t.ReadMem(conf.Addr, area[:]); err != nil {
-		return err
-	}
-	at := binary.LittleEndian.Uint64(area[8:])
-	if at == 0 {
-		return nil
-	}
-	var cs [32]byte
-	if t.ReadMem(at, cs[:]) != nil {
-		return nil // a stale pointer; the kernel will judge it
-	}
-	start, length := binary.LittleEndian.Uint64(cs[8:]), binary.LittleEndian.Uint64(cs[16:])
-	if regs.IP()-start < length {
-		regs.SetIP(binary.LittleEndian.Uint64(cs[24:]))
-	}
-	return nil
 }
