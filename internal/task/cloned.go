@@ -19,8 +19,8 @@ var Cloned = [...]struct {
 }{
 	{stream.TypeMM, kcmp.VM, func(r *stream.ThreadRefs) *uint64 { return &r.MM }, unix.CLONE_VM, "memory", false},
 	{stream.TypeSigactions, kcmp.Sighand, func(r *stream.ThreadRefs) *uint64 { return &r.Sighand }, unix.CLONE_SIGHAND, "signal actions", false},
-	{stream.TypeFDTable, kcmp.Files, func(r *stream.ThreadRefs) *uint64 { return &r.Files }, unix.CLONE_FILES, "descriptor table", false},
 	{stream.TypeFS, kcmp.FS, func(r *stream.ThreadRefs) *uint64 { return &r.FS }, unix.CLONE_FS, "working folder", false},
+	{stream.TypeFDTable, kcmp.Files, func(r *stream.ThreadRefs) *uint64 { return &r.Files }, unix.CLONE_FILES, "descriptor table", false},
 	{stream.TypeIOCtx, kcmp.IO, func(r *stream.ThreadRefs) *uint64 { return &r.IO }, unix.CLONE_IO, "I/O context", true},
 	{stream.TypeSemUndo, kcmp.SysVSem, func(r *stream.ThreadRefs) *uint64 { return &r.SysVSem }, unix.CLONE_SYSVSEM, "semaphore undo list", true},
 }
