@@ -96,6 +96,7 @@ func TestHostile(t *testing.T) {
 		"vsyscall where programs are":      {change{stream.TypeVMA, 4, map[string]any{"start": 0x1000, "end": 0x2000}, nil}, "outside of what a process may map"},
 		"an owner with id 2^32+1":          {change{stream.TypeFile, 0, map[string]any{"owner": &stream.Owner{PID: 1<<32 + 1}}, nil}, "owner &{Type:0 PID:4294967297"},
 		"a device that does something":     {change{stream.TypeCharDev, 0, map[string]any{"rdev": unix.Mkdev(10, 130)}, nil}, "device 10:130, which keeps a state"},
+		"an attribute nobody knows":        {change{stream.TypePrctl, 0, map[string]any{"values": []stream.PrctlValue{{Name: "wings", Value: 1}}}, nil}, "has the attribute \"wings\", which is not known"},
 		"attributes that are none":         {change{stream.TypePrctl, 0, map[string]any{"values": 7}, nil}, "PRCTL record: the stream is corrupt"},
 		"signal actions that are none":     {change{stream.TypeSigactions, 0, map[string]any{"actions": 7}, nil}, "SIGACTIONS record: the stream is corrupt"},
 		"vsyscall with its ends exchanged": {change{stream.TypeVMA, 4, map[string]any{"end": 0x1000}, nil}, "not whole pages"},

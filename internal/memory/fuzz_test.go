@@ -70,9 +70,9 @@ func checkMappings(t *testing.T, vmas []stream.VMA) {
 	})
 	for i := range vmas {
 		v := &vmas[i]
-		for _, flag := range append([]string{"lo", "sl"}, lasting...) {
-			if has(v, flag) != slices.Contains(strings.Split(v.VmFlags, " "), flag) {
-				t.Fatalf("%q has %s: %v", v.VmFlags, flag, has(v, flag))
+		for _, f := range flags {
+			if has(v, f.code) != slices.Contains(strings.Split(v.VmFlags, " "), f.code) {
+				t.Fatalf("%q has %s: %v", v.VmFlags, f.code, has(v, f.code))
 			}
 		}
 	}

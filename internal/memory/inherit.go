@@ -126,7 +126,7 @@ func common(parent, vmas []stream.VMA) []kept {
 // Protection can be changed.
 func sameMapping(p, v *stream.VMA) bool {
 	if p.Kind != v.Kind || p.Shared != v.Shared || p.RW != v.RW || p.Refs.Inode != v.Refs.Inode || p.Anon != v.Anon ||
-		kindNamed(p.Kind).restore == nil || p.Kind == stream.VMAVDSO || p.Kind == stream.VMAVVar || p.Kind == stream.VMAVsyscall {
+		kindNamed(p.Kind).restore == nil || ofKernel(p.Kind) {
 		return false
 	}
 	if !tracee.SameMemPolicy(p.NUMA, v.NUMA) {
@@ -135,16 +135,8 @@ func sameMapping(p, v *stream.VMA) bool {
 	if p.Refs.Inode != 0 && p.Offset-p.Start != v.Offset-v.Start {
 		return false
 	}
-	for _, flag := range lasting {
-		if has(p, flag) != has(v, flag) {
-			return false
-		}
-	}
-	return !has(p, "dc")
+	return serves(p, v) && !has(p, flagDontFork)
 }
-
-// lasting are the VmFlags by which a mapping can't serve as another.
-var lasting = []string{"ac", "gd", "nr", "dp", "ht", "sr", "rr", "dc", "dd", "mg", "hg", "nh", "wf"}
 
 func sameVDSO(a, b []stream.VMA) bool {
 	at := func(vmas []stream.VMA) uint64 {
@@ -190,7 +182,7 @@ func (r *Restorer) dropRest(parent *Restorer) error {
 	for i := range parent.vmas {
 		p := &parent.vmas[i]
 		vdso := p.Kind == stream.VMAVDSO || p.Kind == stream.VMAVVar
-		if p.Kind == stream.VMAVsyscall || has(p, "dc") && !vdso {
+		if p.Kind == stream.VMAVsyscall || has(p, flagDontFork) && !vdso {
 			continue
 		}
 		if vdso {

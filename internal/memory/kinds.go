@@ -69,7 +69,7 @@ func isShmem(m *proc.Mapping) bool {
 // a program can give a file of its own the same.
 func kernelsOwn(m *proc.Mapping) bool {
 	dev, err := sys.ShmemDev()
-	return m.VmFlags.Has("ht") || err == nil && m.Dev == dev
+	return m.VmFlags.Has(flagHuge) || err == nil && m.Dev == dev
 }
 
 // anonHuge is what the kernel calls anonymous memory in huge pages.
@@ -77,31 +77,18 @@ const anonHuge = "/anon_hugepage (deleted)"
 
 func isHuge(m *proc.Mapping) bool { return !m.Shared && m.Path == anonHuge && kernelsOwn(m) }
 
-// obstacles are VmFlags whose meaning is lost on a restore, and what to call
-// such a mapping. See Documentation/filesystems/proc.rst.
-var obstacles = []struct{ flag, what string }{
-	{"um", "watched by userfaultfd"},
-	{"uw", "watched by userfaultfd"},
-	{"ui", "watched by userfaultfd"},
-	{"ss", "a shadow stack"},
-	{"io", "memory of a device"},
-	{"pf", "memory of a device"},
-}
-
 // obstacle says what makes a mapping one that can't be saved, or "".
 func obstacle(m *proc.Mapping, k *kind) string {
-	if k.name == stream.VMAVDSO || k.name == stream.VMAVVar || k.name == stream.VMAVsyscall {
+	if ofKernel(k.name) {
 		return ""
 	}
-	for _, o := range obstacles {
-		if m.VmFlags.Has(o.flag) {
-			return o.what
-		}
+	if what := blockedBy(m); what != "" {
+		return what
 	}
 	switch {
 	case m.ProtectionKey != 0:
 		return "under a memory protection key"
-	case m.VmFlags.Has("ht") && !m.Shared && k.name == stream.VMAFile:
+	case m.VmFlags.Has(flagHuge) && !m.Shared && k.name == stream.VMAFile:
 		return "a private mapping of a file in huge pages"
 	case m.Path == "/secretmem (deleted)":
 		return "secret memory (memfd_secret)"
@@ -133,7 +120,7 @@ func collectInode(c *Collector, m *proc.Mapping, v *stream.VMA) (err error) {
 
 // hugePage is the size of a mapping's pages if they are of hugetlbfs, else 0.
 func hugePage(m *proc.Mapping) uint64 {
-	if !m.VmFlags.Has("ht") {
+	if !m.VmFlags.Has(flagHuge) {
 		return 0
 	}
 	return m.KernelPageSize

@@ -64,7 +64,7 @@ func (c *Collector) Collect(maps []proc.Mapping) error {
 			continue
 		}
 		v := stream.VMA{PID: c.PID, Start: m.Start, End: m.End, Kind: kind.name, Prot: uint32(m.Prot), Shared: m.Shared,
-			Offset: m.Offset, Name: m.Path, VmFlags: string(m.VmFlags), RW: m.Shared && m.VmFlags.Has("mw"),
+			Offset: m.Offset, Name: m.Path, VmFlags: string(m.VmFlags), RW: m.Shared && m.VmFlags.Has(flagMayWrite),
 			HugePage: hugePage(m), Refs: stream.VMARefs{Of: c.ID}}
 		if name, ok := m.AnonName(); ok {
 			v.Anon = name
@@ -77,7 +77,7 @@ func (c *Collector) Collect(maps []proc.Mapping) error {
 				return err
 			}
 		}
-		if kind.pages && !m.Shared && !m.VmFlags.Has("dp") {
+		if kind.pages && !m.Shared && !m.VmFlags.Has(flagDroppable) {
 			if err := c.scan(pagemap, m, &v); err != nil {
 				return err
 			}

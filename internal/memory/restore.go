@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
+	"ckpt/internal/sys"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
@@ -186,32 +187,13 @@ func restoreMapped(r *Restorer, v *stream.VMA) error {
 	return errors.Join(r.mmap(v, 0, uint64(fd)), r.call("close", unix.SYS_CLOSE, uint64(fd)))
 }
 
-// has reports whether a mapping has one of the VmFlags, which are two letters
-// each with blanks between.
-func has(v *stream.VMA, flag string) bool {
-	for word := range strings.SplitSeq(v.VmFlags, " ") {
-		if word == flag {
-			return true
-		}
-	}
-	return false
-}
-
 func (r *Restorer) mmap(v *stream.VMA, flags, fd uint64) error {
-	flags |= mapFixedNoreplace
+	flags |= mapFixedNoreplace | mmapFlags(v)
 	switch {
 	case v.Shared:
 		flags |= unix.MAP_SHARED
-	case has(v, "dp"):
-		flags |= mapDroppable
-	default:
+	case flags&mapDroppable == 0: // that is a kind of its own
 		flags |= unix.MAP_PRIVATE
-	}
-	if has(v, "gd") {
-		flags |= unix.MAP_GROWSDOWN
-	}
-	if has(v, "nr") {
-		flags |= unix.MAP_NORESERVE
 	}
 	offset := v.Offset
 	if fd == ^uint64(0) {
@@ -231,7 +213,7 @@ func (r *Restorer) mmap(v *stream.VMA, flags, fd uint64) error {
 // was writable once is accounted for by the kernel ("ac"), and stays so only if
 // it has pages when it becomes read-only.
 func mapProt(v *stream.VMA) uint32 {
-	if !v.Shared && has(v, "ac") {
+	if !v.Shared && has(v, flagAccounted) {
 		return v.Prot | unix.PROT_WRITE
 	}
 	return v.Prot
@@ -244,26 +226,17 @@ func orWord(s, word string) string {
 	return s
 }
 
-// advice are the VmFlags that madvise(2) sets, with its argument.
-var advice = []struct {
-	flag string
-	adv  uint64
-}{
-	{"sr", unix.MADV_SEQUENTIAL}, {"rr", unix.MADV_RANDOM}, {"dc", unix.MADV_DONTFORK}, {"dd", unix.MADV_DONTDUMP},
-	{"mg", unix.MADV_MERGEABLE}, {"hg", unix.MADV_HUGEPAGE}, {"nh", unix.MADV_NOHUGEPAGE}, {"wf", unix.MADV_WIPEONFORK},
-}
-
 // advise gives a mapping what mmap(2) doesn't: its name and the advice that
 // bears on how pages are filled in.
 func (r *Restorer) advise(v *stream.VMA) error {
-	if v.Kind == stream.VMAVVar || v.Kind == stream.VMAVDSO || v.Kind == stream.VMAVsyscall {
+	if ofKernel(v.Kind) {
 		return nil
 	}
-	for _, a := range advice {
-		if !has(v, a.flag) {
+	for _, f := range flags {
+		if f.advice == unix.MADV_NORMAL || !has(v, f.code) {
 			continue
 		}
-		if err := r.call(fmt.Sprintf("advise %s on its mapping at %x", a.flag, v.Start), unix.SYS_MADVISE, v.Start, v.End-v.Start, a.adv); err != nil {
+		if err := r.call(fmt.Sprintf("advise %s on its mapping at %x", f.code, v.Start), unix.SYS_MADVISE, v.Start, v.End-v.Start, uint64(f.advice)); err != nil {
 			return err
 		}
 	}
@@ -317,11 +290,11 @@ func (r *Restorer) Finish() error {
 				return err
 			}
 		}
-		if !has(v, "lo") {
+		if !has(v, flagLocked) {
 			continue
 		}
 		how := uint64(0)
-		if has(v, "lf") {
+		if has(v, flagLockedOnFault) {
 			how = mlockOnfault
 		}
 		// Pages that can't be touched are not faulted in, and ENOMEM says so;
@@ -333,17 +306,14 @@ func (r *Restorer) Finish() error {
 	return r.seal()
 }
 
-// mseal is mseal(2), the same number on all architectures.
-const mseal = 462
-
 // seal seals what was sealed: nothing can be done to such a mapping then.
 func (r *Restorer) seal() error {
 	for i := range r.vmas {
 		v := &r.vmas[i]
-		if !has(v, "sl") || v.Kind == stream.VMAVDSO || v.Kind == stream.VMAVVar || v.Kind == stream.VMAVsyscall {
+		if !has(v, flagSealed) || ofKernel(v.Kind) {
 			continue
 		}
-		if err := r.call(fmt.Sprintf("seal its mapping at %x", v.Start), mseal, v.Start, v.End-v.Start, 0); err != nil {
+		if err := r.call(fmt.Sprintf("seal its mapping at %x", v.Start), sys.SysMseal, v.Start, v.End-v.Start, 0); err != nil {
 			return err
 		}
 	}

@@ -11,12 +11,17 @@ import (
 	"ckpt/stream"
 )
 
-// Here says which capabilities the mappings of an address space take that this
-// process lacks. They are locked under its own limits; who names the program.
+// Here says what the mappings of an address space take that this kernel has not, or
+// this process may not; who names the program.
 func Here(own *caps.Process, vmas []stream.VMA, who string) []error {
+	return append(unknownHere(vmas, who), lockedHere(own, vmas, who)...)
+}
+
+// lockedHere: mappings are locked under this process's own limits.
+func lockedHere(own *caps.Process, vmas []stream.VMA, who string) []error {
 	var locked uint64
 	for i := range vmas {
-		if v := &vmas[i]; has(v, "lo") {
+		if v := &vmas[i]; has(v, flagLocked) {
 			locked += v.End - v.Start
 		}
 	}

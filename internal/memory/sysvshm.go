@@ -56,7 +56,7 @@ func collectSysVShm(c *Collector, m *proc.Mapping, v *stream.VMA) error {
 // unattachable says how a segment is mapped as attach can't map it, or "".
 func unattachable(m *proc.Mapping) string {
 	switch {
-	case m.VmFlags.Has("ht"):
+	case m.VmFlags.Has(flagHuge):
 		return "of huge pages, in"
 	case m.Offset != 0:
 		return "a part, but not the beginning, of"
@@ -77,7 +77,7 @@ func (r *Restorer) attach(v *stream.VMA) error {
 		return os.NewSyscallError("fstat", err)
 	}
 	how := uint64(0)
-	if !has(v, "mw") {
+	if !has(v, flagMayWrite) {
 		how |= shmRdonly
 	}
 	if v.Prot&unix.PROT_EXEC != 0 {

@@ -2,6 +2,7 @@ package task
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -68,13 +69,8 @@ var prctl = Resource{
 		}
 		return c.Emit(stream.TypePrctl, &rec)
 	},
-	Here: func(h *Host, rec *stream.Record) []error {
-		p, err := decode[stream.Prctl](rec)
-		if err == nil && slices.Contains(p.Values, stream.PrctlValue{Name: ioFlusher, Value: 1}) {
-			return h.Need(caps.Of(unix.CAP_SYS_RESOURCE), h.Who(p.PID), "mark %s as an I/O flusher")
-		}
-		return nil
-	},
+	Check: checkPrctl,
+	Here:  prctlHere,
 	Restore: func(r *Restorer, rec *stream.Record) error {
 		p, err := decode[stream.Prctl](rec)
 		if err != nil {
@@ -89,16 +85,13 @@ var prctl = Resource{
 			if !ok {
 				continue
 			}
-			delete(want, a.name)
-			if now, err := r.attribute(a); err == nil && now == v {
+			now, err := r.attribute(a)
+			if err == nil && now == v || errors.Is(err, unix.EINVAL) && v == 0 { // nothing this kernel does not know either
 				continue
 			}
 			if err := r.call("set attribute "+a.name, unix.SYS_PRCTL, a.set(v)...); err != nil {
 				return err
 			}
-		}
-		for name := range want {
-			return fmt.Errorf("pid %d: attribute %q is not known to this version of ckpt-apply", r.PID, name)
 		}
 		return nil
 	},
@@ -141,4 +134,39 @@ func getAttribute(c tracee.Caller, a attribute) (uint64, error) {
 		return 0, err
 	}
 	return uint64(binary.LittleEndian.Uint32(b)), nil
+}
+
+// checkPrctl says which attributes are not known to this version.
+func checkPrctl(rec *stream.Record) (errs []error) {
+	p, err := decode[stream.Prctl](rec)
+	if err != nil {
+		return []error{err}
+	}
+	for _, v := range p.Values {
+		if !slices.ContainsFunc(attributes, func(a attribute) bool { return a.name == v.Name }) {
+			errs = append(errs, fmt.Errorf("pid %d has the attribute %q, which is not known to this version", p.TID, v.Name))
+		}
+	}
+	return errs
+}
+
+// prctlHere says which attributes this kernel does not know, and which capability
+// one takes.
+func prctlHere(h *Host, rec *stream.Record) (errs []error) {
+	p, err := decode[stream.Prctl](rec)
+	if err != nil {
+		return nil
+	}
+	for _, a := range attributes {
+		if i := slices.IndexFunc(p.Values, func(v stream.PrctlValue) bool { return v.Name == a.name }); i < 0 || p.Values[i].Value == 0 {
+			continue
+		}
+		if unix.Prctl(int(a.get), 0, 0, 0, 0) == unix.EINVAL {
+			errs = append(errs, fmt.Errorf("%s has the attribute %s, which this kernel does not know", h.Who(p.PID), a.name))
+		}
+	}
+	if slices.Contains(p.Values, stream.PrctlValue{Name: ioFlusher, Value: 1}) {
+		errs = append(errs, h.Need(caps.Of(unix.CAP_SYS_RESOURCE), h.Who(p.PID), "mark %s as an I/O flusher")...)
+	}
+	return errs
 }

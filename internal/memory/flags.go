@@ -1,0 +1,140 @@
+package memory
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/internal/sys"
+	"ckpt/stream"
+)
+
+// flag is one of the VmFlags in /proc/PID/smaps that matter to a restore, see
+// Documentation/filesystems/proc.rst.
+type flag struct {
+	code   string
+	mmap   uint64 // the flag of mmap(2) that sets it; 0: another way does
+	advice int    // of madvise(2), MADV_NORMAL if none sets it
+	// lasting: a mapping that has it can't serve as one that has it not.
+	lasting bool
+	// obstacle is, in words, what makes a mapping with it one that can't be saved.
+	obstacle string
+}
+
+var flags = [...]flag{
+	{code: flagGrows, mmap: unix.MAP_GROWSDOWN, lasting: true},
+	{code: "nr", mmap: unix.MAP_NORESERVE, lasting: true},
+	{code: flagDroppable, mmap: mapDroppable, lasting: true},
+	{code: flagAccounted, lasting: true},
+	{code: flagHuge, lasting: true},
+	{code: "sr", advice: unix.MADV_SEQUENTIAL, lasting: true},
+	{code: "rr", advice: unix.MADV_RANDOM, lasting: true},
+	{code: flagDontFork, advice: unix.MADV_DONTFORK, lasting: true},
+	{code: "dd", advice: unix.MADV_DONTDUMP, lasting: true},
+	{code: "mg", advice: unix.MADV_MERGEABLE, lasting: true},
+	{code: "hg", advice: unix.MADV_HUGEPAGE, lasting: true},
+	{code: "nh", advice: unix.MADV_NOHUGEPAGE, lasting: true},
+	{code: "wf", advice: unix.MADV_WIPEONFORK, lasting: true},
+	{code: flagLocked},
+	{code: flagLockedOnFault},
+	{code: flagSealed},
+	{code: "um", obstacle: "watched by userfaultfd"},
+	{code: "uw", obstacle: "watched by userfaultfd"},
+	{code: "ui", obstacle: "watched by userfaultfd"},
+	{code: "ss", obstacle: "a shadow stack"},
+	{code: "io", obstacle: "memory of a device"},
+	{code: "pf", obstacle: "memory of a device"},
+}
+
+// Those that are asked for by name.
+const (
+	flagGrows         = "gd"
+	flagDroppable     = "dp"
+	flagAccounted     = "ac" // it was writable once
+	flagHuge          = "ht" // in pages of hugetlbfs
+	flagMayWrite      = "mw"
+	flagDontFork      = "dc"
+	flagLocked        = "lo"
+	flagLockedOnFault = "lf"
+	flagSealed        = "sl"
+)
+
+// has reports whether a mapping has one of the VmFlags, which are two letters
+// each with blanks between.
+func has(v *stream.VMA, flag string) bool {
+	for word := range strings.SplitSeq(v.VmFlags, " ") {
+		if word == flag {
+			return true
+		}
+	}
+	return false
+}
+
+// blockedBy says what among its flags makes a mapping one that can't be saved, or "".
+func blockedBy(m *proc.Mapping) string {
+	for _, f := range flags {
+		if f.obstacle != "" && m.VmFlags.Has(f.code) {
+			return f.obstacle
+		}
+	}
+	return ""
+}
+
+// serves reports whether a mapping that has the flags of one can have those of
+// another.
+func serves(p, v *stream.VMA) bool {
+	for _, f := range flags {
+		if f.lasting && has(p, f.code) != has(v, f.code) {
+			return false
+		}
+	}
+	return true
+}
+
+// mmapFlags are those that mmap(2) sets.
+func mmapFlags(v *stream.VMA) (bits uint64) {
+	for _, f := range flags {
+		if f.mmap != 0 && has(v, f.code) {
+			bits |= f.mmap
+		}
+	}
+	return bits
+}
+
+// unknownHere says what of mappings this kernel can't do, each once.
+func unknownHere(vmas []stream.VMA, who string) (errs []error) {
+	lacks := func(what string) {
+		errs = append(errs, fmt.Errorf("%s has %s, which this kernel does not know", who, what))
+	}
+	any := func(is func(*stream.VMA) bool) bool {
+		for i := range vmas {
+			if is(&vmas[i]) && !ofKernel(vmas[i].Kind) {
+				return true
+			}
+		}
+		return false
+	}
+	for _, f := range flags {
+		if f.advice != unix.MADV_NORMAL && any(func(v *stream.VMA) bool { return has(v, f.code) }) && !sys.KnowsAdvice(f.advice) {
+			lacks(fmt.Sprintf("memory with the flag %s (advice %d of madvise)", f.code, f.advice))
+		}
+	}
+	if any(func(v *stream.VMA) bool { return len(v.Guards) > 0 }) && !sys.KnowsAdvice(madvGuardInstall) {
+		lacks("guard pages")
+	}
+	if any(func(v *stream.VMA) bool { return has(v, flagSealed) }) && errors.Is(sys.Mseal(0, 0), unix.ENOSYS) {
+		lacks("sealed memory (mseal)")
+	}
+	if any(func(v *stream.VMA) bool { return has(v, flagDroppable) }) && !sys.KnowsMapping(mapDroppable) {
+		lacks("memory that may be dropped (MAP_DROPPABLE)")
+	}
+	return errs
+}
+
+// ofKernel reports whether a kind of mapping is put there by the kernel itself.
+func ofKernel(kind string) bool {
+	return kind == stream.VMAVDSO || kind == stream.VMAVVar || kind == stream.VMAVsyscall
+}

@@ -1,0 +1,65 @@
+package memory
+
+import (
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/internal/sys"
+	"ckpt/stream"
+)
+
+// TestFlags: each code stands once, and has a meaning.
+func TestFlags(t *testing.T) {
+	seen := map[string]bool{}
+	for _, f := range flags {
+		if len(f.code) != 2 || seen[f.code] {
+			t.Errorf("flag %q", f.code)
+		}
+		seen[f.code] = true
+		if (f.mmap != 0 || f.advice != unix.MADV_NORMAL) && (f.obstacle != "" || !f.lasting) {
+			t.Errorf("flag %s can be set and is in the way, or comes and goes: %+v", f.code, f)
+		}
+	}
+	v := &stream.VMA{VmFlags: "rd wr mr mw me gd ac nr"}
+	if got, want := mmapFlags(v), uint64(unix.MAP_GROWSDOWN|unix.MAP_NORESERVE); got != want {
+		t.Errorf("mmap flags %#x, want %#x", got, want)
+	}
+	for _, c := range []struct {
+		a, b string
+		good bool
+	}{{"rd wr ac", "rd ac", true}, {"rd wr ac", "rd wr", false}, {"rd dc", "rd", false}, {"rd lo", "rd", true}} {
+		if got := serves(&stream.VMA{VmFlags: c.a}, &stream.VMA{VmFlags: c.b}); got != c.good {
+			t.Errorf("one with %q serves as one with %q: %v", c.a, c.b, got)
+		}
+	}
+	if got := blockedBy(&proc.Mapping{VmFlags: "rd wr um"}); got != "watched by userfaultfd" {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestUnknownHere: what the kernel does not know is told once, whatever has it.
+func TestUnknownHere(t *testing.T) {
+	if sys.KnowsAdvice(99) || !sys.KnowsAdvice(unix.MADV_DONTFORK) {
+		t.Error("which advice the kernel knows is not told")
+	}
+	if sys.KnowsMapping(0x0c) || !sys.KnowsMapping(unix.MAP_PRIVATE) {
+		t.Error("which mappings the kernel knows is not told")
+	}
+	known := []stream.VMA{{Kind: stream.VMAAnon, VmFlags: "rd wr dc dd wf"}}
+	if errs := unknownHere(known, "pid 7"); errs != nil {
+		t.Error(errs)
+	}
+	old := flags
+	defer func() { flags = old }()
+	flags[5].advice = 99 // of "sr"
+	errs := unknownHere([]stream.VMA{{Kind: stream.VMAAnon, VmFlags: "sr"}, {Kind: stream.VMAAnon, VmFlags: "rd sr"}}, "pid 7 (x)")
+	if len(errs) != 1 || !strings.Contains(errs[0].Error(), "pid 7 (x) has memory with the flag sr (advice 99 of madvise), which this kernel does not know") {
+		t.Error(errs)
+	}
+	if errs := unknownHere([]stream.VMA{{Kind: stream.VMAVDSO, VmFlags: "sr"}}, "pid 7"); errs != nil {
+		t.Errorf("of the vdso: %v", errs)
+	}
+}
