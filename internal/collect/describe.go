@@ -33,7 +33,7 @@ type description struct {
 	timeNamespace uint64
 	kills         bool // the tree is to be killed
 	keeps         []keep
-	blank         int            // see blankTask
+	blank         int            // see findBlank
 	stub          *tracee.Puppet // the same, if it is ours
 }
 
@@ -133,6 +133,9 @@ func (d *description) describe() (err error) {
 	}
 	if d.served() {
 		return nil
+	}
+	if err := d.findBlank(); err != nil {
+		return err
 	}
 	for _, p := range d.tree.procs {
 		if err := d.process(p); err != nil {

@@ -82,11 +82,7 @@ func resource(typ stream.Type, c *task.Collector) (uint64, error) {
 // kcmp(2) says that they are equal, so it is compared with one that has none for
 // sure: not with us, for Go's threads share an undo list.
 func (d *description) has(kind kcmp.Type, th *tracee.Tracee) (bool, error) {
-	blank, err := d.blankTask()
-	if err != nil {
-		return false, err
-	}
-	o, err := kcmp.Compare(th.TID, blank, kind, 0, 0)
+	o, err := kcmp.Compare(th.TID, d.blank, kind, 0, 0)
 	return o != kcmp.Equal, err
 }
 
@@ -94,28 +90,25 @@ func (d *description) has(kind kcmp.Type, th *tracee.Tracee) (bool, error) {
 // nor uses semaphores.
 const kthreadd = 2
 
-// blankTask returns a task that has neither I/O context nor undo list: kthreadd,
-// and where that is not to be seen, in a pid namespace of our own, or this user may
-// not compare with it, a stub.
-func (d *description) blankTask() (int, error) {
-	if d.blank != 0 {
-		return d.blank, nil
-	}
+// findBlank finds a task that has neither I/O context nor undo list: kthreadd, and
+// where that is not to be seen, in a pid namespace of our own, or this user may not
+// compare with it, a stub that it starts.
+func (d *description) findBlank() error {
 	if stat, err := proc.ReadStat(kthreadd); err == nil && proc.IsKernelThread(stat) {
 		if _, err := kcmp.Compare(ownPID(), kthreadd, kcmp.IO, 0, 0); err == nil {
 			d.blank = kthreadd
-			return d.blank, nil
+			return nil
 		}
 	}
 	stub, err := tracee.StartStub(false)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	d.blank, d.stub = stub.Tracee().TID, stub
-	return d.blank, nil
+	return nil
 }
 
-// endStub ends what blankTask may have started.
+// endStub ends what findBlank may have started.
 func (d *description) endStub() error {
 	if d.stub == nil {
 		return nil

@@ -2,6 +2,7 @@ package collect
 
 import (
 	"errors"
+	"maps"
 	"slices"
 
 	"ckpt/internal/proc"
@@ -70,7 +71,8 @@ func (t *tree) letStraysGo() error {
 		inside[p] = true
 	}
 	var strays []*tracee.Tracee
-	for pid, p := range t.byPID {
+	for _, pid := range slices.Sorted(maps.Keys(t.byPID)) {
+		p := t.byPID[pid]
 		if !inside[p] {
 			strays = append(strays, p.threads...)
 			delete(t.byPID, pid)

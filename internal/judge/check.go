@@ -2,9 +2,9 @@ package judge
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -32,9 +32,6 @@ func (m *Model) check(f *files.Restorer, objects *object.Set) (reasons []error) 
 	for _, t := range m.Tasks {
 		add(checkTask(t)...)
 	}
-	for _, s := range m.Spaces {
-		add(memory.Check(s.VMAs)...)
-	}
 	for _, rec := range m.Objects {
 		if task.Find(rec.Type) != nil {
 			add(checkResource(rec)...)
@@ -44,11 +41,14 @@ func (m *Model) check(f *files.Restorer, objects *object.Set) (reasons []error) 
 	f.Mapped = m.mapped
 	f.Root, f.Elsewhere = m.Tasks[0].PID, func(objref uint64) bool { return m.elsewhere[objref] }
 	var fds []stream.FD
-	for _, t := range m.Tables {
+	for _, ref := range slices.Sorted(maps.Keys(m.Spaces)) {
+		add(memory.Check(m.Spaces[ref].VMAs)...)
+	}
+	for _, ref := range slices.Sorted(maps.Keys(m.Tables)) {
+		t := m.Tables[ref]
 		fds = append(fds, t.FDs...)
 		add(files.CheckTable(t.FDs, t.Locks)...)
 	}
-	slices.SortFunc(fds, func(x, y stream.FD) int { return cmp.Or(cmp.Compare(x.Refs.Of, y.Refs.Of), x.FD-y.FD) })
 	undecided := f.Decide(m.Objects, fds)
 	for _, rec := range slices.Concat(m.Objects, m.Parts) {
 		add(objects.Check(rec)...)
@@ -117,17 +117,27 @@ func checkTask(t *Task) (errs []error) {
 				errs = append(errs, fmt.Errorf("thread %d of pid %d (%s) has no %v record", th.TID, t.PID, t.Comm, r.Type))
 			}
 		}
-		for _, rec := range th.Resources {
+		for _, rec := range inOrder(th.Resources) {
 			errs = append(errs, checkResource(rec)...)
 		}
 	}
-	for _, rec := range t.Resources {
+	for _, rec := range inOrder(t.Resources) {
 		errs = append(errs, checkResource(rec)...)
 	}
 	if rec := t.Resources[stream.TypeCgroups]; rec != nil {
 		errs = append(errs, checkMembers(t, rec)...)
 	}
 	return errs
+}
+
+// inOrder returns the records of resources in the order of their table.
+func inOrder(recs map[stream.Type]*stream.Record) (list []*stream.Record) {
+	for i := range task.Resources {
+		if rec := recs[task.Resources[i].Type]; rec != nil {
+			list = append(list, rec)
+		}
+	}
+	return list
 }
 
 // checkResource judges a record of a task. One whose resource has nothing to say

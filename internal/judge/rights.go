@@ -18,11 +18,11 @@ func (m *Model) rights(own *caps.Process, objects *object.Set) (reasons []error)
 	reasons = caps.NeedID(m.Tasks[0].PID)
 	for _, t := range m.Tasks {
 		for _, th := range t.Threads {
-			for _, rec := range th.Resources {
+			for _, rec := range inOrder(th.Resources) {
 				reasons = append(reasons, resourceHere(h, rec)...)
 			}
 		}
-		for _, rec := range t.Resources {
+		for _, rec := range inOrder(t.Resources) {
 			reasons = append(reasons, resourceHere(h, rec)...)
 		}
 	}
