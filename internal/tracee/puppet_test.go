@@ -1,0 +1,373 @@
+//go:build amd64
+
+package tracee
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/stream"
+)
+
+// freePID finds a process id that nobody has.
+func freePID(t testing.TB) int {
+	t.Helper()
+	for pid := 30_000; pid > 1000; pid-- {
+		if unix.Kill(pid, 0) == unix.ESRCH {
+			return pid
+		}
+	}
+	t.Fatal("no process id is free")
+	return 0
+}
+
+// TestStub: a puppet is this program, has run nothing, and dies with its tracer.
+func TestStub(t *testing.T) {
+	for _, near := range []bool{false, true} {
+		pid := 0
+		another(func() {
+			p := must(StartStub(near))(t)
+			pid = p.Tracee().PID
+			if got := must(p.Call(unix.SYS_GETPID))(t); got != uint64(pid) {
+				t.Errorf("getpid says %d", got)
+			}
+			if near {
+				var own, its unix.CPUSet
+				if unix.SchedGetaffinity(0, &own) != nil || unix.SchedGetaffinity(pid, &its) != nil || own != its || own.Count() != 1 {
+					t.Errorf("CPUs %v and %v", own, its)
+				}
+			}
+		})
+		soon(t, "the stub to die", func() bool { return isZombie(pid) })
+		_, _ = unix.Wait4(pid, nil, 0, nil)
+	}
+}
+
+// TestSettle: a puppet's own pages are where they are to be, or it says so.
+func TestSettle(t *testing.T) {
+	p := settledStub(t)
+	own := p.Own()
+	if m := mappingAt(t, p.t.PID, own.Addr); m == nil || m.Prot != unix.PROT_READ|unix.PROT_EXEC || own.Len != PuppetBytes {
+		t.Errorf("%+v", m)
+	}
+	if at := p.Scratch(); at.Addr != own.Addr+pageBytes || at.Addr+at.Len != own.Addr+own.Len {
+		t.Errorf("scratch %+v of %+v", at, own)
+	}
+	says(t, p.Settle(own.Addr), "map a page for system calls: file exists")
+	says(t, p.Settle(own.Addr-pageBytes), "map scratch memory: file exists")
+	check(t, CallOK(p, "unmap", unix.SYS_MUNMAP, own.Addr-pageBytes, pageBytes))
+	check(t, p.Leave())
+	if m := mappingAt(t, p.t.PID, own.Addr); m != nil {
+		t.Errorf("%+v is left", m)
+	}
+}
+
+// TestClone: children and threads have the ids asked for and share what was said.
+func TestClone(t *testing.T) {
+	p := settledStub(t)
+	pid := freePID(t)
+	child := must(p.Clone(pid, 0, unix.SIGUSR1))(t)
+	t.Cleanup(func() { _ = child.Tracee().Kill() })
+	stat := must(proc.ReadStat(pid))(t)
+	if stat.PPID != p.t.PID || stat.ExitSignal != int(unix.SIGUSR1) {
+		t.Errorf("%+v", stat)
+	}
+	_, err := p.Clone(pid, 0, unix.SIGCHLD)
+	says(t, err, fmt.Sprintf("make process %d: file exists", pid))
+
+	tid := freePID(t)
+	thread := must(child.CloneThread(tid, unix.CLONE_FS|unix.CLONE_FILES))(t)
+	if got := must(thread.Call(unix.SYS_GETTID))(t); got != uint64(tid) {
+		t.Errorf("gettid says %d", got)
+	}
+	if tids := must(proc.Threads(pid))(t); !slices.Contains(tids, tid) || len(tids) != 2 {
+		t.Errorf("threads %v", tids)
+	}
+	_, err = child.CloneThread(tid, 0)
+	says(t, err, fmt.Sprintf("make thread %d: file exists", tid))
+	check(t, unix.Kill(pid, unix.SIGKILL))
+	check(t, thread.t.AwaitEnd())
+	check(t, child.t.AwaitEnd())
+	check(t, child.t.Kill()) // of what has ended: nothing
+}
+
+// TestGive: descriptors go into a puppet, to the lowest number that is free, and
+// those that share its table know of ours.
+func TestGive(t *testing.T) {
+	p := settledStub(t)
+	pid := p.t.PID
+	check(t, p.CloseAll())
+	f := must(os.Create(filepath.Join(t.TempDir(), "f")))(t)
+	defer f.Close()
+	check(t, p.Reserve(20))
+	for want := range 3 {
+		if n := must(p.Give(int(f.Fd())))(t); n != want {
+			t.Errorf("number %d, not %d", n, want)
+		}
+	}
+	if link := must(proc.FDLink(pid, 2))(t); link != f.Name() {
+		t.Errorf("%s", link)
+	}
+	_, err := p.Give(1 << 20)
+	says(t, err, "fetch a descriptor: bad file descriptor")
+	check(t, p.Reserve(40)) // moves what it had above 20
+	if fds := must(proc.FDs(pid))(t); !slices.Equal(fds, []int{0, 1, 2, 40}) {
+		t.Errorf("descriptors %v", fds)
+	}
+	shares := must(p.Clone(freePID(t), unix.CLONE_FILES, unix.SIGCHLD))(t)
+	t.Cleanup(func() { _ = shares.Tracee().Kill() })
+	own := must(p.Clone(freePID(t), 0, unix.SIGCHLD))(t)
+	t.Cleanup(func() { _ = own.Tracee().Kill() })
+	check(t, p.ForgetUs())
+	check(t, p.ForgetUs()) // nothing is left to forget
+	if *shares.us != -1 || *own.us != 40 {
+		t.Errorf("who shares the table has %d, who does not %d", *shares.us, *own.us)
+	}
+	if n := must(shares.Give(int(f.Fd())))(t); n < 3 {
+		t.Errorf("number %d", n)
+	}
+	check(t, shares.Unshare(unix.CLONE_FILES|unix.CLONE_FS))
+	check(t, shares.CloseAll())
+	if *p.us < 0 {
+		t.Error("what one closed that shares no more the other has lost")
+	}
+	says(t, own.Unshare(1<<40), "leave what it shares: invalid argument")
+	fd, err := GetFD(own.t.PID, 1)
+	check(t, err)
+	defer unix.Close(fd)
+	if link := must(os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)))(t); link != f.Name() {
+		t.Errorf("%s", link)
+	}
+	if _, err := GetFD(1<<30, 0); err == nil {
+		t.Error("of nobody")
+	}
+	thread := must(own.CloneThread(freePID(t), unix.CLONE_FILES))(t)
+	fd, err = GetFD(thread.t.TID, 1)
+	check(t, err)
+	unix.Close(fd)
+	check(t, unix.Kill(own.t.PID, unix.SIGKILL))
+	check(t, thread.t.AwaitEnd())
+}
+
+// TestHolder: it has copies of our descriptors, in whatever order they are told.
+func TestHolder(t *testing.T) {
+	a, b := must(os.Create(filepath.Join(t.TempDir(), "a")))(t), must(os.Create(filepath.Join(t.TempDir(), "b")))(t)
+	defer a.Close()
+	defer b.Close()
+	startTarget(t, "naps") // and keeps this thread
+	fds := []int{int(b.Fd()), int(a.Fd()), int(b.Fd())}
+	p, numbers, err := StartHolder(fds)
+	check(t, err)
+	defer p.Tracee().Kill()
+	for i, f := range []*os.File{b, a, b} {
+		if link := must(proc.FDLink(p.t.PID, numbers[i]))(t); link != f.Name() {
+			t.Errorf("%d: number %d is %s", fds[i], numbers[i], link)
+		}
+	}
+	if got := must(proc.FDs(p.t.PID))(t); len(got) != len(fds) {
+		t.Errorf("descriptors %v", got)
+	}
+}
+
+// TestEnds: how a puppet ends is what its parent is told.
+func TestEnds(t *testing.T) {
+	p := settledStub(t)
+	for _, c := range []struct {
+		end  func(c *Puppet) error
+		want uint64
+	}{
+		{func(c *Puppet) error { return c.Exit(7) }, 7 << 8},
+		{func(c *Puppet) error { return c.Die(unix.SIGTERM) }, uint64(unix.SIGTERM)},
+		{func(c *Puppet) error { return c.Die(unix.SIGKILL) }, uint64(unix.SIGKILL)},
+		{func(c *Puppet) error { return c.Tracee().Kill() }, uint64(unix.SIGKILL)},
+	} {
+		pid := freePID(t)
+		child := must(p.Clone(pid, 0, unix.SIGCHLD))(t)
+		check(t, c.end(child))
+		at := p.Scratch().Addr
+		if got := must(p.Call(unix.SYS_WAIT4, uint64(pid), at, 0, 0))(t); got != uint64(pid) {
+			t.Errorf("wait4 says %d", got)
+		}
+		var b [8]byte
+		check(t, p.t.ReadMem(at, b[:4]))
+		if status := binary.LittleEndian.Uint64(b[:]) &^ 0x80; status != c.want {
+			t.Errorf("status %#x, not %#x", status, c.want)
+		}
+	}
+}
+
+// TestPrepare: a puppet that is let go runs with the registers, the mask and the
+// extended registers it was given, on its own.
+func TestPrepare(t *testing.T) {
+	p := settledStub(t)
+	rng := random(t)
+	for _, resumed := range []bool{false, true} {
+		child := must(p.Clone(freePID(t), 0, unix.SIGCHLD))(t)
+		pid := child.t.PID
+		const loop = 1024
+		check(t, child.t.poke(child.code+loop, []byte{0xeb, 0xfe})) // jmp to itself
+		regs := randomRegs(child, rng)
+		regs.Rip = child.code + loop + syscallInsnBytes
+		regs.Orig_rax, regs.Rax = unix.SYS_POLL, 1<<64+erestartRestartblock
+		if resumed {
+			regs.Rip, regs.Orig_rax = child.code+loop, ^uint64(0)
+		}
+		xstate := must(child.t.XState())(t)
+		binary.LittleEndian.PutUint64(xstate[xstateHeader:], 3)
+		copy(xstate[160:], "sixteen bytes...")
+		check(t, child.Prepare(regs, xstate, 1<<4, resumed))
+		check(t, child.t.LetGo())
+		check(t, child.t.Detach(0))
+		check(t, child.t.Detach(0)) // nobody is held any more
+		status := must(proc.ReadStatus(pid))(t)
+		if status.SigBlk != 1<<4 || status.TracerPid != 0 {
+			t.Errorf("blocked %x, traced by %d", status.SigBlk, status.TracerPid)
+		}
+		g := newGroup(t)
+		tr := must(g.Seize(pid, pid))(t)
+		got := must(tr.Regs())(t)
+		if !resumed { // begun again by hand, with the call's number
+			regs.Rip, regs.Rax = child.code+loop, unix.SYS_POLL
+		}
+		regs.Orig_rax = ^uint64(0)
+		if *got != *regs {
+			t.Errorf("%+v, not\n%+v", got, regs)
+		}
+		if x := must(tr.XState())(t); !bytes.Equal(x[160:176], []byte("sixteen bytes...")) {
+			t.Errorf("xmm0 %x", x[160:176])
+		}
+		check(t, tr.Kill())
+	}
+}
+
+// TestPlaceVDSO: the kernel maps its code where it is to be.
+func TestPlaceVDSO(t *testing.T) {
+	p := settledStub(t)
+	at := freeSpace(t, p.t.PID, 32*pageBytes)
+	for _, m := range must(proc.ReadMaps(p.t.PID))(t) {
+		if strings.HasPrefix(m.Path, "[v") && m.Name() != "[vsyscall]" {
+			check(t, CallOK(p, "unmap", unix.SYS_MUNMAP, m.Start, m.Len()))
+		}
+	}
+	check(t, p.PlaceVDSO(at))
+	if m := mappingAt(t, p.t.PID, at); m == nil || m.Name() != "[vvar]" {
+		t.Errorf("%+v", m)
+	}
+	says(t, p.PlaceVDSO(at), "place the vdso at")
+}
+
+// TestSignals: masks and what waits can be read and set.
+func TestSignals(t *testing.T) {
+	p := settledStub(t)
+	check(t, p.t.SetSignalMask(^uint64(0)))
+	for i := range 40 { // more than are read at once
+		check(t, sigqueue(p.t.PID, unix.SIGUSR1+24, i)) // of the real-time ones
+	}
+	check(t, unix.Tgkill(p.t.PID, p.t.TID, unix.SIGUSR2))
+	shared, own := must(p.t.PendingSignals(true))(t), must(p.t.PendingSignals(false))(t)
+	if len(shared) != 40 || len(own) != 1 {
+		t.Fatalf("%d of the process, %d of the thread", len(shared), len(own))
+	}
+	for i, info := range shared {
+		if got := binary.NativeEndian.Uint32(info[24:]); got != uint32(i) {
+			t.Errorf("number %d carries %d", i, got)
+		}
+	}
+	if unix.Signal(own[0][0]) != unix.SIGUSR2 {
+		t.Errorf("signal %d", own[0][0])
+	}
+}
+
+func sigqueue(pid int, sig unix.Signal, value int) error {
+	info := make([]byte, siginfoBytes)
+	binary.NativeEndian.PutUint32(info, uint32(sig))
+	const queued = -1 // SI_QUEUE
+	binary.NativeEndian.PutUint32(info[8:], uint32(1<<32+queued))
+	binary.NativeEndian.PutUint32(info[16:], uint32(os.Getpid()))
+	binary.NativeEndian.PutUint64(info[24:], uint64(value))
+	return rtSigqueueinfo(pid, sig, info)
+}
+
+// TestSeccomp: filters are read as they were installed, and calls can be made in
+// spite of them.
+func TestSeccomp(t *testing.T) {
+	p := settledStub(t)
+	if f := must(p.t.SeccompFilters())(t); len(f) != 0 {
+		t.Fatalf("%+v", f)
+	}
+	program := []byte{
+		0x20, 0, 0, 0, 0, 0, 0, 0, // load the number
+		0x15, 0, 0, 1, unix.SYS_GETPPID, 0, 0, 0, // getppid
+		0x06, 0, 0, 0, 0x05, 0, 0x05, 0, // SECCOMP_RET_ERRNO, 5
+		0x06, 0, 0, 0, 0, 0, 0xff, 0x7f, // SECCOMP_RET_ALLOW
+	}
+	at := p.Scratch().Addr
+	fprog := binary.LittleEndian.AppendUint64([]byte{4, 0, 0, 0, 0, 0, 0, 0}, at+16)
+	check(t, p.t.WriteMem(at, append(fprog, program...)))
+	const filterMode, log = 1, 2
+	check(t, CallOK(p, "install", unix.SYS_SECCOMP, filterMode, log, at))
+	got := must(p.t.SeccompFilters())(t)
+	if len(got) != 1 || !bytes.Equal(got[0].Program, program) || got[0].Flags != log {
+		t.Errorf("%+v", got)
+	}
+	if _, err := p.Call(unix.SYS_GETPPID); err != unix.EIO {
+		t.Error(err)
+	}
+	check(t, p.SuspendSeccomp())
+	if pid := must(p.Call(unix.SYS_GETPPID))(t); pid != uint64(os.Getpid()) {
+		t.Errorf("parent %d", pid)
+	}
+	check(t, unix.PtraceSetOptions(p.t.TID, puppetOptions))
+	if _, err := p.Call(unix.SYS_GETPPID); err != unix.EIO {
+		t.Error(err)
+	}
+	check(t, p.t.SuspendSeccomp())
+	if p.t.UsesSyscallDispatch() {
+		t.Error("it does not use that")
+	}
+}
+
+// TestMemPolicy: where the kernel knows policies they come back as they were set.
+func TestMemPolicy(t *testing.T) {
+	p := settledStub(t)
+	if got := must(ThreadMemPolicy(p))(t); got != nil {
+		t.Errorf("%+v", got)
+	}
+	at := mapped(t, p, pageBytes, unix.PROT_READ)
+	if got := must(MemPolicyAt(p, at))(t); got != nil {
+		t.Errorf("%+v", got)
+	}
+	const bind, local = 2, 4
+	for _, want := range []*stream.MemPolicy{{Mode: bind, Nodes: []byte{1}}, {Mode: local, Nodes: []byte{}}, nil} {
+		err := SetThreadMemPolicy(p, want)
+		if Errno(err) == unix.ENOSYS {
+			t.Log("this kernel knows no NUMA policies")
+			break
+		}
+		check(t, err)
+		if got := must(ThreadMemPolicy(p))(t); !SameMemPolicy(got, want) {
+			t.Errorf("%+v, not %+v", got, want)
+		}
+		check(t, SetMemPolicyAt(p, at, pageBytes, want))
+		if got := must(MemPolicyAt(p, at))(t); !SameMemPolicy(got, want) {
+			t.Errorf("%+v, not %+v", got, want)
+		}
+	}
+	for _, bad := range []*stream.MemPolicy{{Mode: 0}, {Mode: -1}, {Mode: mpolMaxModes}, {Mode: 1, Nodes: make([]byte, nodesBytes+1)}} {
+		says(t, CheckMemPolicy(bad), ErrPolicy.Error())
+	}
+	check(t, CheckMemPolicy(nil))
+	check(t, CheckMemPolicy(&stream.MemPolicy{Mode: bind, Nodes: []byte{1}}))
+	if SameMemPolicy(nil, &stream.MemPolicy{}) || SameMemPolicy(&stream.MemPolicy{Mode: 1}, &stream.MemPolicy{Mode: 2}) {
+		t.Error("policies that are not the same are")
+	}
+}

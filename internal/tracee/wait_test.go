@@ -1,0 +1,222 @@
+//go:build amd64
+
+package tracee
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+)
+
+// waits are the calls that a program of testdata waits in for 1.5 seconds.
+var waits = []struct {
+	how string
+	nr  int // 0: what begins anew
+	in  int // the call it is in
+}{
+	{"nanosleep", unix.SYS_NANOSLEEP, unix.SYS_NANOSLEEP},
+	{"nanosleep-rest", unix.SYS_NANOSLEEP, unix.SYS_NANOSLEEP},
+	{"clock", unix.SYS_CLOCK_NANOSLEEP, unix.SYS_CLOCK_NANOSLEEP},
+	{"poll", unix.SYS_POLL, unix.SYS_POLL},
+	{"futex", unix.SYS_FUTEX, unix.SYS_FUTEX},
+	{"epoll", 0, unix.SYS_EPOLL_WAIT},
+}
+
+// TestWaits: a program that is held twice while it waits, with calls made in it,
+// waits as long as it would have, and no call fails; and what is left is known.
+func TestWaits(t *testing.T) {
+	for _, w := range waits {
+		t.Run(w.how, func(t *testing.T) {
+			t.Parallel()
+			p := startTarget(t, w.how)
+			sleeps(t, p.pid, w.in)
+			for round := range 2 {
+				g := newGroup(t)
+				tr, place := held(t, g, p.pid)
+				if ran := must(tr.RecallWait(time.Second))(t); ran && w.nr == 0 {
+					t.Error("it was let run")
+				}
+				regs := must(tr.Regs())(t)
+				left := must(tr.TimeLeft(regs, 0))(t)
+				switch {
+				case w.nr == 0 && left != nil, w.nr != 0 && (left == nil || left.NR != w.nr || left.Left <= 0 || left.Left > 1500*time.Millisecond):
+					t.Errorf("round %d: %+v", round, left)
+				}
+				l := must(tr.Borrow(place))(t)
+				must(l.Call(unix.SYS_GETPID))(t)
+				check(t, l.Return())
+				check(t, g.ReleaseAll())
+				soon(t, "it to wait again", func() bool { return isZombie(p.pid) || waitsAgain(p.pid, w.in) })
+			}
+			soon(t, "its end", func() bool { return isZombie(p.pid) })
+			took := p.count(0)
+			if err := p.cmd.Wait(); err != nil || took < 1490 {
+				t.Errorf("waited for %d ms, %v", took, err)
+			}
+		})
+	}
+}
+
+func waitsAgain(pid, nr int) bool {
+	call, err := proc.ReadSyscall(pid, pid)
+	return err == nil && (call == nr || call == unix.SYS_RESTART_SYSCALL)
+}
+
+// TestResume: a puppet goes on with a wait that another thread began.
+func TestResume(t *testing.T) {
+	for _, w := range waits {
+		if w.nr == 0 {
+			continue
+		}
+		p := settledStub(t)
+		word := p.Scratch().Addr + 256
+		regs := p.base
+		switch w.nr {
+		case unix.SYS_CLOCK_NANOSLEEP:
+			regs.Rdi, regs.Rsi = unix.CLOCK_MONOTONIC, 0
+		case unix.SYS_FUTEX:
+			regs.Rdi, regs.Rsi, regs.Rdx = word, futexWait, 0
+		case unix.SYS_POLL:
+			regs.Rdi, regs.Rsi = 0, 0
+		}
+		regs.Rax, regs.Orig_rax = 1<<64+erestartRestartblock, uint64(w.nr)
+		begin := time.Now()
+		check(t, p.Resume(&Wait{NR: w.nr, Left: 50 * time.Millisecond}, &regs))
+		if regs.Orig_rax != uint64(w.nr) || !regs.NeedsRewind() {
+			t.Fatalf("%s: %+v", w.how, regs)
+		}
+		const exit = 3000 // behind the call: an int3
+		regs.Rip = p.code + exit
+		check(t, p.t.poke(regs.Rip-syscallInsnBytes, append(slices.Clone(syscallInsn), 0xcc)))
+		check(t, p.Prepare(&regs, nil, 0, true))
+		check(t, unix.PtraceCont(p.t.TID, 0))
+		s := must(p.t.wait(0))(t)
+		took := time.Since(begin)
+		got := must(p.t.Regs())(t)
+		want := int64(0)
+		if w.nr == unix.SYS_FUTEX {
+			want = -int64(unix.ETIMEDOUT)
+		}
+		if s.sig != unix.SIGTRAP || int64(got.Rax) != want || took < 50*time.Millisecond {
+			t.Errorf("%s: stop %+v, result %d, after %v", w.how, s, int64(got.Rax), took)
+		}
+	}
+	p := settledStub(t)
+	regs := p.base
+	check(t, p.Resume(&Wait{NR: unix.SYS_READ}, &regs)) // of an older stream
+	if regs != p.base {
+		t.Error("registers were changed")
+	}
+	regs.Rdi, regs.Rsi = 0, 0
+	check(t, p.Resume(&Wait{NR: unix.SYS_POLL}, &regs)) // nothing is left: it is over
+	if regs.Rax != 0 || regs.Interrupted() >= 0 {
+		t.Errorf("%+v", regs)
+	}
+}
+
+// TestTimeLeft: what the kernel says of an interrupted wait, and what a program
+// may have put there.
+func TestTimeLeft(t *testing.T) {
+	p := settledStub(t)
+	at := p.Scratch().Addr
+	timespec := func(at uint64, sec, nsec int64) uint64 {
+		b := binary.LittleEndian.AppendUint64(nil, uint64(sec))
+		check(t, p.t.WriteMem(at, binary.LittleEndian.AppendUint64(b, uint64(nsec))))
+		return at
+	}
+	ten, one := timespec(at, 10, 0), timespec(at+16, 1, 500)
+	huge, negative := timespec(at+32, 1<<62, 1<<62), timespec(at+48, -5, 5)
+	const none = -1
+	for name, c := range map[string]struct {
+		nr                 int
+		rdi, rsi, rdx, r10 uint64
+		asleep, want       time.Duration
+	}{
+		"nanosleep":                  {unix.SYS_NANOSLEEP, ten, 0, 0, 0, 3 * time.Second, 7 * time.Second},
+		"nanosleep, the rest told":   {unix.SYS_NANOSLEEP, ten, one, 0, 0, 3 * time.Second, time.Second + 500},
+		"nanosleep, slept too long":  {unix.SYS_NANOSLEEP, ten, 0, 0, 0, 30 * time.Second, 0},
+		"nanosleep, for ever":        {unix.SYS_NANOSLEEP, huge, 0, 0, 0, 0, maxWaitSeconds*time.Second + time.Second},
+		"nanosleep, less than none":  {unix.SYS_NANOSLEEP, negative, 0, 0, 0, 0, 5},
+		"clock_nanosleep":            {unix.SYS_CLOCK_NANOSLEEP, 1, 0, ten, 0, time.Second, 9 * time.Second},
+		"clock_nanosleep, rest told": {unix.SYS_CLOCK_NANOSLEEP, 1, 0, ten, one, time.Second, time.Second + 500},
+		"clock_nanosleep until":      {unix.SYS_CLOCK_NANOSLEEP, 1, 1, ten, 0, 0, none},
+		"futex":                      {unix.SYS_FUTEX, at, 128, 0, ten, time.Second, 9 * time.Second},
+		"futex without end":          {unix.SYS_FUTEX, at, 128, 0, 0, 0, none},
+		"futex bitset":               {unix.SYS_FUTEX, at, 9, 0, ten, 0, none},
+		"poll":                       {unix.SYS_POLL, 0, 0, 2000, 0, time.Second, time.Second},
+		"poll without end":           {unix.SYS_POLL, 0, 0, 1<<64 - 1, 0, time.Second, none},
+		"poll, high bits":            {unix.SYS_POLL, 0, 0, 7<<32 + 2000, 0, time.Second, time.Second},
+		"read":                       {unix.SYS_READ, 0, 0, 0, 0, 0, none},
+	} {
+		var r Regs
+		r.Orig_rax, r.Rax = uint64(c.nr), 1<<64+erestartRestartblock
+		r.Rdi, r.Rsi, r.Rdx, r.R10 = c.rdi, c.rsi, c.rdx, c.r10
+		w, err := p.t.TimeLeft(&r, c.asleep)
+		check(t, err)
+		if (w == nil) != (c.want == none) || w != nil && (w.Left != c.want || w.NR != c.nr) {
+			t.Errorf("%s: %+v", name, w)
+		}
+	}
+	var r Regs
+	r.Orig_rax, r.Rax, r.Rdi = unix.SYS_NANOSLEEP, 1<<64+erestartRestartblock, 1<<46
+	_, err := p.t.TimeLeft(&r, 0)
+	says(t, err, "read 16 bytes at")
+}
+
+// TestWaitAt: which call a thread sleeps in, by the kernel's function and its
+// arguments.
+func TestWaitAt(t *testing.T) {
+	regs := func(rdi, rsi uint64) *Regs { return &Regs{unix.PtraceRegs{Rdi: rdi, Rsi: rsi}} }
+	for _, c := range []struct {
+		wchan string
+		regs  *Regs
+		want  int
+	}{
+		{"", regs(0, 0), -1},
+		{"futex_wait_queue", regs(0x7f0000000000, 0), unix.SYS_FUTEX},
+		{"do_sys_poll", regs(0, 0), unix.SYS_POLL},
+		{"poll_schedule_timeout.constprop.0", regs(0, 0), unix.SYS_POLL},
+		{"hrtimer_nanosleep", regs(0, 0), unix.SYS_CLOCK_NANOSLEEP},
+		{"hrtimer_nanosleep", regs(11, 1), unix.SYS_CLOCK_NANOSLEEP},
+		{"hrtimer_nanosleep", regs(1<<64-6, 0), unix.SYS_CLOCK_NANOSLEEP},        // a CPU clock
+		{"hrtimer_nanosleep", regs(1<<32-6, 0), unix.SYS_CLOCK_NANOSLEEP},        // the same, as an int
+		{"hrtimer_nanosleep", regs(1<<32-6, 0x7f0000000000), unix.SYS_NANOSLEEP}, // an address
+		{"hrtimer_nanosleep", regs(0x7f0000000000, 0), unix.SYS_NANOSLEEP},
+	} {
+		if got := waitAt(c.wchan, c.regs); got != c.want {
+			t.Errorf("%q, %x, %x: %d, not %d", c.wchan, c.regs.Rdi, c.regs.Rsi, got, c.want)
+		}
+	}
+}
+
+// TestNumberBefore: the call's number as the program's code has it.
+func TestNumberBefore(t *testing.T) {
+	p := settledStub(t)
+	at := p.Scratch().Addr
+	for _, c := range []struct {
+		code []byte
+		want int
+	}{
+		{[]byte{0xb8, unix.SYS_POLL, 0, 0, 0, 0x0f, 0x05}, unix.SYS_POLL},
+		{[]byte{0xb8, unix.SYS_CLOCK_NANOSLEEP, 0, 0, 0, 0x0f, 0x05}, unix.SYS_CLOCK_NANOSLEEP},
+		{[]byte{0xb8, unix.SYS_READ, 0, 0, 0, 0x0f, 0x05}, -1},
+		{[]byte{0xb9, unix.SYS_POLL, 0, 0, 0, 0x0f, 0x05}, -1},
+		{[]byte{0xb8, unix.SYS_POLL, 0, 0, 0x80, 0x0f, 0x05}, -1},
+	} {
+		check(t, p.t.WriteMem(at, c.code))
+		if got := p.t.numberBefore(at + 7); got != c.want {
+			t.Errorf("%x: %d", c.code, got)
+		}
+	}
+	if got := p.t.numberBefore(1 << 46); got != -1 {
+		t.Errorf("of no code: %d", got)
+	}
+	if (&Regs{}).UnknownWait() {
+		t.Error("no wait is an unknown one")
+	}
+}
