@@ -40,12 +40,11 @@ type Source struct {
 func (s *Source) Send(w *stream.Writer, pages []tracee.Range) error {
 	for len(pages) > 0 {
 		chunk, rest := cut(pages, s.chunkBytes())
-		n, err := s.send(w, chunk)
+		unsent, err := s.send(w, chunk)
 		if err != nil {
 			return err
 		}
-		if n < size(chunk) { // a pipe takes whole pages; go on behind the last
-			_, unsent := cut(chunk, n)
+		if len(unsent) > 0 { // a pipe takes whole pages; go on behind the last
 			rest = append(unsent, rest...)
 		}
 		pages = rest
@@ -70,13 +69,13 @@ func (s *Source) openPipe() bool {
 	return s.pipe != nil
 }
 
-// send writes one record and returns how many bytes of the chunk it holds.
-func (s *Source) send(w *stream.Writer, chunk []tracee.Range) (int, error) {
+// send writes one record and returns what of the chunk it does not hold.
+func (s *Source) send(w *stream.Writer, chunk []tracee.Range) (unsent []tracee.Range, err error) {
 	if s.ByReference() && s.openPipe() {
 		n, err := s.pipe.Fill(chunk)
 		if err == nil && n > 0 {
-			done, _ := cut(chunk, n)
-			return n, s.emit(w, done, s.pipe.Out)
+			done, unsent := cut(chunk, n)
+			return unsent, s.emit(w, done, s.pipe.Out)
 		}
 		// What can't be taken by reference is copied from now on.
 		s.noPipe, s.pipe = true, nil
@@ -84,7 +83,7 @@ func (s *Source) send(w *stream.Writer, chunk []tracee.Range) (int, error) {
 	return s.copy(w, chunk)
 }
 
-func (s *Source) copy(w *stream.Writer, chunk []tracee.Range) (int, error) {
+func (s *Source) copy(w *stream.Writer, chunk []tracee.Range) (unsent []tracee.Range, err error) {
 	if s.buf == nil {
 		s.buf = make([]byte, stream.DataChunkBytes)
 	}
@@ -94,11 +93,11 @@ func (s *Source) copy(w *stream.Writer, chunk []tracee.Range) (int, error) {
 		n, err = s.readForced(s.buf[:chunk[0].Len], chunk[0].Addr)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("pid %d: read its memory at %x: %w", s.PID, chunk[0].Addr, err)
+		return nil, fmt.Errorf("pid %d: read its memory at %x: %w", s.PID, chunk[0].Addr, err)
 	}
 	n &^= pageMask
-	done, _ := cut(chunk, n)
-	return n, s.emit(w, done, &sliceReader{s.buf[:n]})
+	done, unsent := cut(chunk, n)
+	return unsent, s.emit(w, done, &sliceReader{s.buf[:n]})
 }
 
 func (s *Source) readForced(buf []byte, addr uint64) (int, error) {
@@ -141,7 +140,7 @@ func (s *sliceReader) Read(p []byte) (int, error) {
 }
 
 // cut returns the first n bytes of ranges, at most iovMax of them, and the rest,
-// which shares memory with ranges.
+// which shares memory with ranges: these are not to be used any more.
 func cut(ranges []tracee.Range, n int) (head, rest []tracee.Range) {
 	left := uint64(n)
 	for i := range ranges {
