@@ -37,7 +37,7 @@ var flags = [...]flag{
 	{code: "mg", advice: unix.MADV_MERGEABLE, lasting: true},
 	{code: "hg", advice: unix.MADV_HUGEPAGE, lasting: true},
 	{code: "nh", advice: unix.MADV_NOHUGEPAGE, lasting: true},
-	{code: "wf", advice: unix.MADV_WIPEONFORK, lasting: true},
+	{code: flagWiped, advice: unix.MADV_WIPEONFORK, lasting: true},
 	{code: flagLocked},
 	{code: flagLockedOnFault},
 	{code: flagSealed},
@@ -57,6 +57,7 @@ const (
 	flagHuge          = "ht" // in pages of hugetlbfs
 	flagMayWrite      = "mw"
 	flagDontFork      = "dc"
+	flagWiped         = "wf" // in a child
 	flagLocked        = "lo"
 	flagLockedOnFault = "lf"
 	flagSealed        = "sl"

@@ -135,7 +135,7 @@ func sameMapping(p, v *stream.VMA) bool {
 	if p.Refs.Inode != 0 && p.Offset-p.Start != v.Offset-v.Start {
 		return false
 	}
-	return serves(p, v) && !has(p, flagDontFork)
+	return serves(p, v) && !has(p, flagDontFork) && !has(p, flagWiped) // a fork's copy is not there, or has no pages
 }
 
 func sameVDSO(a, b []stream.VMA) bool {

@@ -79,7 +79,7 @@ func wrong(v *stream.VMA, last uint64) string {
 		return "overlaps the one before"
 	case v.Offset >= maxOffset:
 		return fmt.Sprintf("from offset %#x on", v.Offset)
-	case v.HugePage != 0 && (v.HugePage&(v.HugePage-1) != 0 || v.HugePage <= pageMask || (v.Start|v.End)&(v.HugePage-1) != 0):
+	case v.HugePage != 0 && (v.HugePage&(v.HugePage-1) != 0 || v.HugePage <= pageBytes || (v.Start|v.End)&(v.HugePage-1) != 0):
 		return fmt.Sprintf("pages of %d bytes", v.HugePage)
 	case v.Prot&^(unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC) != 0:
 		return fmt.Sprintf("protection %#x", v.Prot)

@@ -57,7 +57,7 @@ func checkShmem(rec *stream.Record) []error {
 	err := rec.Decode(&s)
 	switch {
 	case err != nil:
-	case s.Size == 0 || s.Size > taskSize || s.Size&pageMask != 0 || s.HugePage != 0 && (s.HugePage&(s.HugePage-1) != 0 || s.HugePage <= pageMask || s.Size&(s.HugePage-1) != 0):
+	case s.Size == 0 || s.Size > taskSize || s.Size&pageMask != 0 || s.HugePage != 0 && (s.HugePage&(s.HugePage-1) != 0 || s.HugePage <= pageBytes || s.Size&(s.HugePage-1) != 0):
 		err = fmt.Errorf("%w: shared memory of %d bytes in pages of %d", stream.ErrCorrupt, s.Size, s.HugePage)
 	}
 	if err != nil {

@@ -1,11 +1,17 @@
 package memory
 
 import (
+	"bytes"
+	"errors"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/depot"
+	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
 
@@ -32,6 +38,152 @@ func TestForeignSegment(t *testing.T) {
 		errs := checkSysVShm(rec)
 		if c.good != (len(errs) == 0) || !c.good && !strings.Contains(errs[0].Error(), "in use by another segment") {
 			t.Errorf("user %d, group %d: %v", c.uid, c.gid, errs)
+		}
+	}
+}
+
+// newSegment returns the record of a segment whose id nobody has.
+func newSegment(t *testing.T, mode uint32) *stream.Record {
+	t.Helper()
+	for id := 1<<20 + 77; ; id++ { // one that nobody has
+		var d unix.SysvShmDesc
+		if _, err := unix.SysvShmCtl(id, unix.IPC_STAT, &d); err == nil {
+			continue
+		}
+		rec, err := stream.New(stream.TypeSysVShm, &stream.SysVShm{ShmID: id, Key: 0, Size: 5000, Mode: mode, UID: 12, GID: 34})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rec
+	}
+}
+
+// TestSegment: a segment is made with its id and owner, is found again, and goes
+// as it is to.
+func TestSegment(t *testing.T) {
+	box, err := depot.New(func(int) bool { return false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.Close()
+	for _, mode := range []uint32{0o640, 0o640 | shmDest} {
+		rec := newSegment(t, mode)
+		s, err := decodeSysVShm(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		restore := FindObject(stream.TypeSysVShm).Restore
+		o, err := restore(rec, box, t.Logf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := o.(*segment)
+		defer func() { _, _ = unix.SysvShmCtl(s.ShmID, unix.IPC_RMID, nil) }()
+		var d unix.SysvShmDesc
+		if _, err := unix.SysvShmCtl(s.ShmID, unix.IPC_STAT, &d); err != nil || d.Perm.Uid != 12 || d.Perm.Gid != 34 || d.Perm.Mode&0o777 != 0o640 || d.Segsz != 5000 {
+			t.Errorf("%+v, %v", d, err)
+		}
+		f, err := o.ContentFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte("text"), 100); err != nil {
+			t.Error(err)
+		}
+		f.Close()
+		note := ""
+		again, err := restore(rec, box, func(format string, _ ...any) { note = format })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f, err := again.ContentFile(); f == nil || err != nil || note != "" {
+			t.Errorf("content %v, %v, note %q", f, err, note) // nobody uses it: it gets its content anew
+		} else {
+			f.Close()
+		}
+		rf, err := again.Open(os.O_RDONLY)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 4)
+		if _, err := rf.ReadAt(b, 100); err != nil || string(b) != "text" {
+			t.Errorf("%q, %v", b, err)
+		}
+		rf.Close()
+		if err := errors.Join(again.Close(), o.Close(), g.Attached(), again.(*segment).Undo()); err != nil {
+			t.Error(err)
+		}
+		_, err = unix.SysvShmCtl(s.ShmID, unix.IPC_STAT, &d)
+		if there := err == nil; there != (mode&shmDest == 0) {
+			t.Errorf("mode %o: it is there: %v", mode, there)
+		}
+		if err := errors.Join(g.Undo(), g.Undo()); err != nil {
+			t.Error(err)
+		}
+		if _, err := unix.SysvShmCtl(s.ShmID, unix.IPC_STAT, &d); err == nil {
+			t.Error("it is still there")
+		}
+	}
+	for _, s := range []stream.SysVShm{{ShmID: -1, Size: 1}, {ShmID: 1 << 31, Size: 1}, {Size: 0}, {Size: 1 << 50}} {
+		rec, err := stream.New(stream.TypeSysVShm, &s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(checkSysVShm(rec)) == 0 {
+			t.Errorf("%+v is good", s)
+		}
+	}
+}
+
+// TestSysVShmMapped: a segment that a task has attached is described, and attached
+// again in another, of which a part is unmapped.
+func TestSysVShmMapped(t *testing.T) {
+	p := newPuppet(t)
+	id, err := unix.SysvShmGet(unix.IPC_PRIVATE, 3*pageBytes, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = unix.SysvShmCtl(id, unix.IPC_RMID, nil) }()
+	at := must(p.Call(unix.SYS_SHMAT, uint64(id), 0, 0))(t)
+	put(t, p, at, []byte("in the segment"))
+	check(t, tracee.CallOK(p, "unmap", unix.SYS_MUNMAP, at+2*pageBytes, pageBytes))
+	d := describe(t, p)
+	i := slices.IndexFunc(d.vmas, func(v stream.VMA) bool { return v.Kind == stream.VMASysVShm })
+	if i < 0 || len(d.objects) != 1 || len(d.blocked) > 0 {
+		t.Fatalf("%d, %v, %v", i, d.objects, d.blocked)
+	}
+	q := newPuppet(t, Occupied(d.vmas)...)
+	r := &Restorer{PID: q.Tracee().PID, Puppet: q, Inode: files(t, d), Note: t.Logf}
+	check(t, r.Map(d.vmas))
+	if b := get(t, r.PID, at); !bytes.HasPrefix(b, []byte("in the segment")) {
+		t.Errorf("%q", head(b))
+	}
+	if get(t, r.PID, at+pageBytes) == nil || get(t, r.PID, at+2*pageBytes) != nil {
+		t.Error("not the pages that were attached")
+	}
+	// What is not the beginning of one can't be attached.
+	check(t, tracee.CallOK(p, "unmap", unix.SYS_MUNMAP, at, pageBytes))
+	if d := describe(t, p); len(d.blocked) != 1 || !strings.Contains(d.blocked[0], "is a part, but not the beginning, of System V shared memory") {
+		t.Error(d.blocked)
+	}
+}
+
+// TestCheckShmem: sizes that can't be.
+func TestCheckShmem(t *testing.T) {
+	for _, c := range []struct {
+		s    stream.Shmem
+		good bool
+	}{
+		{stream.Shmem{Size: 4096}, true}, {stream.Shmem{Size: 0}, false}, {stream.Shmem{Size: 5}, false}, {stream.Shmem{Size: 1 << 48}, false},
+		{stream.Shmem{Size: 4 << 20, HugePage: 2 << 20}, true}, {stream.Shmem{Size: 3 << 20, HugePage: 2 << 20}, false},
+		{stream.Shmem{Size: 4 << 20, HugePage: 4096}, false}, {stream.Shmem{Size: 6 << 20, HugePage: 3 << 20}, false},
+	} {
+		rec, err := stream.New(stream.TypeShmem, &c.s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if errs := checkShmem(rec); c.good != (len(errs) == 0) {
+			t.Errorf("%+v: %v", c.s, errs)
 		}
 	}
 }

@@ -1,0 +1,344 @@
+package memory
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/depot"
+	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+// described is an address space as Collect finds it, and what it refers to.
+type described struct {
+	vmas    []stream.VMA
+	pages   []tracee.Range
+	blocked []string
+	links   map[uint64]string         // of files, by number
+	objects map[uint64]*stream.Record // shared memory, by number
+	content map[uint64]string         // where its bytes are
+}
+
+// describe collects a puppet's address space.
+func describe(t testing.TB, p *tracee.Puppet) *described {
+	t.Helper()
+	d := &described{links: map[uint64]string{}, objects: map[uint64]*stream.Record{}, content: map[uint64]string{}}
+	last := uint64(0)
+	next := func() uint64 { last++; return last }
+	c := &Collector{
+		PID: p.Tracee().PID, ID: 1000, NewID: next, Loan: p, Known: map[Mapped]uint64{},
+		Emit: func(typ stream.Type, meta any) error {
+			if v, ok := meta.(*stream.VMA); ok {
+				d.vmas = append(d.vmas, *v)
+				return nil
+			}
+			rec, err := stream.New(typ, meta)
+			d.objects[last] = rec
+			return err
+		},
+		Inode: func(link string) (uint64, error) {
+			id := next()
+			path, err := os.Readlink(link)
+			d.links[id] = strings.TrimSuffix(path, " (deleted)")
+			return id, err
+		},
+		Content: func(id uint64, _, link string) error { d.content[id] = link; return nil },
+		Block:   func(reason error) { d.blocked = append(d.blocked, reason.Error()) },
+	}
+	maps := must(proc.ReadMappings(p.Tracee().PID))(t)
+	check(t, c.Collect(maps))
+	d.pages = c.Pages
+	return d
+}
+
+// furnish gives a puppet mappings of all kinds at random, with pages in them. It
+// returns where they are.
+func furnish(t testing.TB, p *tracee.Puppet, rng *rand.Rand) tracee.Range {
+	t.Helper()
+	const pages, mappings = 512, 24
+	space, ok := tracee.Hole(Occupied(describe(t, p).vmas), pages*pageBytes)
+	if !ok {
+		t.Fatal("no room")
+	}
+	dir := t.TempDir()
+	at := space.Addr
+	for i := range mappings {
+		at += pageBytes * rng.Uint64N(4)
+		n := 1 + rng.Uint64N(16)
+		fd, kind := nowhere, private
+		switch i % 4 {
+		case 1:
+			kind = unix.MAP_SHARED | unix.MAP_ANONYMOUS
+		case 2, 3:
+			f := must(os.Create(filepath.Join(dir, fmt.Sprint(i))))(t)
+			_, err := f.Write(bytes.Repeat(page(rng), 20))
+			check(t, err)
+			fd = uint64(must(p.Give(int(f.Fd())))(t))
+			f.Close()
+			kind = []int{unix.MAP_PRIVATE, unix.MAP_SHARED}[i%2]
+		}
+		if rng.UintN(4) == 0 && kind == private {
+			kind |= unix.MAP_NORESERVE
+		}
+		mmap(t, p, at, n*pageBytes, rw, kind, fd)
+		for j := range n {
+			if rng.UintN(2) == 0 {
+				put(t, p, at+j*pageBytes, page(rng))
+			}
+		}
+		prot := []uint64{rw, rw, unix.PROT_READ, unix.PROT_NONE, unix.PROT_READ | unix.PROT_EXEC}[rng.UintN(5)]
+		from := rng.Uint64N(n)
+		check(t, tracee.CallOK(p, "protect", unix.SYS_MPROTECT, at+from*pageBytes, (n-from)*pageBytes, prot))
+		if kind&unix.MAP_ANONYMOUS != 0 {
+			advice := []uint64{unix.MADV_DONTFORK, unix.MADV_DONTDUMP, unix.MADV_SEQUENTIAL, unix.MADV_RANDOM}[rng.UintN(4)]
+			check(t, tracee.CallOK(p, "advise", unix.SYS_MADVISE, at, n*pageBytes, advice))
+		}
+		if kind&^unix.MAP_NORESERVE == private && rng.UintN(2) == 0 {
+			_, _ = p.Call(unix.SYS_MADVISE, at, pageBytes, madvGuardInstall) // not of every kernel
+		}
+		if kind == private && rng.UintN(3) == 0 {
+			_, _ = p.Call(unix.SYS_MLOCK2, at, n*pageBytes, mlockOnfault)
+		}
+		at += n * pageBytes
+	}
+	return tracee.Range{Addr: space.Addr, Len: at - space.Addr}
+}
+
+// files opens what a description refers to; objects are made by this package.
+func files(t testing.TB, d *described) func(id uint64, flags int) (*os.File, error) {
+	t.Helper()
+	box := must(depot.New(func(int) bool { return false }))(t)
+	t.Cleanup(func() { _ = box.Close() })
+	made := map[uint64]Object{}
+	for id, rec := range d.objects {
+		made[id] = must(FindObject(rec.Type).Restore(rec, box, t.Logf))(t)
+		t.Cleanup(func() { _ = made[id].Close() })
+		to := must(made[id].ContentFile())(t)
+		if to == nil {
+			continue
+		}
+		b := must(os.ReadFile(d.content[id]))(t)
+		_, err := to.WriteAt(b, 0)
+		check(t, err)
+		check(t, to.Close())
+	}
+	return func(id uint64, flags int) (*os.File, error) {
+		if o := made[id]; o != nil {
+			return o.Open(flags)
+		}
+		return os.OpenFile(d.links[id], flags, 0)
+	}
+}
+
+// TestRestore: an address space with all kinds of mappings, built again in another
+// task, is the same: mappings, protection, flags, and each page.
+func TestRestore(t *testing.T) {
+	rng := random(t)
+	for range 3 {
+		p := newPuppet(t)
+		furnish(t, p, rng)
+		d := describe(t, p)
+		if len(d.blocked) > 0 {
+			t.Fatal(d.blocked)
+		}
+		if errs := Check(d.vmas); len(errs) > 0 {
+			t.Fatal(errs)
+		}
+		q := newPuppet(t, Occupied(d.vmas)...)
+		r := &Restorer{PID: q.Tracee().PID, Puppet: q, Inode: files(t, d), Note: t.Logf}
+		check(t, r.Map(d.vmas))
+		in := source(t, func(w *stream.Writer) error {
+			never := func() bool { return false }
+			return (&Source{PID: p.Tracee().PID, ID: 1, ByReference: never}).Send(w, slices.Clone(d.pages))
+		})
+		for rec := must(in.Next())(t); rec.Type != stream.TypeEnd; rec = must(in.Next())(t) {
+			check(t, r.Fill(rec, in))
+		}
+		check(t, r.Filled())
+		check(t, r.Finish())
+		same(t, p, q)
+	}
+}
+
+// same compares two address spaces, but for the second puppet's own pages.
+func same(t *testing.T, p, q *tracee.Puppet) {
+	t.Helper()
+	was, is := must(proc.ReadMappings(p.Tracee().PID))(t), must(proc.ReadMappings(q.Tracee().PID))(t)
+	own := q.Own()
+	is = slices.DeleteFunc(is, func(m proc.Mapping) bool { return m.Start >= own.Addr && m.Start < own.Addr+own.Len })
+	if len(was) != len(is) {
+		t.Fatalf("%d mappings, not %d", len(is), len(was))
+	}
+	for i := range was {
+		a, b := was[i], is[i]
+		// sd: was written to; gu: there may be guard pages; ac: see mapProt.
+		flags := func(m proc.Mapping) string {
+			return strings.Join(slices.DeleteFunc(m.VmFlags.List(), func(f string) bool { return f == "sd" || f == "gu" || f == "ac" && m.Anonymous == 0 }), " ")
+		}
+		shm := a.Shared && strings.HasSuffix(a.Path, "(deleted)") // another object
+		if a.Start != b.Start || a.End != b.End || a.Prot != b.Prot || a.Shared != b.Shared || a.Offset != b.Offset || ownName(a) != ownName(b) || !shm && a.Inode != b.Inode || flags(a) != flags(b) {
+			t.Fatalf("%+v\nbecame\n%+v", a, b)
+		}
+		if strings.HasPrefix(a.Path, "[v") {
+			continue
+		}
+		for at := a.Start; at < a.End; at += pageBytes {
+			if x, y := get(t, p.Tracee().PID, at), get(t, q.Tracee().PID, at); !bytes.Equal(x, y) {
+				t.Fatalf("page %x of %s is another (%d and %d bytes)", at, a.Path, len(x), len(y))
+			}
+		}
+	}
+}
+
+// ownName is a mapping's name, but for those that the kernel gives by addresses
+// which the task's MM record has.
+func ownName(m proc.Mapping) string {
+	if m.Name() == "[stack]" || m.Name() == "[heap]" {
+		return ""
+	}
+	return m.Name()
+}
+
+// TestCollect: which pages are sent, against those that were written.
+func TestCollect(t *testing.T) {
+	p, rng := newPuppet(t), random(t)
+	const pages = 300
+	at := mmap(t, p, 0, pages*pageBytes, rw, private, nowhere)
+	var want []uint64
+	for i := range uint64(pages) {
+		switch addr := at + i*pageBytes; rng.UintN(3) {
+		case 0:
+			put(t, p, addr, page(rng))
+			want = append(want, addr)
+		case 1:
+			get(t, p.Tracee().PID, addr) // the zero page
+		}
+	}
+	d := describe(t, p)
+	got := slices.DeleteFunc(pagesOf(d.pages), func(a uint64) bool { return a < at || a >= at+pages*pageBytes })
+	if !slices.Equal(got, want) {
+		t.Errorf("%d pages, not %d", len(got), len(want))
+	}
+}
+
+// TestObstacles: what can't be saved is named, each for its own reason.
+func TestObstacles(t *testing.T) {
+	for flag, what := range map[proc.VmFlags]string{"rd um": "watched by userfaultfd", "rd wr ss": "a shadow stack", "io": "memory of a device"} {
+		m := proc.Mapping{Start: pageBytes, End: 2 * pageBytes, VmFlags: flag}
+		if got := obstacle(&m, kindOf(&m)); got != what {
+			t.Errorf("%s: %q", flag, got)
+		}
+		vdso := proc.Mapping{Start: pageBytes, End: 2 * pageBytes, VmFlags: flag, Path: "[vdso]"}
+		if got := obstacle(&vdso, kindOf(&vdso)); got != "" {
+			t.Errorf("%s of the vdso: %q", flag, got)
+		}
+	}
+	for path, what := range map[string]string{
+		"/secretmem (deleted)": "secret memory (memfd_secret)", "/[aio] (deleted)": "the ring of an asynchronous I/O context (io_setup)",
+		"/SYSV00000001 (deleted)": "a private mapping of System V shared memory", "socket:[77]": "memory of a socket",
+		"anon_inode:[io_uring]": "a ring of io_uring", "anon_inode:[perf_event]": "memory of a special file", "[uprobes]": "for uprobes", "/bin/x": "",
+	} {
+		m := proc.Mapping{Start: pageBytes, End: 2 * pageBytes, Path: path, Inode: 5}
+		if got := obstacle(&m, kindOf(&m)); got != what {
+			t.Errorf("%s: %q", path, got)
+		}
+	}
+	key := proc.Mapping{Start: pageBytes, End: 2 * pageBytes, ProtectionKey: 3}
+	if got := obstacle(&key, kindOf(&key)); got != "under a memory protection key" {
+		t.Error(got)
+	}
+	huge := proc.Mapping{Start: pageBytes, End: 2 * pageBytes, Path: "/huge/x", Inode: 5, VmFlags: "ht", KernelPageSize: 2 << 20}
+	if got := obstacle(&huge, kindOf(&huge)); got != "a private mapping of a file in huge pages" || hugePage(&huge) != 2<<20 {
+		t.Error(got)
+	}
+	p := newPuppet(t)
+	fd := must(unix.MemfdSecret(0))(t)
+	defer unix.Close(fd)
+	check(t, unix.Ftruncate(fd, pageBytes))
+	n := must(p.Give(fd))(t)
+	mmap(t, p, 0, pageBytes, rw, unix.MAP_SHARED, uint64(n))
+	d := describe(t, p)
+	if len(d.blocked) != 1 || !strings.Contains(d.blocked[0], "is secret memory (memfd_secret), which can't be saved") {
+		t.Error(d.blocked)
+	}
+}
+
+// TestWrong: mappings that can't be built, each with its reason.
+func TestWrong(t *testing.T) {
+	good := stream.VMA{Start: 0x10000, End: 0x20000, Kind: stream.VMAAnon, Prot: 3}
+	for _, c := range []struct {
+		change func(v *stream.VMA)
+		says   string
+	}{
+		{func(*stream.VMA) {}, ""},
+		{func(v *stream.VMA) { v.Kind = "x" }, `kind "x" is not known`},
+		{func(v *stream.VMA) { v.Start++ }, "not whole pages"},
+		{func(v *stream.VMA) { v.End = v.Start }, "not whole pages"},
+		{func(v *stream.VMA) { v.Offset = 7 }, "not whole pages"},
+		{func(v *stream.VMA) { v.End = 1 << 48 }, "outside of what a process may map"},
+		{func(v *stream.VMA) { v.Kind = stream.VMAVsyscall }, "outside of what a process may map"},
+		{func(v *stream.VMA) { v.Start = 0x1000 }, "overlaps the one before"},
+		{func(v *stream.VMA) { v.Offset = maxOffset }, "from offset"},
+		{func(v *stream.VMA) { v.HugePage = 3 << 20 }, "pages of 3145728 bytes"},
+		{func(v *stream.VMA) { v.HugePage = 4096 }, "pages of 4096 bytes"},
+		{func(v *stream.VMA) { v.HugePage = 2 << 20 }, "pages of 2097152 bytes"},
+		{func(v *stream.VMA) { v.Prot = 8 }, "protection 0x8"},
+		{func(v *stream.VMA) { v.Guards = []stream.Extent{{Start: 0x20000, End: 0x21000}} }, "guard pages 20000-21000"},
+		{func(v *stream.VMA) { v.NUMA = &stream.MemPolicy{Mode: -1} }, "no memory policy"},
+	} {
+		v := good
+		c.change(&v)
+		errs := Check([]stream.VMA{{Start: 0x1000, End: 0x2000, Kind: stream.VMAAnon}, v})
+		if c.says == "" && len(errs) == 0 {
+			continue
+		}
+		if len(errs) != 1 || !strings.Contains(errs[0].Error(), c.says) {
+			t.Errorf("%v, not %q", errs, c.says)
+		}
+	}
+}
+
+// TestFillHostile: pages that are in no private mapping, or more or fewer than
+// there are bytes, are refused and change nothing.
+func TestFillHostile(t *testing.T) {
+	p := newPuppet(t)
+	d := describe(t, p)
+	at := tracee.Range{Addr: 1 << 40, Len: 4 * pageBytes}
+	vmas := append(slices.DeleteFunc(d.vmas, func(v stream.VMA) bool { return v.Kind != stream.VMAVDSO && v.Kind != stream.VMAVVar }),
+		stream.VMA{Start: at.Addr, End: at.Addr + at.Len, Kind: stream.VMAAnon, Prot: rw, VmFlags: "ac"},
+		stream.VMA{Start: at.Addr + at.Len, End: at.Addr + 2*at.Len, Kind: stream.VMAAnon, Shared: true, Prot: rw})
+	slices.SortFunc(vmas, func(a, b stream.VMA) int { return map[bool]int{true: -1, false: 1}[a.Start < b.Start] })
+	r := &Restorer{PID: p.Tracee().PID, Puppet: p, vmas: vmas, in: -1}
+	for name, c := range map[string]struct {
+		extents []stream.Extent
+		data    int64
+	}{
+		"nowhere":        {[]stream.Extent{{Start: 1 << 30, End: 1<<30 + pageBytes}}, pageBytes},
+		"half a page":    {[]stream.Extent{{Start: at.Addr, End: at.Addr + 2048}}, 2048},
+		"backwards":      {[]stream.Extent{{Start: at.Addr + pageBytes, End: at.Addr}}, 0},
+		"over the end":   {[]stream.Extent{{Start: at.Addr + 3*pageBytes, End: at.Addr + 5*pageBytes}}, 2 * pageBytes},
+		"shared":         {[]stream.Extent{{Start: at.Addr + at.Len, End: at.Addr + at.Len + pageBytes}}, pageBytes},
+		"the vdso":       {[]stream.Extent{{Start: vmas[len(vmas)-1].Start, End: vmas[len(vmas)-1].Start + pageBytes}}, pageBytes},
+		"too few bytes":  {[]stream.Extent{{Start: at.Addr, End: at.Addr + 2*pageBytes}}, pageBytes},
+		"too many bytes": {[]stream.Extent{{Start: at.Addr, End: at.Addr + pageBytes}}, 2 * pageBytes},
+	} {
+		rec := must(stream.New(stream.TypePages, &stream.Pages{Extents: c.extents}))(t)
+		rec.DataLen = c.data
+		if err := r.Fill(rec, nil); err == nil || !strings.Contains(err.Error(), stream.ErrCorrupt.Error()) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	in := must(stream.New(stream.TypeInherit, &stream.Inherit{Extents: []stream.Extent{{Start: at.Addr, End: at.Addr + pageBytes}}}))(t)
+	if err := r.Inherit(in); err == nil || !strings.Contains(err.Error(), "which it has none of") {
+		t.Error(err)
+	}
+}
