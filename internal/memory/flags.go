@@ -12,9 +12,9 @@ import (
 	"ckpt/stream"
 )
 
-// flag is one of the VmFlags in /proc/PID/smaps that matter to a restore, see
+// vmaFlag is one of the VmFlags in /proc/PID/smaps that matter to a restore, see
 // Documentation/filesystems/proc.rst.
-type flag struct {
+type vmaFlag struct {
 	code   string
 	mmap   uint64 // the flag of mmap(2) that sets it; 0: another way does
 	advice int    // of madvise(2), MADV_NORMAL if none sets it
@@ -24,7 +24,7 @@ type flag struct {
 	obstacle string
 }
 
-var flags = [...]flag{
+var vmaFlags = [...]vmaFlag{
 	{code: flagGrows, mmap: unix.MAP_GROWSDOWN, lasting: true},
 	{code: "nr", mmap: unix.MAP_NORESERVE, lasting: true},
 	{code: flagDroppable, mmap: mapDroppable, lasting: true},
@@ -76,7 +76,7 @@ func has(v *stream.VMA, flag string) bool {
 
 // blockedBy says what among its flags makes a mapping one that can't be saved, or "".
 func blockedBy(m *proc.Mapping) string {
-	for _, f := range flags {
+	for _, f := range vmaFlags {
 		if f.obstacle != "" && m.VmFlags.Has(f.code) {
 			return f.obstacle
 		}
@@ -87,7 +87,7 @@ func blockedBy(m *proc.Mapping) string {
 // serves reports whether a mapping that has the flags of one can have those of
 // another.
 func serves(p, v *stream.VMA) bool {
-	for _, f := range flags {
+	for _, f := range vmaFlags {
 		if f.lasting && has(p, f.code) != has(v, f.code) {
 			return false
 		}
@@ -97,7 +97,7 @@ func serves(p, v *stream.VMA) bool {
 
 // mmapFlags are those that mmap(2) sets.
 func mmapFlags(v *stream.VMA) (bits uint64) {
-	for _, f := range flags {
+	for _, f := range vmaFlags {
 		if f.mmap != 0 && has(v, f.code) {
 			bits |= f.mmap
 		}
@@ -118,7 +118,7 @@ func unknownHere(vmas []stream.VMA, who string) (errs []error) {
 		}
 		return false
 	}
-	for _, f := range flags {
+	for _, f := range vmaFlags {
 		if f.advice != unix.MADV_NORMAL && any(func(v *stream.VMA) bool { return has(v, f.code) }) && !sys.KnowsAdvice(f.advice) {
 			lacks(fmt.Sprintf("memory with the flag %s (advice %d of madvise)", f.code, f.advice))
 		}

@@ -14,7 +14,7 @@ import (
 // TestFlags: each code stands once, and has a meaning.
 func TestFlags(t *testing.T) {
 	seen := map[string]bool{}
-	for _, f := range flags {
+	for _, f := range vmaFlags {
 		if len(f.code) != 2 || seen[f.code] {
 			t.Errorf("flag %q", f.code)
 		}
@@ -52,9 +52,9 @@ func TestUnknownHere(t *testing.T) {
 	if errs := unknownHere(known, "pid 7"); errs != nil {
 		t.Error(errs)
 	}
-	old := flags
-	defer func() { flags = old }()
-	flags[5].advice = 99 // of "sr"
+	old := vmaFlags
+	defer func() { vmaFlags = old }()
+	vmaFlags[5].advice = 99 // of "sr"
 	errs := unknownHere([]stream.VMA{{Kind: stream.VMAAnon, VmFlags: "sr"}, {Kind: stream.VMAAnon, VmFlags: "rd sr"}}, "pid 7 (x)")
 	if len(errs) != 1 || !strings.Contains(errs[0].Error(), "pid 7 (x) has memory with the flag sr (advice 99 of madvise), which this kernel does not know") {
 		t.Error(errs)

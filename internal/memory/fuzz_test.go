@@ -70,7 +70,7 @@ func checkMappings(t *testing.T, vmas []stream.VMA) {
 	})
 	for i := range vmas {
 		v := &vmas[i]
-		for _, f := range flags {
+		for _, f := range vmaFlags {
 			if has(v, f.code) != slices.Contains(strings.Split(v.VmFlags, " "), f.code) {
 				t.Fatalf("%q has %s: %v", v.VmFlags, f.code, has(v, f.code))
 			}

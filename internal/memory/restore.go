@@ -232,7 +232,7 @@ func (r *Restorer) advise(v *stream.VMA) error {
 	if ofKernel(v.Kind) {
 		return nil
 	}
-	for _, f := range flags {
+	for _, f := range vmaFlags {
 		if f.advice == unix.MADV_NORMAL || !has(v, f.code) {
 			continue
 		}
