@@ -295,8 +295,8 @@ func (f *family) judge(who string, pid int, vmas []stream.VMA, pages map[uint64]
 		if uint32(m.Prot) != v.Prot || m.Shared != v.Shared || v.Refs.Inode != 0 && m.Offset+addr-m.Start != offset {
 			f.t.Fatalf("%s: page %x is of %+v, not %+v", who, addr, m, v)
 		}
-		for _, flag := range lasting {
-			if has(v, flag) != m.VmFlags.Has(flag) && flag != "ac" { // of what can be written it is always there
+		for _, flag := range vmaFlags {
+			if flag.lasting && has(v, flag.code) != m.VmFlags.Has(flag.code) && flag.code != flagAccounted { // of what can be written it is always there
 				f.t.Fatalf("%s: page %x has %s, not %s", who, addr, m.VmFlags, v.VmFlags)
 			}
 		}
