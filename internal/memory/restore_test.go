@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/depot"
+	"ckpt/internal/object"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -113,23 +114,31 @@ func furnish(t testing.TB, p *tracee.Puppet, rng *rand.Rand) tracee.Range {
 	return tracee.Range{Addr: space.Addr, Len: at - space.Addr}
 }
 
+func kindOfObject(r *object.Restart, typ stream.Type) *object.Kind {
+	kinds := Kinds(r)
+	return &kinds[slices.IndexFunc(kinds, func(k object.Kind) bool { return k.Type == typ })]
+}
+
+// fill gives an object bytes.
+func fill(o object.Object, at int64, b []byte) error {
+	rec, err := stream.New(stream.TypeContent, &stream.Content{Offset: at})
+	if err != nil {
+		return err
+	}
+	rec.DataLen = int64(len(b))
+	return o.Fill(rec, bytes.NewReader(b))
+}
+
 // files opens what a description refers to; objects are made by this package.
 func files(t testing.TB, d *described) func(id uint64, flags int) (*os.File, error) {
 	t.Helper()
 	box := must(depot.New(func(int) bool { return false }))(t)
 	t.Cleanup(func() { _ = box.Close() })
-	made := map[uint64]Object{}
+	made := map[uint64]object.Object{}
 	for id, rec := range d.objects {
-		made[id] = must(FindObject(rec.Type).Restore(rec, box, t.Logf))(t)
+		made[id] = must(kindOfObject(&object.Restart{Depot: box, Note: t.Logf}, rec.Type).Make(rec))(t)
 		t.Cleanup(func() { _ = made[id].Close() })
-		to := must(made[id].ContentFile())(t)
-		if to == nil {
-			continue
-		}
-		b := must(os.ReadFile(d.content[id]))(t)
-		_, err := to.WriteAt(b, 0)
-		check(t, err)
-		check(t, to.Close())
+		check(t, fill(made[id], 0, must(os.ReadFile(d.content[id]))(t)))
 	}
 	return func(id uint64, flags int) (*os.File, error) {
 		if o := made[id]; o != nil {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/depot"
+	"ckpt/internal/object"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
@@ -72,8 +73,9 @@ func TestSegment(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		restore := FindObject(stream.TypeSysVShm).Restore
-		o, err := restore(rec, box, t.Logf)
+		note := ""
+		makes := kindOfObject(&object.Restart{Depot: box, Note: func(format string, _ ...any) { note = format }}, stream.TypeSysVShm).Make
+		o, err := makes(rec)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,23 +85,15 @@ func TestSegment(t *testing.T) {
 		if _, err := unix.SysvShmCtl(s.ShmID, unix.IPC_STAT, &d); err != nil || d.Perm.Uid != 12 || d.Perm.Gid != 34 || d.Perm.Mode&0o777 != 0o640 || d.Segsz != 5000 {
 			t.Errorf("%+v, %v", d, err)
 		}
-		f, err := o.ContentFile()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := f.WriteAt([]byte("text"), 100); err != nil {
+		if err := fill(o, 100, []byte("some")); err != nil {
 			t.Error(err)
 		}
-		f.Close()
-		note := ""
-		again, err := restore(rec, box, func(format string, _ ...any) { note = format })
+		again, err := makes(rec)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f, err := again.ContentFile(); f == nil || err != nil || note != "" {
-			t.Errorf("content %v, %v, note %q", f, err, note) // nobody uses it: it gets its content anew
-		} else {
-			f.Close()
+		if err := fill(again, 100, []byte("text")); err != nil || note != "" {
+			t.Errorf("%v, note %q", err, note) // nobody uses it: it gets its content anew
 		}
 		rf, err := again.Open(os.O_RDONLY)
 		if err != nil {
@@ -110,7 +104,7 @@ func TestSegment(t *testing.T) {
 			t.Errorf("%q, %v", b, err)
 		}
 		rf.Close()
-		if err := errors.Join(again.Close(), o.Close(), g.Attached(), again.(*segment).Undo()); err != nil {
+		if err := errors.Join(again.Close(), o.Close(), g.Seal(), again.(*segment).Undo()); err != nil {
 			t.Error(err)
 		}
 		_, err = unix.SysvShmCtl(s.ShmID, unix.IPC_STAT, &d)

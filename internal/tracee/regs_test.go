@@ -109,6 +109,12 @@ func TestAbortRseq(t *testing.T) {
 	binary.LittleEndian.PutUint64(b[16:], 64)        // length
 	binary.LittleEndian.PutUint64(b[24:], p.code+32) // abort handler
 	check(t, p.t.WriteMem(cs, b[:]))
+	check(t, p.t.WriteMem(area+8, binary.LittleEndian.AppendUint64(nil, cs)))
+	regs.SetIP(p.code + 100)
+	if check(t, p.t.AbortRseq(&regs)); regs.IP() != p.code+100 {
+		t.Error("it goes on at a handler without the signature, which the kernel would not go to")
+	}
+	check(t, p.t.poke(p.code+32-4, binary.LittleEndian.AppendUint32(nil, signature)))
 	for _, c := range []struct {
 		cs, ip, want uint64
 	}{
