@@ -32,10 +32,24 @@ func (b *builder) resources() ([]ready, error) {
 		for i, th := range t.Threads {
 			threads[i] = &task.Restorer{PID: t.PID, TID: th.TID, Puppet: b.puppets[th.TID], Inode: b.files.Open, Note: b.note, Cgroups: b.cgroups, Inherited: inherited}
 		}
+		settle := func() error {
+			for _, r := range slices.Backward(threads) {
+				if err := r.Make(); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		for _, r := range threads {
+			r.Settle = settle
+		}
 		for i := range task.Resources {
 			if err := b.resource(&task.Resources[i], t, threads, restored); err != nil {
 				return nil, err
 			}
+		}
+		if err := settle(); err != nil {
+			return nil, err
 		}
 		for _, r := range threads {
 			all = append(all, ready{r.Puppet, &r.Final})
@@ -50,11 +64,20 @@ func (b *builder) resource(res *task.Resource, t *judge.Task, threads []*task.Re
 	if res.Restore == nil {
 		return nil
 	}
+	settled := !res.Settled
 	for i, r := range slices.Backward(threads) {
-		if rec := b.resourceOf(res, t, i, restored); rec != nil {
-			if err := res.Restore(r, rec); err != nil {
+		rec := b.resourceOf(res, t, i, restored)
+		if rec == nil {
+			continue
+		}
+		if !settled {
+			if err := r.Settle(); err != nil {
 				return err
 			}
+			settled = true
+		}
+		if err := res.Restore(r, rec); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -266,27 +266,45 @@ func (b *builder) endHelpers() error {
 	return errors.Join(errs...)
 }
 
-// makeThreads makes the threads of all processes.
+// makeThreads makes the threads of all processes, those of one maker at once.
 func (b *builder) makeThreads() error {
 	for _, t := range b.model.Tasks {
-		for _, s := range b.plan.Threads[t.PID] {
-			maker := b.puppets[s.By]
-			if s.Flags&unix.CLONE_IO != 0 {
-				if err := haveIOContext(maker); err != nil {
-					return err
-				}
+		for steps := b.plan.Threads[t.PID]; len(steps) > 0; {
+			n := 1
+			for n < len(steps) && steps[n].By == steps[0].By {
+				n++
 			}
-			p, err := maker.CloneThread(s.TID, s.Flags)
-			if errors.Is(err, unix.EEXIST) {
-				return &judge.Refused{Reasons: append(judge.PIDTaken(s.TID), fmt.Errorf("thread id %d was taken meanwhile", s.TID))[:1]}
-			}
-			if err != nil {
+			if err := b.makeThreadsOf(b.puppets[steps[0].By], steps[:n]); err != nil {
 				return err
 			}
-			b.puppets[s.TID] = p
+			steps = steps[n:]
 		}
 	}
 	return nil
+}
+
+// makeThreadsOf makes the threads that one makes.
+func (b *builder) makeThreadsOf(maker *tracee.Puppet, steps []judge.ThreadStep) error {
+	threads := make([]tracee.NewThread, len(steps))
+	io := false
+	for i, s := range steps {
+		threads[i] = tracee.NewThread{TID: s.TID, Flags: s.Flags}
+		io = io || s.Flags&unix.CLONE_IO != 0
+	}
+	if io {
+		if err := haveIOContext(maker); err != nil {
+			return err
+		}
+	}
+	made, err := maker.CloneThreads(threads)
+	for _, p := range made {
+		b.puppets[p.Tracee().TID] = p
+	}
+	if errors.Is(err, unix.EEXIST) {
+		tid := steps[len(made)].TID
+		return &judge.Refused{Reasons: append(judge.PIDTaken(tid), fmt.Errorf("thread id %d was taken meanwhile", tid))[:1]}
+	}
+	return err
 }
 
 // endZombies has the processes end that had ended, each with its status. Their

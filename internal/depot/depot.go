@@ -11,6 +11,7 @@ import (
 	"container/list"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -101,6 +102,15 @@ func (f *File) Fd() (int, error) {
 	}
 	f.fd, f.at = fd, f.d.here.PushBack(f)
 	return fd, f.d.makeRoom()
+}
+
+// Together is how many files' descriptors are good together, if none is opened
+// meanwhile.
+func (d *Depot) Together() int {
+	if len(d.holders) == 0 {
+		return math.MaxInt
+	}
+	return near
 }
 
 func (f *File) number() int {

@@ -114,7 +114,7 @@ func (e *epoll) makeRoom(tasks object.Tasks) error {
 		numbers[t.PID] = append(numbers[t.PID], t.FD)
 	}
 	for _, pid := range pids {
-		if err := reserve(tasks.Puppet(pid), numbers[pid]); err != nil {
+		if _, err := reserve(tasks.Puppet(pid), numbers[pid]); err != nil {
 			return err
 		}
 	}

@@ -18,9 +18,11 @@ func (r *Restorer) Install(p *tracee.Puppet, fds []stream.FD) error {
 	for i := range fds {
 		numbers[i] = fds[i].FD
 	}
-	if err := reserve(p, numbers); err != nil {
+	us, err := reserve(p, numbers)
+	if err != nil {
 		return err
 	}
+	t := &table{p: p, v: p.Vector(), taken: map[int]bool{us: true}}
 	for i := range fds {
 		fd := &fds[i]
 		f := r.made(fd.Refs.File)
@@ -28,18 +30,87 @@ func (r *Restorer) Install(p *tracee.Puppet, fds []stream.FD) error {
 			r.later = append(r.later, laterFD{p, *fd, f.late()})
 			continue
 		}
-		if err := r.install(p, fd); err != nil {
+		if err := r.place(t, fd); err != nil {
 			return err
 		}
 		if f == nil || !f.async {
 			continue
 		}
 		f.async = false
+		if err := t.run(); err != nil {
+			return err
+		}
 		if err := beAsync(p, fd.FD); err != nil {
 			return err
 		}
 	}
+	return t.run()
+}
+
+// table is a descriptor table that is being filled.
+type table struct {
+	p     *tracee.Puppet
+	v     *tracee.Vector
+	taken map[int]bool
+	low   int // none below it is free
+	given []given
+}
+
+// given is a descriptor that is fetched, and gets the lowest number that is free.
+type given struct {
+	call *tracee.Later
+	n    int
+}
+
+// place adds the calls that place a descriptor. None that is free is above it.
+func (r *Restorer) place(t *table, fd *stream.FD) error {
+	source, err := r.plan.descriptor(r, fd)
+	if err != nil {
+		return err
+	}
+	ours, err := source.Fd()
+	if err != nil {
+		return err
+	}
+	for t.taken[t.low] {
+		t.low++
+	}
+	what := fmt.Sprintf("place descriptor %d", fd.FD)
+	n := t.p.GiveIn(t.v, ours)
+	t.given = append(t.given, given{n, t.low})
+	t.taken[fd.FD] = true
+	switch {
+	case t.low != fd.FD:
+		t.v.Add(what, unix.SYS_DUP3, 0, uint64(fd.FD), cloexec(fd)).From(0, n)
+		t.v.Add("close", unix.SYS_CLOSE, 0).From(0, n)
+	case !fd.Cloexec: // pidfd_getfd(2) sets FD_CLOEXEC
+		t.v.Add(what, unix.SYS_FCNTL, 0, unix.F_SETFD, 0).From(0, n)
+	}
+	if len(t.given) >= r.Depot.Together() {
+		return t.run()
+	}
 	return nil
+}
+
+// run makes the calls added so far.
+func (t *table) run() error {
+	if err := t.v.Run(); err != nil {
+		return err
+	}
+	for _, g := range t.given {
+		if n, err := g.call.Result(); err != nil || int(n) != g.n {
+			return fmt.Errorf("pid %d: a descriptor got the number %d, not %d, the lowest free", t.p.Tracee().PID, n, g.n)
+		}
+	}
+	t.given = t.given[:0]
+	return nil
+}
+
+func cloexec(fd *stream.FD) uint64 {
+	if fd.Cloexec {
+		return unix.O_CLOEXEC
+	}
+	return 0
 }
 
 // laterFD is a descriptor that is placed when all others are.
@@ -64,7 +135,7 @@ func (r *Restorer) InstallLate() error {
 // reserve makes room in a puppet for descriptors of these numbers, and keeps them
 // free of the one it fetches them by: that gets the number behind the last, or when
 // the limit is there, the first gap.
-func reserve(p *tracee.Puppet, numbers []int) error {
+func reserve(p *tracee.Puppet, numbers []int) (us int, err error) {
 	free := 0
 	for _, n := range numbers {
 		free = max(free, n+1)
@@ -97,6 +168,7 @@ func raiseLimit(pid int, n uint64) uint64 {
 	return lim.Cur
 }
 
+// install places a descriptor among others.
 func (r *Restorer) install(p *tracee.Puppet, fd *stream.FD) error {
 	source, err := r.plan.descriptor(r, fd)
 	if err != nil {
@@ -106,15 +178,11 @@ func (r *Restorer) install(p *tracee.Puppet, fd *stream.FD) error {
 	if err != nil {
 		return err
 	}
-	cloexec := uint64(0)
-	if fd.Cloexec {
-		cloexec = unix.O_CLOEXEC
-	}
 	what := fmt.Sprintf("place descriptor %d", fd.FD)
 	if n == fd.FD { // pidfd_getfd(2) sets FD_CLOEXEC
-		return tracee.CallOK(p, what, unix.SYS_FCNTL, uint64(n), unix.F_SETFD, cloexec/unix.O_CLOEXEC)
+		return tracee.CallOK(p, what, unix.SYS_FCNTL, uint64(n), unix.F_SETFD, cloexec(fd)/unix.O_CLOEXEC)
 	}
-	if err := tracee.CallOK(p, what, unix.SYS_DUP3, uint64(n), uint64(fd.FD), cloexec); err != nil {
+	if err := tracee.CallOK(p, what, unix.SYS_DUP3, uint64(n), uint64(fd.FD), cloexec(fd)); err != nil {
 		return err
 	}
 	return tracee.CallOK(p, "close", unix.SYS_CLOSE, uint64(n))

@@ -79,9 +79,7 @@ type kept struct {
 func (r *Restorer) MapForked(parent *Restorer, vmas []stream.VMA) error {
 	r.vmas, r.in, r.parent = vmas, -1, parent
 	r.kept = common(parent.vmas, vmas)
-	if err := r.dropRest(parent); err != nil {
-		return err
-	}
+	r.dropRest(parent)
 	if !sameVDSO(parent.vmas, vmas) {
 		if err := r.placeVDSO(); err != nil {
 			return err
@@ -97,7 +95,7 @@ func (r *Restorer) MapForked(parent *Restorer, vmas []stream.VMA) error {
 			return err
 		}
 	}
-	return nil
+	return r.make()
 }
 
 // CopyFrom says whose pages an INHERIT record means for a puppet that was not
@@ -151,33 +149,28 @@ func sameVDSO(a, b []stream.VMA) bool {
 }
 
 // dropRest unmaps what came from the parent and does not stay.
-func (r *Restorer) dropRest(parent *Restorer) error {
+func (r *Restorer) dropRest(parent *Restorer) {
 	staying := r.kept
 	vdsoStays := sameVDSO(parent.vmas, r.vmas)
 	var run stream.Extent // unmapped as one, holes and all
-	flush := func() error {
-		if run.End == run.Start {
-			return nil
+	flush := func() {
+		if run.End > run.Start {
+			r.call("unmap what it does not have", unix.SYS_MUNMAP, run.Start, run.End-run.Start)
 		}
-		err := r.call("unmap what it does not have", unix.SYS_MUNMAP, run.Start, run.End-run.Start)
 		run = stream.Extent{}
-		return err
 	}
 	own := r.Puppet.Own()
-	drop := func(start, end uint64) error {
+	drop := func(start, end uint64) {
 		if start >= end {
-			return nil
+			return
 		}
 		if run.End > run.Start && (r.keepsBetween(run.End, start) || own.Addr >= run.End && own.Addr < start) {
-			if err := flush(); err != nil {
-				return err
-			}
+			flush()
 		}
 		if run.End == run.Start {
 			run.Start = start
 		}
 		run.End = end
-		return nil
 	}
 	for i := range parent.vmas {
 		p := &parent.vmas[i]
@@ -187,27 +180,21 @@ func (r *Restorer) dropRest(parent *Restorer) error {
 		}
 		if vdso {
 			if vdsoStays {
-				if err := flush(); err != nil {
-					return err
-				}
-			} else if err := drop(p.Start, p.End); err != nil {
-				return err
+				flush()
+			} else {
+				drop(p.Start, p.End)
 			}
 			continue
 		}
 		at := p.Start
 		for len(staying) > 0 && staying[0].start < p.End {
-			if err := drop(at, staying[0].start); err != nil {
-				return err
-			}
+			drop(at, staying[0].start)
 			at = staying[0].end
 			staying = staying[1:]
 		}
-		if err := drop(at, p.End); err != nil {
-			return err
-		}
+		drop(at, p.End)
 	}
-	return flush()
+	flush()
 }
 
 // keepsBetween reports whether something stays between two addresses.
@@ -233,13 +220,13 @@ func (r *Restorer) mapMissing(v *stream.VMA, stays []kept) error {
 			return err
 		}
 		if at = k.end; mapProt(k.from) != mapProt(v) {
-			if err := r.call("protect its mapping", unix.SYS_MPROTECT, k.start, k.end-k.start, uint64(mapProt(v))); err != nil {
-				return err
-			}
+			r.call("protect its mapping", unix.SYS_MPROTECT, k.start, k.end-k.start, uint64(mapProt(v)))
 		}
 	}
-	if at > v.Start && at < v.End && r.grow(at, v.End) {
-		return nil
+	if at > v.Start && at < v.End {
+		if grown, err := r.grow(at, v.End); err != nil || grown {
+			return err
+		}
 	}
 	return r.mapPart(v, at, v.End)
 }
@@ -247,10 +234,14 @@ func (r *Restorer) mapMissing(v *stream.VMA, stays []kept) error {
 // grow extends the mapping that ends at from. What is mapped behind it would stay
 // a mapping of its own, for the kernel joins none to what fork(2) brought, and
 // mremap(2), which the program may call, takes no two at once.
-func (r *Restorer) grow(from, to uint64) bool {
+func (r *Restorer) grow(from, to uint64) (grown bool, err error) {
 	const page = pageMask + 1
-	_, err := r.Puppet.Call(unix.SYS_MREMAP, from-page, page, to-from+page, 0, 0)
-	return err == nil
+	c := r.call("extend its mapping", unix.SYS_MREMAP, from-page, page, to-from+page, 0, 0).MayFail()
+	if err := r.make(); err != nil {
+		return false, err
+	}
+	_, err = c.Result()
+	return err == nil, nil
 }
 
 func (r *Restorer) mapPart(v *stream.VMA, start, end uint64) error {
@@ -343,20 +334,19 @@ func (r *Restorer) drop() error {
 	if len(ranges) == 0 {
 		return nil
 	}
-	at := r.Puppet.Scratch().Addr
-	if err := r.Puppet.Tracee().WriteMem(at, ranges); err != nil {
+	at := r.vector().Put(ranges)
+	c := r.call("drop pages its parent has", unix.SYS_PROCESS_MADVISE, pidfdSelf, at, uint64(len(ranges)/16), unix.MADV_DONTNEED, 0).MayFail()
+	if err := r.make(); err != nil {
 		return err
 	}
-	if _, err := r.Puppet.Call(unix.SYS_PROCESS_MADVISE, pidfdSelf, at, uint64(len(ranges)/16), unix.MADV_DONTNEED, 0); err == nil {
+	if _, err := c.Result(); err == nil {
 		return nil
 	}
 	for ; len(ranges) > 0; ranges = ranges[16:] {
 		from, n := binary.LittleEndian.Uint64(ranges), binary.LittleEndian.Uint64(ranges[8:])
-		if err := r.call("drop pages its parent has", unix.SYS_MADVISE, from, n, unix.MADV_DONTNEED); err != nil {
-			return err
-		}
+		r.call("drop pages its parent has", unix.SYS_MADVISE, from, n, unix.MADV_DONTNEED)
 	}
-	return nil
+	return r.make()
 }
 
 // copyUnkept copies pages of the parent to where no mapping of its could stay:

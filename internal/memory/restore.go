@@ -34,9 +34,12 @@ type Restorer struct {
 	// Note tells the user of something that is not as it was.
 	Note func(format string, args ...any)
 
-	vmas []stream.VMA
-	mem  *os.File // nil before it is needed
-	in   int      // the stream's descriptor in the puppet, -1 before it is needed
+	vmas  []stream.VMA
+	calls *tracee.Vector // that were asked for, see call
+	after []func() error // look at what those returned
+	open  []*os.File     // files that they map
+	mem   *os.File       // nil before it is needed
+	in    int            // the stream's descriptor in the puppet, -1 before it is needed
 
 	parent  *Restorer // of a forked puppet
 	kept    []kept    // what came from it and stays, ascending
@@ -106,13 +109,9 @@ func Occupied(vmas []stream.VMA) []tracee.Range {
 func (r *Restorer) Map(vmas []stream.VMA) error {
 	r.vmas, r.in = vmas, -1
 	own := r.Puppet.Own()
-	if err := r.call("empty its address space", unix.SYS_MUNMAP, 0, own.Addr); err != nil {
-		return err
-	}
+	r.call("empty its address space", unix.SYS_MUNMAP, 0, own.Addr)
 	end := own.Addr + own.Len
-	if err := r.call("empty its address space", unix.SYS_MUNMAP, end, taskSize-end); err != nil {
-		return err
-	}
+	r.call("empty its address space", unix.SYS_MUNMAP, end, taskSize-end)
 	if err := r.placeVDSO(); err != nil {
 		return err
 	}
@@ -124,11 +123,32 @@ func (r *Restorer) Map(vmas []stream.VMA) error {
 			return err
 		}
 	}
-	return nil
+	return r.make()
 }
 
-func (r *Restorer) call(what string, nr uintptr, args ...uint64) error {
-	return tracee.CallOK(r.Puppet, what, nr, args...)
+// call asks the puppet for a system call. It is made with others by make.
+func (r *Restorer) call(what string, nr uintptr, args ...uint64) *tracee.Later {
+	return r.vector().Add(what, nr, args...)
+}
+
+func (r *Restorer) vector() *tracee.Vector {
+	if r.calls == nil {
+		r.calls = r.Puppet.Vector()
+	}
+	return r.calls
+}
+
+// make makes the calls that were asked for.
+func (r *Restorer) make() error {
+	errs := []error{r.vector().Run()}
+	for i := 0; i < len(r.after) && errs[0] == nil; i++ {
+		errs[0] = r.after[i]()
+	}
+	for _, f := range r.open {
+		errs = append(errs, f.Close())
+	}
+	r.after, r.open = r.after[:0], r.open[:0]
+	return errors.Join(errs...)
 }
 
 func placedByKernel(*Restorer, *stream.VMA) error { return nil }
@@ -144,7 +164,8 @@ func (r *Restorer) placeVDSO() error {
 	if len(want) == 0 {
 		return nil
 	}
-	if err := r.Puppet.PlaceVDSO(want[0].Start); err != nil {
+	r.Puppet.PlaceVDSO(r.vector(), want[0].Start)
+	if err := r.make(); err != nil {
 		return err
 	}
 	maps, err := proc.ReadMaps(r.PID)
@@ -167,8 +188,12 @@ func (r *Restorer) placeVDSO() error {
 }
 
 func restoreAnon(r *Restorer, v *stream.VMA) error {
-	return r.mmap(v, unix.MAP_ANONYMOUS|uint64(hugeFlags(v.HugePage)), ^uint64(0))
+	r.mmap(v, unix.MAP_ANONYMOUS|uint64(hugeFlags(v.HugePage)), nil)
+	return nil
 }
+
+// maxOpen is how many files are open at most to be mapped.
+const maxOpen = 16
 
 func restoreMapped(r *Restorer, v *stream.VMA) error {
 	flags := unix.O_RDONLY
@@ -179,15 +204,18 @@ func restoreMapped(r *Restorer, v *stream.VMA) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	fd, err := r.Puppet.Give(int(f.Fd()))
-	if err != nil {
-		return err
+	r.open = append(r.open, f)
+	fd := r.Puppet.GiveIn(r.vector(), int(f.Fd()))
+	r.mmap(v, 0, fd)
+	r.call("close", unix.SYS_CLOSE, 0).From(0, fd)
+	if len(r.open) < maxOpen {
+		return nil
 	}
-	return errors.Join(r.mmap(v, 0, uint64(fd)), r.call("close", unix.SYS_CLOSE, uint64(fd)))
+	return r.make()
 }
 
-func (r *Restorer) mmap(v *stream.VMA, flags, fd uint64) error {
+// mmap maps memory, or with fd a file.
+func (r *Restorer) mmap(v *stream.VMA, flags uint64, fd *tracee.Later) {
 	flags |= mapFixedNoreplace | mmapFlags(v)
 	switch {
 	case v.Shared:
@@ -196,17 +224,22 @@ func (r *Restorer) mmap(v *stream.VMA, flags, fd uint64) error {
 		flags |= unix.MAP_PRIVATE
 	}
 	offset := v.Offset
-	if fd == ^uint64(0) {
+	if fd == nil {
 		offset = 0
 	}
-	got, err := r.Puppet.Call(unix.SYS_MMAP, v.Start, v.End-v.Start, uint64(mapProt(v)), flags, fd, offset)
-	if err == nil && got != v.Start {
-		err = unix.EEXIST
-	}
-	if err != nil {
-		return fmt.Errorf("pid %d: map %s at %x-%x%s: %w", r.PID, orWord(v.Name, "memory"), v.Start, v.End, hugeHint(v.HugePage), err)
-	}
-	return nil
+	what := fmt.Sprintf("map %s at %x-%x%s", orWord(v.Name, "memory"), v.Start, v.End, hugeHint(v.HugePage))
+	r.at(v, r.call(what, unix.SYS_MMAP, v.Start, v.End-v.Start, uint64(mapProt(v)), flags, ^uint64(0), offset).From(4, fd), what)
+}
+
+// at has a call that maps v be an error if that is elsewhere.
+func (r *Restorer) at(v *stream.VMA, c *tracee.Later, what string) {
+	start := v.Start
+	r.after = append(r.after, func() error {
+		if got, _ := c.Result(); got != start {
+			return fmt.Errorf("pid %d: %s: %w", r.PID, what, unix.EEXIST)
+		}
+		return nil
+	})
 }
 
 // mapProt is the protection a mapping has until its pages are filled in. What
@@ -236,24 +269,23 @@ func (r *Restorer) advise(v *stream.VMA) error {
 		if f.advice == unix.MADV_NORMAL || !has(v, f.code) {
 			continue
 		}
-		if err := r.call(fmt.Sprintf("advise %s on its mapping at %x", f.code, v.Start), unix.SYS_MADVISE, v.Start, v.End-v.Start, uint64(f.advice)); err != nil {
-			return err
-		}
+		r.call(fmt.Sprintf("advise %s on its mapping at %x", f.code, v.Start), unix.SYS_MADVISE, v.Start, v.End-v.Start, uint64(f.advice))
 	}
 	if err := r.place(v); err != nil || v.Anon == "" {
 		return err
 	}
-	at := r.Puppet.Scratch().Addr
-	if err := r.Puppet.Tracee().WriteMem(at, append([]byte(v.Anon), 0)); err != nil {
-		return err
-	}
-	return r.call("name its mapping", unix.SYS_PRCTL, prSetVMA, prSetVMAAnonName, v.Start, v.End-v.Start, at)
+	at := r.vector().Put(append([]byte(v.Anon), 0))
+	r.call("name its mapping", unix.SYS_PRCTL, prSetVMA, prSetVMAAnonName, v.Start, v.End-v.Start, at)
+	return nil
 }
 
 // place says which NUMA nodes a mapping's pages are to come from.
 func (r *Restorer) place(v *stream.VMA) error {
 	if v.NUMA == nil {
 		return nil
+	}
+	if err := r.make(); err != nil {
+		return err
 	}
 	err := tracee.SetMemPolicyAt(r.Puppet, v.Start, v.End-v.Start, v.NUMA)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
@@ -267,7 +299,8 @@ func (r *Restorer) place(v *stream.VMA) error {
 // Finish.
 func (r *Restorer) Filled() error {
 	if r.in >= 0 {
-		if err := r.call("close", unix.SYS_CLOSE, uint64(r.in)); err != nil {
+		r.call("close", unix.SYS_CLOSE, uint64(r.in))
+		if err := r.make(); err != nil {
 			return err
 		}
 		r.in = -1
@@ -281,51 +314,54 @@ func (r *Restorer) Finish() error {
 	for i := range r.vmas {
 		v := &r.vmas[i]
 		if mapProt(v) != v.Prot {
-			if err := r.call(fmt.Sprintf("protect its mapping at %x", v.Start), unix.SYS_MPROTECT, v.Start, v.End-v.Start, uint64(v.Prot)); err != nil {
-				return err
-			}
+			r.call(fmt.Sprintf("protect its mapping at %x", v.Start), unix.SYS_MPROTECT, v.Start, v.End-v.Start, uint64(v.Prot))
 		}
 		for _, g := range v.Guards {
-			if err := r.call("install guard pages", unix.SYS_MADVISE, g.Start, g.End-g.Start, madvGuardInstall); err != nil {
-				return err
-			}
+			r.call("install guard pages", unix.SYS_MADVISE, g.Start, g.End-g.Start, madvGuardInstall)
 		}
-		if !has(v, flagLocked) {
-			continue
-		}
-		how := uint64(0)
-		if has(v, flagLockedOnFault) {
-			how = mlockOnfault
-		}
-		// Pages that can't be touched are not faulted in, and ENOMEM says so;
-		// the mapping is locked all the same, see mlock(2).
-		if _, err := r.Puppet.Call(unix.SYS_MLOCK2, v.Start, v.End-v.Start, how); err != nil && err != unix.ENOMEM {
-			return fmt.Errorf("pid %d: lock its mapping at %x: %w", r.PID, v.Start, err)
+		if has(v, flagLocked) {
+			r.lock(v)
 		}
 	}
-	return r.seal()
+	r.seal()
+	return r.make()
+}
+
+// lock locks a mapping. Pages that can't be touched are not faulted in, and ENOMEM
+// says so; the mapping is locked all the same, see mlock(2).
+func (r *Restorer) lock(v *stream.VMA) {
+	how := uint64(0)
+	if has(v, flagLockedOnFault) {
+		how = mlockOnfault
+	}
+	what := fmt.Sprintf("lock its mapping at %x", v.Start)
+	c := r.call(what, unix.SYS_MLOCK2, v.Start, v.End-v.Start, how).MayFail()
+	r.after = append(r.after, func() error {
+		if _, err := c.Result(); err != nil && err != unix.ENOMEM {
+			return fmt.Errorf("pid %d: %s: %w", r.PID, what, err)
+		}
+		return nil
+	})
 }
 
 // seal seals what was sealed: nothing can be done to such a mapping then.
-func (r *Restorer) seal() error {
+func (r *Restorer) seal() {
 	for i := range r.vmas {
 		v := &r.vmas[i]
-		if !has(v, flagSealed) || ofKernel(v.Kind) {
-			continue
-		}
-		if err := r.call(fmt.Sprintf("seal its mapping at %x", v.Start), sys.SysMseal, v.Start, v.End-v.Start, 0); err != nil {
-			return err
+		if has(v, flagSealed) && !ofKernel(v.Kind) {
+			r.call(fmt.Sprintf("seal its mapping at %x", v.Start), sys.SysMseal, v.Start, v.End-v.Start, 0)
 		}
 	}
-	return nil
 }
 
 // Close lets go of what the Restorer holds.
 func (r *Restorer) Close() error {
-	if r.mem == nil {
-		return nil
+	var errs []error
+	for _, f := range append(r.open, r.mem) {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
 	}
-	err := r.mem.Close()
-	r.mem = nil
-	return err
+	r.open, r.mem = nil, nil
+	return errors.Join(errs...)
 }

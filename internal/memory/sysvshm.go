@@ -83,15 +83,10 @@ func (r *Restorer) attach(v *stream.VMA) error {
 	if v.Prot&unix.PROT_EXEC != 0 {
 		how |= shmExec
 	}
-	got, err := r.Puppet.Call(unix.SYS_SHMAT, st.Ino, v.Start, how)
-	if err == nil && got != v.Start {
-		err = unix.EEXIST
-	}
-	if err != nil {
-		return fmt.Errorf("pid %d: attach System V shared memory %d at %x: %w", r.PID, st.Ino, v.Start, err)
-	}
+	what := fmt.Sprintf("attach System V shared memory %d at %x", st.Ino, v.Start)
+	r.at(v, r.call(what, unix.SYS_SHMAT, st.Ino, v.Start, how), what)
 	if end := v.Start + uint64(st.Size+pageMask)&^pageMask; end > v.End {
-		return r.call("unmap the rest of shared memory", unix.SYS_MUNMAP, v.End, end-v.End)
+		r.call("unmap the rest of shared memory", unix.SYS_MUNMAP, v.End, end-v.End)
 	}
 	return nil
 }

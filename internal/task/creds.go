@@ -71,7 +71,7 @@ func restoreCreds(r *Restorer, rec *stream.Record) error {
 	if err != nil {
 		return err
 	}
-	bits, err := r.Puppet.Call(unix.SYS_PRCTL, unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
+	bits, err := r.securebits()
 	if err != nil {
 		return fmt.Errorf("pid %d: securebits: %w", r.PID, err)
 	}
@@ -83,22 +83,37 @@ func restoreCreds(r *Restorer, rec *stream.Record) error {
 	if lost := caps.Set(c.Bnd &^ now.Bnd); lost != 0 && r.TID == r.PID {
 		r.Note("pid %d can't gain %v by programs it runs from now on, for ckpt-apply can't (its bounding set)", c.TID, lost)
 	}
-	if err := r.changeCreds(c, &now); err != nil {
-		return err
-	}
+	r.changeCreds(c, &now)
 	if r.TID != r.PID {
 		return nil // it is the process's, whose first thread comes last
 	}
 	if c.Dumpable == dumpableByRoot {
 		return r.notDumpable()
 	}
-	return r.prctl("set dumpable", unix.PR_SET_DUMPABLE, uint64(c.Dumpable))
+	r.prctl("set dumpable", unix.PR_SET_DUMPABLE, uint64(c.Dumpable))
+	return nil
+}
+
+// securebits returns those that all puppets have from the stub.
+func (r *Restorer) securebits() (uint64, error) {
+	const name = "securebits"
+	if bits, ok := r.Inherited[name]; ok {
+		return bits, nil
+	}
+	bits, err := r.Puppet.Call(unix.SYS_PRCTL, unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
+	if err == nil {
+		r.Inherited[name] = bits
+	}
+	return bits, err
 }
 
 // notDumpable is for a process that was dumpable by root only. That can't be
 // set: it is what a change of ids made of it, see setIDs, where fs.suid_dumpable
 // is 2. Elsewhere it is not dumpable at all.
 func (r *Restorer) notDumpable() error {
+	if err := r.Settle(); err != nil {
+		return err
+	}
 	now, err := r.Puppet.Call(unix.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 	if err != nil {
 		return fmt.Errorf("pid %d: dumpable: %w", r.PID, err)
@@ -107,42 +122,49 @@ func (r *Restorer) notDumpable() error {
 		return nil
 	}
 	r.Note("pid %d could dump core for root only, and can't at all from now on, for fs.suid_dumpable is not 2", r.PID)
-	return r.prctl("set dumpable", unix.PR_SET_DUMPABLE, 0)
+	r.prctl("set dumpable", unix.PR_SET_DUMPABLE, 0)
+	return nil
 }
 
 // changeCreds goes from what ckpt-apply may do to what the task may, most
 // powerful steps first. What is right already is not set again, for that may take
 // a capability, too: credsHere knows which.
-func (r *Restorer) changeCreds(c, now *stream.Creds) error {
-	steps := []func() error{}
-	add := func(needed bool, step func() error) {
-		if needed {
-			steps = append(steps, step)
-		}
-	}
+func (r *Restorer) changeCreds(c, now *stream.Creds) {
 	changed := c.Inh != now.Inh || c.Prm != now.Prm || c.Eff != now.Eff
 	ids := !slices.Equal(c.UID, now.UID) || !slices.Equal(c.GID, now.GID) || c.Dumpable == dumpableByRoot
-	add(changed || ids || c.Amb != now.Amb, func() error { return r.setCaps(now.Eff, now.Prm, c.Inh) })
-	add(true, func() error { return r.dropBounding(now.Bnd &^ c.Bnd) })
-	add(!sameGroups(c.Groups, now.Groups), func() error { return r.setGroups(c.Groups) })
-	add(ids, func() error { return r.setIDs(c, now) })
-	add(changed || ids, func() error { return r.setCaps(now.Eff, now.Prm, c.Inh) })
-	add(ids || c.Amb != now.Amb, func() error { return r.raiseAmbient(c.Amb) })
-	// All of them at once, for this one may be locked; alone it takes no capability.
-	bits, keep := c.Securebits&^secbitKeepCaps != now.Securebits&^secbitKeepCaps, c.Securebits&secbitKeepCaps != 0
-	add(bits, func() error { return r.prctl("set securebits", unix.PR_SET_SECUREBITS, uint64(c.Securebits)) })
-	add(!bits && keep != (ids || now.Securebits&secbitKeepCaps != 0), func() error { return r.keepCaps(keep) })
-	add(changed || ids, func() error { return r.setCaps(c.Eff, c.Prm, c.Inh) })
-	add(c.NoNewPrivs && !now.NoNewPrivs, func() error { return r.prctl("set no_new_privs", unix.PR_SET_NO_NEW_PRIVS, 1) })
-	for _, step := range steps {
-		if err := step(); err != nil {
-			return err
-		}
+	if changed || ids || c.Amb != now.Amb {
+		r.setCaps(now.Eff, now.Prm, c.Inh)
 	}
-	return nil
+	r.dropBounding(now.Bnd &^ c.Bnd)
+	if !sameGroups(c.Groups, now.Groups) {
+		r.poke("set its groups", PackGroups(c.Groups), unix.SYS_SETGROUPS, uint64(len(c.Groups)), scratchArg)
+	}
+	if ids {
+		r.setIDs(c, now)
+	}
+	if changed || ids {
+		r.setCaps(now.Eff, now.Prm, c.Inh)
+	}
+	if ids || c.Amb != now.Amb {
+		r.raiseAmbient(c.Amb)
+	}
+	// All of them at once, for this one may be locked; alone it takes no capability.
+	keep := c.Securebits&secbitKeepCaps != 0
+	switch {
+	case c.Securebits&^secbitKeepCaps != now.Securebits&^secbitKeepCaps:
+		r.prctl("set securebits", unix.PR_SET_SECUREBITS, uint64(c.Securebits))
+	case keep != (ids || now.Securebits&secbitKeepCaps != 0):
+		r.keepCaps(keep)
+	}
+	if changed || ids {
+		r.setCaps(c.Eff, c.Prm, c.Inh)
+	}
+	if c.NoNewPrivs && !now.NoNewPrivs {
+		r.prctl("set no_new_privs", unix.PR_SET_NO_NEW_PRIVS, 1)
+	}
 }
 
-func (r *Restorer) setCaps(eff, prm, inh uint64) error {
+func (r *Restorer) setCaps(eff, prm, inh uint64) {
 	hdr := binary.LittleEndian.AppendUint32(nil, capVersion3)
 	buf := binary.LittleEndian.AppendUint32(hdr, 0)
 	for _, shift := range []int{0, 32} {
@@ -150,36 +172,25 @@ func (r *Restorer) setCaps(eff, prm, inh uint64) error {
 			buf = binary.LittleEndian.AppendUint32(buf, uint32(v>>shift))
 		}
 	}
-	return poke(r.Puppet, "set its capabilities", buf, unix.SYS_CAPSET, scratchArg, r.Puppet.Scratch().Addr+8)
+	at := r.vector().Put(buf)
+	r.call("set its capabilities", unix.SYS_CAPSET, at, at+8)
 }
 
-func (r *Restorer) dropBounding(drop uint64) error {
+func (r *Restorer) dropBounding(drop uint64) {
 	for bit := range uint64(64) {
 		if drop&(1<<bit) != 0 {
-			if err := r.prctl("bound its capabilities", unix.PR_CAPBSET_DROP, bit); err != nil {
-				return err
-			}
+			r.prctl("bound its capabilities", unix.PR_CAPBSET_DROP, bit)
 		}
 	}
-	return nil
 }
 
-func (r *Restorer) raiseAmbient(amb uint64) error {
-	if err := r.call("clear ambient capabilities", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
-		return err
-	}
+func (r *Restorer) raiseAmbient(amb uint64) {
+	r.call("clear ambient capabilities", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 	for bit := range uint64(64) {
 		if amb&(1<<bit) != 0 {
-			if err := r.call("raise an ambient capability", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, bit, 0, 0); err != nil {
-				return err
-			}
+			r.call("raise an ambient capability", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, bit, 0, 0)
 		}
 	}
-	return nil
-}
-
-func (r *Restorer) setGroups(groups []uint32) error {
-	return poke(r.Puppet, "set its groups", PackGroups(groups), unix.SYS_SETGROUPS, uint64(len(groups)), scratchArg)
 }
 
 // PackGroups returns what setgroups(2) takes, which may be all the memory a puppet
@@ -194,42 +205,29 @@ func PackGroups(groups []uint32) []byte {
 
 // setIDs changes user and group ids. Who stops being root loses its capabilities
 // but for those that are kept on demand.
-func (r *Restorer) setIDs(c, now *stream.Creds) error {
+func (r *Restorer) setIDs(c, now *stream.Creds) {
 	if now.Securebits&secbitKeepCaps == 0 {
-		if err := r.keepCaps(true); err != nil {
-			return err
-		}
+		r.keepCaps(true)
 	}
 	ids := func(v []uint32) []uint64 { return []uint64{uint64(v[0]), uint64(v[1]), uint64(v[2])} }
-	if err := r.call("set its group ids", unix.SYS_SETRESGID, ids(c.GID)...); err != nil {
-		return err
-	}
+	r.call("set its group ids", unix.SYS_SETRESGID, ids(c.GID)...)
 	// The setfs* calls return the old id and no error.
-	if _, err := r.Puppet.Call(unix.SYS_SETFSGID, uint64(c.GID[3])); err != nil {
-		return fmt.Errorf("pid %d: set its file system group: %w", r.PID, err)
-	}
+	r.call("set its file system group", unix.SYS_SETFSGID, uint64(c.GID[3]))
 	users := []uint32{c.UID[3]}
 	if c.Dumpable == dumpableByRoot { // a change there and back makes it so, see commit_creds in kernel/cred.c
 		users = []uint32{c.UID[3] ^ 1, c.UID[3]}
 	}
-	if err := r.call("set its user ids", unix.SYS_SETRESUID, ids(c.UID)...); err != nil {
-		return err
-	}
-	if err := r.setCaps(now.Eff, now.Prm, c.Inh); err != nil {
-		return err
-	}
+	r.call("set its user ids", unix.SYS_SETRESUID, ids(c.UID)...)
+	r.setCaps(now.Eff, now.Prm, c.Inh)
 	for _, id := range users {
-		if _, err := r.Puppet.Call(unix.SYS_SETFSUID, uint64(id)); err != nil {
-			return fmt.Errorf("pid %d: set its file system user: %w", r.PID, err)
-		}
+		r.call("set its file system user", unix.SYS_SETFSUID, uint64(id))
 	}
-	return nil
 }
 
-func (r *Restorer) keepCaps(keep bool) error {
+func (r *Restorer) keepCaps(keep bool) {
 	v := uint64(0)
 	if keep {
 		v = 1
 	}
-	return r.prctl("keep its capabilities", unix.PR_SET_KEEPCAPS, v)
+	r.prctl("keep its capabilities", unix.PR_SET_KEEPCAPS, v)
 }

@@ -1,7 +1,6 @@
 package task
 
 import (
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -42,9 +41,7 @@ var fsResource = Resource{
 		if err != nil {
 			return err
 		}
-		if _, err := r.Puppet.Call(unix.SYS_UMASK, uint64(fs.Umask)); err != nil {
-			return fmt.Errorf("pid %d: set its umask: %w", r.PID, err)
-		}
+		r.call("set its umask", unix.SYS_UMASK, uint64(fs.Umask))
 		if fs.Refs.Root != 0 {
 			if err := r.enter(fs.Refs.Root, true); err != nil {
 				return err
@@ -85,9 +82,10 @@ func (r *Restorer) enter(objref uint64, root bool) error {
 	if err != nil {
 		return err
 	}
-	err = r.call("enter "+dir.Name(), unix.SYS_FCHDIR, uint64(fd))
-	if err == nil && root {
-		err = poke(r.Puppet, "make "+dir.Name()+" its root", []byte(".\x00"), unix.SYS_CHROOT, scratchArg)
+	r.call("enter "+dir.Name(), unix.SYS_FCHDIR, uint64(fd))
+	if root {
+		r.poke("make "+dir.Name()+" its root", []byte(".\x00"), unix.SYS_CHROOT, scratchArg)
 	}
-	return errors.Join(err, r.call("close", unix.SYS_CLOSE, uint64(fd)))
+	r.call("close", unix.SYS_CLOSE, uint64(fd))
+	return nil
 }

@@ -62,9 +62,16 @@ func (r *Restorer) setLoginUID(l *stream.LoginUID) error {
 	if err != nil {
 		return err
 	}
+	// At once, for that it can't be is no failure.
+	v := r.Puppet.Vector()
 	text := strconv.AppendUint(nil, uint64(l.UID), 10)
-	err = poke(r.Puppet, "write its login user id", text, unix.SYS_WRITE, uint64(fd), scratchArg, uint64(len(text)))
-	return errors.Join(err, r.call("close", unix.SYS_CLOSE, uint64(fd)))
+	write := v.Add("write its login user id", unix.SYS_WRITE, uint64(fd), v.Put(text), uint64(len(text))).MayFail()
+	v.Add("close", unix.SYS_CLOSE, uint64(fd))
+	if err := v.Run(); err != nil {
+		return err
+	}
+	_, err = write.Result()
+	return err
 }
 
 func loginText(uid uint32) string {

@@ -1,7 +1,6 @@
 package task
 
 import (
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -84,17 +83,21 @@ func restoreLayout(r *Restorer, rec *stream.Record) error {
 	if err != nil {
 		return err
 	}
-	at := r.Puppet.Scratch().Addr
+	at := r.vector().Room(prctlMMMapSize + len(m.Auxv))
 	arg := bytesOf(m.StartCode, m.EndCode, m.StartData, m.EndData, m.StartBrk, m.Brk, m.StartStack,
 		m.ArgStart, m.ArgEnd, m.EnvStart, m.EnvEnd, at+prctlMMMapSize, uint64(len(m.Auxv))|uint64(uint32(fd))<<32)
 	arg = append(arg, make([]byte, prctlMMMapSize-len(arg))...)
 	arg = append(arg, m.Auxv...)
-	err = poke(r.Puppet, "set its memory layout", arg, unix.SYS_PRCTL, prSetMM, prSetMMMap, scratchArg, 13*8, 0)
-	err = errors.Join(err, r.call("close", unix.SYS_CLOSE, uint64(fd)), r.restoreMMState(m))
-	if err == nil && m.LockFuture != 0 {
-		err = r.call("lock memory to come", unix.SYS_MLOCKALL, uint64(m.LockFuture))
+	r.vector().Set(at, arg)
+	r.call("set its memory layout", unix.SYS_PRCTL, prSetMM, prSetMMMap, at, 13*8, 0)
+	r.call("close", unix.SYS_CLOSE, uint64(fd))
+	if err := r.restoreMMState(m); err != nil {
+		return err
 	}
-	return err
+	if m.LockFuture != 0 {
+		r.call("lock memory to come", unix.SYS_MLOCKALL, uint64(m.LockFuture))
+	}
+	return nil
 }
 
 // mclOnfault is MCL_ONFAULT, see mlockall(2).

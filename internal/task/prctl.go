@@ -89,9 +89,7 @@ var prctl = Resource{
 			if err == nil && now == v || errors.Is(err, unix.EINVAL) && v == 0 { // nothing this kernel does not know either
 				continue
 			}
-			if err := r.call("set attribute "+a.name, unix.SYS_PRCTL, a.set(v)...); err != nil {
-				return err
-			}
+			r.call("set attribute "+a.name, unix.SYS_PRCTL, a.set(v)...)
 		}
 		return nil
 	},
@@ -113,13 +111,16 @@ func readAttribute(c *Collector, a attribute) (uint64, error) {
 }
 
 // attribute returns what a puppet has. All have the same, from the stub, but for
-// what is set before by the name of gathering children.
+// what is set before by the name of gathering children, which is not asked for.
 func (r *Restorer) attribute(a attribute) (uint64, error) {
+	if a.get == unix.PR_GET_CHILD_SUBREAPER {
+		return 0, unix.ENODATA
+	}
 	if v, ok := r.Inherited[a.name]; ok {
 		return v, nil
 	}
 	v, err := getAttribute(r.Puppet, a)
-	if err == nil && a.get != unix.PR_GET_CHILD_SUBREAPER {
+	if err == nil {
 		r.Inherited[a.name] = v
 	}
 	return v, err

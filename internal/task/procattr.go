@@ -45,9 +45,7 @@ var procAttr = Resource{
 			return err
 		}
 		if now, err := proc.ReadPersonality(r.PID); err != nil || now != a.Personality {
-			if _, err := r.Puppet.Call(unix.SYS_PERSONALITY, uint64(a.Personality)); err != nil {
-				return fmt.Errorf("pid %d: set its personality: %w", r.PID, err)
-			}
+			r.call("set its personality", unix.SYS_PERSONALITY, uint64(a.Personality))
 		}
 		if now, err := proc.ReadOOMScoreAdj(r.PID); err != nil || now != a.OOMScoreAdj {
 			if err := r.writeProc("oom_score_adj", strconv.Itoa(a.OOMScoreAdj)); err != nil {

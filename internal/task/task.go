@@ -64,8 +64,12 @@ type Restorer struct {
 	// Inherited are attributes that all puppets have from the stub, by name;
 	// the same map for all.
 	Inherited map[string]uint64
+	// Settle has all threads of the process make the calls they were asked for.
+	Settle func() error
 	// Final is what the task is let go with.
 	Final Final
+
+	calls *tracee.Vector // that are asked for, see call
 }
 
 // Host is who restores, this process; all puppets begin as what it is.
@@ -117,8 +121,12 @@ type Resource struct {
 	Check func(rec *stream.Record) []error
 	// Here says what in one that passed Check can't be restored by this process.
 	Here func(h *Host, rec *stream.Record) []error
-	// Restore gives the state in the record to the task.
+	// Restore gives the state in the record to the task, or asks for the calls that
+	// do, which are made in the order in which the thread was asked for them.
 	Restore func(r *Restorer, rec *stream.Record) error
+	// Settled: the calls for what is before it must have been made, in all threads of
+	// the process.
+	Settled bool
 	// Last gives what others notice if the task dies, when all else of all tasks
 	// stands. undo takes it back.
 	Last func(r *Restorer, rec *stream.Record) (undo func() error, err error)
@@ -191,18 +199,16 @@ func peek(c tracee.Caller, n int, nr uintptr, args ...uint64) ([]byte, error) {
 	return buf, c.Tracee().ReadMem(at, buf)
 }
 
-// poke is peek's inverse: buf is written to scratch memory before the call.
-func poke(c tracee.Caller, what string, buf []byte, nr uintptr, args ...uint64) error {
-	at := c.Scratch().Addr
-	if err := c.Tracee().WriteMem(at, buf); err != nil {
-		return err
-	}
+// poke asks the puppet for a call, as call does, that reads buf from its memory,
+// which is scratchArg among the arguments.
+func (r *Restorer) poke(what string, buf []byte, nr uintptr, args ...uint64) {
+	at := r.vector().Put(buf)
 	for i := range args {
 		if args[i] == scratchArg {
 			args[i] = at
 		}
 	}
-	return tracee.CallOK(c, what, nr, args...)
+	r.call(what, nr, args...)
 }
 
 // scratchArg stands for the scratch address in peek and poke. It is no address.
@@ -238,11 +244,27 @@ func (r *Restorer) writeProc(name, value string) error {
 	return nil
 }
 
-// call makes a system call in the puppet for which only success counts.
-func (r *Restorer) call(what string, nr uintptr, args ...uint64) error {
-	return tracee.CallOK(r.Puppet, what, nr, args...)
+// call asks the puppet for a system call for which only success counts. It is made
+// with others by Make.
+func (r *Restorer) call(what string, nr uintptr, args ...uint64) {
+	r.vector().Add(what, nr, args...)
 }
 
-func (r *Restorer) prctl(what string, op, arg uint64) error {
-	return r.call(what, unix.SYS_PRCTL, op, arg, 0, 0, 0)
+func (r *Restorer) prctl(what string, op, arg uint64) {
+	r.call(what, unix.SYS_PRCTL, op, arg, 0, 0, 0)
+}
+
+func (r *Restorer) vector() *tracee.Vector {
+	if r.calls == nil {
+		r.calls = r.Puppet.Vector()
+	}
+	return r.calls
+}
+
+// Make makes the calls that the thread was asked for.
+func (r *Restorer) Make() error {
+	if r.calls == nil {
+		return nil
+	}
+	return r.calls.Run()
 }

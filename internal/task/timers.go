@@ -68,6 +68,7 @@ var timers = Resource{
 		return nil
 	},
 	Restore: restoreTimers,
+	Settled: true, // what they take of RLIMIT_SIGPENDING is the user's
 }
 
 // wakes reports whether a timer is on a clock that wakes the system.
@@ -155,17 +156,12 @@ func checkTimers(r *stream.Timers) error {
 	return nil
 }
 
-func restoreTimers(r *Restorer, rec *stream.Record) (err error) {
+func restoreTimers(r *Restorer, rec *stream.Record) error {
 	all, err := decode[stream.Timers](rec)
 	if err != nil {
 		return err
 	}
 	_, unable := r.Puppet.Call(unix.SYS_PRCTL, prTimerCreateRestoreIDs, 1, 0, 0, 0)
-	if unable == nil {
-		defer func() {
-			err = errors.Join(err, r.prctl("let the kernel choose timer ids", prTimerCreateRestoreIDs, 0))
-		}()
-	}
 	for i := range all.Timers {
 		t := &all.Timers[i]
 		if err := r.makeTimer(t, unable == nil); err != nil {
@@ -175,9 +171,10 @@ func restoreTimers(r *Restorer, rec *stream.Record) (err error) {
 	for i := range all.Timers {
 		t := &all.Timers[i]
 		spec := bytesOf(uint64(t.IntervalNS/1e9), uint64(t.IntervalNS%1e9), uint64(t.ValueNS/1e9), uint64(t.ValueNS%1e9))
-		if err := poke(r.Puppet, fmt.Sprintf("start its timer %d", t.ID), spec, unix.SYS_TIMER_SETTIME, uint64(t.ID), 0, scratchArg, 0); err != nil {
-			return err
-		}
+		r.poke(fmt.Sprintf("start its timer %d", t.ID), spec, unix.SYS_TIMER_SETTIME, uint64(t.ID), 0, scratchArg, 0)
+	}
+	if unable == nil {
+		r.prctl("let the kernel choose timer ids", prTimerCreateRestoreIDs, 0)
 	}
 	return nil
 }
@@ -205,7 +202,7 @@ func (r *Restorer) makeTimer(t *stream.Timer, byID bool) error {
 		case byID || id > t.ID:
 			return fmt.Errorf("the kernel gave it id %d", id)
 		}
-		if err := r.call("delete a timer", unix.SYS_TIMER_DELETE, uint64(id)); err != nil {
+		if err := tracee.CallOK(r.Puppet, "delete a timer", unix.SYS_TIMER_DELETE, uint64(id)); err != nil {
 			return err
 		}
 	}

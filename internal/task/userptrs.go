@@ -35,10 +35,9 @@ var userPtrs = Resource{
 			return err
 		}
 		if u.RobustList != 0 {
-			if err := r.call("set its robust futex list", unix.SYS_SET_ROBUST_LIST, u.RobustList, u.RobustLen); err != nil {
-				return err
-			}
+			r.call("set its robust futex list", unix.SYS_SET_ROBUST_LIST, u.RobustList, u.RobustLen)
 		}
-		return r.call("set the address cleared at its end", unix.SYS_SET_TID_ADDRESS, u.ClearChildTID)
+		r.call("set the address cleared at its end", unix.SYS_SET_TID_ADDRESS, u.ClearChildTID)
+		return nil
 	},
 }

@@ -42,7 +42,11 @@ func (t *Tracee) callAt(base *Regs, ip uint64, nr uintptr, args []uint64) (uint6
 	if err := t.getRegs(&regs); err != nil {
 		return 0, err
 	}
-	ret := regs.result()
+	return result(regs.result())
+}
+
+// result tells what a system call has returned.
+func result(ret int64) (uint64, error) {
 	if ret > -maxErrno-1 && ret < 0 {
 		return uint64(ret), unix.Errno(-ret)
 	}

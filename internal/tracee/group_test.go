@@ -233,7 +233,7 @@ func TestMakeGroupStop(t *testing.T) {
 		// The stub itself was stopped once, and that would be told.
 		p := must(settledStub(t).Clone(freePID(t), unix.CLONE_PARENT, 0))(t)
 		check(t, CallOK(p, "have a group of its own", unix.SYS_SETPGID, 0, 0))
-		thread := must(p.CloneThread(freePID(t), 0))(t)
+		thread := must(oneThread(p, freePID(t), 0))(t)
 		tracees := []*Tracee{p.t, thread.t}
 		const loop = 1024
 		check(t, p.t.poke(p.code+loop, []byte{0xeb, 0xfe}))

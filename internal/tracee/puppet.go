@@ -2,7 +2,6 @@ package tracee
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -19,19 +18,19 @@ const (
 	codeBytes          = pageBytes
 	puppetScratchBytes = 64 * pageBytes
 	// PuppetBytes is how much room a puppet's own pages take.
-	PuppetBytes = codeBytes + puppetScratchBytes
+	PuppetBytes = codeBytes + vectorBytes + puppetScratchBytes
 
-	puppetOptions = unix.PTRACE_O_EXITKILL | unix.PTRACE_O_TRACESYSGOOD |
-		unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_TRACECLONE
+	puppetOptions = unix.PTRACE_O_EXITKILL | unix.PTRACE_O_TRACESYSGOOD
 )
 
 // Puppet is a task of ours that has run nothing of its own. It dies with us.
 type Puppet struct {
-	t    *Tracee
-	base Regs
-	code uint64 // a page with a `syscall` instruction; scratch memory follows
-	insn uint64
-	us   *int // its table's descriptor of our process, -1 before there is one
+	t      *Tracee
+	base   Regs
+	code   uint64 // a page with vectorCode; a vector's array and scratch memory follow
+	insn   uint64
+	us     *int  // its table's descriptor of our process, -1 before there is one
+	singly *bool // its process makes calls one by one, see Singly
 }
 
 // StartStub starts this very program again, stopped before its first
@@ -78,7 +77,7 @@ func start(name string, near bool, fds []uintptr) (*Puppet, error) {
 	if err := errors.Join(err, t.reseize()); err != nil {
 		return nil, errors.Join(err, t.Kill())
 	}
-	s := &Puppet{t: t, us: new(int)}
+	s := &Puppet{t: t, us: new(int), singly: new(bool)}
 	*s.us = -1
 	if err := s.begin(); err != nil {
 		return nil, errors.Join(err, t.Kill())
@@ -149,10 +148,10 @@ func (p *Puppet) Settle(addr uint64) error {
 	if err := CallOK(p, "map a page for system calls", unix.SYS_MMAP, addr, codeBytes, unix.PROT_READ|unix.PROT_EXEC, flags, ^uint64(0), 0); err != nil {
 		return err
 	}
-	if err := CallOK(p, "map scratch memory", unix.SYS_MMAP, addr+codeBytes, puppetScratchBytes, unix.PROT_READ|unix.PROT_WRITE, flags, ^uint64(0), 0); err != nil {
+	if err := CallOK(p, "map scratch memory", unix.SYS_MMAP, addr+codeBytes, vectorBytes+puppetScratchBytes, unix.PROT_READ|unix.PROT_WRITE, flags, ^uint64(0), 0); err != nil {
 		return err
 	}
-	if err := p.t.poke(addr, append(bytes.Clone(syscallInsn), 0xcc)); err != nil {
+	if err := p.t.poke(addr, vectorCode); err != nil {
 		return err
 	}
 	p.code, p.insn = addr, addr
@@ -162,62 +161,13 @@ func (p *Puppet) Settle(addr uint64) error {
 // Own is the range of the puppet's own pages.
 func (p *Puppet) Own() Range { return Range{p.code, PuppetBytes} }
 
-// Call makes a system call in the puppet.
-func (p *Puppet) Call(nr uintptr, args ...uint64) (uint64, error) {
-	return p.t.callAt(&p.base, p.insn, nr, args)
-}
-
 // Scratch is memory of the puppet for arguments and results.
-func (p *Puppet) Scratch() Range { return Range{p.code + codeBytes, puppetScratchBytes} }
+func (p *Puppet) Scratch() Range {
+	return Range{p.code + codeBytes + vectorBytes, puppetScratchBytes}
+}
 
 // Tracee is the puppet's thread.
 func (p *Puppet) Tracee() *Tracee { return p.t }
-
-// Clone makes a child process with clone3(2) that has process id pid, shares
-// what the CLONE_ flags say, and sends exitSignal when it ends. It is stopped
-// before its first instruction.
-func (p *Puppet) Clone(pid int, flags uint64, exitSignal unix.Signal) (*Puppet, error) {
-	child, err := p.clone(&Tracee{PID: pid, TID: pid, near: p.t.near}, flags, exitSignal)
-	if err != nil {
-		return nil, p.t.wrap(fmt.Sprintf("make process %d", pid), err)
-	}
-	return child, nil
-}
-
-// CloneThread makes a thread with id tid in the puppet's process. flags say what
-// it shares beside what all threads do.
-func (p *Puppet) CloneThread(tid int, flags uint64) (*Puppet, error) {
-	const always = unix.CLONE_VM | unix.CLONE_SIGHAND | unix.CLONE_THREAD
-	child, err := p.clone(&Tracee{PID: p.t.PID, TID: tid, near: p.t.near}, always|flags, 0)
-	if err != nil {
-		return nil, p.t.wrap(fmt.Sprintf("make thread %d", tid), err)
-	}
-	return child, nil
-}
-
-func (p *Puppet) clone(t *Tracee, flags uint64, exitSignal unix.Signal) (*Puppet, error) {
-	at := p.Scratch().Addr
-	args := make([]byte, 0, 96) // struct clone_args, uapi linux/sched.h
-	for _, v := range []uint64{flags, 0, 0, 0, uint64(exitSignal), 0, 0, 0, at + 88, 1, 0} {
-		args = binary.LittleEndian.AppendUint64(args, v)
-	}
-	args = binary.LittleEndian.AppendUint64(args, uint64(t.TID))
-	if err := p.t.WriteMem(at, args); err != nil {
-		return nil, err
-	}
-	if _, err := p.Call(unix.SYS_CLONE3, at, 88); err != nil {
-		return nil, err
-	}
-	if _, err := t.wait(0); err != nil { // the stop every auto-attached child begins with
-		return nil, err
-	}
-	child := &Puppet{t: t, code: p.code, insn: p.insn, us: p.us}
-	if flags&unix.CLONE_FILES == 0 {
-		us := *p.us
-		child.us = &us
-	}
-	return child, t.getRegs(&child.base)
-}
 
 // Unshare leaves what the puppet shares by these CLONE_ flags.
 func (p *Puppet) Unshare(flags uint64) error {
@@ -241,7 +191,7 @@ func (p *Puppet) CloseAll() error {
 // pidfd_getfd(2), and returns its number there, the lowest free.
 func (p *Puppet) Give(fd int) (int, error) {
 	if *p.us < 0 {
-		if err := p.Reserve(0); err != nil {
+		if _, err := p.Reserve(0); err != nil {
 			return -1, err
 		}
 	}
@@ -252,32 +202,37 @@ func (p *Puppet) Give(fd int) (int, error) {
 	return int(n), nil
 }
 
-// Reserve keeps the descriptors below n free of the one Give needs for itself.
-func (p *Puppet) Reserve(n int) error {
-	us, err := p.Call(unix.SYS_PIDFD_OPEN, uint64(os.Getpid()), 0)
-	if err != nil {
-		return p.t.wrap("open its restorer", err)
+// Reserve keeps the descriptors below n free of the one Give needs for itself, and
+// returns the number of that.
+func (p *Puppet) Reserve(n int) (int, error) {
+	v := p.Vector()
+	us := v.Add("open its restorer", unix.SYS_PIDFD_OPEN, uint64(os.Getpid()), 0)
+	high := v.Add(fmt.Sprintf("reserve a descriptor above %d", n), unix.SYS_FCNTL, 0, unix.F_DUPFD_CLOEXEC, uint64(n)).From(0, us)
+	v.Add("close", unix.SYS_CLOSE, 0).From(0, us)
+	if old := *p.us; old >= 0 {
+		v.Add("close", unix.SYS_CLOSE, uint64(old))
 	}
-	high, err := p.Call(unix.SYS_FCNTL, us, unix.F_DUPFD_CLOEXEC, uint64(n))
-	if err != nil {
-		return p.t.wrap(fmt.Sprintf("reserve a descriptor above %d", n), err)
+	if err := v.Run(); err != nil {
+		return -1, err
 	}
-	old := *p.us
-	*p.us = int(high)
-	for _, fd := range []int{int(us), old} {
-		if fd >= 0 {
-			if err := CallOK(p, "close", unix.SYS_CLOSE, uint64(fd)); err != nil {
-				return err
-			}
-		}
+	*p.us = int(high.result)
+	return *p.us, nil
+}
+
+// GiveIn is Give in a vector. Our descriptor must stay open until that has run.
+func (p *Puppet) GiveIn(v *Vector, fd int) *Later {
+	if *p.us < 0 && v.err == nil {
+		_, v.err = p.Reserve(0)
 	}
-	return nil
+	return v.Add("fetch a descriptor", unix.SYS_PIDFD_GETFD, uint64(*p.us), uint64(fd), 0)
 }
 
 // Leave unmaps the puppet's own pages. No thread of the address space can make
 // a call then.
 func (p *Puppet) Leave() error {
-	return CallOK(p, "unmap scratch memory", unix.SYS_MUNMAP, p.code, PuppetBytes)
+	// It can't go on to stop itself, so this call is made with system call stops.
+	_, err := p.t.callAt(&p.base, p.insn, unix.SYS_MUNMAP, []uint64{p.code, PuppetBytes})
+	return p.t.wrap("unmap scratch memory", err)
 }
 
 // ForgetUs closes the puppet's descriptor of our process.

@@ -59,7 +59,7 @@ func TestSettle(t *testing.T) {
 	if m := mappingAt(t, p.t.PID, own.Addr); m == nil || m.Prot != unix.PROT_READ|unix.PROT_EXEC || own.Len != PuppetBytes {
 		t.Errorf("%+v", m)
 	}
-	if at := p.Scratch(); at.Addr != own.Addr+pageBytes || at.Addr+at.Len != own.Addr+own.Len {
+	if at := p.Scratch(); at.Addr != own.Addr+pageBytes+vectorBytes || at.Addr+at.Len != own.Addr+own.Len {
 		t.Errorf("scratch %+v of %+v", at, own)
 	}
 	says(t, p.Settle(own.Addr), "map a page for system calls: file exists")
@@ -85,14 +85,14 @@ func TestClone(t *testing.T) {
 	says(t, err, fmt.Sprintf("make process %d: file exists", pid))
 
 	tid := freePID(t)
-	thread := must(child.CloneThread(tid, unix.CLONE_FS|unix.CLONE_FILES))(t)
+	thread := must(oneThread(child, tid, unix.CLONE_FS|unix.CLONE_FILES))(t)
 	if got := must(thread.Call(unix.SYS_GETTID))(t); got != uint64(tid) {
 		t.Errorf("gettid says %d", got)
 	}
 	if tids := must(proc.Threads(pid))(t); !slices.Contains(tids, tid) || len(tids) != 2 {
 		t.Errorf("threads %v", tids)
 	}
-	_, err = child.CloneThread(tid, 0)
+	_, err = oneThread(child, tid, 0)
 	says(t, err, fmt.Sprintf("make thread %d: file exists", tid))
 	check(t, unix.Kill(pid, unix.SIGKILL))
 	check(t, thread.t.AwaitEnd())
@@ -108,7 +108,7 @@ func TestGive(t *testing.T) {
 	check(t, p.CloseAll())
 	f := must(os.Create(filepath.Join(t.TempDir(), "f")))(t)
 	defer f.Close()
-	check(t, p.Reserve(20))
+	_ = must(p.Reserve(20))(t)
 	for want := range 3 {
 		if n := must(p.Give(int(f.Fd())))(t); n != want {
 			t.Errorf("number %d, not %d", n, want)
@@ -119,7 +119,9 @@ func TestGive(t *testing.T) {
 	}
 	_, err := p.Give(1 << 20)
 	says(t, err, "fetch a descriptor: bad file descriptor")
-	check(t, p.Reserve(40)) // moves what it had above 20
+	if us := must(p.Reserve(40))(t); us != 40 { // moves what it had above 20
+		t.Errorf("its own descriptor is %d", us)
+	}
 	if fds := must(proc.FDs(pid))(t); !slices.Equal(fds, []int{0, 1, 2, 40}) {
 		t.Errorf("descriptors %v", fds)
 	}
@@ -150,7 +152,7 @@ func TestGive(t *testing.T) {
 	if _, err := GetFD(1<<30, 0); err == nil {
 		t.Error("of nobody")
 	}
-	thread := must(own.CloneThread(freePID(t), unix.CLONE_FILES))(t)
+	thread := must(oneThread(own, freePID(t), unix.CLONE_FILES))(t)
 	fd, err = GetFD(thread.t.TID, 1)
 	check(t, err)
 	unix.Close(fd)
@@ -258,11 +260,16 @@ func TestPlaceVDSO(t *testing.T) {
 			check(t, CallOK(p, "unmap", unix.SYS_MUNMAP, m.Start, m.Len()))
 		}
 	}
-	check(t, p.PlaceVDSO(at))
+	place := func() error {
+		v := p.Vector()
+		p.PlaceVDSO(v, at)
+		return v.Run()
+	}
+	check(t, place())
 	if m := mappingAt(t, p.t.PID, at); m == nil || m.Name() != "[vvar]" {
 		t.Errorf("%+v", m)
 	}
-	says(t, p.PlaceVDSO(at), "place the vdso at")
+	says(t, place(), "place the vdso at")
 }
 
 // TestSignals: masks and what waits can be read and set.
@@ -370,4 +377,13 @@ func TestMemPolicy(t *testing.T) {
 	if SameMemPolicy(nil, &stream.MemPolicy{}) || SameMemPolicy(&stream.MemPolicy{Mode: 1}, &stream.MemPolicy{Mode: 2}) {
 		t.Error("policies that are not the same are")
 	}
+}
+
+// oneThread makes a thread in a puppet's process.
+func oneThread(p *Puppet, tid int, flags uint64) (*Puppet, error) {
+	made, err := p.CloneThreads([]NewThread{{TID: tid, Flags: flags}})
+	if err != nil {
+		return nil, err
+	}
+	return made[0], nil
 }

@@ -244,6 +244,6 @@ func wayHome(at uint64, saved *Regs, mask uint64, undo []homeCall, clear Range) 
 const archMapVDSO64 = 0x2003 // arch/x86/include/uapi/asm/prctl.h
 
 // PlaceVDSO has the kernel map vdso and vvar at addr, where its first page goes.
-func (p *Puppet) PlaceVDSO(addr uint64) error {
-	return CallOK(p, fmt.Sprintf("place the vdso at %#x", addr), unix.SYS_ARCH_PRCTL, archMapVDSO64, addr)
+func (p *Puppet) PlaceVDSO(v *Vector, addr uint64) {
+	v.Add(fmt.Sprintf("place the vdso at %#x", addr), unix.SYS_ARCH_PRCTL, archMapVDSO64, addr)
 }

@@ -51,6 +51,10 @@ func (t *Tracee) RecallWait(time.Duration) (ran bool, err error) { return false,
 
 func (r *Regs) result() int64                     { return 0 }
 func (r *Regs) setCall(uint64, uintptr, []uint64) {}
+func (r *Regs) setSelf(int, int)                  {}
+func (r *Regs) setVector(uint64, uint64, uint64)  {}
+func (r *Regs) lastResult() int64                 { return 0 }
+func (r *Regs) nextEntry() uint64                 { return 0 }
 
 // Regs reads the general registers.
 func (t *Tracee) Regs() (*Regs, error) { return nil, ErrArch }
@@ -68,7 +72,9 @@ func (t *Tracee) SetXState([]byte) error { return ErrArch }
 // XFeatures returns which extended components are enabled and in use.
 func XFeatures([]byte) (enabled, inUse uint64) { return 0, 0 }
 
-var syscallInsn = []byte(nil)
+var syscallInsn, vectorCode []byte
+
+const vectorEnd = 0
 
 type homeCall struct {
 	nr   uintptr
@@ -78,7 +84,7 @@ type homeCall struct {
 func wayHome(uint64, *Regs, uint64, []homeCall, Range) []byte { return nil }
 
 // PlaceVDSO has the kernel map the vdso at addr.
-func (p *Puppet) PlaceVDSO(uint64) error { return ErrArch }
+func (p *Puppet) PlaceVDSO(v *Vector, _ uint64) { v.err = ErrArch }
 
 // CloneCalls are the system calls that make a child and may wait for it.
 var CloneCalls []int

@@ -1,0 +1,190 @@
+package tracee
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Vector is system calls that a puppet makes one after the other, with one stop for
+// all. The first that fails ends it.
+type Vector struct {
+	p     *Puppet
+	calls []*Later
+	data  []byte
+	err   error
+}
+
+// Later is a call of a Vector, which is made by its Run, or before that when there
+// is no room for more.
+type Later struct {
+	what    string
+	nr      uintptr
+	args    [6]uint64
+	from    [6]*Later // whose result an argument is
+	mayFail bool
+	at      uint64 // of its entry in the puppet while it is not made
+	made    bool
+	result  int64
+}
+
+// The memory of a vector in a puppet: an array of calls, in the layout that the
+// puppet's code knows; see vectorCode.
+const (
+	maxCalls    = 2048
+	entryBytes  = 64 // number, six arguments, flags; the number gives way to the result
+	flagsAt     = 56
+	flagMayFail = 1 << 6 // bits 0 to 5: the argument is the address of what it is
+	vectorBytes = maxCalls * entryBytes
+)
+
+// Vector returns an empty one.
+func (p *Puppet) Vector() *Vector { return &Vector{p: p} }
+
+// Add adds a call. what says what it does, for the error if it fails.
+func (v *Vector) Add(what string, nr uintptr, args ...uint64) *Later {
+	if len(v.calls) == maxCalls {
+		v.make()
+	}
+	c := &Later{what: what, nr: nr}
+	copy(c.args[:], args)
+	v.calls = append(v.calls, c)
+	return c
+}
+
+// From has an argument be the result of an earlier call of the same vector.
+func (c *Later) From(arg int, earlier *Later) *Later {
+	c.from[arg] = earlier
+	return c
+}
+
+// MayFail has the vector go on if the call fails.
+func (c *Later) MayFail() *Later {
+	c.mayFail = true
+	return c
+}
+
+// Result is what the call returned, when Run has succeeded.
+func (c *Later) Result() (uint64, error) { return result(c.result) }
+
+// Room returns where in the puppet's memory there will be n bytes for the call that
+// is added next, which Set fills.
+func (v *Vector) Room(n int) uint64 {
+	const align = 8
+	used := (len(v.data) + align - 1) &^ (align - 1)
+	room := v.p.Scratch()
+	if used+n > int(room.Len) {
+		v.make()
+		used = 0
+	}
+	if n > int(room.Len) && v.err == nil {
+		v.err = v.p.t.wrap(fmt.Sprintf("pass %d bytes to a call", n), unix.E2BIG)
+		n = 0
+	}
+	v.data = append(v.data, make([]byte, used+n-len(v.data))...)
+	return room.Addr + uint64(used)
+}
+
+// Set puts bytes where Room made room for them.
+func (v *Vector) Set(at uint64, b []byte) {
+	if v.err == nil {
+		copy(v.data[at-v.p.Scratch().Addr:], b)
+	}
+}
+
+// Put is Room and Set.
+func (v *Vector) Put(b []byte) uint64 {
+	at := v.Room(len(b))
+	v.Set(at, b)
+	return at
+}
+
+// Run makes the calls. The vector is empty then, and its data stands in the
+// puppet's memory until other calls are made.
+func (v *Vector) Run() error {
+	v.make()
+	err := v.err
+	v.err = nil
+	return err
+}
+
+// make makes the calls there are, if all before them went well.
+func (v *Vector) make() {
+	if v.err == nil && len(v.calls) > 0 {
+		v.err = v.p.t.WriteMem(v.p.Scratch().Addr, v.data)
+	}
+	if v.err == nil && len(v.calls) > 0 {
+		v.err = v.p.makeAll(v.calls)
+	}
+	v.calls, v.data = v.calls[:0], v.data[:0]
+}
+
+// makeAll makes calls with one stop, or where that can't be one by one.
+func (p *Puppet) makeAll(calls []*Later) error {
+	if len(calls) > 1 && p.vectors() {
+		return p.makeVector(calls)
+	}
+	for _, c := range calls {
+		args := c.args
+		for i, earlier := range c.from {
+			if earlier != nil {
+				args[i] = uint64(earlier.result)
+			}
+		}
+		ret, err := p.Call(c.nr, args[:]...)
+		if c.result, c.made = int64(ret), true; err != nil && (!c.mayFail || Errno(err) == 0) {
+			return p.t.wrap(c.what, err)
+		}
+	}
+	return nil
+}
+
+// makeVector writes the calls into the puppet's memory, has it make them, and reads
+// what they returned.
+func (p *Puppet) makeVector(calls []*Later) error {
+	first := p.calls()
+	array := make([]byte, 0, len(calls)*entryBytes)
+	for i, c := range calls {
+		c.at = first + uint64(i*entryBytes)
+		array = c.encode(array)
+	}
+	if err := p.t.WriteMem(first, array); err != nil {
+		return err
+	}
+	made, err := p.runVector(first, len(calls))
+	if err != nil {
+		return err
+	}
+	if err := p.t.ReadMem(first, array[:min(made+1, len(calls))*entryBytes]); err != nil {
+		return err
+	}
+	for i, c := range calls[:min(made+1, len(calls))] {
+		c.result, c.made = int64(binary.LittleEndian.Uint64(array[i*entryBytes:])), true
+	}
+	if made < len(calls) {
+		_, err := calls[made].Result()
+		return p.t.wrap(calls[made].what, err)
+	}
+	return nil
+}
+
+// encode appends the entry of a call to those of the calls before it.
+func (c *Later) encode(array []byte) []byte {
+	array = binary.LittleEndian.AppendUint64(array, uint64(c.nr))
+	flags := uint64(0)
+	for i, v := range c.args {
+		switch earlier := c.from[i]; {
+		case earlier == nil:
+		case earlier.made:
+			v = uint64(earlier.result)
+		default:
+			v, flags = earlier.at, flags|1<<i
+		}
+		array = binary.LittleEndian.AppendUint64(array, v)
+	}
+	if c.mayFail {
+		flags |= flagMayFail
+	}
+	return binary.LittleEndian.AppendUint64(array, flags)
+}

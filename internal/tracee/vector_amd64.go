@@ -1,0 +1,68 @@
+package tracee
+
+// vectorCode is what the page of a puppet has. It makes one system call, or one for
+// each entry of an array, see Vector, and then stops by itself, see runToEnd.
+var vectorCode = []byte{
+	// One call, its number and arguments in their registers.
+	0x0f, 0x05, //                         syscall
+	0x49, 0x89, 0xc7, //                   mov %rax, %r15
+	// stop: tgkill(self, self, SIGSTOP)
+	0x44, 0x89, 0xef, //                   mov %r13d, %edi
+	0x44, 0x89, 0xf6, //                   mov %r14d, %esi
+	0xba, 0x13, 0x00, 0x00, 0x00, //       mov $19, %edx
+	0xb8, 0xea, 0x00, 0x00, 0x00, //       mov $234, %eax
+	0x0f, 0x05, //                         syscall
+	// vectorEnd: there, but after a SIGCONT that took the SIGSTOP away
+	0xeb, 0xec, //                         jmp stop
+	// next, vectorStart: those from %rbx to %rbp
+	0x48, 0x39, 0xeb, //                   cmp %rbp, %rbx
+	0x74, 0xe7, //                         je stop
+	0x48, 0x8b, 0x03, //                   mov (%rbx), %rax
+	0x48, 0x8b, 0x7b, 0x08, //             mov 8(%rbx), %rdi
+	0x48, 0x8b, 0x73, 0x10, //             mov 16(%rbx), %rsi
+	0x48, 0x8b, 0x53, 0x18, //             mov 24(%rbx), %rdx
+	0x4c, 0x8b, 0x53, 0x20, //             mov 32(%rbx), %r10
+	0x4c, 0x8b, 0x43, 0x28, //             mov 40(%rbx), %r8
+	0x4c, 0x8b, 0x4b, 0x30, //             mov 48(%rbx), %r9
+	0x4c, 0x8b, 0x63, flagsAt, //          mov 56(%rbx), %r12
+	0x41, 0xf6, 0xc4, 1, 0x74, 0x03, //    test $1, %r12b; je over the next
+	0x48, 0x8b, 0x3f, //                   mov (%rdi), %rdi
+	0x41, 0xf6, 0xc4, 2, 0x74, 0x03, //    and so on
+	0x48, 0x8b, 0x36, //                   mov (%rsi), %rsi
+	0x41, 0xf6, 0xc4, 4, 0x74, 0x03,
+	0x48, 0x8b, 0x12, //                   mov (%rdx), %rdx
+	0x41, 0xf6, 0xc4, 8, 0x74, 0x03,
+	0x4d, 0x8b, 0x12, //                   mov (%r10), %r10
+	0x41, 0xf6, 0xc4, 16, 0x74, 0x03,
+	0x4d, 0x8b, 0x00, //                   mov (%r8), %r8
+	0x41, 0xf6, 0xc4, 32, 0x74, 0x03,
+	0x4d, 0x8b, 0x09, //                   mov (%r9), %r9
+	0x0f, 0x05, //                         syscall
+	0x48, 0x89, 0x03, //                   mov %rax, (%rbx)
+	0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff, // cmp $-maxErrno, %rax
+	0x73, 0x06, //                         jae failed
+	// over:
+	0x48, 0x83, 0xc3, entryBytes, //       add $entryBytes, %rbx
+	0xeb, 0x93, //                         jmp next
+	// failed:
+	0x41, 0xf6, 0xc4, flagMayFail, //      test $flagMayFail, %r12b
+	0x75, 0xf4, //                         jne over
+	0xe9, 0x74, 0xff, 0xff, 0xff, //       jmp stop
+}
+
+const vectorEnd, vectorStart = 0x17, 0x19
+
+// setSelf tells the code in vectorCode which thread it is.
+func (r *Regs) setSelf(pid, tid int) { r.R13, r.R14 = uint64(pid), uint64(tid) }
+
+// setVector begins the calls of an array in code, a copy of vectorCode.
+func (r *Regs) setVector(code, first, end uint64) {
+	r.setCall(code+vectorStart, 0, nil)
+	r.Rbx, r.Rbp = first, end
+}
+
+// lastResult is what the one call returned.
+func (r *Regs) lastResult() int64 { return int64(r.R15) }
+
+// nextEntry is where in the array the code stopped.
+func (r *Regs) nextEntry() uint64 { return r.Rbx }
