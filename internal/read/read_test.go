@@ -1,0 +1,230 @@
+package read
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/image"
+	"ckpt/stream"
+)
+
+var seed = flag.Uint64("seed", 0, "of the random tests; 0: a new one")
+
+// random returns numbers whose seed is in the test's log.
+func random(t testing.TB) *rand.Rand {
+	s := *seed
+	if s == 0 {
+		s = rand.Uint64()
+	}
+	t.Logf("-seed %d", s)
+	return rand.New(rand.NewPCG(s, 0))
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sample is a stream with metadata and some data that does not compress.
+func sample(t testing.TB, dataBytes int) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := stream.NewWriter(&b)
+	check(t, w.Add(stream.TypeHeader, &stream.Header{Stage: stream.StageShared}))
+	for i := range uint64(20) {
+		check(t, w.Add(stream.TypeReg, &stream.Reg{Object: stream.Object{Objref: i + 1}, Size: int64(i)}))
+	}
+	data := make([]byte, dataBytes)
+	rnd := rand.NewChaCha8([32]byte{7})
+	_, _ = rnd.Read(data)
+	for part := range slices.Chunk(data, stream.DataChunkBytes) {
+		rec, err := stream.New(stream.TypeContent, &stream.Content{})
+		check(t, err)
+		rec.DataLen = int64(len(part))
+		check(t, w.Write(rec, bytes.NewReader(part)))
+	}
+	check(t, w.End(stream.End{}))
+	return b.Bytes()
+}
+
+// packed is the image of a stream.
+func packed(t testing.TB, text []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := image.NewWriter(&b, image.WriterOptions{Level: 1, Threads: 1})
+	check(t, err)
+	defer w.Abort()
+	_, err = w.Write(text)
+	check(t, err)
+	check(t, w.Close())
+	return b.Bytes()
+}
+
+// unpack runs ckpt-read on an image, in a file or by a pipe.
+func unpack(t testing.TB, ctx context.Context, img []byte, pipe bool, before string) (out []byte, err error) {
+	t.Helper()
+	in := input(t, img, pipe, before)
+	defer in.Close()
+	r, w, err := os.Pipe()
+	check(t, err)
+	got := make(chan []byte)
+	go func() { b, _ := io.ReadAll(r); r.Close(); got <- b }()
+	err = Run(ctx, Options{Threads: 2, Step: func(string, ...any) {}}, in, w)
+	w.Close()
+	return <-got, err
+}
+
+// input is an image as ckpt-read gets it, which stands behind what comes before.
+func input(t testing.TB, img []byte, pipe bool, before string) *os.File {
+	t.Helper()
+	if pipe {
+		r, w, err := os.Pipe()
+		check(t, err)
+		go func() { _, _ = w.Write(img); w.Close() }()
+		return r
+	}
+	f, err := os.CreateTemp(t.TempDir(), "")
+	check(t, err)
+	_, err = f.WriteString(before)
+	check(t, err)
+	_, err = f.Write(img)
+	check(t, err)
+	_, err = f.Seek(int64(len(before)), io.SeekStart)
+	check(t, err)
+	return f
+}
+
+// records are the types of the records in a stream, and whether it is whole.
+func records(b []byte) (types []stream.Type, err error) {
+	r := stream.NewReader(bytes.NewReader(b))
+	for {
+		rec, err := r.Next()
+		if err != nil {
+			return types, err
+		}
+		types = append(types, rec.Type)
+	}
+}
+
+// TestRead: the stream comes out as it went in.
+func TestRead(t *testing.T) {
+	text := sample(t, 3<<20)
+	img := packed(t, text)
+	for _, pipe := range []bool{false, true} {
+		got, err := unpack(t, context.Background(), img, pipe, "")
+		if err != nil || !bytes.Equal(got, text) {
+			t.Errorf("pipe %v: %d bytes, not %d: %v", pipe, len(got), len(text), err)
+		}
+	}
+	if got, err := unpack(t, context.Background(), img, false, "a header of somebody else's"); err != nil || !bytes.Equal(got, text) {
+		t.Errorf("in the middle of a file: %d bytes, not %d: %v", len(got), len(text), err)
+	}
+}
+
+// TestDamaged: of a damaged image in a file no record comes out, and from a pipe
+// none that is wrong, and never END. An ABORT tells why.
+func TestDamaged(t *testing.T) {
+	rng := random(t)
+	text := sample(t, 2<<20)
+	img := packed(t, text)
+	good, _ := records(text)
+	damage := map[string]func(b []byte) []byte{
+		"cut to nothing":   func([]byte) []byte { return nil },
+		"only the header":  func(b []byte) []byte { return b[:64] },
+		"without its end":  func(b []byte) []byte { return b[:len(b)-1] },
+		"one byte more":    func(b []byte) []byte { return append(b, 0) },
+		"twice":            func(b []byte) []byte { return append(b, b...) },
+		"of another kind":  func(b []byte) []byte { return append([]byte("PK\x03\x04"), b...) },
+		"zeros behind it":  func(b []byte) []byte { return append(b, make([]byte, 4096)...) },
+		"a later version":  func(b []byte) []byte { return bytes.Replace(b, []byte("version 1\n"), []byte("version 9\n"), 1) },
+		"a hole inside it": func(b []byte) []byte { clear(b[len(b)/2 : len(b)/2+4096]); return b },
+	}
+	for range 60 {
+		at, bit := rng.IntN(len(img)), byte(1)<<rng.UintN(8)
+		damage[fmt.Sprintf("bit %#x of byte %d", bit, at)] = func(b []byte) []byte { b[at] ^= bit; return b }
+		damage[fmt.Sprintf("cut to %d bytes", at)] = func(b []byte) []byte { return b[:at] }
+	}
+	for name, change := range damage {
+		for _, pipe := range []bool{false, true} {
+			got, err := unpack(t, context.Background(), change(bytes.Clone(img)), pipe, "")
+			types, rerr := records(got)
+			var abort *stream.AbortError
+			switch {
+			case err == nil:
+				t.Errorf("%s, pipe %v: no error", name, pipe)
+			case !errors.As(rerr, &abort) || abort.Tool != Tool || !strings.HasPrefix(err.Error(), abort.Reason):
+				t.Errorf("%s, pipe %v: %v, and behind it %v", name, pipe, err, rerr)
+			case !pipe && len(types) > 0:
+				t.Errorf("%s: %d records of a file that is damaged", name, len(types))
+			}
+			for i, typ := range types {
+				if typ == stream.TypeEnd || typ != good[i] {
+					t.Errorf("%s, pipe %v: record %d is %v", name, pipe, i, typ)
+				}
+			}
+		}
+	}
+}
+
+// TestNoStream: an image of what is no stream, or not of a whole one, is not made
+// one.
+func TestNoStream(t *testing.T) {
+	text := sample(t, 1000)
+	for name, b := range map[string][]byte{
+		"nothing": nil, "words": []byte("some words"), "a part": text[:len(text)-5], "more": append(bytes.Clone(text), "more"...),
+	} {
+		for _, pipe := range []bool{false, true} {
+			got, err := unpack(t, context.Background(), packed(t, b), pipe, "")
+			types, rerr := records(got)
+			if err == nil || rerr == io.EOF || len(types) > 0 && types[len(types)-1] == stream.TypeEnd {
+				t.Errorf("%s, pipe %v: %v, %v, %v", name, pipe, err, rerr, types)
+			}
+		}
+	}
+}
+
+// TestStatus: what is wrong with the input has an exit status of its own, and a
+// hint where there is one.
+func TestStatus(t *testing.T) {
+	_, err := unpack(t, context.Background(), sample(t, 10), false, "")
+	var hint interface{ Hint() string }
+	if err = status(err); !errors.Is(err, image.ErrStream) || !errors.As(err, &hint) || !strings.Contains(hint.Hint(), "needs no ckpt-read") {
+		t.Error(err)
+	}
+	if err := status(io.ErrClosedPipe); err != io.ErrClosedPipe {
+		t.Error(err)
+	}
+}
+
+// TestCancelled: after a signal the cause is that.
+func TestCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	why := errors.New("a signal came")
+	cancel(why)
+	r, w, err := os.Pipe()
+	check(t, err)
+	r.Close()
+	defer w.Close()
+	in := input(t, packed(t, sample(t, 1<<20)), false, "")
+	defer in.Close()
+	if err := Run(ctx, Options{Threads: 1, Step: func(string, ...any) {}}, in, w); !errors.Is(err, why) {
+		t.Error(err)
+	}
+	_, _ = in.Seek(0, io.SeekStart)
+	if err := Run(context.Background(), Options{Threads: 1, Step: func(string, ...any) {}}, in, w); !errors.Is(err, unix.EPIPE) {
+		t.Error(err)
+	}
+}
