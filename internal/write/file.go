@@ -1,6 +1,7 @@
 package write
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -19,16 +20,20 @@ func createBeside(path string) (*os.File, error) {
 		return os.NewFile(uintptr(fd), dir), nil
 	}
 	if err == unix.EOPNOTSUPP || err == unix.EISDIR {
-		return os.CreateTemp(dir, "."+filepath.Base(path)+".*")
+		return os.CreateTemp(dir, tempPrefix+"*")
 	}
 	return nil, &os.PathError{Op: "create a file in", Path: dir, Err: err}
 }
+
+// tempPrefix begins the name of a file that is about to get its own. It does not
+// have that in it, which may be as long as a name can be.
+const tempPrefix = ".ckpt-write."
 
 // link gives the file its name, in place of a file that had it.
 func (d *dest) link() error {
 	temp := d.f.Name()
 	if temp == filepath.Dir(d.path) { // it has no name
-		temp = filepath.Join(temp, fmt.Sprintf(".%s.%d", filepath.Base(d.path), os.Getpid()))
+		temp = filepath.Join(temp, tempPrefix+rand.Text()) // which nobody has, or can take first
 		if err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", d.f.Fd()), unix.AT_FDCWD, temp, unix.AT_SYMLINK_FOLLOW); err != nil {
 			return &os.PathError{Op: "name", Path: temp, Err: err}
 		}
