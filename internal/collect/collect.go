@@ -21,6 +21,7 @@ import (
 	"ckpt/internal/memory"
 	"ckpt/internal/proc"
 	"ckpt/internal/task"
+	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
 
@@ -256,17 +257,9 @@ func (c *collection) pages(w *stream.Writer, s *space, byReference func() bool) 
 		never := func() bool { return false }
 		return (&memory.Source{PID: pid, ID: s.id, ByReference: never}).Send(w, s.pages)
 	}
-	loan, err := s.process.threads[0].Borrow(s.place)
-	if err != nil {
-		return err
-	}
-	c.description.loan = loan
-	src := memory.Source{Loan: loan, PID: pid, ID: s.id, ByReference: byReference}
-	if err := src.Send(w, s.pages); err != nil {
-		return err
-	}
-	c.description.loan = nil
-	return loan.Return()
+	return c.description.lender.lend(s.process.threads[0], s.place, func(loan *tracee.Loan) error {
+		return (&memory.Source{Loan: loan, PID: pid, ID: s.id, ByReference: byReference}).Send(w, s.pages)
+	})
 }
 
 // finish closes the stream and waits for the filters that hold the target, and
@@ -338,11 +331,7 @@ func (e *HolderError) untold() error {
 // letGo gives the target back. It does nothing the second time.
 func (c *collection) letGo(leave string) error {
 	c.dog.enter(phaseLetGo)
-	var err error
-	if l := c.description.loan; l != nil {
-		err = l.Return()
-		c.description.loan = nil
-	}
+	err := c.description.lender.giveBack()
 	if c.done {
 		return err
 	}

@@ -19,7 +19,7 @@ type description struct {
 	header  stream.Header
 	records []*stream.Record
 	spaces  []*space
-	loan    *tracee.Loan // the one under way
+	lender  lender
 
 	tree     *tree
 	note     func(format string, args ...any)
@@ -205,7 +205,7 @@ func (d *description) process(p *process) error {
 		for i, s := range a.subjects {
 			fds[i] = s.FD
 		}
-		if a.place, err = p.threads[0].FindPlace(a.maps, fds); err != nil {
+		if a.place, err = p.threads[0].FindPlace(a.maps, fds, a.status.SigCgt); err != nil {
 			return err
 		}
 	}
@@ -214,7 +214,7 @@ func (d *description) process(p *process) error {
 			return err
 		}
 	}
-	return nil
+	return d.lender.giveBack()
 }
 
 // task emits the record of the process itself.
@@ -246,17 +246,16 @@ func (d *description) task(p *process) error {
 
 // stopTold reports whether the parent of a stopped process has been told so.
 func (d *description) stopTold(p *process) (bool, error) {
-	var err error
-	if d.loan, err = p.parent.threads[0].Borrow(d.about[p.parent].place); err != nil {
-		return false, err
-	}
-	untold, err := task.StopUntold(d.loan, p.pid)
-	if err != nil {
-		return false, fmt.Errorf("pid %d: has it been told that pid %d stopped: %w", p.parent.pid, p.pid, err)
-	}
-	loan := d.loan
-	d.loan = nil
-	return !untold, loan.Return()
+	told := false
+	err := d.lender.lend(p.parent.threads[0], d.about[p.parent].place, func(loan *tracee.Loan) error {
+		untold, err := task.StopUntold(loan, p.pid)
+		if err != nil {
+			return fmt.Errorf("pid %d: has it been told that pid %d stopped: %w", p.parent.pid, p.pid, err)
+		}
+		told = !untold
+		return nil
+	})
+	return told, err
 }
 
 // outside reports whether the leader of a session or group lives outside of the
@@ -324,10 +323,12 @@ func (d *description) thread(p *process, t *tracee.Tracee) error {
 		return err
 	}
 	if a.place != nil {
-		if d.loan, err = t.Borrow(a.place); err != nil {
+		if c.Loan, err = d.lender.borrow(t, a.place); err != nil {
 			return err
 		}
-		c.Loan = d.loan
+		if err := c.Ask(); err != nil {
+			return err
+		}
 	}
 	refs, err := d.shared(p, t, c)
 	if err != nil {
@@ -355,9 +356,7 @@ func (d *description) thread(p *process, t *tracee.Tracee) error {
 			return err
 		}
 	}
-	loan := d.loan
-	d.loan = nil
-	return loan.Return()
+	return nil
 }
 
 func (d *description) collector(p *process, t *tracee.Tracee) (*task.Collector, error) {
@@ -389,8 +388,8 @@ func (d *description) addressSpace(p *process, id uint64) error {
 		Inode: func(link string) (uint64, error) { return d.files.Path(p.pid, link) },
 		Block: func(reason error) { d.blockers.add(p.pid, reason) },
 	}
-	if d.loan != nil {
-		mc.Loan = d.loan
+	if d.lender.loan != nil {
+		mc.Loan = d.lender.loan
 	}
 	if err := mc.Collect(a.maps); err != nil {
 		return err

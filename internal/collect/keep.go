@@ -84,7 +84,7 @@ func (d *description) keep() error {
 // guard is the Guard of files.Collector. Where seccomp would kill the thread for
 // the call it is better not made.
 func (d *description) guard(scratch []byte, nr uintptr, args ...uint64) (over func() error, err error) {
-	l := d.loan
+	l := d.lender.loan
 	if l == nil {
 		return nil, nil // the process is not saved anyway, see callable
 	}

@@ -73,7 +73,11 @@ func (c *Collector) Collect(maps []proc.Mapping) error {
 			return err
 		}
 		if placed[m.Start] && c.Loan != nil {
-			if v.NUMA, err = tracee.MemPolicyAt(c.Loan, m.Start); err != nil {
+			a, err := tracee.Ask(c.Loan, tracee.MemPolicyAt(m.Start))
+			if err != nil {
+				return err
+			}
+			if v.NUMA, err = c.Loan.Tracee().MemPolicy(a); err != nil {
 				return err
 			}
 		}

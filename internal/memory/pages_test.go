@@ -159,7 +159,7 @@ func borrowed(t *testing.T) (*tracee.Loan, []proc.Mapping) {
 	g := tracee.NewGroup(10*time.Second, func(int, int) {})
 	tr := must(g.Seize(pid, pid))(t)
 	maps := must(proc.ReadMaps(pid))(t)
-	l := must(tr.Borrow(must(tr.FindPlace(maps, must(proc.FDs(pid))(t)))(t)))(t)
+	l := must(tr.Borrow(must(tr.FindPlace(maps, must(proc.FDs(pid))(t), 0))(t)))(t)
 	t.Cleanup(func() {
 		if err := l.Return(); err != nil {
 			t.Error(err)

@@ -9,6 +9,7 @@ import (
 
 	"ckpt/internal/caps"
 	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
 
@@ -23,14 +24,17 @@ const (
 var creds = Resource{
 	Type:     stream.TypeCreds,
 	Required: true,
+	Asks: func(c *Collector) []tracee.Query {
+		return append(c.askKeyrings(), getSecurebits, getDumpable)
+	},
 	Collect: func(c *Collector) error {
 		rec := credsOf(&c.Status)
 		rec.PID, rec.TID = c.PID, c.TID
-		bits, err := c.Loan.Call(unix.SYS_PRCTL, unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
+		bits, _, err := c.find(getSecurebits)
 		if err != nil {
 			return fmt.Errorf("pid %d: securebits: %w", c.TID, err)
 		}
-		dumpable, err := c.Loan.Call(unix.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+		dumpable, _, err := c.find(getDumpable)
 		if err != nil {
 			return fmt.Errorf("pid %d: dumpable: %w", c.TID, err)
 		}
@@ -56,6 +60,11 @@ var creds = Resource{
 	Here:    credsHere,
 	Restore: restoreCreds,
 }
+
+var (
+	getSecurebits = query(0, unix.SYS_PRCTL, unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
+	getDumpable   = query(0, unix.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+)
 
 func credsOf(s *proc.Status) stream.Creds {
 	return stream.Creds{UID: s.Uid[:], GID: s.Gid[:], Groups: s.Groups, Inh: s.CapInh, Prm: s.CapPrm, Eff: s.CapEff,

@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
 
@@ -32,14 +33,21 @@ var itimers = Resource{
 	},
 }
 
-// readItimers returns the timers that run.
-func readItimers(c *Collector) (timers []stream.Itimer, err error) {
-	for which := range 3 {
-		b, err := peek(c.Loan, 32, unix.SYS_GETITIMER, uint64(which), scratchArg)
-		if err != nil {
-			return nil, fmt.Errorf("pid %d: interval timer %d: %w", c.PID, which, err)
+// askItimers are the queries for the timers.
+func askItimers() (all []tracee.Query) {
+	for which := range uint64(3) {
+		all = append(all, query(32, unix.SYS_GETITIMER, which, scratchArg))
+	}
+	return all
+}
+
+// itimersOf returns the timers that run.
+func itimersOf(pid int, answers []tracee.Answer) (timers []stream.Itimer, err error) {
+	for which, a := range answers {
+		if a.Err != nil {
+			return nil, fmt.Errorf("pid %d: interval timer %d: %w", pid, which, a.Err)
 		}
-		w := words(b) // struct itimerval: interval, then value, as sec and µs
+		w := words(a.Data) // struct itimerval: interval, then value, as sec and µs
 		value := int64(w[2])*1e6 + int64(w[3])
 		if value != 0 {
 			timers = append(timers, stream.Itimer{Which: which, ValueUS: value, IntervalUS: int64(w[0])*1e6 + int64(w[1])})

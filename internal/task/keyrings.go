@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/tracee"
 )
 
 // ownKeyrings are those that belong to a thread or process alone; see
@@ -15,6 +17,19 @@ var ownKeyrings = []struct {
 	name    string
 }{{-1, false, "thread"}, {-2, true, "process"}}
 
+func keyringID(id int32) tracee.Query {
+	return query(0, unix.SYS_KEYCTL, unix.KEYCTL_GET_KEYRING_ID, uint64(uint32(id)), 0)
+}
+
+func (c *Collector) askKeyrings() (all []tracee.Query) {
+	for _, k := range ownKeyrings {
+		if !k.process || c.TID == c.PID {
+			all = append(all, keyringID(k.id))
+		}
+	}
+	return all
+}
+
 // keyrings blocks a thread that has some: the serial numbers of keys, which a
 // program keeps, can't be had again.
 func (c *Collector) keyrings() error {
@@ -22,7 +37,7 @@ func (c *Collector) keyrings() error {
 		if k.process && c.TID != c.PID {
 			continue
 		}
-		serial, err := c.Loan.Call(unix.SYS_KEYCTL, unix.KEYCTL_GET_KEYRING_ID, uint64(uint32(k.id)), 0)
+		serial, _, err := c.find(keyringID(k.id))
 		switch err {
 		case nil:
 			c.Block(fmt.Errorf("has a %s keyring (%d), which can't be saved", k.name, serial))

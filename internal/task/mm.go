@@ -23,12 +23,15 @@ const (
 var layout = Resource{
 	Type:  stream.TypeMM,
 	Scope: Shared,
+	Asks: func(*Collector) []tracee.Query {
+		return []tracee.Query{getBreak, getMembarrier, tracee.AnyLDT()}
+	},
 	Collect: func(c *Collector) error {
 		auxv, err := proc.ReadAuxv(c.PID)
 		if err != nil {
 			return err
 		}
-		brk, err := c.Loan.Call(unix.SYS_BRK, 0)
+		brk, _, err := c.find(getBreak)
 		if err != nil {
 			return fmt.Errorf("pid %d: read its break: %w", c.PID, err)
 		}
@@ -66,6 +69,8 @@ var layout = Resource{
 	},
 	Restore: restoreLayout,
 }
+
+var getBreak = query(0, unix.SYS_BRK, 0)
 
 // restoreLayout sets it all with PR_SET_MM_MAP, struct prctl_mm_map in uapi
 // linux/prctl.h. The kernel refuses a new executable while the old is mapped.

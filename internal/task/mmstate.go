@@ -19,14 +19,20 @@ const (
 	membarrierRegistrations = 1<<2 | 1<<4 | 1<<6 | 1<<8
 )
 
+var getMembarrier = query(0, unix.SYS_MEMBARRIER, membarrierGetRegistrations, 0, 0)
+
 // readMMState fills in the rest of an MM record.
 func (c *Collector) readMMState(m *stream.MM) error {
-	registered, err := c.Loan.Call(unix.SYS_MEMBARRIER, membarrierGetRegistrations, 0, 0)
+	registered, _, err := c.find(getMembarrier)
 	switch {
 	case err == nil:
 		m.Membarrier = registered
 	case err != unix.EINVAL && err != unix.ENOSYS: // the kernel does not tell, or has none
 		return fmt.Errorf("pid %d: membarrier registrations: %w", c.PID, err)
+	}
+	some, err := c.answer(tracee.AnyLDT())
+	if err != nil || some.Err != nil || some.Ret == 0 {
+		return err
 	}
 	m.LDT, err = tracee.ReadLDT(c.Loan)
 	if errors.Is(err, tracee.ErrTight) {

@@ -37,11 +37,7 @@ func (c *Collector) theMoment() (*moment, error) {
 		return nil, err
 	}
 	for {
-		itimers, err := readItimers(c)
-		if err != nil {
-			return nil, err
-		}
-		timers, err := readTimers(c)
+		itimers, timers, err := readClocked(c)
 		if err != nil {
 			return nil, err
 		}
@@ -56,6 +52,26 @@ func (c *Collector) theMoment() (*moment, error) {
 		}
 		before, count = after, n
 	}
+}
+
+// readClocked reads both kinds of timers.
+func readClocked(c *Collector) ([]stream.Itimer, []stream.Timer, error) {
+	list, err := proc.ReadTimers(c.PID)
+	if err != nil {
+		return nil, nil, err
+	}
+	queries := askItimers()
+	n := len(queries)
+	answers, err := c.Loan.Ask(append(queries, askTimers(list)...))
+	if err != nil {
+		return nil, nil, err
+	}
+	itimers, err := itimersOf(c.PID, answers[:n])
+	if err != nil {
+		return nil, nil, err
+	}
+	timers, err := timersOf(c.PID, list, answers[n:])
+	return itimers, timers, err
 }
 
 // readPending reads all pending signals and says how many there are. Every

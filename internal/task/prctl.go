@@ -52,6 +52,14 @@ var attributes = []attribute{
 var prctl = Resource{
 	Type:     stream.TypePrctl,
 	Required: true,
+	Asks: func(c *Collector) (all []tracee.Query) {
+		for _, a := range attributes {
+			if _, told := a.inProc(c); !told && (!a.process || c.TID == c.PID) {
+				all = append(all, a.query())
+			}
+		}
+		return all
+	},
 	Collect: func(c *Collector) error {
 		rec := stream.Prctl{PID: c.PID, TID: c.TID}
 		for _, a := range attributes {
@@ -95,19 +103,28 @@ var prctl = Resource{
 	},
 }
 
-// readAttribute reads one from /proc if it is there, which takes less than a call.
-func readAttribute(c *Collector, a attribute) (uint64, error) {
+// inProc reads one from /proc if it is there, which takes less than a call.
+func (a attribute) inProc(c *Collector) (v uint64, told bool) {
 	switch a.get {
 	case unix.PR_GET_TIMERSLACK:
-		if v, err := proc.ReadTimerSlack(c.TID); err == nil {
-			return v, nil
-		}
+		v, err := proc.ReadTimerSlack(c.TID)
+		return v, err == nil
 	case unix.PR_GET_MEMORY_MERGE:
-		if merges, err := proc.MergesMemory(c.TID); err == nil && !merges {
-			return 0, nil
-		}
+		merges, err := proc.MergesMemory(c.TID)
+		return 0, err == nil && !merges
 	}
-	return getAttribute(c.Loan, a)
+	return 0, false
+}
+
+func readAttribute(c *Collector, a attribute) (uint64, error) {
+	if v, told := a.inProc(c); told {
+		return v, nil
+	}
+	answer, err := c.answer(a.query())
+	if err != nil {
+		return 0, err
+	}
+	return a.value(answer)
 }
 
 // attribute returns what a puppet has. All have the same, from the stub, but for
@@ -126,15 +143,26 @@ func (r *Restorer) attribute(a attribute) (uint64, error) {
 	return v, err
 }
 
-func getAttribute(c tracee.Caller, a attribute) (uint64, error) {
-	if !a.pointer {
-		return c.Call(unix.SYS_PRCTL, a.get, 0, 0, 0, 0)
-	}
-	b, err := peek(c, 4, unix.SYS_PRCTL, a.get, scratchArg, 0, 0, 0)
+func getAttribute(p *tracee.Puppet, a attribute) (uint64, error) {
+	answer, err := tracee.Ask(p, a.query())
 	if err != nil {
 		return 0, err
 	}
-	return uint64(binary.LittleEndian.Uint32(b)), nil
+	return a.value(answer)
+}
+
+func (a attribute) query() tracee.Query {
+	if a.pointer {
+		return query(4, unix.SYS_PRCTL, a.get, scratchArg, 0, 0, 0)
+	}
+	return query(0, unix.SYS_PRCTL, a.get, 0, 0, 0, 0)
+}
+
+func (a attribute) value(answer tracee.Answer) (uint64, error) {
+	if answer.Err != nil || !a.pointer {
+		return answer.Ret, answer.Err
+	}
+	return uint64(binary.LittleEndian.Uint32(answer.Data)), nil
 }
 
 // checkPrctl says which attributes are not known to this version.

@@ -21,6 +21,7 @@ import (
 var sched = Resource{
 	Type:     stream.TypeSched,
 	Required: true,
+	Asks:     func(*Collector) []tracee.Query { return []tracee.Query{tracee.ThreadMemPolicy()} },
 	Collect: func(c *Collector) error {
 		attr, affinity, err := readSched(c.TID)
 		if err != nil {
@@ -30,7 +31,11 @@ var sched = Resource{
 		if err != nil {
 			return fmt.Errorf("pid %d: %w", c.TID, err)
 		}
-		numa, err := tracee.ThreadMemPolicy(c.Loan)
+		a, err := c.answer(tracee.ThreadMemPolicy())
+		if err != nil {
+			return err
+		}
+		numa, err := c.Loan.Tracee().MemPolicy(a)
 		if err != nil {
 			return err
 		}
@@ -130,7 +135,11 @@ func (r *Restorer) restoreNUMA(p *stream.MemPolicy) error {
 	const name = "numa"
 	other, known := r.Inherited[name]
 	if !known {
-		now, err := tracee.ThreadMemPolicy(r.Puppet)
+		a, err := tracee.Ask(r.Puppet, tracee.ThreadMemPolicy())
+		if err != nil {
+			return err
+		}
+		now, err := r.Puppet.Tracee().MemPolicy(a)
 		if err != nil {
 			return err
 		}

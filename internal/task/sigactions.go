@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/kcmp"
+	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
 
@@ -21,13 +22,16 @@ const (
 var sigactions = Resource{
 	Type:  stream.TypeSigactions,
 	Scope: Shared,
+	Asks: func(c *Collector) (all []tracee.Query) {
+		for _, sig := range c.actions() {
+			all = append(all, sigactionOf(sig))
+		}
+		return all
+	},
 	Collect: func(c *Collector) error {
 		all := stream.Sigactions{Object: c.object(kcmp.Sighand), PID: c.PID}
-		for sig := 1; sig <= lastSignal; sig++ {
-			if (c.Status.SigCgt|c.Status.SigIgn|sigBit(unix.SIGCHLD))&sigBit(unix.Signal(sig)) == 0 {
-				continue
-			}
-			b, err := peek(c.Loan, sigactionBytes, unix.SYS_RT_SIGACTION, uint64(sig), 0, scratchArg, kernelSigsetLen)
+		for _, sig := range c.actions() {
+			_, b, err := c.find(sigactionOf(sig))
 			if err != nil {
 				return fmt.Errorf("pid %d: action of signal %d: %w", c.PID, sig, err)
 			}
@@ -50,6 +54,20 @@ var sigactions = Resource{
 		}
 		return nil
 	},
+}
+
+// actions are the signals whose action is asked for.
+func (c *Collector) actions() (sigs []int) {
+	for sig := 1; sig <= lastSignal; sig++ {
+		if (c.Status.SigCgt|c.Status.SigIgn|sigBit(unix.SIGCHLD))&sigBit(unix.Signal(sig)) != 0 {
+			sigs = append(sigs, sig)
+		}
+	}
+	return sigs
+}
+
+func sigactionOf(sig int) tracee.Query {
+	return query(sigactionBytes, unix.SYS_RT_SIGACTION, uint64(sig), 0, scratchArg, kernelSigsetLen)
 }
 
 func sigBit(sig unix.Signal) uint64 { return 1 << (sig - 1) }

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
 
@@ -20,6 +21,7 @@ var signals = Resource{
 	Type:     stream.TypeSignals,
 	Plenty:   "signals waiting",
 	Required: true,
+	Asks:     func(*Collector) []tracee.Query { return []tracee.Query{altStack} },
 	Collect: func(c *Collector) error {
 		m, err := c.theMoment()
 		if err != nil {
@@ -29,7 +31,7 @@ var signals = Resource{
 		if c.PID == c.TID {
 			s.Shared = m.shared
 		}
-		b, err := peek(c.Loan, stackBytes, unix.SYS_SIGALTSTACK, 0, scratchArg)
+		_, b, err := c.find(altStack)
 		if err != nil {
 			return fmt.Errorf("pid %d: alternate signal stack: %w", c.TID, err)
 		}
@@ -51,6 +53,9 @@ var signals = Resource{
 	},
 	Restore: restoreSignals,
 }
+
+// altStack asks for the alternate signal stack.
+var altStack = query(stackBytes, unix.SYS_SIGALTSTACK, 0, scratchArg)
 
 func restoreSignals(r *Restorer, rec *stream.Record) error {
 	s, err := decode[stream.Signals](rec)

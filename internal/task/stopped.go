@@ -71,9 +71,12 @@ func waitStopped(parent tracee.Caller, child int, flags uint64) (uint32, error) 
 	if err := parent.Tracee().WriteMem(parent.Scratch().Addr, make([]byte, siginfoBytes)); err != nil {
 		return 0, err
 	}
-	b, err := peek(parent, siginfoBytes, unix.SYS_WAITID, unix.P_PID, uint64(child), scratchArg, unix.WSTOPPED|unix.WNOHANG|unix.WALL|flags, 0)
+	a, err := tracee.Ask(parent, query(siginfoBytes, unix.SYS_WAITID, unix.P_PID, uint64(child), scratchArg, unix.WSTOPPED|unix.WNOHANG|unix.WALL|flags, 0))
+	if err == nil {
+		err = a.Err
+	}
 	if err != nil {
 		return 0, err
 	}
-	return binary.LittleEndian.Uint32(b[siPID:]), nil
+	return binary.LittleEndian.Uint32(a.Data[siPID:]), nil
 }

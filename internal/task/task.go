@@ -49,6 +49,8 @@ type Collector struct {
 
 	// Notes are the same for all threads of a process; they begin empty.
 	Notes *Notes
+
+	answers map[tracee.Query]tracee.Answer
 }
 
 // Restorer is one thread to give its state back.
@@ -115,6 +117,8 @@ type Resource struct {
 	// Plenty is what there can be more of than a record holds, in words; "" if
 	// that can't be.
 	Plenty string
+	// Asks are queries that Collect will need the answers to.
+	Asks func(c *Collector) []tracee.Query
 	// Collect emits the thread's record of the type, or none.
 	Collect func(c *Collector) error
 	// Check says what in a record can't be restored.
@@ -183,20 +187,54 @@ func decode[T any](rec *stream.Record) (*T, error) {
 	return v, nil
 }
 
-// peek makes a call whose result is written to scratch memory and returns n
-// bytes of it. The argument that points there is given as scratchArg.
-func peek(c tracee.Caller, n int, nr uintptr, args ...uint64) ([]byte, error) {
-	at := c.Scratch().Addr
-	for i := range args {
-		if args[i] == scratchArg {
-			args[i] = at
+// query is one that writes n bytes to where the argument scratchArg points.
+func query(n int, nr uintptr, args ...uint64) tracee.Query {
+	q := tracee.Query{NR: nr, Out: n}
+	for i, v := range args {
+		if v == scratchArg {
+			q.To |= 1 << i
+		} else {
+			q.Args[i] = v
 		}
 	}
-	if _, err := c.Call(nr, args...); err != nil {
-		return nil, err
+	return q
+}
+
+// Ask asks all that resources will need, with one stop of the thread where it can;
+// of Shared ones only if the thread is the first of its process.
+func (c *Collector) Ask() error {
+	var all []tracee.Query
+	for i := range Resources {
+		if r := &Resources[i]; r.Asks != nil && (r.Scope == PerThread || c.TID == c.PID) {
+			all = append(all, r.Asks(c)...)
+		}
 	}
-	buf := make([]byte, n)
-	return buf, c.Tracee().ReadMem(at, buf)
+	answers, err := c.Loan.Ask(all)
+	if err != nil {
+		return err
+	}
+	c.answers = make(map[tracee.Query]tracee.Answer, len(all))
+	for i, q := range all {
+		c.answers[q] = answers[i]
+	}
+	return nil
+}
+
+// answer returns the answer to a query that was asked, or asks it.
+func (c *Collector) answer(q tracee.Query) (tracee.Answer, error) {
+	if a, ok := c.answers[q]; ok {
+		return a, nil
+	}
+	return tracee.Ask(c.Loan, q)
+}
+
+// find is answer for one that must not fail.
+func (c *Collector) find(q tracee.Query) (ret uint64, data []byte, err error) {
+	a, err := c.answer(q)
+	if err == nil {
+		err = a.Err
+	}
+	return a.Ret, a.Data, err
 }
 
 // poke asks the puppet for a call, as call does, that reads buf from its memory,
@@ -211,7 +249,7 @@ func (r *Restorer) poke(what string, buf []byte, nr uintptr, args ...uint64) {
 	r.call(what, nr, args...)
 }
 
-// scratchArg stands for the scratch address in peek and poke. It is no address.
+// scratchArg stands for the scratch address in query and poke. It is no address.
 const scratchArg = 1<<63 | 0x5c4a7c4
 
 func words(b []byte) []uint64 {

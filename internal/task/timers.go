@@ -76,12 +76,16 @@ func wakes(t stream.Timer) bool {
 	return t.Clock == unix.CLOCK_REALTIME_ALARM || t.Clock == unix.CLOCK_BOOTTIME_ALARM
 }
 
-// readTimers returns all timers, by id.
-func readTimers(c *Collector) ([]stream.Timer, error) {
-	list, err := proc.ReadTimers(c.PID)
-	if err != nil {
-		return nil, err
+// askTimers are the queries for the timers that /proc lists, two for each.
+func askTimers(list []proc.Timer) (all []tracee.Query) {
+	for _, p := range list {
+		all = append(all, query(32, unix.SYS_TIMER_GETTIME, uint64(p.ID), scratchArg), query(0, unix.SYS_TIMER_GETOVERRUN, uint64(p.ID)))
 	}
+	return all
+}
+
+// timersOf returns all timers, by id.
+func timersOf(pid int, list []proc.Timer, answers []tracee.Answer) ([]stream.Timer, error) {
 	all := make([]stream.Timer, len(list))
 	for i, p := range list {
 		t := stream.Timer{ID: p.ID, Clock: p.ClockID, Notify: notifyModes[p.Mode], Signal: p.Signal, Value: p.Value}
@@ -89,17 +93,16 @@ func readTimers(c *Collector) ([]stream.Timer, error) {
 			t.Notify |= sigevThreadID
 			t.TID = p.Target
 		}
-		b, err := peek(c.Loan, 32, unix.SYS_TIMER_GETTIME, uint64(p.ID), scratchArg)
-		if err != nil {
-			return nil, fmt.Errorf("pid %d: time left on timer %d: %w", c.PID, p.ID, err)
+		left, overrun := answers[2*i], answers[2*i+1]
+		if left.Err != nil {
+			return nil, fmt.Errorf("pid %d: time left on timer %d: %w", pid, p.ID, left.Err)
 		}
-		w := words(b) // struct itimerspec: interval, then value, as sec and ns
+		w := words(left.Data) // struct itimerspec: interval, then value, as sec and ns
 		t.IntervalNS, t.ValueNS = int64(w[0])*1e9+int64(w[1]), int64(w[2])*1e9+int64(w[3])
-		overrun, err := c.Loan.Call(unix.SYS_TIMER_GETOVERRUN, uint64(p.ID))
-		if err != nil {
-			return nil, fmt.Errorf("pid %d: overrun of timer %d: %w", c.PID, p.ID, err)
+		if overrun.Err != nil {
+			return nil, fmt.Errorf("pid %d: overrun of timer %d: %w", pid, p.ID, overrun.Err)
 		}
-		t.Overrun = int(overrun)
+		t.Overrun = int(overrun.Ret)
 		all[i] = t
 	}
 	slices.SortFunc(all, func(a, b stream.Timer) int { return a.ID - b.ID })

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/sys"
+	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
 
@@ -14,6 +15,7 @@ import (
 var userPtrs = Resource{
 	Type:     stream.TypeUserPtrs,
 	Required: true,
+	Asks:     func(*Collector) []tracee.Query { return []tracee.Query{tidAddress} },
 	Collect: func(c *Collector) error {
 		head, length, err := sys.GetRobustList(c.TID)
 		if err != nil {
@@ -22,7 +24,7 @@ var userPtrs = Resource{
 		if err := keepRobust(c, head, length); err != nil {
 			return err
 		}
-		b, err := peek(c.Loan, 8, unix.SYS_PRCTL, unix.PR_GET_TID_ADDRESS, scratchArg, 0, 0, 0)
+		_, b, err := c.find(tidAddress)
 		if err != nil {
 			return fmt.Errorf("pid %d: address cleared at its end: %w", c.TID, err)
 		}
@@ -41,3 +43,6 @@ var userPtrs = Resource{
 		return nil
 	},
 }
+
+// tidAddress asks for the address cleared at the thread's end.
+var tidAddress = query(8, unix.SYS_PRCTL, unix.PR_GET_TID_ADDRESS, scratchArg, 0, 0, 0)

@@ -31,6 +31,34 @@
 // stops are used, not single steps or breakpoints: those are signals, and a
 // forced SIGTRAP would reset the program's own action for it.
 //
+// # Queries
+//
+// Calls that change nothing are made all at once, with one stop, see Loan.Ask. A few
+// instructions beside the ways home make those of an array in the loan's memory; as
+// the last of them the thread sends itself SIGURG or SIGWINCH, one that its process
+// does not catch, and so ignores, and that does not wait for it. It alone is not
+// blocked meanwhile. A traced thread stops even for a signal that it ignores.
+//
+// We may die at any moment of that:
+//   - before the thread runs, it stands before its way home;
+//   - while it runs, it makes the calls that are left, which nobody asks for any more,
+//     the signal is dropped, and it goes on with the address behind the last entry,
+//     which is that of its way home;
+//   - while it is stopped, the signal is delivered, ignored, and it goes on likewise.
+//
+// It must find its entries, so they are written while it stands before its way home,
+// and that is where it stands before another thread can unmap them: when a loan is
+// passed on, see Pass, there are for a moment two threads that would unmap the memory
+// on their way home, and neither uses it.
+//
+// Signals of others: SIGSTOP is passed on, and stops the thread when we let go. The
+// signal that we use is ignored as it would have been; if the thread blocks it, its
+// program may wait for it, and it is sent again. If we die just then, it is lost.
+//
+// Calls are made one by one where there is no room for the code, where the process
+// catches both signals, where its limits leave no memory, and in a thread that seccomp
+// confines, for what we suspend of that holds again when we die.
+//
 // # Puppets
 //
 // A task that is being restored belongs to us: PTRACE_O_EXITKILL is set, so that

@@ -171,13 +171,13 @@ func TestExecOfThread(t *testing.T) {
 	// A thread is made to run a program, as its own code could.
 	last := all[len(all)-1]
 	maps, fds := must(proc.ReadMaps(p.pid))(t), must(proc.FDs(p.pid))(t)
-	l := must(last.Borrow(must(last.FindPlace(maps, fds))(t)))(t)
+	l := must(last.Borrow(must(last.FindPlace(maps, fds, 0))(t)))(t)
 	at := l.Scratch().Addr
 	const argv = 512
 	check(t, last.WriteMem(at, append([]byte(program), 0)))
 	check(t, last.WriteMem(at+256, []byte("spin\x00")))
 	check(t, last.WriteMem(at+argv, le(at, at+256, 0)))
-	l.stand(t, unix.SYS_EXECVE, []uint64{at, at + argv, at + argv + 16}, 1)
+	l.standAt(t, unix.SYS_EXECVE, []uint64{at, at + argv, at + argv + 16}, 1)
 	check(t, last.SetSignalMask(0))
 	check(t, last.Detach(0))
 	g.forget(last)

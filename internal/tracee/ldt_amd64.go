@@ -9,6 +9,11 @@ import (
 // MaxLDTBytes is LDT_ENTRIES * LDT_ENTRY_SIZE of asm/ldt.h.
 const MaxLDTBytes = 8192 * 8
 
+// AnyLDT asks whether a process has set segment descriptors: the result is 0 if not.
+func AnyLDT() Query {
+	return Query{NR: unix.SYS_MODIFY_LDT, Args: [6]uint64{0, 0, 8}, Out: 8, To: 1 << 1}
+}
+
 // ReadLDT reads the segment descriptors that a process has set with
 // modify_ldt(2), as the CPU has them.
 func ReadLDT(c Caller) ([]byte, error) {

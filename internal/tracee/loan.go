@@ -19,20 +19,43 @@ var ErrNoPlace = errors.New("none of its executable mappings ends in 384 unused 
 
 // Loan is a thread borrowed for system calls, see the package documentation.
 type Loan struct {
-	t     *Tracee
-	place *Place
-	saved Regs
-	mask  uint64
-	slot  int
-	undo  []homeCall
-	pipe  *Pipe
+	t       *Tracee
+	place   *Place
+	saved   Regs
+	mask    uint64
+	blocked uint64 // what the thread blocks while it is on loan
+	slot    int
+	quiet   *unix.Signal
+	among   bool // it stands among the entries of Ask, not before its way home
+	undo    []homeCall
+	pipe    *Pipe
 }
 
 // Borrow takes the thread on loan. It must be in a stop of Group.Seize. Regs read
 // before are what Return puts back, but for an interrupted rseq(2) critical
 // section, which is aborted as any preemption would.
 func (t *Tracee) Borrow(p *Place) (*Loan, error) {
-	l := &Loan{t: t, place: p, slot: 1}
+	slot := 1
+	if p.slots == 1 {
+		slot = 0
+	}
+	l, err := t.borrow(p, slot)
+	if err != nil {
+		return nil, err
+	}
+	if err = l.block(^uint64(0)); err == nil && !p.tight {
+		err = l.mapScratch()
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Return())
+	}
+	return l, nil
+}
+
+// borrow has the thread stand before its way home, which is written to another
+// slot. Neither it nor memory is changed yet.
+func (t *Tracee) borrow(p *Place, slot int) (*Loan, error) {
+	l := &Loan{t: t, place: p, slot: slot}
 	if err := t.getRegs(&l.saved); err != nil {
 		return nil, err
 	}
@@ -43,22 +66,50 @@ func (t *Tracee) Borrow(p *Place) (*Loan, error) {
 	if l.mask, err = t.SignalMask(); err != nil {
 		return nil, err
 	}
-	if p.slots == 1 {
-		l.slot = 0
-	}
+	l.blocked = l.mask
 	if !p.tight {
 		l.undo = []homeCall{{unix.SYS_MUNMAP, []uint64{p.scratch.Addr, p.scratch.Len}}}
 	}
-	if err := l.arm(); err != nil {
-		return nil, err
+	if p.ask != 0 && !p.written {
+		if err := p.poke(t, p.ask, askCode); err != nil {
+			return nil, err
+		}
+		p.written = true
 	}
-	if err = t.SetSignalMask(^uint64(0)); err == nil && !p.tight {
-		err = l.mapScratch()
+	return l, l.arm()
+}
+
+// Pass gives the thread back and takes another of its process on loan, with the same
+// memory. There is always one that unmaps that should we die, and for a moment there
+// are two: neither uses it then.
+func (l *Loan) Pass(to *Tracee) (*Loan, error) {
+	p := l.place
+	if p.slots < slots || p.tight || l.pipe != nil || len(l.undo) != 1 {
+		if err := l.Return(); err != nil {
+			return nil, err
+		}
+		return to.Borrow(p)
 	}
+	if err := l.standBy(); err != nil {
+		return nil, errors.Join(err, l.Return())
+	}
+	next, err := to.borrow(p, l.slot)
 	if err != nil {
 		return nil, errors.Join(err, l.Return())
 	}
-	return l, nil
+	if err := l.goBack(); err != nil {
+		return nil, err // when they are let go both walk home
+	}
+	return next, nil
+}
+
+// block sets what the thread blocks while it is on loan.
+func (l *Loan) block(mask uint64) error {
+	if l.blocked == mask {
+		return nil
+	}
+	l.blocked = mask
+	return l.t.SetSignalMask(mask)
 }
 
 // mapScratch makes the loan's memory in the target. Where its limits do not allow
@@ -87,22 +138,40 @@ func (l *Loan) arm() error {
 	if len(code) > slotBytes {
 		return fmt.Errorf("the way home takes %d bytes, there is room for %d", len(code), slotBytes)
 	}
-	if err := l.t.poke(at, code); err != nil {
+	if err := l.place.poke(l.t, at, code); err != nil {
 		return err
+	}
+	before := l.slot
+	l.slot, l.among = slot, true
+	if err := l.standBy(); err != nil {
+		l.slot = before
+		return err
+	}
+	return nil
+}
+
+// stand is where a thread on loan stands: before its way home.
+func (l *Loan) stand() uint64 { return l.slotAddr(l.slot) + uint64(len(syscallInsn)) }
+
+// standBy has the thread stand there.
+func (l *Loan) standBy() error {
+	if !l.among {
+		return nil
 	}
 	regs := l.saved
-	regs.setCall(at+uint64(len(syscallInsn)), 0, nil)
-	if err := l.t.SetRegs(&regs); err != nil {
-		return err
-	}
-	l.slot = slot
-	return nil
+	regs.setCall(l.stand(), 0, nil)
+	l.among = false
+	return l.t.SetRegs(&regs)
 }
 
 func (l *Loan) slotAddr(slot int) uint64 { return l.place.code + uint64(slot*slotBytes) }
 
 // Call makes a system call in the borrowed thread.
 func (l *Loan) Call(nr uintptr, args ...uint64) (uint64, error) {
+	if err := l.block(^uint64(0)); err != nil {
+		return 0, err
+	}
+	l.among = false
 	return l.t.callAt(&l.saved, l.slotAddr(l.slot), nr, args)
 }
 
@@ -120,12 +189,12 @@ func (l *Loan) CallAndBack(nr uintptr, args []uint64, back uintptr, backArgs []u
 	if len(code) > slotBytes {
 		return l.t.wrap("make a call that is taken back", fmt.Errorf("the way home takes %d bytes, there is room for %d", len(code), slotBytes))
 	}
-	if err := l.t.poke(at, code); err != nil {
+	if err := errors.Join(l.block(^uint64(0)), l.place.poke(l.t, at, code)); err != nil {
 		return err
 	}
 	// The thread turns to the new way home and stands before the call at once.
 	_, err := l.t.callAt(&l.saved, at, nr, args)
-	l.slot = slot
+	l.slot, l.among = slot, false
 	if err != nil {
 		return errors.Join(err, l.arm())
 	}
@@ -173,7 +242,7 @@ func (l *Loan) SavedMask() uint64 { return l.mask }
 // Return gives the thread back as it was.
 func (l *Loan) Return() error {
 	if l.t.dead {
-		return nil
+		return l.place.close()
 	}
 	var errs []error
 	if l.pipe != nil {
@@ -184,11 +253,16 @@ func (l *Loan) Return() error {
 	} else {
 		errs = append(errs, CallOK(l, "unmap scratch memory", unix.SYS_MUNMAP, scratch.Addr, scratch.Len))
 	}
-	// Back into the kernel's signal code, where an interrupted system call is
-	// restarted as if nothing had been.
-	errs = append(errs, l.t.interruptFromCall(), l.t.SetSignalMask(l.mask), l.t.SetRegs(&l.saved))
-	errs = append(errs, l.t.poke(l.slotAddr(0), make([]byte, l.place.slots*slotBytes)))
-	return errors.Join(errs...)
+	if err := l.goBack(); err != nil {
+		return errors.Join(append(errs, err, l.place.close())...)
+	}
+	return errors.Join(append(errs, l.place.clear(l.t))...)
+}
+
+// goBack has the thread stand where it was, in the kernel's signal code, where an
+// interrupted system call is restarted as if nothing had been.
+func (l *Loan) goBack() error {
+	return errors.Join(l.t.interruptFromCall(), l.t.SetSignalMask(l.mask), l.t.SetRegs(&l.saved))
 }
 
 // interruptFromCall takes the thread from a system call stop to an event stop

@@ -76,9 +76,9 @@ var deaths = []struct {
 }{
 	{"borrowed", func(*testing.T, *Loan) {}},
 	{"behind a call", func(t *testing.T, l *Loan) { must(l.Call(unix.SYS_GETPPID))(t) }},
-	{"before a call", func(t *testing.T, l *Loan) { l.stand(t, unix.SYS_GETPPID, nil, 0) }},
-	{"at the entry of a call", func(t *testing.T, l *Loan) { l.stand(t, unix.SYS_GETPPID, nil, 1) }},
-	{"at the entry of one that fails", func(t *testing.T, l *Loan) { l.stand(t, unix.SYS_CLOSE, []uint64{1 << 30}, 1) }},
+	{"before a call", func(t *testing.T, l *Loan) { l.standAt(t, unix.SYS_GETPPID, nil, 0) }},
+	{"at the entry of a call", func(t *testing.T, l *Loan) { l.standAt(t, unix.SYS_GETPPID, nil, 1) }},
+	{"at the entry of one that fails", func(t *testing.T, l *Loan) { l.standAt(t, unix.SYS_CLOSE, []uint64{1 << 30}, 1) }},
 	{"scratch used", func(t *testing.T, l *Loan) {
 		check(t, l.t.WriteMem(l.Scratch().Addr, bytes.Repeat([]byte{0xff}, int(l.Scratch().Len))))
 	}},
@@ -112,7 +112,7 @@ var deaths = []struct {
 }
 
 // stand brings the thread so many stops into a call.
-func (l *Loan) stand(t *testing.T, nr uintptr, args []uint64, stops int) {
+func (l *Loan) standAt(t *testing.T, nr uintptr, args []uint64, stops int) {
 	regs := l.saved
 	regs.setCall(l.slotAddr(l.slot), nr, args)
 	check(t, l.t.SetRegs(&regs))

@@ -230,7 +230,7 @@ func held(t testing.TB, g *Group, pid int) (*Tracee, *Place) {
 	check(t, tr.HideStop())
 	maps := must(proc.ReadMaps(pid))(t)
 	fds := must(proc.FDs(pid))(t)
-	return tr, must(tr.FindPlace(maps, fds))(t)
+	return tr, must(tr.FindPlace(maps, fds, 0))(t)
 }
 
 // another runs f on an OS thread that ends with it: the tracer dies.

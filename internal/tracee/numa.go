@@ -29,34 +29,31 @@ func CheckMemPolicy(p *stream.MemPolicy) error {
 	return nil
 }
 
-// ThreadMemPolicy reads the policy by which a thread's memory is taken from NUMA
-// nodes, see get_mempolicy(2); nil for the default.
-func ThreadMemPolicy(c Caller) (*stream.MemPolicy, error) { return getMemPolicy(c, 0, 0) }
+// ThreadMemPolicy asks for the policy by which a thread's memory is taken from NUMA
+// nodes, see get_mempolicy(2).
+func ThreadMemPolicy() Query { return getMemPolicy(0, 0) }
 
-// MemPolicyAt reads that of the mapping at an address, nil if it has none of its
-// own.
-func MemPolicyAt(c Caller, addr uint64) (*stream.MemPolicy, error) {
-	return getMemPolicy(c, addr, mpolFAddr)
+// MemPolicyAt asks for that of the mapping at an address.
+func MemPolicyAt(addr uint64) Query { return getMemPolicy(addr, mpolFAddr) }
+
+func getMemPolicy(addr, flags uint64) Query {
+	return Query{NR: unix.SYS_GET_MEMPOLICY, Args: [6]uint64{0, 8, 8 * nodesBytes, addr, flags}, Out: 8 + nodesBytes, To: 1<<0 | 1<<1}
 }
 
-func getMemPolicy(c Caller, addr, flags uint64) (*stream.MemPolicy, error) {
-	at := c.Scratch().Addr
-	_, err := c.Call(unix.SYS_GET_MEMPOLICY, at, at+8, 8*nodesBytes, addr, flags)
-	if err == unix.ENOSYS {
+// MemPolicy is the policy in the answer to one of these; nil for the default.
+func (t *Tracee) MemPolicy(a Answer) (*stream.MemPolicy, error) {
+	switch a.Err {
+	case nil:
+	case unix.ENOSYS:
 		return nil, nil
+	default:
+		return nil, t.wrap("read a memory policy", a.Err)
 	}
-	if err != nil {
-		return nil, c.Tracee().wrap("read a memory policy", err)
-	}
-	var b [8 + nodesBytes]byte
-	if err := c.Tracee().ReadMem(at, b[:]); err != nil {
-		return nil, err
-	}
-	mode := int(binary.LittleEndian.Uint32(b[:]))
+	mode := int(binary.LittleEndian.Uint32(a.Data))
 	if mode == 0 {
 		return nil, nil
 	}
-	return &stream.MemPolicy{Mode: mode, Nodes: bytes.TrimRight(b[8:], "\x00")}, nil
+	return &stream.MemPolicy{Mode: mode, Nodes: bytes.TrimRight(a.Data[8:], "\x00")}, nil
 }
 
 // SetThreadMemPolicy is the inverse of ThreadMemPolicy.

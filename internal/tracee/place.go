@@ -3,6 +3,7 @@ package tracee
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 
@@ -15,18 +16,56 @@ import (
 type Place struct {
 	code    uint64 // zero bytes at the end of an executable mapping
 	slots   int    // how many times slotBytes fit there
+	ask     uint64 // where askCode fits before that; 0: nowhere
 	scratch Range  // a hole between mappings, or spare bytes of the stack
 	tight   bool   // the latter
 	stack   Range  // of the first thread
 	fds     [2]int // the numbers the next two descriptors will get
+	caught  uint64 // the signals that the process catches
+	mem     *os.File
+	written bool // askCode is there
+}
+
+// poke writes to the place's code.
+func (p *Place) poke(t *Tracee, at uint64, b []byte) (err error) {
+	if p.mem == nil {
+		if p.mem, err = t.OpenMem(); err != nil { // who may trace it may not always do that
+			p.mem = nil
+			return t.poke(at, b)
+		}
+	}
+	if _, err := p.mem.WriteAt(b, int64(at)); err != nil {
+		return t.wrap(fmt.Sprintf("write %d bytes at %#x", len(b), at), err)
+	}
+	return nil
+}
+
+// clear leaves the place as it was. No thread stands there any more.
+func (p *Place) clear(t *Tracee) error {
+	at, end := p.code, p.code+uint64(p.slots*slotBytes)
+	if p.ask != 0 {
+		at = p.ask
+	}
+	p.written = false
+	return errors.Join(p.poke(t, at, make([]byte, end-at)), p.close())
+}
+
+func (p *Place) close() error {
+	if p.mem == nil {
+		return nil
+	}
+	err := p.mem.Close()
+	p.mem = nil
+	return err
 }
 
 // Roomy reports whether there is room for CallAndBack.
 func (p *Place) Roomy() bool { return p.slots >= slots }
 
-// FindPlace looks for a Loan's place. The process must stand still.
-func (t *Tracee) FindPlace(maps []proc.Mapping, fds []int) (*Place, error) {
-	p := &Place{}
+// FindPlace looks for a Loan's place. The process, which catches some signals, must
+// stand still.
+func (t *Tracee) FindPlace(maps []proc.Mapping, fds []int, caught uint64) (*Place, error) {
+	p := &Place{caught: caught}
 	exec := make([]proc.Mapping, 0, 8)
 	occupied := make([]Range, len(maps))
 	for i, m := range maps {
@@ -109,7 +148,10 @@ func (t *Tracee) zeroTail(m proc.Mapping, p *Place) {
 	// Keep 16 bytes away from what is in use.
 	free := len(page) - len(bytes.TrimRight(page, "\x00")) - 16
 	if n := min(free/slotBytes, slots); n > p.slots {
-		p.slots, p.code = n, m.End-uint64(n*slotBytes)
+		p.slots, p.code, p.ask = n, m.End-uint64(n*slotBytes), 0
+		if len(askCode) > 0 && free-n*slotBytes >= len(askCode) {
+			p.ask = p.code - uint64(len(askCode))
+		}
 	}
 }
 

@@ -116,7 +116,7 @@ func TestZeroTail(t *testing.T) {
 		clear(text[len(text)-c.free:])
 		check(t, p.t.WriteMem(at, text))
 		m := proc.Mapping{Start: at, End: at + 2*pageBytes, Prot: unix.PROT_READ | unix.PROT_EXEC, Path: "/lib/x.so"}
-		place, err := p.t.FindPlace([]proc.Mapping{m}, []int{0, 2})
+		place, err := p.t.FindPlace([]proc.Mapping{m}, []int{0, 2}, 0)
 		if c.slots == 0 {
 			if !errors.Is(err, ErrNoPlace) {
 				t.Errorf("%d bytes: %+v, %v", c.free, place, err)
@@ -164,7 +164,7 @@ func TestFindPlace(t *testing.T) {
 		"another vdso":       {[]proc.Mapping{longer}, nil, "none of its executable mappings"},
 		"a full space":       {full, nil, "its address space is full"},
 	} {
-		place, err := p.t.FindPlace(c.maps, nil)
+		place, err := p.t.FindPlace(c.maps, nil, 0)
 		if c.in == nil {
 			says(t, err, c.says)
 			continue

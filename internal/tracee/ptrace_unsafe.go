@@ -1,7 +1,6 @@
 package tracee
 
 import (
-	"encoding/binary"
 	"os"
 	"unsafe"
 
@@ -111,17 +110,13 @@ func peekSiginfo(tid int, off uint64, shared bool) ([][]byte, error) {
 	return infos, nil
 }
 
-// sentByItself reports whether a thread of a process sent the signal for which it
-// has stopped, by tgkill(2). Where it may have no more signals that wait, the kernel
-// does not note who sent it.
-func sentByItself(pid, tid int) bool {
-	const siCode, siPID, siUser, siTkill = 8, 16, 0, -6 // siginfo_t, and SI_ codes
-	var info [siginfoBytes]byte
-	if _, err := ptrace(unix.PTRACE_GETSIGINFO, tid, 0, unsafe.Pointer(&info)); err != nil {
-		return false
+// siginfo returns that of the signal for which a thread has stopped, or nil.
+func siginfo(tid int) []byte {
+	info := make([]byte, siginfoBytes)
+	if _, err := ptrace(unix.PTRACE_GETSIGINFO, tid, 0, unsafe.Pointer(&info[0])); err != nil {
+		return nil
 	}
-	code, sender := int32(binary.NativeEndian.Uint32(info[siCode:])), int(binary.NativeEndian.Uint32(info[siPID:]))
-	return code == siTkill && sender == pid || code == siUser && sender == 0
+	return info
 }
 
 // Rseq is struct ptrace_rseq_configuration, uapi linux/ptrace.h.

@@ -346,11 +346,11 @@ func TestSeccomp(t *testing.T) {
 // TestMemPolicy: where the kernel knows policies they come back as they were set.
 func TestMemPolicy(t *testing.T) {
 	p := settledStub(t)
-	if got := must(ThreadMemPolicy(p))(t); got != nil {
+	if got := policy(t, p, ThreadMemPolicy()); got != nil {
 		t.Errorf("%+v", got)
 	}
 	at := mapped(t, p, pageBytes, unix.PROT_READ)
-	if got := must(MemPolicyAt(p, at))(t); got != nil {
+	if got := policy(t, p, MemPolicyAt(at)); got != nil {
 		t.Errorf("%+v", got)
 	}
 	const bind, local = 2, 4
@@ -361,11 +361,11 @@ func TestMemPolicy(t *testing.T) {
 			break
 		}
 		check(t, err)
-		if got := must(ThreadMemPolicy(p))(t); !SameMemPolicy(got, want) {
+		if got := policy(t, p, ThreadMemPolicy()); !SameMemPolicy(got, want) {
 			t.Errorf("%+v, not %+v", got, want)
 		}
 		check(t, SetMemPolicyAt(p, at, pageBytes, want))
-		if got := must(MemPolicyAt(p, at))(t); !SameMemPolicy(got, want) {
+		if got := policy(t, p, MemPolicyAt(at)); !SameMemPolicy(got, want) {
 			t.Errorf("%+v, not %+v", got, want)
 		}
 	}
@@ -386,4 +386,10 @@ func oneThread(p *Puppet, tid int, flags uint64) (*Puppet, error) {
 		return nil, err
 	}
 	return made[0], nil
+}
+
+// policy asks a puppet for one.
+func policy(t *testing.T, p *Puppet, q Query) *stream.MemPolicy {
+	t.Helper()
+	return must(p.t.MemPolicy(must(Ask(p, q))(t)))(t)
 }

@@ -159,7 +159,7 @@ const (
 	rax = iota
 	rcx
 	rdx
-	_
+	rbx
 	_
 	_
 	rsi
@@ -234,7 +234,7 @@ func wayHome(at uint64, saved *Regs, mask uint64, undo []homeCall, clear Range) 
 		reg byte
 		v   uint64
 	}{{rdi, home.Rdi}, {rsi, home.Rsi}, {rdx, home.Rdx}, {r10, home.R10}, {r8, home.R8}, {r9, home.R9},
-		{rcx, home.Rcx}, {r11, home.R11}, {rax, home.Rax}} {
+		{rcx, home.Rcx}, {r11, home.R11}, {rbx, home.Rbx}, {rax, home.Rax}} {
 		a.mov(r.reg, r.v)
 	}
 	a.jmp(home.Rip)

@@ -35,6 +35,7 @@ func (t *Tracee) SeccompFilters() ([]SeccompFilter, error) {
 // the kernel ends that when we let go or die. The thread must be in a stop of
 // Seize. It takes CAP_SYS_ADMIN, and no seccomp on ourselves.
 func (t *Tracee) SuspendSeccomp() error {
+	t.confined = true
 	return t.wrap("suspend seccomp", unix.PtraceSetOptions(t.TID, unix.PTRACE_O_TRACESYSGOOD|ptraceOSuspendSeccomp))
 }
 

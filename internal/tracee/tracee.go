@@ -34,6 +34,7 @@ type Tracee struct {
 	dead      bool
 	near      bool   // on our CPU: it can't stop while we wait for it awake
 	inStop    bool   // stopped inside the kernel's signal code, not at a system call
+	confined  bool   // by seccomp, which is suspended
 	wchan     string // see RecallWait
 	recalled  bool
 }

@@ -171,20 +171,18 @@ func (p *Puppet) makeVector(calls []*Later) error {
 
 // encode appends the entry of a call to those of the calls before it.
 func (c *Later) encode(array []byte) []byte {
-	array = binary.LittleEndian.AppendUint64(array, uint64(c.nr))
-	flags := uint64(0)
-	for i, v := range c.args {
-		switch earlier := c.from[i]; {
+	args, flags := c.args, uint64(0)
+	for i, earlier := range c.from {
+		switch {
 		case earlier == nil:
 		case earlier.made:
-			v = uint64(earlier.result)
+			args[i] = uint64(earlier.result)
 		default:
-			v, flags = earlier.at, flags|1<<i
+			args[i], flags = earlier.at, flags|1<<i
 		}
-		array = binary.LittleEndian.AppendUint64(array, v)
 	}
 	if c.mayFail {
 		flags |= flagMayFail
 	}
-	return binary.LittleEndian.AppendUint64(array, flags)
+	return appendEntry(array, c.nr, args, flags)
 }

@@ -66,3 +66,32 @@ func (r *Regs) lastResult() int64 { return int64(r.R15) }
 
 // nextEntry is where in the array the code stopped.
 func (r *Regs) nextEntry() uint64 { return r.Rbx }
+
+// askCode is what a Loan has beside the ways home, see Loan.Ask: it makes the calls
+// of an array from %rbx on, each entry as those of vectorCode, but that the last
+// word says whether there is another. Behind the last stands where to go on. Like
+// the way home it leaves the flags alone.
+var askCode = []byte{
+	0x48, 0x8b, 0x03, //       next: mov (%rbx), %rax
+	0x48, 0x8b, 0x7b, 0x08, //       mov 8(%rbx), %rdi
+	0x48, 0x8b, 0x73, 0x10, //       mov 16(%rbx), %rsi
+	0x48, 0x8b, 0x53, 0x18, //       mov 24(%rbx), %rdx
+	0x4c, 0x8b, 0x53, 0x20, //       mov 32(%rbx), %r10
+	0x4c, 0x8b, 0x43, 0x28, //       mov 40(%rbx), %r8
+	0x4c, 0x8b, 0x4b, 0x30, //       mov 48(%rbx), %r9
+	0x0f, 0x05, //                   syscall
+	0x48, 0x89, 0x03, // asked:      mov %rax, (%rbx)
+	0x48, 0x8b, 0x4b, flagsAt, //    mov 56(%rbx), %rcx
+	0x48, 0x8d, 0x5b, entryBytes, // lea entryBytes(%rbx), %rbx
+	0xe3, 0x02, //                   jrcxz over the next
+	0xeb, 0xd4, //                   jmp next
+	0xff, 0x23, //                   jmp *(%rbx)
+}
+
+const asked = 0x1d
+
+// setAsk begins the calls of an array in code, a copy of askCode.
+func (r *Regs) setAsk(code, first uint64) {
+	r.setCall(code, 0, nil)
+	r.Rbx = first
+}

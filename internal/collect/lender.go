@@ -1,0 +1,50 @@
+package collect
+
+import (
+	"errors"
+
+	"ckpt/internal/tracee"
+)
+
+// lender takes threads of the target on loan, one at a time, and sees to it that
+// each is given back.
+type lender struct {
+	loan  *tracee.Loan // the one under way
+	place *tracee.Place
+}
+
+// borrow takes a thread on loan in place of the one that is. With one of the same
+// process it shares its memory there.
+func (l *lender) borrow(t *tracee.Tracee, place *tracee.Place) (loan *tracee.Loan, err error) {
+	if l.loan != nil && l.place == place {
+		before := l.loan
+		l.loan, l.place = nil, nil
+		loan, err = before.Pass(t)
+	} else if err = l.giveBack(); err == nil {
+		loan, err = t.Borrow(place)
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.loan, l.place = loan, place
+	return loan, nil
+}
+
+// giveBack gives back what is on loan.
+func (l *lender) giveBack() error {
+	loan := l.loan
+	if loan == nil {
+		return nil
+	}
+	l.loan, l.place = nil, nil
+	return loan.Return()
+}
+
+// lend has do make its calls in a thread, which is given back then, come what may.
+func (l *lender) lend(t *tracee.Tracee, place *tracee.Place, do func(*tracee.Loan) error) error {
+	loan, err := l.borrow(t, place)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(loan), l.giveBack())
+}
