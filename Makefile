@@ -19,7 +19,7 @@ BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false
 LDFLAGS := $(if $(VERSION),-X ckpt/internal/cli.version=$(VERSION))
 
 # The race detector and ptrace don't mix: these packages hold no other process.
-RACE_PACKAGES := $(patsubst %,./%,$(wildcard stream internal/image internal/kcmp internal/cli internal/hold \
+RACE_PACKAGES := $(patsubst %,./%,$(wildcard stream stream/record internal/image internal/kcmp internal/cli internal/hold \
 	internal/proc internal/objhash internal/dedup internal/write internal/read internal/jsonl))
 
 MAN_PAGES := $(patsubst man/%.md,bin/man/%,$(wildcard man/*.[1-8].md))
@@ -52,9 +52,12 @@ vet: ## go vet
 staticcheck: ## staticcheck
 	$(GO) run $(STATICCHECK) ./...
 
-cross: ## build for arm64
+cross: ## build for arm64, and what is public for other systems, too
 	GOOS=linux GOARCH=arm64 $(BUILD) ./...
 	GOOS=linux GOARCH=arm64 $(GO) vet ./...
+	for os in darwin windows freebsd; do \
+		GOOS=$$os $(BUILD) ./stream/... && GOOS=$$os $(GO) vet ./stream/... || exit; \
+	done
 
 # Without its database there is nothing to be said, for or against the code.
 vuln: ## govulncheck; passes, saying so, where its database is out of reach

@@ -13,8 +13,8 @@
 //
 //	preamble, 16 bytes
 //	 0  8  magic: 89 43 4b 50 54 0d 0a 1a
-//	 8  2  major version, 1
-//	10  2  minor version, 0
+//	 8  2  major version, 0
+//	10  2  minor version, 1
 //	12  4  zero
 //
 //	record: header of 20 bytes, meta, data
@@ -26,10 +26,7 @@
 //	20     meta
 //	       data
 //
-// A reader takes any minor version of the major version it knows: a new minor
-// version adds record types and fields. A filter writes the version it knows
-// itself, whatever it read. A reader checks lengths before it allocates.
-// Data is not covered by the checksum, so that a filter need not look at it;
+// A reader checks lengths before it allocates. Data is not covered by the checksum, so that a filter need not look at it;
 // it is the image around a stream, or the transport, that protects it.
 //
 // # Meta
@@ -45,6 +42,18 @@
 // a record is decoded or changed, so that passing one on costs nothing.
 //
 // The fields of each type are those of its Go struct, by the cbor tags.
+//
+// # Versions
+//
+// A new minor version adds record types and fields. A reader takes any later minor
+// version of the major version it knows: it passes over what it does not know. A
+// restore stops at a record that is critical and of a type that it does not know,
+// so what must not be passed over has a record type of its own and is no new field.
+// As long as the major version is 0, a minor version may also change or drop what
+// there was; CHANGELOG.md says which did, and a reader refuses the versions before.
+//
+// A filter writes the version that it read, and never another, for records and
+// fields that it does not know go through it.
 //
 // # Flags
 //

@@ -3,6 +3,8 @@ package stream
 import (
 	"errors"
 	"fmt"
+
+	"ckpt/stream/record"
 )
 
 // What can be wrong with a stream, for callers that branch on it.
@@ -23,9 +25,9 @@ var (
 
 // RecordError says where in a stream something was wrong.
 type RecordError struct {
-	Index  int64 // the record's number, from 0
-	Type   Type  // 0 when its header could not be read
-	Offset int64 // where the record begins, in bytes from the stream's start
+	Index  int64       // the record's number, from 0
+	Type   record.Type // 0 when its header could not be read
+	Offset int64       // where the record begins, in bytes from the stream's start
 	Err    error
 }
 
@@ -40,7 +42,7 @@ func (e *RecordError) Unwrap() error { return e.Err }
 
 // AbortError is what Reader.Next returns at an ABORT record: an earlier filter
 // failed, has told the user why, and passes its reason on.
-type AbortError struct{ Abort }
+type AbortError struct{ record.Abort }
 
 func (e *AbortError) Error() string {
 	return fmt.Sprintf("%s gave up: %s", e.Tool, e.Reason)

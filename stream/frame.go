@@ -5,25 +5,22 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+
+	"ckpt/stream/record"
 )
 
-// Magic is how every record stream begins. Like PNG's, it holds a byte above
+// magic is how every record stream begins. Like PNG's, it holds a byte above
 // 127 and both kinds of line end, so that a transfer that mangles text is
 // noticed at once.
-const Magic = "\x89CKPT\r\n\x1a"
-
-// Version numbers of the format this package writes. A reader takes any minor
-// version of its own major version.
-const (
-	VersionMajor = 1
-	VersionMinor = 0
-)
+const magic = "\x89CKPT\r\n\x1a"
 
 // Sizes of the fixed parts and limits on the variable ones, in bytes. A reader
 // checks a length against its limit before it allocates.
 const (
 	preambleBytes = 16
 	headerBytes   = 20
+
+	knownFlags = record.Critical | record.Bulk | record.Shareable
 
 	// MaxMetaBytes bounds the CBOR part of a record.
 	MaxMetaBytes = 1 << 20
@@ -37,10 +34,10 @@ const (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // appendPreamble appends the 16 bytes in front of the first record.
-func appendPreamble(b []byte) []byte {
-	b = append(b, Magic...)
-	b = binary.LittleEndian.AppendUint16(b, VersionMajor)
-	b = binary.LittleEndian.AppendUint16(b, VersionMinor)
+func appendPreamble(b []byte, v Version) []byte {
+	b = append(b, magic...)
+	b = binary.LittleEndian.AppendUint16(b, v.Major)
+	b = binary.LittleEndian.AppendUint16(b, v.Minor)
 	return binary.LittleEndian.AppendUint32(b, 0)
 }
 
@@ -53,25 +50,24 @@ func foreign(b []byte) error {
 }
 
 // parsePreamble checks the 16 bytes in front of the first record.
-func parsePreamble(b []byte) error {
-	if string(b[:8]) != Magic {
-		return foreign(b)
+func parsePreamble(b []byte) (Version, error) {
+	if string(b[:8]) != magic {
+		return Version{}, foreign(b)
 	}
-	major := binary.LittleEndian.Uint16(b[8:])
-	minor := binary.LittleEndian.Uint16(b[10:])
-	if major != VersionMajor {
-		return fmt.Errorf("%w: it has version %d.%d, this program reads %d.x", ErrVersion, major, minor, VersionMajor)
+	v := Version{binary.LittleEndian.Uint16(b[8:]), binary.LittleEndian.Uint16(b[10:])}
+	if err := v.check(); err != nil {
+		return Version{}, err
 	}
 	if binary.LittleEndian.Uint32(b[12:]) != 0 {
-		return fmt.Errorf("%w: reserved bytes of the preamble are set", ErrCorrupt)
+		return Version{}, fmt.Errorf("%w: reserved bytes of the preamble are set", ErrCorrupt)
 	}
-	return nil
+	return v, nil
 }
 
 // header is the fixed front of a record.
 type header struct {
-	typ     Type
-	flags   Flags
+	typ     record.Type
+	flags   record.Flags
 	metaLen uint32
 	dataLen uint64
 	crc     uint32 // CRC32C of the 16 bytes before it, then meta
@@ -88,8 +84,8 @@ func (h *header) append(b, meta []byte) []byte {
 
 func parseHeader(b []byte) header {
 	return header{
-		typ:     Type(binary.LittleEndian.Uint16(b)),
-		flags:   Flags(binary.LittleEndian.Uint16(b[2:])),
+		typ:     record.Type(binary.LittleEndian.Uint16(b)),
+		flags:   record.Flags(binary.LittleEndian.Uint16(b[2:])),
 		metaLen: binary.LittleEndian.Uint32(b[4:]),
 		dataLen: binary.LittleEndian.Uint64(b[8:]),
 		crc:     binary.LittleEndian.Uint32(b[16:]),

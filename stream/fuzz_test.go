@@ -6,28 +6,30 @@ import (
 	"io"
 	"reflect"
 	"testing"
+
+	"ckpt/stream/record"
 )
 
 // FuzzReader: no input makes the reader panic or take more memory than a
-// record may. What it accepts a filter passes on byte for byte, but for the
-// minor version and END, and what it decodes has one encoding.
+// record may. What it accepts a filter passes on byte for byte, but for
+// END, and what it decodes has one encoding.
 func FuzzReader(f *testing.F) {
 	// Small seeds, for the fuzzer is long in making large ones smaller.
 	f.Add(bulky(f, 5, 0, 7))
-	for _, info := range Types() {
+	for _, info := range record.Types() {
 		var b bytes.Buffer
 		w := NewWriter(&b)
 		v := info.New()
 		fill(reflect.ValueOf(v).Elem(), 1)
-		if err := errors.Join(w.Add(TypeHeader, &Header{Stage: StageRaw}), w.Add(info.Type, v)); err != nil {
+		if err := errors.Join(w.Add(record.TypeHeader, &record.Header{Stage: record.StageRaw}), w.Add(info.Type, v)); err != nil {
 			f.Fatal(err)
 		}
 		_ = w.Flush()
 		f.Add(mended(b.Bytes()))
 	}
-	f.Add(appendPreamble(nil))
-	h := header{typ: TypeHeader, metaLen: 1 << 31, dataLen: 1 << 62}
-	f.Add(h.append(appendPreamble(nil), nil))
+	f.Add(appendPreamble(nil, current))
+	h := header{typ: record.TypeHeader, metaLen: 1 << 31, dataLen: 1 << 62}
+	f.Add(h.append(appendPreamble(nil, current), nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		passedOn(t, b)
 		passedOn(t, mended(b))
@@ -37,8 +39,8 @@ func FuzzReader(f *testing.F) {
 // mended puts right what random changes would be found by: the preamble, the
 // checksums and END. Without that hardly any input gets past the framing.
 func mended(b []byte) []byte {
-	out := appendPreamble(nil)
-	var total Totals
+	out := appendPreamble(nil, current)
+	var total totals
 	for rest := b[min(preambleBytes, len(b)):]; len(rest) >= headerBytes; {
 		h := parseHeader(rest)
 		h.flags &= knownFlags
@@ -47,18 +49,18 @@ func mended(b []byte) []byte {
 		meta := rest[:h.metaLen]
 		rest = rest[h.metaLen:]
 		h.dataLen = min(h.dataLen, uint64(len(rest)))
-		if h.typ == TypeEnd {
+		if h.typ == record.TypeEnd {
 			break
 		}
 		out = append(append(h.append(out, meta), meta...), rest[:h.dataLen]...)
 		total.add(&Record{Meta: meta, DataLen: int64(h.dataLen)})
 		rest = rest[h.dataLen:]
 	}
-	end, err := New(TypeEnd, &End{Totals: total})
+	end, err := New(record.TypeEnd, &record.End{Totals: total.Totals})
 	if err != nil {
 		panic(err)
 	}
-	h := header{typ: TypeEnd, flags: Critical, metaLen: uint32(len(end.Meta))}
+	h := header{typ: record.TypeEnd, flags: record.Critical, metaLen: uint32(len(end.Meta))}
 	return append(h.append(out, end.Meta), end.Meta...)
 }
 
@@ -67,7 +69,7 @@ func passedOn(t *testing.T, b []byte) {
 	t.Helper()
 	var out bytes.Buffer
 	err := Filter("fuzz", bytes.NewReader(b), &out, func(w *Writer, rec *Record, data io.Reader) error {
-		if info := Lookup(rec.Type); info != nil {
+		if info := record.Lookup(rec.Type); info != nil {
 			oneEncoding(t, rec, info)
 		}
 		return w.Write(rec, data)
@@ -79,7 +81,7 @@ func passedOn(t *testing.T, b []byte) {
 		return
 	}
 	again, end := out.Bytes(), endOf(t, b)
-	if !bytes.Equal(b[preambleBytes:end], again[preambleBytes:min(end, len(again))]) {
+	if !bytes.Equal(b[:end], again[:min(end, len(again))]) {
 		t.Fatalf("%x\nbecame\n%x", b, again)
 	}
 	var third bytes.Buffer
@@ -89,7 +91,7 @@ func passedOn(t *testing.T, b []byte) {
 }
 
 // oneEncoding: what decodes as its type encodes to what decodes to the same.
-func oneEncoding(t *testing.T, rec *Record, info *TypeInfo) {
+func oneEncoding(t *testing.T, rec *Record, info *record.TypeInfo) {
 	t.Helper()
 	first, second := info.New(), info.New()
 	if rec.Decode(first) != nil {
@@ -116,7 +118,7 @@ func endOf(t testing.TB, b []byte) int {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if rec.Type == TypeEnd {
+		if rec.Type == record.TypeEnd {
 			return int(r.Offset())
 		}
 	}
@@ -125,7 +127,7 @@ func endOf(t testing.TB, b []byte) int {
 // FuzzSet: changing a field of any meta never panics, and leaves meta that
 // decodes and is stable.
 func FuzzSet(f *testing.F) {
-	for _, info := range Types() {
+	for _, info := range record.Types() {
 		meta, err := Marshal(info.New())
 		if err != nil {
 			f.Fatal(err)
@@ -133,11 +135,11 @@ func FuzzSet(f *testing.F) {
 		f.Add(meta, uint64(7))
 	}
 	f.Fuzz(func(t *testing.T, meta []byte, n uint64) {
-		rec := &Record{Type: TypeReg, Meta: meta}
+		rec := &Record{Type: record.TypeReg, Meta: meta}
 		if rec.Set(map[string]any{"objref": n, "id": nil}) != nil {
 			return
 		}
-		var o Object
+		var o record.Object
 		if err := rec.Decode(&o); err == nil && (o.Objref != n || o.ID != 0) {
 			t.Fatalf("%+v", o)
 		}

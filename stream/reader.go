@@ -1,38 +1,40 @@
 package stream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"time"
+
+	"ckpt/stream/record"
 )
 
 // Reader reads a stream and checks its framing: checksums, lengths, order of
 // the parts, END's totals. It never reads ahead, so between two calls the
 // underlying file stands exactly where the Reader says. Errors stick.
 type Reader struct {
-	src    io.Reader
-	file   *os.File
-	err    error
-	total  Totals
-	offset int64 // of the next byte of src
-	index  int64 // of the current record
-	start  int64 // where the current record began
-	typ    Type  // of the current record
-	left   int64 // data of the current record not yet consumed
-	bulk   bool
-	ended  bool
-	head   [headerBytes]byte
+	src     io.Reader
+	file    *os.File
+	err     error
+	total   totals
+	offset  int64       // of the next byte of src
+	index   int64       // of the current record
+	start   int64       // where the current record began
+	typ     record.Type // of the current record
+	left    int64       // data of the current record not yet consumed
+	bulk    bool
+	ended   bool
+	version Version
+	head    [headerBytes]byte
 }
 
 // NewReader returns a Reader from r. When r is an *os.File, a Writer can take
 // data from it by splice(2).
 func NewReader(r io.Reader) *Reader {
 	f, _ := r.(*os.File)
-	if f != nil {
-		growPipe(f)
-	}
 	return &Reader{src: r, file: f}
 }
 
@@ -52,6 +54,39 @@ func (r *Reader) Next() (*Record, error) {
 	return rec, nil
 }
 
+// Records are all records from the next on, HEADER and END included, for a range
+// loop. END comes when nothing was found behind it, and ends them. So does an
+// error, and the end of ctx, whose cause is the error then.
+func (r *Reader) Records(ctx context.Context) iter.Seq2[*Record, error] {
+	return func(yield func(*Record, error) bool) {
+		for {
+			rec, err := r.Next()
+			if err == nil && rec.Type == record.TypeEnd {
+				err = r.last()
+			}
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			if err != nil {
+				rec = nil
+			}
+			if err == io.EOF || !yield(rec, err) || err != nil || rec.Type == record.TypeEnd {
+				return
+			}
+		}
+	}
+}
+
+// last makes sure that nothing follows END, which stays the current record.
+func (r *Reader) last() error {
+	index, start, typ := r.index, r.start, r.typ
+	if _, err := r.Next(); err != io.EOF {
+		return err
+	}
+	r.index, r.start, r.typ = index, start, typ
+	return nil
+}
+
 func (r *Reader) next() (*Record, error) {
 	if r.left > 0 {
 		if _, err := io.Copy(io.Discard, r.Data()); err != nil {
@@ -68,22 +103,22 @@ func (r *Reader) next() (*Record, error) {
 		return nil, r.tail()
 	}
 	if err := r.fill(r.head[:]); err != nil {
-		return nil, r.fail(err)
+		return nil, r.At(err)
 	}
 	h := parseHeader(r.head[:])
 	if err := h.check(); err != nil {
-		return nil, r.fail(err)
+		return nil, r.At(err)
 	}
 	meta := make([]byte, h.metaLen)
 	if err := r.fill(meta); err != nil {
-		return nil, r.fail(err)
+		return nil, r.At(err)
 	}
 	if checksum(r.head[:headerBytes-4], meta) != h.crc {
-		return nil, r.fail(fmt.Errorf("%w: the record's checksum does not match", ErrCorrupt))
+		return nil, r.At(fmt.Errorf("%w: the record's checksum does not match", ErrCorrupt))
 	}
 	r.typ = h.typ
 	if !isMap(meta) {
-		return nil, r.fail(errNoMap)
+		return nil, r.At(errNoMap)
 	}
 	rec := &Record{Type: h.typ, Flags: h.flags, Meta: meta, DataLen: int64(h.dataLen)}
 	return rec, r.admit(rec)
@@ -92,31 +127,31 @@ func (r *Reader) next() (*Record, error) {
 // admit checks a whole record against the stream's order and totals.
 func (r *Reader) admit(rec *Record) error {
 	switch {
-	case rec.Type == TypeAbort: // also before HEADER: it failed before it began
+	case rec.Type == record.TypeAbort: // also before HEADER: it failed before it began
 		var a AbortError
 		if err := rec.Decode(&a.Abort); err != nil {
-			return r.fail(err)
+			return r.At(err)
 		}
 		return &a
-	case (r.total.Records == 0) != (rec.Type == TypeHeader):
-		return r.fail(fmt.Errorf("%w: HEADER must be the first record and only that", ErrCorrupt))
-	case rec.Type == TypeEnd:
-		var end End
+	case (r.total.Records == 0) != (rec.Type == record.TypeHeader):
+		return r.At(fmt.Errorf("%w: HEADER must be the first record and only that", ErrCorrupt))
+	case rec.Type == record.TypeEnd:
+		var end record.End
 		if err := rec.Decode(&end); err != nil {
-			return r.fail(err)
+			return r.At(err)
 		}
 		if rec.DataLen != 0 {
-			return r.fail(fmt.Errorf("%w: END has data", ErrCorrupt))
+			return r.At(fmt.Errorf("%w: END has data", ErrCorrupt))
 		}
 		if err := r.total.check(end.Totals); err != nil {
-			return r.fail(err)
+			return r.At(err)
 		}
 		r.ended = true
 		return nil
-	case r.bulk && rec.Flags&Bulk == 0:
-		return r.fail(fmt.Errorf("%w: a description after the first bulk record", ErrCorrupt))
+	case r.bulk && rec.Flags&record.Bulk == 0:
+		return r.At(fmt.Errorf("%w: a description after the first bulk record", ErrCorrupt))
 	}
-	r.bulk = rec.Flags&Bulk != 0
+	r.bulk = rec.Flags&record.Bulk != 0
 	r.total.add(rec)
 	r.left = rec.DataLen
 	return nil
@@ -129,14 +164,15 @@ func (r *Reader) preamble() error {
 	switch {
 	case err == io.EOF:
 		return &RecordError{Err: fmt.Errorf("%w: the input is empty", ErrTruncated)}
-	case err == io.ErrUnexpectedEOF && string(b[:min(n, len(Magic))]) != Magic[:min(n, len(Magic))]:
+	case err == io.ErrUnexpectedEOF && string(b[:min(n, len(magic))]) != magic[:min(n, len(magic))]:
 		return ErrForeign
 	case err == io.ErrUnexpectedEOF:
 		return &RecordError{Err: ErrTruncated}
 	case err != nil:
 		return fmt.Errorf("reading the stream: %w", err)
 	}
-	return parsePreamble(b[:])
+	r.version, err = parsePreamble(b[:])
+	return err
 }
 
 // tailWait is how long the end of the input is waited for after END.
@@ -154,9 +190,9 @@ func (r *Reader) tail() error {
 	case io.EOF:
 		return io.EOF
 	case nil:
-		return r.fail(ErrTrailing)
+		return r.At(ErrTrailing)
 	default:
-		return r.fail(err)
+		return r.At(err)
 	}
 }
 
@@ -169,16 +205,21 @@ func (r *Reader) fill(b []byte) error {
 	return err
 }
 
-func (r *Reader) fail(err error) error {
+// At says that err, which is none that says so itself, is of the current record.
+func (r *Reader) At(err error) error {
 	var re *RecordError
-	if errors.As(err, &re) {
+	var abort *AbortError
+	if err == nil || errors.As(err, &re) || errors.As(err, &abort) {
 		return err
 	}
 	return &RecordError{Index: r.index, Type: r.typ, Offset: r.start, Err: err}
 }
 
+// Version returns the version the stream is of, once a record was read.
+func (r *Reader) Version() Version { return r.version }
+
 // Totals returns what was read so far.
-func (r *Reader) Totals() Totals { return r.total }
+func (r *Reader) Totals() record.Totals { return r.total.Totals }
 
 // Offset returns where in the stream the current record begins, in bytes.
 func (r *Reader) Offset() int64 { return r.start }
@@ -220,7 +261,7 @@ func (d *dataReader) Read(p []byte) (int, error) {
 	n, err := r.src.Read(p[:min(int64(len(p)), r.left)])
 	r.advance(int64(n))
 	if err == io.EOF && r.left > 0 {
-		r.err = r.fail(ErrTruncated)
+		r.err = r.At(ErrTruncated)
 		return n, r.err
 	}
 	if err == io.EOF {

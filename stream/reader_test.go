@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"ckpt/stream/record"
 )
 
 // TestWhereTheReaderStands: between calls the file stands at the next data byte,
@@ -68,7 +70,7 @@ func TestNotAFile(t *testing.T) {
 // TestErrorsSayWhere: number, type and offset, and the same again.
 func TestErrorsSayWhere(t *testing.T) {
 	b := bulky(t, 100)
-	h := bytes.Index(b, []byte{byte(TypeContent), 0, byte(Critical | Bulk), 0})
+	h := bytes.Index(b, []byte{byte(record.TypeContent), 0, byte(record.Critical | record.Bulk), 0})
 	metaLen := int(b[h+4])
 	for what, c := range map[string]struct {
 		in   []byte
@@ -76,7 +78,7 @@ func TestErrorsSayWhere(t *testing.T) {
 	}{
 		"header":   {b[:h+5], RecordError{Index: 1, Offset: int64(h)}},
 		"meta":     {b[:h+headerBytes+1], RecordError{Index: 1, Offset: int64(h)}},
-		"data":     {b[:h+headerBytes+metaLen+50], RecordError{Index: 1, Type: TypeContent, Offset: int64(h)}},
+		"data":     {b[:h+headerBytes+metaLen+50], RecordError{Index: 1, Type: record.TypeContent, Offset: int64(h)}},
 		"trailing": {append(bytes.Clone(b), 1), RecordError{Index: 2, Offset: int64(len(b))}},
 	} {
 		r := NewReader(bytes.NewReader(c.in))
@@ -128,12 +130,12 @@ func allocated(f func()) uint64 {
 // not allocated before it is there, but for one record's meta.
 func TestPromisesCostNothing(t *testing.T) {
 	for what, h := range map[string]header{
-		"meta at the limit": {typ: TypeHeader, metaLen: MaxMetaBytes},
-		"meta above it":     {typ: TypeHeader, metaLen: 1<<32 - 1},
-		"data at the limit": {typ: TypeHeader, dataLen: MaxDataBytes},
-		"data above it":     {typ: TypeHeader, dataLen: 1<<64 - 1},
+		"meta at the limit": {typ: record.TypeHeader, metaLen: MaxMetaBytes},
+		"meta above it":     {typ: record.TypeHeader, metaLen: 1<<32 - 1},
+		"data at the limit": {typ: record.TypeHeader, dataLen: MaxDataBytes},
+		"data above it":     {typ: record.TypeHeader, dataLen: 1<<64 - 1},
 	} {
-		b := h.append(appendPreamble(nil), nil)
+		b := h.append(appendPreamble(nil, current), nil)
 		if n := allocated(func() {
 			if _, err := readAll(bytes.NewReader(b)); err == nil {
 				t.Errorf("%s: accepted", what)
@@ -146,9 +148,9 @@ func TestPromisesCostNothing(t *testing.T) {
 		"\xa1\x66limits\x9b\x00\x00\x00\x00\x00\x0f\xff\xff", "\xa1\x66limits\x9b\xff\xff\xff\xff\xff\xff\xff\xff",
 		"\xbb\x00\x00\x00\x00\x00\x00\x0f\xff", "\xa1\x61a\x5b\x7f\xff\xff\xff\xff\xff\xff\xff", "\xa1\x61a" + strings.Repeat("\x81", 1<<10),
 	} {
-		rec := &Record{Type: TypeLimits, Meta: []byte(meta)}
+		rec := &Record{Type: record.TypeLimits, Meta: []byte(meta)}
 		if n := allocated(func() {
-			if rec.Decode(new(Limits)) == nil || rec.Set(map[string]any{"x": 1}) == nil {
+			if rec.Decode(new(record.Limits)) == nil || rec.Set(map[string]any{"x": 1}) == nil {
 				t.Errorf("%.20x: accepted", meta)
 			}
 		}); n > 64<<10 {
@@ -163,12 +165,12 @@ func TestSkippedDataIsNotHeld(t *testing.T) {
 	var front bytes.Buffer
 	w := NewWriter(&front)
 	const n = 64 << 20
-	rec, err := New(TypeContent, &Content{})
+	rec, err := New(record.TypeContent, &record.Content{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	rec.DataLen = n
-	if err := errors.Join(w.Add(TypeHeader, &Header{}), w.head(rec), w.Flush()); err != nil {
+	if err := errors.Join(w.Add(record.TypeHeader, &record.Header{}), w.head(rec), w.Flush()); err != nil {
 		t.Fatal(err)
 	}
 	r := NewReader(io.MultiReader(&front, io.LimitReader(zeros{}, n)))

@@ -4,12 +4,14 @@ import (
 	"fmt"
 
 	"github.com/fxamacker/cbor/v2"
+
+	"ckpt/stream/record"
 )
 
 // Record is one record without its data, which is read and written apart.
 type Record struct {
-	Type  Type
-	Flags Flags
+	Type  record.Type
+	Flags record.Flags
 	// Meta is one CBOR map in the deterministic encoding of RFC 8949 §4.2.1.
 	Meta []byte
 	// DataLen is how many raw bytes follow meta, at most MaxDataBytes.
@@ -18,8 +20,8 @@ type Record struct {
 
 // New makes a record of a type in the table from its Go struct (or a pointer
 // to it), with the flags the table gives that type.
-func New(t Type, meta any) (*Record, error) {
-	info := Lookup(t)
+func New(t record.Type, meta any) (*Record, error) {
+	info := record.Lookup(t)
 	if info == nil {
 		return nil, fmt.Errorf("record type %d is not in the table", uint16(t))
 	}

@@ -2,16 +2,20 @@ package stream
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
+
+	"ckpt/stream/record"
 )
 
 // sample is a stream with a bit of everything, custom types among it.
@@ -25,18 +29,18 @@ func sample(t testing.TB) []byte {
 			t.Fatal(err)
 		}
 	}
-	must(w.Add(TypeHeader, &Header{Checkpoint: "c0ffee", Stage: StageShared, Host: "h\xff"}))
-	must(w.Add(TypeReg, &Reg{Object: Object{Objref: 1}, Stat: Stat{Path: "/tmp/a\xff"}, Size: 7}))
-	must(w.Add(TypeFile, &File{Object: Object{Objref: 2}, Refs: InodeRef{Inode: 1}}))
-	must(w.Add(TypeFD, &FD{PID: 10, FD: 3, Refs: FDRefs{Of: 1, File: 2}}))
+	must(w.Add(record.TypeHeader, &record.Header{Checkpoint: "c0ffee", Stage: record.StageShared, Host: "h\xff"}))
+	must(w.Add(record.TypeReg, &record.Reg{Object: record.Object{Objref: 1}, Stat: record.Stat{Path: "/tmp/a\xff"}, Size: 7}))
+	must(w.Add(record.TypeFile, &record.File{Object: record.Object{Objref: 2}, Refs: record.InodeRef{Inode: 1}}))
+	must(w.Add(record.TypeFD, &record.FD{PID: 10, FD: 3, Refs: record.FDRefs{Of: 1, File: 2}}))
 	meta, err := Marshal(map[string]any{})
 	must(err)
-	must(w.Write(&Record{Type: FirstCustom + 7, Meta: meta}, nil))
-	rec, err := New(TypePages, &Pages{PID: 10, Extents: []Extent{{Start: 4096, End: 8192}}})
+	must(w.Write(&Record{Type: record.FirstCustom + 7, Meta: meta}, nil))
+	rec, err := New(record.TypePages, &record.Pages{PID: 10, Extents: []record.Extent{{Start: 4096, End: 8192}}})
 	must(err)
 	rec.DataLen = 4096
 	must(w.Write(rec, bytes.NewReader(bytes.Repeat([]byte{'p'}, 4096))))
-	must(w.End(End{FrozenUS: 12}))
+	must(w.End(record.End{FrozenUS: 12}))
 	return b.Bytes()
 }
 
@@ -51,7 +55,7 @@ func readAll(r io.Reader) (int, error) {
 		if err != nil {
 			return n, err
 		}
-		if rec.Type == TypePages {
+		if rec.Type == record.TypePages {
 			if _, err := io.Copy(io.Discard, sr.Data()); err != nil {
 				return n, err
 			}
@@ -60,7 +64,7 @@ func readAll(r io.Reader) (int, error) {
 }
 
 func TestRoundTrip(t *testing.T) {
-	for _, info := range Types() {
+	for _, info := range record.Types() {
 		t.Run(info.Name, func(t *testing.T) {
 			v := info.New()
 			fill(reflect.ValueOf(v).Elem(), 1)
@@ -79,7 +83,7 @@ func TestRoundTrip(t *testing.T) {
 			if err != nil || !bytes.Equal(again, rec.Meta) {
 				t.Errorf("encoding is not deterministic: %x, %x, %v", rec.Meta, again, err)
 			}
-			if t2, ok := TypeByName(info.Name); !ok || t2 != info.Type || info.Type.String() != info.Name {
+			if t2, ok := record.TypeByName(info.Name); !ok || t2 != info.Type || info.Type.String() != info.Name {
 				t.Errorf("name %s does not lead back", info.Name)
 			}
 		})
@@ -119,12 +123,12 @@ func TestSpecificationLists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, info := range Types() {
+	for _, info := range record.Types() {
 		line := fmt.Sprintf("//	%2d  %-10s  %s", info.Type, info.Name, reflect.TypeOf(info.New()).Elem().Name())
-		if info.Flags&Bulk != 0 {
+		if info.Flags&record.Bulk != 0 {
 			line += ", bulk"
 		}
-		if info.Flags&Shareable != 0 {
+		if info.Flags&record.Shareable != 0 {
 			line += ", shareable"
 		}
 		if !strings.Contains(string(doc), line+"\n") {
@@ -156,7 +160,7 @@ func TestFlippedBits(t *testing.T) {
 		for bit := range 8 {
 			c := bytes.Clone(b)
 			c[i] ^= 1 << bit
-			minor := i == 10 || i == 11
+			minor := (i == 10 || i == 11) && binary.LittleEndian.Uint16(c[10:]) >= oldestMinor
 			if _, err := readAll(bytes.NewReader(c)); (err == nil) != minor {
 				t.Fatalf("bit %d of byte %d: %v", bit, i, err)
 			}
@@ -172,17 +176,17 @@ func TestTrailing(t *testing.T) {
 }
 
 func TestOrder(t *testing.T) {
-	for name, types := range map[string][]Type{
-		"two headers": {TypeHeader, TypeHeader}, "no header": {TypeTask}, "description behind bulk": {TypeHeader, TypePages, TypeTask},
+	for name, types := range map[string][]record.Type{
+		"two headers": {record.TypeHeader, record.TypeHeader}, "no header": {record.TypeTask}, "description behind bulk": {record.TypeHeader, record.TypePages, record.TypeTask},
 	} {
 		var b bytes.Buffer
 		w := NewWriter(&b)
 		for _, typ := range types {
-			if err := w.Add(typ, Lookup(typ).New()); err != nil {
+			if err := w.Add(typ, record.Lookup(typ).New()); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := w.End(End{}); err != nil {
+		if err := w.End(record.End{}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := readAll(&b); !errors.Is(err, ErrCorrupt) {
@@ -202,7 +206,7 @@ func TestSetKeepsTheRest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rec := &Record{Type: TypeReg, Meta: meta}
+	rec := &Record{Type: record.TypeReg, Meta: meta}
 	if err := rec.Set(map[string]any{"objref": nil, "id": uint64(9)}); err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +221,7 @@ func TestSetKeepsTheRest(t *testing.T) {
 		t.Fatal(err)
 	}
 	var r struct {
-		Refs InodeRef `cbor:"refs"`
+		Refs record.InodeRef `cbor:"refs"`
 	}
 	if err := rec.Decode(&r); err != nil || r.Refs.Inode != 4 {
 		t.Errorf("%+v, %v", r, err)
@@ -236,7 +240,7 @@ func TestFilterPassesEverything(t *testing.T) {
 func TestFilterDrops(t *testing.T) {
 	var out bytes.Buffer
 	err := Filter("test", bytes.NewReader(sample(t)), &out, func(w *Writer, rec *Record, data io.Reader) error {
-		if rec.Type == TypePages {
+		if rec.Type == record.TypePages {
 			return nil
 		}
 		return w.Write(rec, data)
@@ -275,11 +279,11 @@ func TestAbort(t *testing.T) {
 
 func TestHostileLengths(t *testing.T) {
 	for _, h := range []header{
-		{typ: TypeHeader, metaLen: MaxMetaBytes + 1}, {typ: TypeHeader, metaLen: 1<<32 - 1},
-		{typ: TypeHeader, dataLen: MaxDataBytes + 1}, {typ: TypeHeader, dataLen: 1<<64 - 1},
-		{typ: TypeHeader, flags: 0x8000},
+		{typ: record.TypeHeader, metaLen: MaxMetaBytes + 1}, {typ: record.TypeHeader, metaLen: 1<<32 - 1},
+		{typ: record.TypeHeader, dataLen: MaxDataBytes + 1}, {typ: record.TypeHeader, dataLen: 1<<64 - 1},
+		{typ: record.TypeHeader, flags: 0x8000},
 	} {
-		b := h.append(appendPreamble(nil), nil)
+		b := h.append(appendPreamble(nil, current), nil)
 		got := testing.AllocsPerRun(1, func() {
 			if _, err := readAll(bytes.NewReader(b)); !errors.Is(err, ErrCorrupt) {
 				t.Errorf("%+v: %v", h, err)
@@ -298,11 +302,11 @@ func TestSplice(t *testing.T) {
 	var want bytes.Buffer
 	write := func(out io.Writer) error {
 		w := NewWriter(out)
-		if err := w.Add(TypeHeader, &Header{}); err != nil {
+		if err := w.Add(record.TypeHeader, &record.Header{}); err != nil {
 			return err
 		}
 		for range 5 {
-			rec, err := New(TypeContent, &Content{})
+			rec, err := New(record.TypeContent, &record.Content{})
 			if err != nil {
 				return err
 			}
@@ -311,7 +315,7 @@ func TestSplice(t *testing.T) {
 				return err
 			}
 		}
-		return w.End(End{})
+		return w.End(record.End{})
 	}
 	if err := write(&want); err != nil {
 		t.Fatal(err)
@@ -347,3 +351,46 @@ func TestSplice(t *testing.T) {
 		t.Errorf("%d bytes in a file, want %d, %v", len(got), want.Len(), err)
 	}
 }
+
+// bulky is a stream whose bulk records have these lengths.
+func bulky(t testing.TB, lengths ...int) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := NewWriter(&b)
+	if err := w.Add(record.TypeHeader, &record.Header{Checkpoint: "00"}); err != nil {
+		t.Fatal(err)
+	}
+	for i, n := range lengths {
+		rec, err := New(record.TypeContent, &record.Content{Offset: int64(i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := make([]byte, n)
+		for j := range data {
+			data[j] = byte(j>>8 ^ j ^ i)
+		}
+		rec.DataLen = int64(n)
+		if err := w.Write(rec, bytes.NewReader(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.End(record.End{}); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func fileOf(t *testing.T, b []byte) io.Reader {
+	name := filepath.Join(t.TempDir(), "in")
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func pass(w *Writer, rec *Record, data io.Reader) error { return w.Write(rec, data) }

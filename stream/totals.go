@@ -1,27 +1,27 @@
 package stream
 
-import "fmt"
+import (
+	"fmt"
 
-// Totals count what a stream holds before its END record.
-type Totals struct {
-	Records   int64 `cbor:"records"`
-	MetaBytes int64 `cbor:"meta_bytes"`
-	DataBytes int64 `cbor:"data_bytes"`
-}
+	"ckpt/stream/record"
+)
 
-func (t *Totals) add(rec *Record) {
+// totals count what was read or written.
+type totals struct{ record.Totals }
+
+func (t *totals) add(rec *Record) {
 	t.Records++
 	t.MetaBytes += int64(len(rec.Meta))
 	t.DataBytes += rec.DataLen
 }
 
-func (t *Totals) fields() map[string]any {
+func (t *totals) fields() map[string]any {
 	return map[string]any{"records": t.Records, "meta_bytes": t.MetaBytes, "data_bytes": t.DataBytes}
 }
 
 // check compares what was read with what the END record says.
-func (t *Totals) check(end Totals) error {
-	if *t != end {
+func (t *totals) check(end record.Totals) error {
+	if t.Totals != end {
 		return fmt.Errorf("%w: END counts %d records, %d meta and %d data bytes, read were %d, %d and %d", ErrCorrupt,
 			end.Records, end.MetaBytes, end.DataBytes, t.Records, t.MetaBytes, t.DataBytes)
 	}

@@ -6,32 +6,51 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"ckpt/stream/record"
 )
 
-// copyBytes is how much is copied at once where splice(2) can't be used.
-const copyBytes = 256 << 10
+const (
+	// spliceMinBytes is the least amount worth the two more system calls of
+	// splice(2).
+	spliceMinBytes = 16 << 10
+	// copyBytes is how much is copied at once where splice can't be used.
+	copyBytes = 256 << 10
+)
 
 // Writer writes a stream. Errors stick: after the first, every call returns it.
 type Writer struct {
-	dst   io.Writer
-	buf   *bufio.Writer // in front of dst
-	chunk []byte        // for copying, made when needed
-	file  *os.File      // non-nil when splice can be tried
-	err   error
-	total Totals
-	begun bool
-	ended bool
-	owed  int64 // data bytes of the current record not yet written
+	dst     io.Writer
+	buf     *bufio.Writer // in front of dst
+	chunk   []byte        // for copying, made when needed
+	file    *os.File      // non-nil when splice can be tried
+	err     error
+	total   totals
+	begun   bool
+	ended   bool
+	version Version
+	owed    int64 // data bytes of the current record not yet written
 }
 
 // NewWriter returns a Writer to w. When w is an *os.File, data that comes
 // from one is moved by splice(2) where the kernel can.
 func NewWriter(w io.Writer) *Writer {
 	f, _ := w.(*os.File)
-	if f != nil {
-		growPipe(f)
+	return &Writer{dst: w, buf: bufio.NewWriterSize(w, 64<<10), file: f, version: current}
+}
+
+// SetVersion says which version the stream is of, before its first record is
+// written. A filter writes the version it read, for what it does not know it
+// passes on; Pump does so.
+func (w *Writer) SetVersion(v Version) error {
+	if w.begun {
+		return errors.New("the stream's version is written already")
 	}
-	return &Writer{dst: w, buf: bufio.NewWriterSize(w, 64<<10), file: f}
+	if err := v.check(); err != nil {
+		return err
+	}
+	w.version = v
+	return nil
 }
 
 // Write writes rec and, from data, exactly rec.DataLen bytes. An END record
@@ -53,11 +72,11 @@ func (w *Writer) write(rec *Record, data io.Reader) error {
 	}
 	if !w.begun {
 		w.begun = true
-		if _, err := w.buf.Write(appendPreamble(nil)); err != nil {
+		if _, err := w.buf.Write(appendPreamble(nil, w.version)); err != nil {
 			return err
 		}
 	}
-	if rec.Type == TypeEnd {
+	if rec.Type == record.TypeEnd {
 		patched := *rec
 		if err := patched.Set(w.total.fields()); err != nil {
 			return err
@@ -73,10 +92,10 @@ func (w *Writer) write(rec *Record, data io.Reader) error {
 		}
 	}
 	switch rec.Type {
-	case TypeEnd, TypeAbort:
+	case record.TypeEnd, record.TypeAbort:
 		w.ended = true
 		return w.buf.Flush()
-	case TypeHeader:
+	case record.TypeHeader:
 		return w.buf.Flush()
 	}
 	return nil
@@ -124,7 +143,7 @@ func (w *Writer) data(src io.Reader, n int64) error {
 			rd.r.advance(moved)
 		}
 		if fromReader && err == io.ErrUnexpectedEOF {
-			rd.r.err = rd.r.fail(ErrTruncated)
+			rd.r.err = rd.r.At(ErrTruncated)
 			return rd.r.err
 		}
 		if err != nil {
@@ -168,7 +187,7 @@ func copied(n int64, err error) func(want int64) (int64, error) {
 }
 
 // Add writes a record of a type in the table, without data.
-func (w *Writer) Add(t Type, meta any) error {
+func (w *Writer) Add(t record.Type, meta any) error {
 	rec, err := New(t, meta)
 	if err != nil {
 		return err
@@ -177,11 +196,12 @@ func (w *Writer) Add(t Type, meta any) error {
 }
 
 // End writes the END record: the stream is whole. The totals are filled in.
-func (w *Writer) End(end End) error { return w.Add(TypeEnd, &end) }
+func (w *Writer) End(end record.End) error { return w.Add(record.TypeEnd, &end) }
 
 // Abort ends a stream that failed with the first cause, so that the filters
-// behind need not guess one. It can only be tried: when the output is gone,
-// nothing happens. A record whose data broke off is first filled with zeros,
+// behind need not guess one: the one that cause carries from an earlier filter,
+// or cause itself under the name tool. It can only be tried: when the output is
+// gone, nothing happens. A record whose data broke off is first filled with zeros,
 // so that the ABORT record can be found behind it; a large one, which none of
 // ours is, is left broken off.
 func (w *Writer) Abort(tool string, cause error) {
@@ -193,12 +213,19 @@ func (w *Writer) Abort(tool string, cause error) {
 		return
 	}
 	w.owed = 0
-	reason := cause.Error()
-	_ = w.Add(TypeAbort, &Abort{Tool: tool, Reason: reason[:min(len(reason), 4096)]})
+	abort := record.Abort{Tool: tool, Reason: cause.Error()}
+	if first := (*AbortError)(nil); errors.As(cause, &first) {
+		abort = first.Abort
+	}
+	abort.Reason = abort.Reason[:min(len(abort.Reason), maxReasonBytes)]
+	_ = w.Add(record.TypeAbort, &abort)
 }
 
-// maxPadBytes bounds what Abort fills up.
-const maxPadBytes = DataChunkBytes
+// maxPadBytes bounds what Abort fills up, and maxReasonBytes what it says.
+const (
+	maxPadBytes    = DataChunkBytes
+	maxReasonBytes = 4096
+)
 
 // zeros is an endless source of zero bytes.
 type zeros struct{}

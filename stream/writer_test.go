@@ -8,12 +8,14 @@ import (
 	"testing"
 
 	"github.com/fxamacker/cbor/v2"
+
+	"ckpt/stream/record"
 )
 
 // TestWriterRefuses: what would make a stream no reader takes is not written,
 // errors stick, and the stream can still be aborted behind what was written.
 func TestWriterRefuses(t *testing.T) {
-	big := &Record{Type: FirstCustom, Meta: make([]byte, MaxMetaBytes+1)}
+	big := &Record{Type: record.FirstCustom, Meta: make([]byte, MaxMetaBytes+1)}
 	empty := []byte{0xa0}
 	for what, c := range map[string]struct {
 		rec  *Record
@@ -21,23 +23,23 @@ func TestWriterRefuses(t *testing.T) {
 		want string
 	}{
 		"meta too long":    {big, nil, "at most 1048576 are allowed"},
-		"data too long":    {&Record{Type: FirstCustom, Meta: empty, DataLen: MaxDataBytes + 1}, zeros{}, "at most 1073741824 are allowed"},
-		"negative data":    {&Record{Type: FirstCustom, Meta: empty, DataLen: -1}, zeros{}, "at most 1073741824 are allowed"},
-		"undefined flag":   {&Record{Type: FirstCustom, Flags: 1 << 9, Meta: empty}, nil, "not defined"},
-		"no data":          {&Record{Type: FirstCustom, Meta: empty, DataLen: 5}, nil, "has none"},
-		"too little data":  {&Record{Type: FirstCustom, Meta: empty, DataLen: 5}, strings.NewReader("abc"), "ended after 3"},
-		"too little, much": {&Record{Type: FirstCustom, Meta: empty, DataLen: spliceMinBytes}, strings.NewReader("abc"), "ended after 3"},
+		"data too long":    {&Record{Type: record.FirstCustom, Meta: empty, DataLen: MaxDataBytes + 1}, zeros{}, "at most 1073741824 are allowed"},
+		"negative data":    {&Record{Type: record.FirstCustom, Meta: empty, DataLen: -1}, zeros{}, "at most 1073741824 are allowed"},
+		"undefined flag":   {&Record{Type: record.FirstCustom, Flags: 1 << 9, Meta: empty}, nil, "not defined"},
+		"no data":          {&Record{Type: record.FirstCustom, Meta: empty, DataLen: 5}, nil, "has none"},
+		"too little data":  {&Record{Type: record.FirstCustom, Meta: empty, DataLen: 5}, strings.NewReader("abc"), "ended after 3"},
+		"too little, much": {&Record{Type: record.FirstCustom, Meta: empty, DataLen: spliceMinBytes}, strings.NewReader("abc"), "ended after 3"},
 	} {
 		var b bytes.Buffer
 		w := NewWriter(&b)
-		if err := w.Add(TypeHeader, &Header{}); err != nil {
+		if err := w.Add(record.TypeHeader, &record.Header{}); err != nil {
 			t.Fatal(err)
 		}
 		err := w.Write(c.rec, c.data)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", what, err)
 		}
-		if w.End(End{}) != err || w.Flush() != err {
+		if w.End(record.End{}) != err || w.Flush() != err {
 			t.Errorf("%s: the error does not stick", what)
 		}
 		w.Abort("tool", err)
@@ -50,17 +52,17 @@ func TestWriterRefuses(t *testing.T) {
 
 func TestNothingBehindTheEnd(t *testing.T) {
 	for _, end := range []func(w *Writer){
-		func(w *Writer) { _ = w.End(End{}) },
+		func(w *Writer) { _ = w.End(record.End{}) },
 		func(w *Writer) { w.Abort("tool", errors.New("why")) },
 	} {
 		var b bytes.Buffer
 		w := NewWriter(&b)
-		if err := w.Add(TypeHeader, &Header{}); err != nil {
+		if err := w.Add(record.TypeHeader, &record.Header{}); err != nil {
 			t.Fatal(err)
 		}
 		end(w)
 		n := b.Len()
-		if w.Add(TypeTask, &Task{}) == nil || w.End(End{}) == nil {
+		if w.Add(record.TypeTask, &record.Task{}) == nil || w.End(record.End{}) == nil {
 			t.Error("a record was taken behind the end")
 		}
 		w.Abort("tool", errors.New("too late"))
@@ -78,8 +80,8 @@ func TestEndIsCounted(t *testing.T) {
 	}
 	var b bytes.Buffer
 	w := NewWriter(&b)
-	end := &Record{Type: TypeEnd, Flags: Critical, Meta: bytes.Clone(meta)}
-	if err := errors.Join(w.Add(TypeHeader, &Header{}), w.Add(TypeTask, &Task{}), w.Write(end, nil)); err != nil {
+	end := &Record{Type: record.TypeEnd, Flags: record.Critical, Meta: bytes.Clone(meta)}
+	if err := errors.Join(w.Add(record.TypeHeader, &record.Header{}), w.Add(record.TypeTask, &record.Task{}), w.Write(end, nil)); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(end.Meta, meta) {
@@ -91,11 +93,11 @@ func TestEndIsCounted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if rec.Type != TypeEnd {
+		if rec.Type != record.TypeEnd {
 			continue
 		}
 		var got struct {
-			End
+			record.End
 			Later []byte `cbor:"later"`
 		}
 		if err := rec.Decode(&got); err != nil || got.Records != 2 || got.FrozenUS != 5 || string(got.Later) != "x" {
@@ -139,12 +141,12 @@ func TestSetAtTheLimits(t *testing.T) {
 func TestFilterOwnRecords(t *testing.T) {
 	var out bytes.Buffer
 	err := Filter("test", bytes.NewReader(sample(t)), &out, func(w *Writer, rec *Record, data io.Reader) error {
-		if rec.Type == TypeFD {
-			if err := w.Write(&Record{Type: FirstCustom, Meta: []byte{0xa0}}, nil); err != nil {
+		if rec.Type == record.TypeFD {
+			if err := w.Write(&Record{Type: record.FirstCustom, Meta: []byte{0xa0}}, nil); err != nil {
 				return err
 			}
 		}
-		if rec.Type == TypePages {
+		if rec.Type == record.TypePages {
 			rec.DataLen = 10
 			data = strings.NewReader("0123456789")
 		}
@@ -158,13 +160,23 @@ func TestFilterOwnRecords(t *testing.T) {
 	}
 }
 
-// TestFilterGivesUp: the edit function's error comes back and goes out.
+// TestFilterGivesUp: the edit function's error comes back with the record's place,
+// and goes out.
 func TestFilterGivesUp(t *testing.T) {
 	why := errors.New("the path is wrong")
 	var out bytes.Buffer
-	err := Filter("mine", bytes.NewReader(sample(t)), &out, func(*Writer, *Record, io.Reader) error { return why })
+	err := Filter("mine", bytes.NewReader(sample(t)), &out, func(w *Writer, rec *Record, data io.Reader) error {
+		if rec.Type == record.TypeFD {
+			return why
+		}
+		return w.Write(rec, data)
+	})
+	var at *RecordError
+	if !errors.As(err, &at) || at.Index != 3 || at.Type != record.TypeFD || at.Offset == 0 || at.Err != why {
+		t.Errorf("%#v", err)
+	}
 	var abort *AbortError
-	if _, rerr := readAll(&out); err != why || !errors.As(rerr, &abort) || abort.Tool != "mine" || abort.Reason != why.Error() {
+	if n, rerr := readAll(&out); n != 3 || !errors.As(rerr, &abort) || abort.Tool != "mine" || abort.Reason != err.Error() {
 		t.Errorf("%v, behind it %v", err, rerr)
 	}
 }

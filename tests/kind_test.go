@@ -12,7 +12,7 @@ import (
 )
 
 // TestNewKind: a kind of open file with data of its own, a peer and a late step
-// is one file and one row, with its records in package stream. It travels through
+// is one file and one row, with its records in package record. It travels through
 // a save and a restore in tools that are otherwise built as they are.
 func TestNewKind(t *testing.T) {
 	dir := t.TempDir()
@@ -64,10 +64,10 @@ func withKind(t *testing.T, dir string) {
 		replace[filepath.Join(root, file)] = to
 	}
 	edit("internal/files/kind.go", "\tmemfdKind,\n", "\tmemfdKind,\n\tdummyKind,\n")
-	edit("stream/types.go", behindLast, strings.TrimSuffix(behindLast, "}")+
+	edit("stream/record/types.go", behindLast, strings.TrimSuffix(behindLast, "}")+
 		"\trow[Dummy](TypeDummy, \"DUMMY\", Critical|Shareable),\n\trow[DummyData](TypeDummyData, \"DUMMYDATA\", Critical|Bulk),\n}")
 	replace[filepath.Join(root, "internal/files/dummy.go")] = filepath.Join(root, "tests/testdata/kind/dummy.go.txt")
-	replace[filepath.Join(root, "stream/dummy.go")] = filepath.Join(root, "tests/testdata/kind/record.go.txt")
+	replace[filepath.Join(root, "stream/record/dummy.go")] = filepath.Join(root, "tests/testdata/kind/record.go.txt")
 	overlay, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
 		t.Fatal(err)

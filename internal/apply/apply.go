@@ -15,6 +15,7 @@ import (
 	"ckpt/internal/memory"
 	"ckpt/internal/object"
 	"ckpt/internal/objhash"
+	"ckpt/internal/sys"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -42,6 +43,7 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 	// The thread that makes the tasks is their tracer and parent. It is not
 	// unlocked: the parent-death signal of the stub is tied to it.
 	runtime.LockOSThread()
+	sys.GrowPipes(in)
 	b := &builder{reader: stream.NewReader(in), cgroups: o.Cgroups, note: o.Note, step: o.Step,
 		puppets: map[int]*tracee.Puppet{}, spaces: map[uint64]*memory.Restorer{}, owners: map[uint64]int{}}
 	b.files = &files.Restorer{Restart: &object.Restart{Hash: objhash.New[object.Object](), Note: o.Note}, Policies: o.Policies, Stdio: o.Stdio, Ends: o.Ends,

@@ -20,6 +20,7 @@ import (
 	"ckpt/internal/hold"
 	"ckpt/internal/memory"
 	"ckpt/internal/proc"
+	"ckpt/internal/sys"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -199,6 +200,7 @@ func (c *collection) header(ref hold.Ref) error {
 func (c *collection) send(ctx context.Context, out *os.File, h *hold.Hold) error {
 	c.begun = true
 	c.dog.enter(phaseSend)
+	sys.GrowPipes(out)
 	w := stream.NewWriter(out)
 	err := c.records(ctx, w, hold.Copies(out), h)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"ckpt/internal/kcmp"
 	"ckpt/internal/proc"
 	"ckpt/internal/sorter"
+	"ckpt/internal/sys"
 	"ckpt/stream"
 )
 
@@ -30,38 +31,18 @@ type Options struct {
 // Run filters in to out. The target must be held by the ckpt-collect that wrote
 // the stream; this filter holds it until it is done.
 func Run(ctx context.Context, o Options, in, out *os.File) error {
-	r, w := stream.NewReader(in), stream.NewWriter(out)
-	var holder *hold.Holder
-	err := func() error {
-		first, err := r.Next()
-		if err != nil {
-			return err
-		}
-		var h stream.Header
-		if err := first.Decode(&h); err != nil {
-			return err
-		}
-		if h.Stage != stream.StageRaw {
-			return sorter.ErrStage
-		}
-		if holder, err = take(&h, out); err != nil {
-			return err
-		}
-		holder.Beat(in)
-		if err := first.Set(map[string]any{"stage": stream.StageShared}); err != nil {
-			return err
-		}
-		if err := w.Write(first, nil); err != nil {
-			return err
-		}
-		f := &filter{header: &h, sorter: sorter.New(o.Comparer), jury: newJury(&h, o.Note)}
-		return f.run(ctx, r, w, o.Step)
-	}()
+	sys.GrowPipes(in, out)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	f := &filter{Options: o, in: in, out: out, sorter: sorter.New(o.Comparer), stop: cancel}
+	f.pump = stream.Pump{Reader: stream.NewReader(in), Writer: stream.NewWriter(out), Header: f.begin, Edit: f.edit, End: f.verdict}
+	err := f.pump.Run(ctx)
+	f.jury.close()
 	if err != nil {
-		stream.Fail(w, Tool, err)
-		return errors.Join(err, ignoreGone(holder.Failed()))
+		f.pump.Writer.Abort(Tool, err)
+		return errors.Join(err, ignoreGone(f.holder.Failed()))
 	}
-	return finish(holder, out, r.Totals().DataBytes)
+	return finish(f.holder, out, f.pump.Reader.Totals().DataBytes)
 }
 
 // ignoreGone drops the one error a failing filter need not tell.
@@ -101,48 +82,46 @@ func finish(holder *hold.Holder, out *os.File, dataBytes int64) error {
 
 // filter is one pass over a stream.
 type filter struct {
-	header *stream.Header
-	sorter *sorter.Sorter
-	jury   *jury
+	Options
+	in, out *os.File
+	pump    stream.Pump
+	stop    func(error) // ends the pass
+	holder  *hold.Holder
+	header  stream.Header
+	sorter  *sorter.Sorter
+	jury    *jury
 }
 
-func (f *filter) run(ctx context.Context, r *stream.Reader, w *stream.Writer, step func(string, ...any)) error {
-	defer f.jury.close()
-	for {
-		rec, err := r.Next()
-		if err == io.EOF {
-			return stream.ErrTruncated
-		}
-		if err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if rec.Type == stream.TypeEnd {
-			if _, err := r.Next(); err != io.EOF {
-				return err
-			}
-			f.sorter.Report(step)
-			if err := f.jury.verdict(); err != nil {
-				return err
-			}
-			return w.Write(rec, nil)
-		}
-		out, err := f.record(rec)
-		if err == nil && out == nil {
-			continue
-		}
-		if err != nil {
-			return &stream.RecordError{Index: r.Totals().Records - 1, Type: rec.Type, Offset: r.Offset(), Err: err}
-		}
-		if err := f.jury.hear(out, r); err != nil {
-			return err
-		}
-		if err := w.Write(out, r.Data()); err != nil {
-			return err
-		}
+// begin sees HEADER.
+func (f *filter) begin(first *stream.Record) (err error) {
+	if err := first.Decode(&f.header); err != nil {
+		return err
 	}
+	if f.header.Stage != stream.StageRaw {
+		return sorter.ErrStage
+	}
+	if f.holder, err = take(&f.header, f.out); err != nil {
+		return err
+	}
+	f.holder.Beat(f.in)
+	f.jury = newJury(&f.header, f.Note, f.stop)
+	return first.Set(map[string]any{"stage": stream.StageShared})
+}
+
+// edit writes what is to stand in place of a record.
+func (f *filter) edit(w *stream.Writer, rec *stream.Record, data io.Reader) error {
+	out, err := f.record(rec)
+	if err != nil || out == nil {
+		return err
+	}
+	f.jury.hear(out, f.pump.Reader)
+	return w.Write(out, data)
+}
+
+// verdict is asked for before END is written.
+func (f *filter) verdict() error {
+	f.sorter.Report(f.Step)
+	return f.jury.verdict()
 }
 
 // record returns what is to stand in place of rec, nil for nothing.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"ckpt/internal/cli"
+	"ckpt/internal/sys"
 )
 
 // Command is ckpt-json.
@@ -17,6 +18,7 @@ var Command = cli.Command{
 		var data bool
 		flags := []cli.Flag{{Name: "data", Value: &data, Help: "decode: print the bulk data, too, as base64"}}
 		return flags, func(ctx context.Context, inv *cli.Invocation) error {
+			sys.GrowPipes(inv.Stdin, inv.Stdout)
 			switch inv.Args[0] {
 			case "decode":
 				if err := cli.RefuseTerminal(inv.Stdin, "ckpt-read < img | ckpt-json decode"); err != nil {

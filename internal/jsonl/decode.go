@@ -23,29 +23,20 @@ func Decode(ctx context.Context, in io.Reader, out io.Writer, withData bool) err
 }
 
 func decode(ctx context.Context, r *stream.Reader, w *bufio.Writer, withData bool) error {
-	var end []byte // the last line, held until the input is known to be whole
-	for ctx.Err() == nil {
-		rec, err := r.Next()
+	for rec, err := range r.Records(ctx) {
 		var abort *stream.AbortError
 		switch {
-		case err == io.EOF:
-			_, err := w.Write(end)
-			return err
 		case errors.As(err, &abort):
 			return errors.Join(abort, writeAbort(w, abort))
 		case err != nil:
 			return err
 		}
-		line, err := recordJSON(rec)
+		line, err := recordJSON(rec, r.Version())
 		if err == nil && withData && rec.DataLen > maxDataBytes {
 			err = fmt.Errorf("data of %d bytes makes a line longer than encode takes", rec.DataLen)
 		}
 		if err != nil {
-			return &stream.RecordError{Index: index(r, rec), Type: rec.Type, Offset: r.Offset(), Err: err}
-		}
-		if rec.Type == stream.TypeEnd {
-			end = append(line, "}\n"...)
-			continue
+			return r.At(err)
 		}
 		if err := writeLine(w, line, rec, r.Data(), withData); err != nil {
 			return err
@@ -56,16 +47,7 @@ func decode(ctx context.Context, r *stream.Reader, w *bufio.Writer, withData boo
 			}
 		}
 	}
-	return ctx.Err()
-}
-
-// index returns the current record's number. Totals don't count END.
-func index(r *stream.Reader, rec *stream.Record) int64 {
-	n := r.Totals().Records
-	if rec.Type == stream.TypeEnd {
-		return n
-	}
-	return n - 1
+	return nil
 }
 
 func writeAbort(w io.Writer, a *stream.AbortError) error {
@@ -73,7 +55,7 @@ func writeAbort(w io.Writer, a *stream.AbortError) error {
 	if err != nil {
 		return err
 	}
-	line, err := recordJSON(rec)
+	line, err := recordJSON(rec, stream.Version{})
 	if err == nil {
 		_, err = w.Write(append(line, "}\n"...))
 	}
@@ -104,7 +86,8 @@ func writeLine(w *bufio.Writer, line []byte, rec *stream.Record, data io.Reader,
 }
 
 // recordJSON returns a record's line without its data and the closing brace.
-func recordJSON(rec *stream.Record) ([]byte, error) {
+// HEADER's has the version of the stream.
+func recordJSON(rec *stream.Record, v stream.Version) ([]byte, error) {
 	if err := checkMeta(rec.Meta); err != nil {
 		return nil, err
 	}
@@ -116,6 +99,9 @@ func recordJSON(rec *stream.Record) ([]byte, error) {
 		}
 	} else {
 		line = appendFlags(fmt.Append(line, uint16(rec.Type)), rec.Flags)
+	}
+	if rec.Type == stream.TypeHeader {
+		line = fmt.Appendf(line, `,"version":"%v"`, v)
 	}
 	line, _, err := toJSON(append(line, `,"meta":`...), rec.Meta)
 	return line, err

@@ -20,7 +20,7 @@ func Encode(ctx context.Context, in io.Reader, out io.Writer) error {
 	w := stream.NewWriter(out)
 	err := encode(ctx, in, w)
 	if err != nil {
-		stream.Fail(w, Tool, err)
+		w.Abort(Tool, err)
 	}
 	return err
 }
@@ -38,9 +38,12 @@ func encode(ctx context.Context, in io.Reader, w *stream.Writer) error {
 		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
 			continue
 		}
-		rec, data, err := parseLine(lines.Bytes())
+		rec, data, version, err := parseLine(lines.Bytes())
 		if err == nil {
 			err = e.check(rec)
+		}
+		if err == nil {
+			err = e.version(rec, version)
 		}
 		if err != nil {
 			return lineError(n, err)
@@ -99,6 +102,31 @@ func (e *encoder) check(rec *stream.Record) error {
 	return nil
 }
 
+// version takes over the version of the stream that the lines were made of. Lines
+// that somebody wrote may have none.
+func (e *encoder) version(rec *stream.Record, text []byte) error {
+	switch {
+	case text == nil:
+		return nil
+	case rec.Type != stream.TypeHeader:
+		return errors.New(`only HEADER has a "version"`)
+	}
+	v, err := parseVersion(text)
+	if err != nil {
+		return err
+	}
+	return e.w.SetVersion(v)
+}
+
+// parseVersion takes what Decode wrote, and nothing that looks different.
+func parseVersion(text []byte) (v stream.Version, err error) {
+	_, err = fmt.Sscanf(string(text), `"%d.%d"`, &v.Major, &v.Minor)
+	if err != nil || strconv.Quote(v.String()) != string(text) {
+		return v, fmt.Errorf("%.100s is not the version of a stream", text)
+	}
+	return v, nil
+}
+
 func (e *encoder) write(rec *stream.Record, data []byte) error {
 	if rec.Type == stream.TypeEnd {
 		e.end = rec
@@ -120,7 +148,7 @@ func readFields(line []byte) (fields, error) {
 	}
 	f := fields{}
 	err := each(line, func(name string, value []byte) error {
-		if !slices.Contains([]string{"type", "flags", "meta", "data", "data_len"}, name) {
+		if !slices.Contains([]string{"type", "flags", "meta", "version", "data", "data_len"}, name) {
 			return fmt.Errorf("there is no use for %.100q", name)
 		}
 		if _, twice := f[name]; twice {
@@ -137,31 +165,31 @@ func readFields(line []byte) (fields, error) {
 func errTwice(name string) error { return fmt.Errorf("%.100q stands there twice", name) }
 
 // parseLine is the inverse of recordJSON and writeLine.
-func parseLine(line []byte) (*stream.Record, []byte, error) {
+func parseLine(line []byte) (rec *stream.Record, data, version []byte, err error) {
 	f, err := readFields(line)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	rec := new(stream.Record)
+	rec = new(stream.Record)
 	if rec.Type, rec.Flags, err = typeAndFlags(f["type"], f["flags"]); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if !bytes.HasPrefix(f["meta"], []byte("{")) {
-		return nil, nil, errors.New("it has no meta, an object")
+		return nil, nil, nil, errors.New("it has no meta, an object")
 	}
 	rec.Meta, err = toCBOR(nil, f["meta"])
 	switch {
 	case errors.Is(err, errLong):
-		return nil, nil, err
+		return nil, nil, nil, err
 	case err != nil:
-		return nil, nil, fmt.Errorf("meta: %w", err)
+		return nil, nil, nil, fmt.Errorf("meta: %w", err)
 	}
 	if err := checkMeta(rec.Meta); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	data, err := dataOf(f["data"], f["data_len"])
+	data, err = dataOf(f["data"], f["data_len"])
 	rec.DataLen = int64(len(data))
-	return rec, data, err
+	return rec, data, f["version"], err
 }
 
 func dataOf(coded, size []byte) ([]byte, error) {

@@ -24,7 +24,7 @@ func retyped(rec []byte, typ stream.Type) []byte {
 }
 
 const (
-	headLine = `{"type":"HEADER","meta":{}}` + "\n"
+	headLine = `{"type":"HEADER","version":"0.1","meta":{}}` + "\n"
 	endLine  = `{"type":"END","meta":{}}` + "\n"
 )
 
@@ -45,6 +45,7 @@ func TestEncodeRefuses(t *testing.T) {
 		{`{"type":"MM","type":"MM","meta":{}}`, `line 2: "type" stands there twice`},
 		{`{"type":"MM","meta":{"a":{"b":1,"b":1}}}`, `line 2: meta: a: "b" stands there twice`},
 		{`{"type":"WRONG","meta":{}}`, `line 2: there is no record type "WRONG"; one that is not in the table stands by its number`},
+		{`{"type":"MM","version":"0.1","meta":{}}`, `line 2: only HEADER has a "version"`},
 		{`{"type":4097,"meta":{}}`, "line 2: record type 4097 is not in the table, so it needs its flags"},
 		{`{"type":65536,"meta":{}}`, "line 2: there is no record type 65536"},
 		{`{"type":-1,"meta":{}}`, "line 2: there is no record type -1"},
@@ -99,6 +100,31 @@ func TestEncodeRefuses(t *testing.T) {
 	} {
 		if err := Encode(context.Background(), strings.NewReader(in), &strings.Builder{}); err == nil || err.Error() != want {
 			t.Errorf("%q: %v, want %s", in, err, want)
+		}
+	}
+}
+
+// TestVersionComesBack: lines of a later version make a stream of that version.
+// Lines without one are of this program's, and one that is no version, or of
+// another major one, is refused.
+func TestVersionComesBack(t *testing.T) {
+	in := []byte(encoded(t, headLine+endLine))
+	if got := encoded(t, `{"type":"HEADER","meta":{}}`+"\n"+endLine); got != string(in) {
+		t.Errorf("without a version: %q", got)
+	}
+	in[10] = 77
+	same(t, string(in))
+	if lines := decoded(t, string(in), true); !strings.HasPrefix(lines, `{"type":"HEADER","version":"0.77","meta":{}}`) {
+		t.Error(lines)
+	}
+	for version, want := range map[string]string{
+		`1`: "1 is not the version of a stream", `"0"`: `"0" is not the version of a stream`, `"0.01"`: `"0.01" is not the version of a stream`,
+		`"0.1 "`: `"0.1 " is not the version of a stream`, `"0.65536"`: `"0.65536" is not the version of a stream`,
+		`"2.0"`: "the stream's version is not supported: it has version 2.0, this program reads 0.1 and later ones of 0",
+	} {
+		err := Encode(context.Background(), strings.NewReader(`{"type":"HEADER","version":`+version+`,"meta":{}}`+"\n"+endLine), io.Discard)
+		if err == nil || err.Error() != "line 1: "+want {
+			t.Errorf("%s: %v", version, err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 // Package jsonl turns a stream into JSON Lines and back, for people and jq.
 //
 // Each record is one object: {"type":"PIPE","flags":[…],"meta":{…},"data":"…"}.
+// HEADER's has the version of the stream beside its type: "version":"0.1".
 // A type that is not in the table is a number. flags stand there only when they
 // differ from what the table gives the type; data is base64, or left out with
 // its length as data_len.

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"ckpt/internal/image"
+	"ckpt/internal/sys"
 	"ckpt/stream"
 )
 
@@ -24,10 +25,11 @@ type Options struct {
 // from end to end before the first record goes out; from a pipe each frame is
 // verified before it does.
 func Run(ctx context.Context, o Options, in, out *os.File) error {
+	sys.GrowPipes(in, out)
 	w := stream.NewWriter(out)
 	err := run(ctx, o, in, w)
 	if err != nil {
-		stream.Fail(w, Tool, err)
+		w.Abort(Tool, err)
 	}
 	return err
 }
@@ -45,28 +47,8 @@ func run(ctx context.Context, o Options, in *os.File, w *stream.Writer) error {
 	}
 	img := image.NewReader(in, image.ReaderOptions{Threads: o.Threads})
 	defer img.Close()
-	return copyStream(ctx, stream.NewReader(img), w)
-}
-
-func copyStream(ctx context.Context, r *stream.Reader, w *stream.Writer) error {
-	for {
-		rec, err := r.Next()
-		if err == nil && rec.Type == stream.TypeEnd {
-			// Only behind END is the image known to be whole.
-			if _, err = r.Next(); err == io.EOF {
-				return w.Write(rec, nil)
-			}
-		}
-		if err == nil {
-			err = w.Write(rec, r.Data())
-		}
-		if err != nil {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			return imageError(err)
-		}
-	}
+	p := stream.Pump{Reader: stream.NewReader(img), Writer: w}
+	return imageError(p.Run(ctx)) // only behind END is the image known to be whole
 }
 
 // imageError prefers what package image found wrong to what it led to.

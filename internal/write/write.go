@@ -10,6 +10,7 @@ import (
 
 	"ckpt/internal/hold"
 	"ckpt/internal/image"
+	"ckpt/internal/sys"
 	"ckpt/stream"
 )
 
@@ -35,8 +36,9 @@ func Run(ctx context.Context, o Options, in, out *os.File) error {
 	if d.open() {
 		o.Note("standard output is a file that others may read, and the image has all the program's memory; -o FILE makes one that only its owner reads")
 	}
-	t := &transfer{Options: o, in: in, reader: stream.NewReader(in)}
-	bytes, err := t.run(d.f)
+	sys.GrowPipes(in)
+	t := &transfer{Options: o, in: in, out: d.f, pump: stream.Pump{Reader: stream.NewReader(in)}}
+	bytes, err := t.run(ctx)
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -53,7 +55,8 @@ func Run(ctx context.Context, o Options, in, out *os.File) error {
 		}
 		return err
 	}
-	o.Step("%d bytes of stream in an image of %d bytes", t.reader.Totals().MetaBytes+t.reader.Totals().DataBytes, bytes)
+	total := t.pump.Reader.Totals()
+	o.Step("%d bytes of stream in an image of %d bytes", total.MetaBytes+total.DataBytes, bytes)
 	return t.report(d.durable(), bytes)
 }
 
@@ -61,50 +64,54 @@ func Run(ctx context.Context, o Options, in, out *os.File) error {
 type transfer struct {
 	Options
 	in     *os.File
-	reader *stream.Reader
+	out    io.Writer
+	pump   stream.Pump
+	img    *image.Writer
 	holder *hold.Holder
+	bulk   bool // has begun
 }
 
 // run writes the image and returns its size in bytes.
-func (t *transfer) run(out io.Writer) (int64, error) {
-	first, err := t.reader.Next()
+func (t *transfer) run(ctx context.Context) (int64, error) {
+	t.pump.Header, t.pump.Edit = t.begin, t.edit
+	err := t.pump.Run(ctx)
+	if t.img == nil {
+		return 0, err
+	}
+	defer t.img.Abort()
 	if err != nil {
 		return 0, err
-	}
-	if err := t.take(first); err != nil {
-		return 0, err
-	}
-	t.holder.Beat(t.in)
-	img, err := image.NewWriter(out, image.WriterOptions{Level: t.Level, Threads: t.Threads})
-	if err != nil {
-		return 0, err
-	}
-	defer img.Abort()
-	w := stream.NewWriter(img)
-	bulk := false
-	for rec := first; ; {
-		if rec.Flags&stream.Bulk != 0 && !bulk {
-			// A reader of the metadata alone stops here.
-			bulk = true
-			if err := errors.Join(w.Flush(), img.Cut()); err != nil {
-				return 0, err
-			}
-		}
-		if err := w.Write(rec, t.reader.Data()); err != nil {
-			return 0, err
-		}
-		if rec, err = t.reader.Next(); err == io.EOF {
-			break
-		}
-		if err != nil {
-			return 0, err
-		}
 	}
 	t.holder.InputRead()
-	if err := img.Close(); err != nil {
+	if err := t.img.Close(); err != nil {
 		return 0, err
 	}
-	return img.Written(), nil
+	return t.img.Written(), nil
+}
+
+// begin sees HEADER, and begins the image.
+func (t *transfer) begin(first *stream.Record) (err error) {
+	if err := t.take(first); err != nil {
+		return err
+	}
+	t.holder.Beat(t.in)
+	if t.img, err = image.NewWriter(t.out, image.WriterOptions{Level: t.Level, Threads: t.Threads}); err != nil {
+		return err
+	}
+	t.pump.Writer = stream.NewWriter(t.img)
+	return nil
+}
+
+// edit passes a record on. A reader of the metadata alone stops before the first
+// bulk record.
+func (t *transfer) edit(w *stream.Writer, rec *stream.Record, data io.Reader) error {
+	if rec.Flags&stream.Bulk != 0 && !t.bulk {
+		t.bulk = true
+		if err := errors.Join(w.Flush(), t.img.Cut()); err != nil {
+			return err
+		}
+	}
+	return w.Write(rec, data)
 }
 
 // ErrRaw: nobody could restore the image, and no filter can help it later.

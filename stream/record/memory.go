@@ -1,4 +1,4 @@
-package stream
+package record
 
 // Kinds of VMA.
 const (

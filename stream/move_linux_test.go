@@ -10,35 +10,9 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-)
 
-// bulky is a stream whose bulk records have these lengths.
-func bulky(t testing.TB, lengths ...int) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := NewWriter(&b)
-	if err := w.Add(TypeHeader, &Header{Checkpoint: "00"}); err != nil {
-		t.Fatal(err)
-	}
-	for i, n := range lengths {
-		rec, err := New(TypeContent, &Content{Offset: int64(i)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		data := make([]byte, n)
-		for j := range data {
-			data[j] = byte(j>>8 ^ j ^ i)
-		}
-		rec.DataLen = int64(n)
-		if err := w.Write(rec, bytes.NewReader(data)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.End(End{}); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
+	"ckpt/stream/record"
+)
 
 // pipe makes a pipe of one page, so that both ends have to wait.
 func pipe(t testing.TB, flags int) (r, w *os.File) {
@@ -59,19 +33,6 @@ var sources = map[string]func(t *testing.T, b []byte) io.Reader{
 	"file":              fileOf,
 	"pipe":              func(t *testing.T, b []byte) io.Reader { return pipeOf(t, b, 0) },
 	"non-blocking pipe": func(t *testing.T, b []byte) io.Reader { return pipeOf(t, b, unix.O_NONBLOCK) },
-}
-
-func fileOf(t *testing.T, b []byte) io.Reader {
-	name := filepath.Join(t.TempDir(), "in")
-	if err := os.WriteFile(name, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return f
 }
 
 func pipeOf(t *testing.T, b []byte, flags int) io.Reader {
@@ -124,8 +85,6 @@ func pipeSink(t *testing.T, flags int) (io.Writer, func() []byte) {
 	return w, func() []byte { w.Close(); return <-all }
 }
 
-func pass(w *Writer, rec *Record, data io.Reader) error { return w.Write(rec, data) }
-
 // TestEveryWay: whatever a filter stands between, splice(2) or a copy, the same
 // comes out.
 func TestEveryWay(t *testing.T) {
@@ -155,7 +114,7 @@ func TestBrokenDataEveryWay(t *testing.T) {
 					out, end := sink(t)
 					err := Filter("first", source(t, b), out, pass)
 					var re *RecordError
-					if !errors.Is(err, ErrTruncated) || !errors.As(err, &re) || re.Type != TypeContent {
+					if !errors.Is(err, ErrTruncated) || !errors.As(err, &re) || re.Type != record.TypeContent {
 						t.Errorf("the filter: %v", err)
 					}
 					_, err = readAll(bytes.NewReader(end()))
@@ -201,5 +160,17 @@ func TestFullDevice(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+// TestOpeningChangesNothing: a pipe stays as large as it was.
+func TestOpeningChangesNothing(t *testing.T) {
+	r, w := pipe(t, 0)
+	defer r.Close()
+	defer w.Close()
+	NewReader(r)
+	NewWriter(w)
+	if n, err := unix.FcntlInt(r.Fd(), unix.F_GETPIPE_SZ, 0); err != nil || n != 4096 {
+		t.Errorf("%d bytes, %v", n, err)
 	}
 }

@@ -1,4 +1,4 @@
-package stream
+package record
 
 import "fmt"
 
@@ -22,8 +22,6 @@ const (
 	// Shareable: meta carries the fields of Object, so ckpt-dedup looks
 	// for an earlier encounter of the same kernel object.
 	Shareable Flags = 1 << 2
-
-	knownFlags = Critical | Bulk | Shareable
 )
 
 // TypeInfo is one row of the table of record types.

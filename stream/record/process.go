@@ -1,4 +1,4 @@
-package stream
+package record
 
 // Timers are the timers of timer_create(2) of a process.
 type Timers struct {

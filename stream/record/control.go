@@ -1,4 +1,4 @@
-package stream
+package record
 
 // Stages a stream can be in.
 const (

@@ -1,4 +1,4 @@
-package stream
+package record
 
 // The record types. Numbers are part of the format and never reused.
 const (

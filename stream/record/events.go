@@ -1,4 +1,4 @@
-package stream
+package record
 
 // EventFD is an eventfd, see eventfd(2). It has one FILE.
 type EventFD struct {

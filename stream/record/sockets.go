@@ -1,4 +1,4 @@
-package stream
+package record
 
 // UnixSock is one end of a pair of unnamed unix sockets, or a lone one, see
 // unix(7). It has one FILE. What waits in it comes in SOCKDATA records.

@@ -8,23 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// spliceMinBytes is the least amount worth two extra system calls.
-const spliceMinBytes = 16 << 10
-
-// growPipe enlarges f, if it is a pipe, to what one record holds: fewer turns
-// between the filters. The kernel may refuse, see pipe(7), and that is fine.
-func growPipe(f *os.File) {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = conn.Control(func(fd uintptr) {
-		if n, err := unix.FcntlInt(fd, unix.F_GETPIPE_SZ, 0); err == nil && n < DataChunkBytes {
-			_, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, DataChunkBytes)
-		}
-	})
-}
-
 // spliceAll moves n bytes from src to dst inside the kernel, see splice(2).
 // Where the kernel can't it stops early and the rest is to be copied.
 func spliceAll(dst, src *os.File, n int64) (moved int64, err error) {

@@ -1,4 +1,4 @@
-package stream
+package record
 
 // Task begins the description of one process. Parents stand before their
 // children, and the first is the root.

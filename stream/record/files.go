@@ -1,4 +1,4 @@
-package stream
+package record
 
 // FD is a descriptor in a table. In a raw stream its FILE stands right
 // before it.

@@ -1,4 +1,4 @@
-package stream
+package record
 
 // MemFD is a file of memfd_create(2). Its bytes come in CONTENT records.
 type MemFD struct {
