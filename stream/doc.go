@@ -1,7 +1,8 @@
 // Package stream reads and writes ckpt's record stream, which is how a process
-// tree travels from ckpt-collect to ckpt-apply. This page is the format's whole
-// specification; testdata/vectors holds examples to test a reader against, and
-// testdata/README.md says how.
+// tree travels from ckpt-collect to ckpt-apply. RECORDS.md has this page and each
+// record type with its fields, which are in package record, and is so the format's
+// whole specification; testdata/vectors holds examples to test a reader against,
+// and testdata/README.md says how.
 //
 // A filter of one's own reads records, changes, drops or adds some, and writes
 // them; see [Filter].
@@ -41,7 +42,8 @@
 // The Reader itself looks only at whether meta is a map; the rest is checked when
 // a record is decoded or changed, so that passing one on costs nothing.
 //
-// The fields of each type are those of its Go struct, by the cbor tags.
+// What each type's fields are is told below, and in Go by the structs of package
+// record.
 //
 // # Versions
 //
@@ -59,7 +61,7 @@
 //
 //	1  critical   a restore that does not know the type must stop
 //	2  bulk       the record belongs to the second part of the stream
-//	4  shareable  meta has the fields of [Object]
+//	4  shareable  meta has the fields of Object
 //
 // Other bits are an error.
 //
@@ -129,57 +131,7 @@
 //
 // # Record types
 //
-//	 1  HEADER      Header
-//	 2  END         End
-//	 3  ABORT       Abort
-//	 4  OBJREF      ObjrefUse
-//	16  TASK        Task
-//	17  MM          MM, shareable
-//	18  FS          FS, shareable
-//	19  CREDS       Creds
-//	20  LIMITS      Limits
-//	21  SCHED       Sched
-//	22  PROCATTR    ProcAttr
-//	23  PRCTL       Prctl
-//	24  SIGACTIONS  Sigactions, shareable
-//	25  SIGNALS     Signals
-//	26  ITIMERS     Itimers
-//	27  REGS        Regs
-//	28  RSEQ        Rseq
-//	29  USERPTRS    UserPtrs
-//	30  TIMERS      Timers
-//	31  SECCOMP     Seccomp
-//	32  CGROUPS     Cgroups
-//	33  LOGINUID    LoginUID
-//	34  THREAD      Thread
-//	35  FDTABLE     FDTable, shareable
-//	36  IOCTX       IOCtx, shareable
-//	37  SEMUNDO     SemUndo, shareable
-//	48  VMA         VMA
-//	49  PAGES       Pages, bulk
-//	50  SHMEM       Shmem, shareable
-//	51  INHERIT     Inherit, bulk
-//	52  SYSVSHM     SysVShm, shareable
-//	64  FD          FD
-//	65  FILE        File, shareable
-//	66  REG         Reg, shareable
-//	67  DIR         Dir, shareable
-//	68  PIPE        Pipe, shareable
-//	69  FIFO        Fifo, shareable
-//	70  CHARDEV     CharDev, shareable
-//	71  TTY         TTY, shareable
-//	72  LOCK        Lock
-//	73  CONTENT     Content, bulk
-//	74  PIPEDATA    PipeData, bulk
-//	75  EVENTFD     EventFD, shareable
-//	76  EPOLL       Epoll, shareable
-//	77  EPOLLTARGET  EpollTarget
-//	78  UNIXSOCK    UnixSock, shareable
-//	79  SOCKDATA    SockData, bulk
-//	80  MEMFD       MemFD, shareable
-//	85  PROCFILE    ProcFile, shareable
-//
-// All of them are critical. A record that names a pid belongs to the TASK
-// record of that pid, which stands before it, and one that names a tid as well
-// to that THREAD record. A shareable record names one for people to read.
+// All that this project defines are critical. A record that names a pid belongs to
+// the TASK record of that pid, which stands before it, and one that names a tid as
+// well to that THREAD record. A shareable record names one for people to read.
 package stream

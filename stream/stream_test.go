@@ -117,26 +117,6 @@ func fill(v reflect.Value, n int) {
 	}
 }
 
-// TestSpecificationLists makes sure that the documentation's table is the code's.
-func TestSpecificationLists(t *testing.T) {
-	doc, err := os.ReadFile("doc.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, info := range record.Types() {
-		line := fmt.Sprintf("//	%2d  %-10s  %s", info.Type, info.Name, reflect.TypeOf(info.New()).Elem().Name())
-		if info.Flags&record.Bulk != 0 {
-			line += ", bulk"
-		}
-		if info.Flags&record.Shareable != 0 {
-			line += ", shareable"
-		}
-		if !strings.Contains(string(doc), line+"\n") {
-			t.Errorf("doc.go lacks the line %q", line)
-		}
-	}
-}
-
 func TestTruncation(t *testing.T) {
 	b := sample(t)
 	if n, err := readAll(bytes.NewReader(b)); err != nil || n != 7 {

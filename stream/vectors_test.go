@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"ckpt/internal/golden"
 	"ckpt/stream/record"
 )
 
@@ -176,7 +177,7 @@ func TestVectors(t *testing.T) {
 	for _, v := range vectors(t) {
 		file := filepath.Join(dir, v.name+".txt")
 		text := fmt.Sprintf("comment: %s\nexpect: %s\nrecords: %d\n\n%s\n", v.comment, v.expect, v.records, fold(hex.EncodeToString(v.bytes)))
-		golden(t, file, []byte(text), vectorVersion)
+		golden.Compare(t, file, []byte(text), golden.Released(t, vectorVersion.String()))
 		n, err := readAll(bytes.NewReader(v.bytes))
 		var abort *AbortError
 		switch {

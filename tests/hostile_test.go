@@ -74,10 +74,11 @@ type loaded struct {
 	data []byte
 }
 
-// everything saves and kills a program with many kinds of state and returns its
-// stream.
-func everything(t *testing.T, dir string) (recs []loaded) {
+// saveEverything saves and kills a program with many kinds of state and returns
+// its image. Nothing in that is of this machine that must not be.
+func saveEverything(t *testing.T, dir string) string {
 	cmd := exec.Command(buildC(t, "everything.c", "-static"))
+	cmd.Args, cmd.Env = []string{"everything"}, []string{"LANG=C"}
 	cmd.Dir, cmd.SysProcAttr = dir, &unix.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -96,7 +97,12 @@ func everything(t *testing.T, dir string) (recs []loaded) {
 	if !slices.Equal(status, []int{0, 0, 0}) {
 		t.Fatalf("exit statuses %v\n%s", status, said)
 	}
-	b, err := exec.Command("sh", "-c", "ckpt-read < "+img).Output()
+	return img
+}
+
+// everything returns the stream of a program with many kinds of state.
+func everything(t *testing.T, dir string) (recs []loaded) {
+	b, err := exec.Command("sh", "-c", "ckpt-read < "+saveEverything(t, dir)).Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,7 @@ func withKind(t *testing.T, dir string) {
 	}
 	edit("internal/files/kind.go", "\tmemfdKind,\n", "\tmemfdKind,\n\tdummyKind,\n")
 	edit("stream/record/types.go", behindLast, strings.TrimSuffix(behindLast, "}")+
-		"\trow[Dummy](TypeDummy, \"DUMMY\", Critical|Shareable),\n\trow[DummyData](TypeDummyData, \"DUMMYDATA\", Critical|Bulk),\n}")
+		"\trow[Dummy](v01, TypeDummy, \"DUMMY\", Critical|Shareable),\n\trow[DummyData](v01, TypeDummyData, \"DUMMYDATA\", Critical|Bulk),\n}")
 	replace[filepath.Join(root, "internal/files/dummy.go")] = filepath.Join(root, "tests/testdata/kind/dummy.go.txt")
 	replace[filepath.Join(root, "stream/record/dummy.go")] = filepath.Join(root, "tests/testdata/kind/record.go.txt")
 	overlay, err := json.Marshal(map[string]any{"Replace": replace})

@@ -5,7 +5,6 @@ package apply
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"runtime"
 
@@ -82,7 +81,7 @@ func (b *builder) run(ctx context.Context, o *Options) (*supervisor, error) {
 		return nil, err
 	}
 	if o.Check {
-		return nil, errors.Join(b.readOut(), b.discard())
+		return nil, errors.Join(b.readOut(next), b.discard())
 	}
 	if err := b.build(next); err != nil {
 		return nil, err
@@ -90,15 +89,21 @@ func (b *builder) run(ctx context.Context, o *Options) (*supervisor, error) {
 	return b.start(ctx, o)
 }
 
-// readOut reads a stream to its end, to know that it is whole.
-func (b *builder) readOut() error {
-	for {
-		if _, err := b.reader.Next(); err == io.EOF {
-			return nil
-		} else if err != nil {
+// readOut reads a stream to its end, to know that it is whole, and that there is
+// nothing in the data which a restore would stop at.
+func (b *builder) readOut(next *stream.Record) error {
+	if err := b.reader.At(judge.Known(next, &b.model.Header)); err != nil {
+		return err
+	}
+	for rec, err := range b.reader.Records(context.Background()) {
+		if err == nil {
+			err = b.reader.At(judge.Known(rec, &b.model.Header))
+		}
+		if err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // start gives the tasks the last of their state and lets them run.

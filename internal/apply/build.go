@@ -2,6 +2,7 @@ package apply
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 
@@ -149,8 +150,10 @@ func (b *builder) bulk(rec *stream.Record) error {
 			switch {
 			case b.objects.Takes(rec.Type):
 				err = b.objects.Fill(rec, b.reader.Data())
-			case rec.Flags&stream.Critical != 0:
-				err = errors.New("this version does not know the record's type, and the restore would not be complete without it")
+			case stream.Lookup(rec.Type) != nil:
+				err = fmt.Errorf("%w: it has no place there", stream.ErrCorrupt)
+			default:
+				err = judge.Known(rec, &b.model.Header)
 			}
 		}
 		if err != nil {

@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -102,6 +103,7 @@ const rewriteBytes = 4096
 func (d *description) tooLarge(rec *stream.Record) error {
 	var of struct {
 		PID int `cbor:"pid"`
+		TID int `cbor:"tid"`
 	}
 	if err := rec.Decode(&of); err != nil {
 		return err
@@ -113,7 +115,7 @@ func (d *description) tooLarge(rec *stream.Record) error {
 	if what == "" {
 		what = "state of one kind (" + rec.Type.String() + ")"
 	}
-	d.blockers.add(of.PID, fmt.Errorf("has more %s than can be saved: %d bytes of an image where %d are the most", what, len(rec.Meta), stream.MaxMetaBytes))
+	d.blockers.add(cmp.Or(of.PID, of.TID), fmt.Errorf("has more %s than can be saved: %d bytes of an image where %d are the most", what, len(rec.Meta), stream.MaxMetaBytes))
 	return nil
 }
 

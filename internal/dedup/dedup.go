@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"ckpt/internal/hold"
+	"ckpt/internal/judge"
 	"ckpt/internal/kcmp"
 	"ckpt/internal/proc"
 	"ckpt/internal/sorter"
@@ -113,6 +114,11 @@ func (f *filter) edit(w *stream.Writer, rec *stream.Record, data io.Reader) erro
 	out, err := f.record(rec)
 	if err != nil || out == nil {
 		return err
+	}
+	if judge.Ends(out) { // the jury hears no more
+		if err := judge.Known(out, &f.header); err != nil {
+			return err
+		}
 	}
 	f.jury.hear(out, f.pump.Reader)
 	return w.Write(out, data)

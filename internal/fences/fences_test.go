@@ -31,7 +31,7 @@ var levels = map[string]int{
 	"internal/collect": 7, "internal/dedup": 7, "internal/write": 7,
 	"internal/read": 7, "internal/apply": 7, "internal/jsonl": 7,
 	"cmd":             8,
-	"internal/fences": 0,
+	"internal/fences": 0, "internal/golden": 0,
 }
 
 const (

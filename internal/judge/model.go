@@ -152,10 +152,7 @@ func (m *Model) Add(rec *stream.Record) error {
 	case rec.Flags&stream.Shareable != 0 && stream.Lookup(rec.Type) != nil:
 		return m.define(rec)
 	case stream.Lookup(rec.Type) == nil:
-		if rec.Flags&stream.Critical != 0 {
-			return errors.New("this version does not know the record's type, and the restore would not be complete without it")
-		}
-		return nil
+		return m.unknown(rec)
 	}
 	switch rec.Type {
 	case stream.TypeTask:
@@ -273,15 +270,15 @@ func appendPart[T any](m *Model, rec *stream.Record, add func(*Table, T)) error 
 // a descriptor of that number.
 func (m *Model) part(rec *stream.Record) error {
 	var by struct {
-		PID int `cbor:"pid"`
+		TID int `cbor:"tid"`
 		FD  int `cbor:"fd"`
 	}
 	if err := rec.Decode(&by); err != nil {
 		return err
 	}
-	th := m.ByTID[by.PID]
+	th := m.ByTID[by.TID]
 	if th == nil {
-		return fmt.Errorf("%w: it belongs to thread %d, which has no THREAD record before it", stream.ErrCorrupt, by.PID)
+		return fmt.Errorf("%w: it belongs to thread %d, which has no THREAD record before it", stream.ErrCorrupt, by.TID)
 	}
 	t := m.Tables[th.Refs.Files]
 	t.Slots = append(t.Slots, by.FD)
@@ -320,18 +317,14 @@ func (m *Model) belongs(rec *stream.Record) error {
 	return nil
 }
 
-// define notes an object. An objref defined twice is an error, see
-// package objhash.
+// define notes an object.
 func (m *Model) define(rec *stream.Record) error {
 	var o stream.Object
 	if err := rec.Decode(&o); err != nil {
 		return err
 	}
-	if o.Objref == 0 {
-		return fmt.Errorf("%w: it has no objref", stream.ErrCorrupt)
-	}
-	if m.Defined[o.Objref] != nil {
-		return fmt.Errorf("%w: object %d is defined twice", stream.ErrCorrupt, o.Objref)
+	if err := m.name(&o, rec); err != nil {
+		return err
 	}
 	switch rec.Type {
 	case stream.TypeMM:
@@ -343,7 +336,6 @@ func (m *Model) define(rec *stream.Record) error {
 			return fmt.Errorf("%w: it can't be an object", stream.ErrCorrupt)
 		}
 	}
-	m.Defined[o.Objref] = rec
 	m.Objects = append(m.Objects, rec)
 	return nil
 }

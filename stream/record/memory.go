@@ -15,23 +15,23 @@ const (
 
 // VMA is one mapping of an address space.
 type VMA struct {
-	PID     int      `cbor:"pid"`
-	Start   uint64   `cbor:"start"`
-	End     uint64   `cbor:"end"`
-	Kind    string   `cbor:"kind"`
-	Prot    uint32   `cbor:"prot"`             // PROT_ bits, see mmap(2)
-	Shared  bool     `cbor:"shared,omitempty"` // MAP_SHARED
-	Offset  uint64   `cbor:"offset,omitempty"` // in the mapped object, bytes
-	Name    string   `cbor:"name,omitempty"`   // the last column of /proc/PID/maps, for people
-	VmFlags string   `cbor:"vmflags"`          // as /proc/PID/smaps has them
-	RW      bool     `cbor:"rw,omitempty"`     // the object was mapped from a descriptor open for writing
-	Anon    string   `cbor:"anon_name,omitempty"`
-	Guards  []Extent `cbor:"guards,omitempty"` // ranges under MADV_GUARD_INSTALL
-	// HugePage is the size of its pages in bytes where they are of hugetlbfs.
-	HugePage uint64 `cbor:"huge_page,omitempty"`
+	PID     int      `cbor:"pid" range:"pid"`                                                  // a process that has the address space
+	Start   uint64   `cbor:"start" range:"address"`                                            // its first byte
+	End     uint64   `cbor:"end" range:"address"`                                              // behind its last byte
+	Kind    string   `cbor:"kind" range:"anon|file|shmem|sysvshm|huge|dev|vdso|vvar|vsyscall"` // what is mapped
+	Prot    uint32   `cbor:"prot" range:"0..7"`                                                // PROT_ bits, see mmap(2)
+	Shared  bool     `cbor:"shared,omitempty"`                                                 // MAP_SHARED
+	Offset  uint64   `cbor:"offset,omitempty" unit:"byte"`                                     // in the mapped object
+	Name    string   `cbor:"name,omitempty"`                                                   // the last column of /proc/PID/maps, for people
+	VmFlags string   `cbor:"vmflags"`                                                          // as /proc/PID/smaps has them
+	RW      bool     `cbor:"rw,omitempty"`                                                     // the object was mapped from a descriptor open for writing
+	Anon    string   `cbor:"anon_name,omitempty" range:"..79"`                                 // PR_SET_VMA_ANON_NAME
+	Guards  []Extent `cbor:"guards,omitempty"`                                                 // ranges under MADV_GUARD_INSTALL
+	// HugePage is the size of its pages where they are of hugetlbfs.
+	HugePage uint64 `cbor:"huge_page,omitempty" unit:"byte"`
 	// NUMA is absent where it has no policy of its own.
 	NUMA *MemPolicy `cbor:"numa,omitempty"`
-	Refs VMARefs    `cbor:"refs"`
+	Refs VMARefs    `cbor:"refs"` // the address space and what is mapped
 }
 
 // VMARefs is VMA's refs map.
@@ -40,46 +40,46 @@ type VMARefs struct {
 	Inode uint64 `cbor:"inode,omitempty"` // what is mapped
 }
 
-// Extent is a range of addresses, page aligned, End exclusive.
+// Extent is a range of addresses, page aligned.
 type Extent struct {
 	_     struct{} `cbor:",toarray"`
-	Start uint64
-	End   uint64
+	Start uint64   `range:"address"` // its first byte
+	End   uint64   `range:"address"` // behind its last byte
 }
 
-// Pages is the meta of PAGES; data is the contents of the extents, one after
+// Pages is the meta of PAGES; its data is the contents of the extents, one after
 // the other. Pages that no record names are zero or as in the mapped file.
 type Pages struct {
-	PID     int      `cbor:"pid"`
-	Extents []Extent `cbor:"extents"`
-	Refs    PartOf   `cbor:"refs"` // the MM
+	PID     int      `cbor:"pid" range:"pid"` // a process that has the address space
+	Extents []Extent `cbor:"extents"`         // which pages, ascending
+	Refs    PartOf   `cbor:"refs"`            // the MM
 }
 
 // Inherit names pages that a process still shares, copy on write, with its
 // parent: content and address are the same. Those of one MM ascend, and stand
 // behind the parent's PAGES and before its own.
 type Inherit struct {
-	PID     int      `cbor:"pid"`
-	Extents []Extent `cbor:"extents"`
-	Refs    PartOf   `cbor:"refs"` // the MM
+	PID     int      `cbor:"pid" range:"pid"` // a process that has the address space
+	Extents []Extent `cbor:"extents"`         // which pages, ascending
+	Refs    PartOf   `cbor:"refs"`            // the MM
 }
 
 // Shmem is the object behind shared anonymous mappings. Its bytes come in
 // CONTENT records.
 type Shmem struct {
 	Object
-	Size     uint64 `cbor:"size"`                // bytes
-	HugePage uint64 `cbor:"huge_page,omitempty"` // as of VMA
+	Size     uint64 `cbor:"size" unit:"byte"`                // of the object
+	HugePage uint64 `cbor:"huge_page,omitempty" unit:"byte"` // as of VMA
 }
 
 // SysVShm is a System V shared memory segment, see shmget(2). Its bytes come in
 // CONTENT records.
 type SysVShm struct {
 	Object
-	ShmID int    `cbor:"shmid"`
-	Key   int32  `cbor:"key"`
-	Size  uint64 `cbor:"size"` // bytes
-	Mode  uint32 `cbor:"mode"` // permissions, and SHM_DEST (01000) of one that was removed
-	UID   uint32 `cbor:"uid"`
-	GID   uint32 `cbor:"gid"`
+	ShmID int    `cbor:"shmid" range:"0..2^31-1"` // its identifier
+	Key   int32  `cbor:"key"`                     // its key; 0: IPC_PRIVATE
+	Size  uint64 `cbor:"size" unit:"byte"`        // shm_segsz
+	Mode  uint32 `cbor:"mode" range:"0..2^10-1"`  // permissions, and SHM_DEST (01000) of one that was removed
+	UID   uint32 `cbor:"uid"`                     // of its owner
+	GID   uint32 `cbor:"gid"`                     // of its owner
 }

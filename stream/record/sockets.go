@@ -4,62 +4,62 @@ package record
 // unix(7). It has one FILE. What waits in it comes in SOCKDATA records.
 type UnixSock struct {
 	Object
-	Ino    uint64 `cbor:"ino"`
-	Peer   uint64 `cbor:"peer,omitempty"`   // Ino of the other end; 0: none
+	Ino    uint64 `cbor:"ino"`              // inode number, by which it is named
+	Peer   uint64 `cbor:"peer,omitempty"`   // the inode number of the other end; absent: none
 	Orphan bool   `cbor:"orphan,omitempty"` // there was another end, which is closed
 	Reset  bool   `cbor:"reset,omitempty"`  // and had bytes in it: ECONNRESET is yet to be told
 	// Outside: no process of the checkpoint has the other end open.
 	Outside bool   `cbor:"outside,omitempty"`
-	Kind    int    `cbor:"type"` // SOCK_STREAM 1, SOCK_DGRAM 2, SOCK_SEQPACKET 5
-	UID     uint32 `cbor:"uid"`
-	GID     uint32 `cbor:"gid"`
+	Kind    int    `cbor:"type" range:"1|2|5"` // SOCK_STREAM 1, SOCK_DGRAM 2, SOCK_SEQPACKET 5
+	UID     uint32 `cbor:"uid"`                // st_uid of stat(2)
+	GID     uint32 `cbor:"gid"`                // st_gid
 	// Shutdown, see shutdown(2): bit 0 for reading, bit 1 for writing.
-	Shutdown int          `cbor:"shutdown,omitempty"`
-	SndBuf   int          `cbor:"sndbuf"` // as SO_SNDBUF reads, twice what was set, bytes
-	RcvBuf   int          `cbor:"rcvbuf"`
-	SndTimeo int64        `cbor:"sndtimeo_us,omitempty"` // SO_SNDTIMEO, µs; 0: none
-	RcvTimeo int64        `cbor:"rcvtimeo_us,omitempty"`
-	Linger   *Linger      `cbor:"linger,omitempty"`
-	Options  []SockOption `cbor:"options,omitempty"`
-	Maker    *PeerCred    `cbor:"maker,omitempty"` // SO_PEERCRED; absent where it tells none
+	Shutdown int          `cbor:"shutdown,omitempty" range:"0..3"`
+	SndBuf   int          `cbor:"sndbuf" unit:"byte" range:"0..2^31-1"`        // as SO_SNDBUF reads, twice what was set
+	RcvBuf   int          `cbor:"rcvbuf" unit:"byte" range:"0..2^31-1"`        // as SO_RCVBUF reads, twice what was set
+	SndTimeo int64        `cbor:"sndtimeo_us,omitempty" unit:"µs" range:"0.."` // SO_SNDTIMEO; absent: none
+	RcvTimeo int64        `cbor:"rcvtimeo_us,omitempty" unit:"µs" range:"0.."` // SO_RCVTIMEO; absent: none
+	Linger   *Linger      `cbor:"linger,omitempty"`                            // SO_LINGER; absent: off
+	Options  []SockOption `cbor:"options,omitempty"`                           // others that are set
+	Maker    *PeerCred    `cbor:"maker,omitempty"`                             // SO_PEERCRED; absent where it tells none
 }
 
 // PeerCred is struct ucred of SO_PEERCRED, and SO_PEERGROUPS, see unix(7).
 type PeerCred struct {
-	PID    int      `cbor:"pid"` // may have ended, 0: of another pid namespace
-	UID    uint32   `cbor:"uid"`
-	GID    uint32   `cbor:"gid"`
-	Groups []uint32 `cbor:"groups,omitempty"`
+	PID    int      `cbor:"pid" range:"0.."`                 // may have ended; 0: of another pid namespace
+	UID    uint32   `cbor:"uid"`                             // effective user id
+	GID    uint32   `cbor:"gid"`                             // effective group id
+	Groups []uint32 `cbor:"groups,omitempty" range:"..2^16"` // supplementary groups
 }
 
 // Linger is struct linger of SO_LINGER, see socket(7).
 type Linger struct {
-	Seconds int `cbor:"seconds"`
+	Seconds int `cbor:"seconds" unit:"s" range:"0..2^31-1"` // l_linger
 }
 
 // SockOption is an option of level SOL_SOCKET, see socket(7).
 type SockOption struct {
 	_     struct{} `cbor:",toarray"`
-	Name  int      // SO_PASSCRED 16 and so on
-	Value int
+	Name  int      `range:"0..2^31-1"`     // SO_PASSCRED 16 and so on
+	Value int      `range:"-2^31..2^31-1"` // as getsockopt(2) gives it
 }
 
-// SockData is the meta of SOCKDATA; data are bytes that wait in a socket.
+// SockData is the meta of SOCKDATA; its data are bytes that wait in a socket.
 type SockData struct {
 	// Messages are the lengths of the messages of a SOCK_DGRAM or
 	// SOCK_SEQPACKET, whose sum is the data's length.
-	Messages []int64 `cbor:"messages,omitempty"`
+	Messages []int64 `cbor:"messages,omitempty" unit:"byte"`
 	// Creds are who sent them, in order, as SO_PASSCRED tells; absent: not told.
 	Creds []SockCreds `cbor:"creds,omitempty"`
-	Refs  InodeRef    `cbor:"refs"`
+	Refs  InodeRef    `cbor:"refs"` // a UNIXSOCK
 }
 
 // SockCreds is who sent a run of messages, or of a stream's bytes, see
 // SCM_CREDENTIALS in unix(7).
 type SockCreds struct {
 	_     struct{} `cbor:",toarray"`
-	Count int64    // of messages or bytes
-	PID   int      // 0: nobody is named
-	UID   uint32
-	GID   uint32
+	Count int64    `range:"1.."` // of messages or bytes
+	PID   int      `range:"0.."` // 0: nobody is named
+	UID   uint32   // user id
+	GID   uint32   // group id
 }

@@ -29,11 +29,12 @@ type TypeInfo struct {
 	Type  Type
 	Name  string
 	Flags Flags      // what a record of this type is written with
+	Since string     // the first version of the format that has it
 	New   func() any // a pointer to the zero value of the meta's Go type
 }
 
-func row[T any](t Type, name string, flags Flags) TypeInfo {
-	return TypeInfo{t, name, flags, func() any { return new(T) }}
+func row[T any](since string, t Type, name string, flags Flags) TypeInfo {
+	return TypeInfo{t, name, flags, since, func() any { return new(T) }}
 }
 
 var (
