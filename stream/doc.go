@@ -5,7 +5,7 @@
 // and testdata/README.md says how.
 //
 // A filter of one's own reads records, changes, drops or adds some, and writes
-// them; see [Filter].
+// them: see [Filter], and examples/move-home for a whole program.
 //
 // # Layout
 //

@@ -216,7 +216,7 @@ func sources(t *testing.T) (list []*source) {
 		}
 		rel := filepath.ToSlash(strings.TrimPrefix(p, root+"/"))
 		if d.IsDir() {
-			if name := d.Name(); name == "testdata" || name != ".." && strings.HasPrefix(name, ".") || rel == "bin" {
+			if name := d.Name(); name == "testdata" || name != ".." && strings.HasPrefix(name, ".") || rel == "bin" || rel == "examples" {
 				return fs.SkipDir
 			}
 			return nil
