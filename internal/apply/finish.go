@@ -23,7 +23,7 @@ type ready struct {
 // returns what each is to be let go with. It undoes what was done to make them.
 func (b *builder) resources() ([]ready, error) {
 	var all []ready
-	restored, inherited := map[uint64]bool{}, map[string]uint64{}
+	restored, inherited := map[uint64]bool{}, task.NewInherited()
 	for _, t := range b.model.Tasks {
 		if len(t.Threads) == 0 {
 			continue

@@ -29,6 +29,7 @@ type description struct {
 	blockers blockers
 	files    *files.Collector
 	about    map[*process]*about
+	facts    map[int]*task.Facts // by thread id
 	mapped   map[memory.Mapped]uint64
 	// timeNamespace is the root's.
 	timeNamespace uint64
@@ -128,6 +129,9 @@ func (d *description) newID() uint64 {
 // can't be saved is gathered in d.blockers.
 func (d *description) describe() (err error) {
 	defer func() { err = errors.Join(err, d.endStub()) }()
+	if err := d.readFacts(); err != nil {
+		return err
+	}
 	for _, p := range d.tree.procs {
 		if err := d.look(p); err != nil {
 			return err
@@ -136,7 +140,7 @@ func (d *description) describe() (err error) {
 	if d.served() {
 		return nil
 	}
-	if err := d.findBlank(); err != nil {
+	if err := errors.Join(d.findBlank(), d.readMappings()); err != nil {
 		return err
 	}
 	for _, p := range d.tree.procs {
@@ -176,9 +180,7 @@ func (d *description) look(p *process) error {
 		return nil
 	}
 	var err error
-	if a.status, err = proc.ReadStatus(p.pid); err != nil {
-		return err
-	}
+	a.status = d.facts[p.pid].Status
 	if err := d.namespaces(p); err != nil {
 		return err
 	}
@@ -195,10 +197,6 @@ func (d *description) process(p *process) error {
 		return err
 	}
 	a := d.about[p]
-	var err error
-	if a.maps, err = proc.ReadMappings(p.pid); err != nil {
-		return err
-	}
 	if err := d.vdso(p.threads[0], a.maps); err != nil {
 		return err
 	}
@@ -207,6 +205,7 @@ func (d *description) process(p *process) error {
 		for i, s := range a.subjects {
 			fds[i] = s.FD
 		}
+		var err error
 		if a.place, err = p.threads[0].FindPlace(a.maps, fds, a.status.SigCgt); err != nil {
 			return err
 		}
@@ -286,7 +285,7 @@ func (d *description) callable(p *process) bool {
 			d.blockers.add(p.pid, errors.New("uses syscall user dispatch, which can't be saved"))
 			return false
 		}
-		if err := task.SuspendSeccomp(t); err != nil {
+		if err := task.SuspendSeccomp(t, d.facts[t.TID]); err != nil {
 			d.blockers.add(p.pid, err)
 			return false
 		}
@@ -320,10 +319,8 @@ func (d *description) vdso(t *tracee.Tracee, maps []proc.Mapping) error {
 // that was described before.
 func (d *description) thread(p *process, t *tracee.Tracee) error {
 	a := d.about[p]
-	c, err := d.collector(p, t)
-	if err != nil {
-		return err
-	}
+	c := d.collector(p, t)
+	var err error
 	if a.place != nil {
 		if c.Loan, err = d.lender.borrow(t, a.place); err != nil {
 			return err
@@ -339,11 +336,7 @@ func (d *description) thread(p *process, t *tracee.Tracee) error {
 	if t == p.threads[0] {
 		a.refs = refs
 	}
-	comm, err := proc.ReadComm(p.pid, t.TID)
-	if err != nil {
-		return err
-	}
-	if err := d.emit(stream.TypeThread, &stream.Thread{PID: p.pid, TID: t.TID, Comm: comm, Refs: refs}); err != nil {
+	if err := d.emit(stream.TypeThread, &stream.Thread{PID: p.pid, TID: t.TID, Comm: c.Facts.Comm, Refs: refs}); err != nil {
 		return err
 	}
 	if c.Loan == nil {
@@ -361,12 +354,14 @@ func (d *description) thread(p *process, t *tracee.Tracee) error {
 	return nil
 }
 
-func (d *description) collector(p *process, t *tracee.Tracee) (*task.Collector, error) {
+func (d *description) collector(p *process, t *tracee.Tracee) *task.Collector {
+	f := d.facts[t.TID]
 	c := &task.Collector{
-		PID: p.pid, TID: t.TID, Asleep: d.tree.asleep[t.TID], Stat: p.stat, Status: d.about[p].status, Emit: d.emit, NewID: d.newID,
+		PID: p.pid, TID: t.TID, Asleep: d.tree.asleep[t.TID], Stat: p.stat, Status: f.Status, Facts: f, Emit: d.emit, NewID: d.newID,
 		Note: d.note, Notes: &d.about[p].notes,
-		Inode: func(link string) (uint64, error) { return d.files.Path(p.pid, link) },
-		Block: func(reason error) { d.blockers.add(p.pid, reason) },
+		FactsOf: func(tid int) *task.Facts { return d.facts[tid] },
+		Inode:   func(link string) (uint64, error) { return d.files.Path(p.pid, link) },
+		Block:   func(reason error) { d.blockers.add(p.pid, reason) },
 	}
 	if d.kills {
 		c.Keep = func(k task.Keep) { d.keeps = append(d.keeps, keep{p, k}) }
@@ -375,11 +370,7 @@ func (d *description) collector(p *process, t *tracee.Tracee) (*task.Collector, 
 			return i >= 0 && task.Outlives(&d.about[p].maps[i])
 		}
 	}
-	var err error
-	if t.TID != p.pid {
-		c.Status, err = proc.ReadThreadStatus(p.pid, t.TID)
-	}
-	return c, err
+	return c
 }
 
 // addressSpace describes the mappings of a process and finds its pages.

@@ -32,10 +32,7 @@ func (d *description) namespaces(p *process) error {
 		return err
 	}
 	for _, t := range p.threads {
-		its, err := proc.Namespaces(p.pid, t.TID)
-		if err != nil {
-			return err
-		}
+		its := d.facts[t.TID].Namespaces
 		if t.TID == p.pid {
 			d.otherNamespaces(p, own, its)
 			own = its

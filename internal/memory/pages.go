@@ -84,8 +84,8 @@ func (s *Source) send(w *stream.Writer, chunk []tracee.Range) (unsent []tracee.R
 }
 
 func (s *Source) copy(w *stream.Writer, chunk []tracee.Range) (unsent []tracee.Range, err error) {
-	if s.buf == nil {
-		s.buf = make([]byte, stream.DataChunkBytes)
+	if len(s.buf) < size(chunk) { // the first is the largest, but for a few
+		s.buf = make([]byte, size(chunk))
 	}
 	n, err := tracee.ReadVec(s.PID, s.buf[:size(chunk)], chunk)
 	if errors.Is(err, unix.EFAULT) || err == nil && n < pageBytes {

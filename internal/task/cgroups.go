@@ -78,19 +78,13 @@ func collectCgroups(c *Collector) error {
 	if err != nil {
 		return err
 	}
-	rec := stream.Cgroups{PID: c.PID}
-	if rec.Groups, err = readCgroups(c.PID); err != nil {
-		return err
-	}
+	rec := stream.Cgroups{PID: c.PID, Groups: c.Facts.cgroups}
 	for _, tid := range tids {
-		if tid == c.PID {
+		f := c.FactsOf(tid)
+		if tid == c.PID || f == nil {
 			continue
 		}
-		groups, err := readCgroups(tid)
-		if err != nil {
-			return err
-		}
-		groups = slices.DeleteFunc(groups, func(g stream.Cgroup) bool { return hasCgroup(rec.Groups, g) })
+		groups := slices.DeleteFunc(slices.Clone(f.cgroups), func(g stream.Cgroup) bool { return hasCgroup(rec.Groups, g) })
 		if len(groups) > 0 {
 			rec.Threads = append(rec.Threads, stream.ThreadCgroups{TID: tid, Groups: groups})
 		}
@@ -173,10 +167,7 @@ func restoreCgroups(r *Restorer, rec *stream.Record) error {
 	if err != nil || r.Cgroups == CgroupsIgnore {
 		return err
 	}
-	mounts, err := proc.Mounts(os.Getpid())
-	if err != nil {
-		return err
-	}
+	var mounts []proc.Mount
 	for _, m := range membersOf(c) {
 		now, err := readCgroups(m.tid)
 		if err != nil {
@@ -186,6 +177,11 @@ func restoreCgroups(r *Restorer, rec *stream.Record) error {
 		for _, g := range m.groups {
 			if hasCgroup(now, g) {
 				continue
+			}
+			if mounts == nil {
+				if mounts, err = proc.Mounts(os.Getpid()); err != nil {
+					return err
+				}
 			}
 			if err := enterCgroup(mounts, g, m); err != nil {
 				failed = append(failed, fmt.Sprintf("%s (%v)", cgroupName(g), err))

@@ -76,23 +76,17 @@ func restoreCreds(r *Restorer, rec *stream.Record) error {
 	if err != nil {
 		return err
 	}
-	status, err := proc.ReadThreadStatus(r.PID, r.TID)
+	now, err := r.inheritedCreds()
 	if err != nil {
 		return err
 	}
-	bits, err := r.securebits()
-	if err != nil {
-		return fmt.Errorf("pid %d: securebits: %w", r.PID, err)
-	}
-	now := credsOf(&status)
-	now.Securebits = uint32(bits)
 	if now.NoNewPrivs && !c.NoNewPrivs {
 		r.Note("pid %d can't gain privileges by set-user-id programs from now on, for ckpt-apply can't (no_new_privs)", c.TID)
 	}
 	if lost := caps.Set(c.Bnd &^ now.Bnd); lost != 0 && r.TID == r.PID {
 		r.Note("pid %d can't gain %v by programs it runs from now on, for ckpt-apply can't (its bounding set)", c.TID, lost)
 	}
-	r.changeCreds(c, &now)
+	r.changeCreds(c, now)
 	if r.TID != r.PID {
 		return nil // it is the process's, whose first thread comes last
 	}
@@ -103,17 +97,23 @@ func restoreCreds(r *Restorer, rec *stream.Record) error {
 	return nil
 }
 
-// securebits returns those that all puppets have from the stub.
-func (r *Restorer) securebits() (uint64, error) {
-	const name = "securebits"
-	if bits, ok := r.Inherited[name]; ok {
-		return bits, nil
+// inheritedCreds returns those that all puppets have from the stub.
+func (r *Restorer) inheritedCreds() (*stream.Creds, error) {
+	if c := r.Inherited.creds; c != nil {
+		return c, nil
+	}
+	status, err := proc.ReadThreadStatus(r.PID, r.TID)
+	if err != nil {
+		return nil, err
 	}
 	bits, err := r.Puppet.Call(unix.SYS_PRCTL, unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
-	if err == nil {
-		r.Inherited[name] = bits
+	if err != nil {
+		return nil, fmt.Errorf("pid %d: securebits: %w", r.PID, err)
 	}
-	return bits, err
+	c := credsOf(&status)
+	c.Securebits = uint32(bits)
+	r.Inherited.creds = &c
+	return &c, nil
 }
 
 // notDumpable is for a process that was dumpable by root only. That can't be

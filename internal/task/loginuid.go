@@ -3,7 +3,6 @@ package task
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strconv"
 
@@ -19,14 +18,10 @@ import (
 var loginUID = Resource{
 	Type: stream.TypeLoginUID,
 	Collect: func(c *Collector) error {
-		uid, err := proc.ReadLoginUID(c.PID, c.TID)
-		if errors.Is(err, fs.ErrNotExist) {
+		if c.Facts.loginUID == nil {
 			return nil
 		}
-		if err != nil {
-			return err
-		}
-		return c.Emit(stream.TypeLoginUID, &stream.LoginUID{PID: c.PID, TID: c.TID, UID: uid})
+		return c.Emit(stream.TypeLoginUID, &stream.LoginUID{PID: c.PID, TID: c.TID, UID: *c.Facts.loginUID})
 	},
 	Restore: func(r *Restorer, rec *stream.Record) error {
 		l, err := decode[stream.LoginUID](rec)

@@ -54,7 +54,10 @@ var prctl = Resource{
 	Required: true,
 	Asks: func(c *Collector) (all []tracee.Query) {
 		for _, a := range attributes {
-			if _, told := a.inProc(c); !told && (!a.process || c.TID == c.PID) {
+			if a.process && c.TID != c.PID {
+				continue
+			}
+			if _, told := a.inProc(c); !told {
 				all = append(all, a.query())
 			}
 		}
@@ -107,11 +110,16 @@ var prctl = Resource{
 func (a attribute) inProc(c *Collector) (v uint64, told bool) {
 	switch a.get {
 	case unix.PR_GET_TIMERSLACK:
-		v, err := proc.ReadTimerSlack(c.TID)
-		return v, err == nil
+		if c.Facts.slack != nil {
+			return *c.Facts.slack, true
+		}
 	case unix.PR_GET_MEMORY_MERGE:
-		merges, err := proc.MergesMemory(c.TID)
-		return 0, err == nil && !merges
+		if c.merges == nil {
+			merges, err := proc.MergesMemory(c.TID)
+			merges = merges || err != nil
+			c.merges = &merges
+		}
+		return 0, !*c.merges
 	}
 	return 0, false
 }
@@ -133,12 +141,12 @@ func (r *Restorer) attribute(a attribute) (uint64, error) {
 	if a.get == unix.PR_GET_CHILD_SUBREAPER {
 		return 0, unix.ENODATA
 	}
-	if v, ok := r.Inherited[a.name]; ok {
+	if v, ok := r.Inherited.values[a.name]; ok {
 		return v, nil
 	}
 	v, err := getAttribute(r.Puppet, a)
 	if err == nil {
-		r.Inherited[a.name] = v
+		r.Inherited.values[a.name] = v
 	}
 	return v, err
 }

@@ -133,7 +133,7 @@ func restoreSched(r *Restorer, rec *stream.Record) error {
 // from ckpt-apply.
 func (r *Restorer) restoreNUMA(p *stream.MemPolicy) error {
 	const name = "numa"
-	other, known := r.Inherited[name]
+	other, known := r.Inherited.values[name]
 	if !known {
 		a, err := tracee.Ask(r.Puppet, tracee.ThreadMemPolicy())
 		if err != nil {
@@ -146,7 +146,7 @@ func (r *Restorer) restoreNUMA(p *stream.MemPolicy) error {
 		if now != nil {
 			other = 1
 		}
-		r.Inherited[name] = other
+		r.Inherited.values[name] = other
 	}
 	if p == nil && other == 0 {
 		return nil

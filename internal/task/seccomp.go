@@ -46,15 +46,11 @@ var seccomp = Resource{
 // of service managers, containers and browsers allow both; and such a thread is
 // borrowed for its description only, a few ms, and its pages are copied. The user
 // is told of those that would be lost, see goesHome.
-func SuspendSeccomp(t *tracee.Tracee) error {
-	status, err := proc.ReadThreadStatus(t.PID, t.TID)
-	if err != nil {
-		return err
-	}
-	if status.Seccomp == unix.SECCOMP_MODE_DISABLED {
+func SuspendSeccomp(t *tracee.Tracee, f *Facts) error {
+	if f.Status.Seccomp == unix.SECCOMP_MODE_DISABLED {
 		return nil
 	}
-	err = t.SuspendSeccomp()
+	err := t.SuspendSeccomp()
 	if tracee.Errno(err) == unix.EPERM {
 		return errors.New("is confined by seccomp: to save it takes CAP_SYS_ADMIN, and a ckpt-collect that is not confined so itself")
 	}
@@ -62,11 +58,8 @@ func SuspendSeccomp(t *tracee.Tracee) error {
 }
 
 func collectSeccomp(c *Collector) error {
-	status, err := proc.ReadThreadStatus(c.PID, c.TID)
-	if err != nil {
-		return err
-	}
-	rec := stream.Seccomp{PID: c.PID, TID: c.TID, Mode: status.Seccomp}
+	var err error
+	rec := stream.Seccomp{PID: c.PID, TID: c.TID, Mode: c.Facts.Status.Seccomp}
 	switch rec.Mode {
 	case unix.SECCOMP_MODE_DISABLED:
 		return nil

@@ -23,7 +23,10 @@ type Collector struct {
 	PID, TID int
 	Stat     proc.Stat
 	Status   proc.Status
-	Loan     *tracee.Loan
+	// Facts are the thread's, and FactsOf those of another of its process.
+	Facts   *Facts
+	FactsOf func(tid int) *Facts
+	Loan    *tracee.Loan
 	// Asleep is how long the thread had been asleep when it was stopped.
 	Asleep time.Duration
 	// ID is the number of the object a Shared resource is to emit.
@@ -51,6 +54,7 @@ type Collector struct {
 	Notes *Notes
 
 	answers map[tracee.Query]tracee.Answer
+	merges  *bool // what /proc tells of KSM
 }
 
 // Restorer is one thread to give its state back.
@@ -63,9 +67,8 @@ type Restorer struct {
 	Note func(format string, args ...any)
 	// Cgroups is what to do about control groups.
 	Cgroups CgroupPolicy
-	// Inherited are attributes that all puppets have from the stub, by name;
-	// the same map for all.
-	Inherited map[string]uint64
+	// Inherited is what all puppets have from the stub; the same for all.
+	Inherited *Inherited
 	// Settle has all threads of the process make the calls they were asked for.
 	Settle func() error
 	// Final is what the task is let go with.
@@ -73,6 +76,16 @@ type Restorer struct {
 
 	calls *tracee.Vector // that are asked for, see call
 }
+
+// Inherited is what puppets have until something else is restored. It is found out
+// from the first that needs it.
+type Inherited struct {
+	values map[string]uint64 // attributes, by name
+	creds  *stream.Creds
+}
+
+// NewInherited returns one of which nothing is known yet.
+func NewInherited() *Inherited { return &Inherited{values: map[string]uint64{}} }
 
 // Host is who restores, this process; all puppets begin as what it is.
 type Host struct {

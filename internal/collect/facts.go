@@ -1,0 +1,59 @@
+package collect
+
+import (
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"ckpt/internal/proc"
+	"ckpt/internal/task"
+	"ckpt/internal/tracee"
+)
+
+// readFacts reads what /proc tells of each thread without a look at memory.
+func (d *description) readFacts() error {
+	var threads []*tracee.Tracee
+	for _, p := range d.tree.procs {
+		threads = append(threads, p.threads...)
+	}
+	facts := make([]*task.Facts, len(threads))
+	err := each(len(threads), func(i int) (err error) {
+		facts[i], err = task.ReadFacts(threads[i].PID, threads[i].TID)
+		return err
+	})
+	d.facts = make(map[int]*task.Facts, len(threads))
+	for i, t := range threads {
+		d.facts[t.TID] = facts[i]
+	}
+	return err
+}
+
+// readMappings reads those of all processes.
+func (d *description) readMappings() error {
+	return each(len(d.tree.procs), func(i int) (err error) {
+		if p := d.tree.procs[i]; !p.zombie {
+			d.about[p].maps, err = proc.ReadMappings(p.pid)
+		}
+		return err
+	})
+}
+
+// each has do look at n things, with as many OS threads as there are CPUs. The
+// calling one takes part: it is watched whether it runs.
+func each(n int, do func(i int) error) error {
+	var next atomic.Int64
+	errs := make([]error, n)
+	work := func() {
+		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+			errs[i] = do(i)
+		}
+	}
+	var others sync.WaitGroup
+	for range min(n, runtime.GOMAXPROCS(0)) - 1 {
+		others.Go(work)
+	}
+	work()
+	others.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,48 @@
+package task
+
+import (
+	"errors"
+	"io/fs"
+
+	"ckpt/internal/proc"
+	"ckpt/stream"
+)
+
+// Facts are what /proc tells of a thread that stands still.
+type Facts struct {
+	Status     proc.Status
+	Comm       string
+	Namespaces map[string]uint64
+
+	cgroups  []stream.Cgroup
+	loginUID *uint32 // nil where there are none
+	slack    *uint64 // nil where this user may not read it
+}
+
+// ReadFacts reads them.
+func ReadFacts(pid, tid int) (*Facts, error) {
+	f := &Facts{}
+	var err error
+	if f.Status, err = proc.ReadThreadStatus(pid, tid); err != nil {
+		return nil, err
+	}
+	if f.Comm, err = proc.ReadComm(pid, tid); err != nil {
+		return nil, err
+	}
+	if f.Namespaces, err = proc.Namespaces(pid, tid); err != nil {
+		return nil, err
+	}
+	if f.cgroups, err = readCgroups(tid); err != nil {
+		return nil, err
+	}
+	switch uid, err := proc.ReadLoginUID(pid, tid); {
+	case err == nil:
+		f.loginUID = &uid
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	if slack, err := proc.ReadTimerSlack(tid); err == nil {
+		f.slack = &slack
+	}
+	return f, nil
+}
