@@ -230,10 +230,14 @@ func TestVectorSignals(t *testing.T) {
 	}
 	close(stop)
 	<-over
+	_ = unix.Kill(p.t.PID, unix.SIGSTOP) // and nobody continues it
 	if at, err := p.Call(unix.SYS_LSEEK, uint64(file.result), 0, unix.SEEK_CUR); err != nil || int(at) != total {
 		t.Fatalf("%d bytes were written, %v; want %d", at, err, total)
 	}
 	t.Logf("%d bytes in calls that were stopped and continued", total)
+	if err := p.t.interruptFromCall(); err != nil || p.t.GroupStop != unix.SIGSTOP {
+		t.Errorf("it is stopped by %v, %v", p.t.GroupStop, err)
+	}
 }
 
 // TestVectorNoSignals has a puppet that may have no signals that wait: the kernel
