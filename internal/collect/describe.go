@@ -197,7 +197,10 @@ func (d *description) process(p *process) error {
 		return err
 	}
 	a := d.about[p]
-	if err := d.vdso(p.threads[0], a.maps); err != nil {
+	if err := d.vdso(a.maps); err != nil {
+		return err
+	}
+	if err := d.cpu(p); err != nil {
 		return err
 	}
 	if d.callable(p) {
@@ -295,7 +298,7 @@ func (d *description) callable(p *process) bool {
 
 // vdso notes what the kernel's own code in the process is: a thread may be
 // inside it. It is the same in ours.
-func (d *description) vdso(t *tracee.Tracee, maps []proc.Mapping) error {
+func (d *description) vdso(maps []proc.Mapping) error {
 	for _, m := range maps {
 		if m.Name() == "[vdso]" && d.header.VDSO == nil {
 			text, err := tracee.VDSO()
@@ -306,12 +309,19 @@ func (d *description) vdso(t *tracee.Tracee, maps []proc.Mapping) error {
 			d.header.VDSO, d.header.VDSOBytes = sum[:], int64(m.Len())
 		}
 	}
-	xstate, err := t.XState()
-	if err != nil {
-		return err
+	return nil
+}
+
+// cpu notes which of the CPU's registers the threads of a process use.
+func (d *description) cpu(p *process) error {
+	for _, t := range p.threads {
+		xstate, err := t.XState()
+		if err != nil {
+			return err
+		}
+		_, used := tracee.XFeatures(xstate)
+		d.header.XFeatures |= used
 	}
-	_, used := tracee.XFeatures(xstate)
-	d.header.XFeatures |= used
 	return nil
 }
 

@@ -15,7 +15,14 @@ const sharerEnv = "CKPT_TEST_SHARER"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(sharerEnv) == "" {
-		os.Exit(m.Run())
+		os.Exit(func() int {
+			var err error
+			if programDir, err = os.MkdirTemp("", "ckpt-collect-"); err != nil {
+				panic(err)
+			}
+			defer os.RemoveAll(programDir)
+			return m.Run()
+		}())
 	}
 	if _, err := unix.Mmap(3, 0, os.Getpagesize(), unix.PROT_READ, unix.MAP_SHARED); err != nil {
 		panic(err)

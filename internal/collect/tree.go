@@ -9,12 +9,9 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// read reads what all stand still with now, and sorts the processes: each
-// parent before its children, and of these the older first. Children that were
-// given to another parent come last, for they are restored by the help of those
-// they were with before.
+// read reads what all stand still with now, sorts the processes, and lets those go
+// that are not of the tree any more.
 func (t *tree) read() error {
-	root := t.root()
 	for _, p := range t.procs {
 		stat, err := proc.ReadStat(p.pid)
 		if err != nil {
@@ -25,6 +22,15 @@ func (t *tree) read() error {
 			return rank(p, a) - rank(p, b)
 		})
 	}
+	t.sort()
+	return t.letStraysGo()
+}
+
+// sort puts each parent before its children, and of these the older first. Children
+// that were given to another parent come last, for they are restored by the help of
+// those they were with before. Who does not descend from the root is left out.
+func (t *tree) sort() {
+	root := t.root()
 	children := map[*process][]*process{}
 	for _, p := range t.procs {
 		if p == root {
@@ -60,7 +66,6 @@ func (t *tree) read() error {
 		}
 	}
 	visit(root)
-	return t.letStraysGo()
 }
 
 // letStraysGo releases what is no descendant any more: its parent ended before

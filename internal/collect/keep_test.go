@@ -1,0 +1,68 @@
+package collect
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ckpt/internal/task"
+	"ckpt/internal/tracee"
+)
+
+// TestCheckKeeps: what can be done before a process is killed, and what can't.
+func TestCheckKeeps(t *testing.T) {
+	p, q := &process{pid: os.Getpid()}, &process{pid: os.Getppid()}
+	one := func(p *process, tid int, anyone bool) keep { return keep{p, task.Keep{TID: tid, Anyone: anyone}} }
+	many := make([]keep, tracee.MaxBack+1)
+	for i := range many {
+		many[i] = one(p, p.pid, false)
+	}
+	for name, c := range map[string]struct {
+		keeps []keep
+		place *tracee.Place
+		says  string
+	}{
+		"nothing":             {nil, nil, ""},
+		"one":                 {[]keep{one(p, p.pid, false)}, nil, ""},
+		"one of each":         {[]keep{one(p, p.pid, false), one(q, q.pid, false)}, nil, ""},
+		"several of a thread": {many[:tracee.MaxBack], nil, ""},
+		"too many":            {many, nil, "on 5 sets of semaphores, more than can be kept"},
+		"of two threads":      {[]keep{one(p, p.pid, false), one(p, 1, false)}, nil, "in more than one thread, "},
+		"of any, not shared":  {[]keep{one(p, p.pid, false), one(p, 1<<22+1, true)}, nil, "in more than one thread"},
+		"no room":             {[]keep{one(p, p.pid, false)}, &tracee.Place{}, "has no room for the code that keeps them"},
+	} {
+		d := newDescription(&tree{byPID: map[int]*process{}})
+		d.about[p], d.about[q] = &about{place: c.place}, &about{}
+		d.keeps = c.keeps
+		d.checkKeeps()
+		err := d.blockers.err()
+		if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, not %q", name, err, c.says)
+		}
+	}
+}
+
+// TestYamaScope: what Yama says, where it is.
+func TestYamaScope(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "scope")
+	if got := yamaScope(file); got != "" {
+		t.Errorf("%q", got)
+	}
+	check(t, os.WriteFile(file, []byte("2\n"), 0o600))
+	if got := yamaScope(file); got != "2" {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestUntold: that a filter died, nobody else can have said.
+func TestUntold(t *testing.T) {
+	e := &HolderError{PID: 7, Failures: []string{"ckpt-dedup failed", "ckpt-write died before it was done"}}
+	if err := e.untold(); err == nil || err.Error() != "ckpt-write died before it was done, so pid 7 runs on" {
+		t.Error(err)
+	}
+	e.Failures = e.Failures[:1]
+	if err := e.untold(); err != nil {
+		t.Error(err)
+	}
+}
