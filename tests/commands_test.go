@@ -24,6 +24,7 @@ var targetsKey = targetsKeyType{}
 // targets are the programs a script started.
 type targets struct {
 	duration time.Duration // of the reference run
+	rng      *rand.Rand
 	all      []*target
 }
 
@@ -146,9 +147,9 @@ func cmdMoment(ts *testscript.TestScript, neg bool, args []string) {
 		high, err = time.ParseDuration(args[1])
 		ts.Check(err)
 	}
-	d := low + time.Duration(rand.Int64N(int64(high-low)+1))
-	ts.Logf("moment: %v", d)
-	time.Sleep(d)
+	begin := time.Now()
+	moment(of(ts).rng, low, high+1)
+	ts.Logf("moment: %v", time.Since(begin))
 }
 
 // cmdAlive fails unless the program last started runs, is not stopped, and has

@@ -2,7 +2,6 @@ package tests
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,7 +36,7 @@ func TestKillFilter(t *testing.T) {
 func killFilter(t *testing.T, victim int, leave, want string) {
 	dir := t.TempDir()
 	img := filepath.Join(dir, "img")
-	w := startWorker(t, dir)
+	w, rng := startWorker(t, dir), random(t)
 	killed, survived := 0, 0
 	for range killRepetitions {
 		if w.ended() {
@@ -48,7 +47,7 @@ func killFilter(t *testing.T, victim int, leave, want string) {
 		}
 		p := startPipeline(t, nil, nil,
 			fmt.Sprintf("ckpt-collect --leave %s %d", leave, w.pid()), "ckpt-dedup", "ckpt-write -o "+img)
-		time.Sleep(time.Duration(rand.IntN(60_000)) * time.Microsecond)
+		moment(rng, 0, 60*time.Millisecond)
 		_ = p.cmds[victim].Process.Kill()
 		status := p.wait()
 		if status[victim] == -1 {
@@ -112,18 +111,19 @@ func TestKillReader(t *testing.T) {
 	dir := t.TempDir()
 	img := filepath.Join(dir, "img")
 	w := startWorker(t, dir)
-	time.Sleep(300 * time.Millisecond)
+	w.works()
 	if status, said := runPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave killed %d", w.pid()), "ckpt-dedup", "ckpt-write -o "+img); status[0]+status[1]+status[2] != 0 {
 		t.Fatalf("exit statuses %v\n%s", status, said)
 	}
 	<-w.done
+	rng := random(t)
 	for i := range 2 * killRepetitions {
 		in, err := os.Open(img)
 		if err != nil {
 			t.Fatal(err)
 		}
 		p := startPipeline(t, in, nil, "ckpt-read", "ckpt-apply")
-		time.Sleep(time.Duration(rand.IntN(25_000)) * time.Microsecond)
+		moment(rng, 0, 25*time.Millisecond)
 		_ = p.cmds[i%2].Process.Kill()
 		ran := make(chan []int)
 		go func() { ran <- p.wait() }()
@@ -209,7 +209,7 @@ func TestNoSpace(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = unix.Unmount(mnt, unix.MNT_DETACH) })
 	w := startWorker(t, dir)
-	time.Sleep(300 * time.Millisecond)
+	w.works()
 	check := func(what string, status []int, said string) {
 		t.Helper()
 		if status[0] == 0 || status[2] != 1 {
@@ -259,7 +259,7 @@ func TestKillStarved(t *testing.T) {
 		return w
 	}
 	stop := hogs(t)
-	w := starve()
+	w, rng := starve(), random(t)
 	for range 2 * killRepetitions {
 		if w.ended() {
 			if got := w.result(); got != want {
@@ -268,7 +268,7 @@ func TestKillStarved(t *testing.T) {
 			w = starve()
 		}
 		p := startPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect %d", w.pid()), "ckpt-dedup", "ckpt-write")
-		time.Sleep(time.Duration(10_000+rand.IntN(60_000)) * time.Microsecond)
+		moment(rng, 10*time.Millisecond, 70*time.Millisecond)
 		_ = p.cmds[0].Process.Kill()
 		p.wait()
 	}

@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/kcmp"
+	"ckpt/internal/proc"
 )
 
 // feature is a program of testdata/c in a folder of its own. It says "ready",
@@ -84,13 +86,49 @@ func (f *feature) output() string {
 	return string(b)
 }
 
+// goesToWait gives a program that said that it is ready time to get into the call it
+// waits in, if it waits in one.
+func (f *feature) goesToWait() {
+	for range 20 {
+		if asleep(f.pid) {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// waitsOn waits until a restored program sleeps in its call again.
+func (f *feature) waitsOn() {
+	f.t.Helper()
+	for range 12000 {
+		if asleep(f.pid) {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	f.t.Errorf("pid %d does not wait", f.pid)
+}
+
+// asleep reports whether all threads of a process sleep.
+func asleep(pid int) bool {
+	tids, err := proc.Threads(pid)
+	for _, tid := range tids {
+		stat, terr := proc.ReadThreadStat(pid, tid)
+		err = errors.Join(err, terr)
+		if stat.State != 'S' {
+			return false
+		}
+	}
+	return err == nil
+}
+
 // save runs the first half of the main job.
 func (f *feature) save(leave string) {
 	f.t.Helper()
 	if f.output() != "ready\n" {
 		f.t.Fatalf("it is not ready but says:\n%s", f.output())
 	}
-	time.Sleep(20 * time.Millisecond) // into the call it waits in
+	f.goesToWait()
 	f.shell(fmt.Sprintf("ckpt-collect --leave %s %d | ckpt-dedup | ckpt-write > img", leave, f.pid))
 	for i := 0; leave == "killed" && !gone(f.pid); i++ {
 		if i > 500 {
@@ -240,13 +278,13 @@ func TestFeatures(t *testing.T) {
 func TestSystemCalls(t *testing.T) {
 	fifo := func(f *feature) func(int) {
 		return func(int) {
-			time.Sleep(100 * time.Millisecond)
+			f.waitsOn()
 			f.shell("printf x 1<> fifo")
 		}
 	}
-	signal := func(*feature) func(int) {
+	signal := func(f *feature) func(int) {
 		return func(pid int) {
-			time.Sleep(100 * time.Millisecond)
+			f.waitsOn()
 			_ = unix.Kill(pid, unix.SIGUSR1)
 		}
 	}

@@ -2,7 +2,6 @@ package tests
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -155,7 +154,7 @@ func TestKillHolders(t *testing.T) {
 	const kills = 40
 	f := crowd(t, limited, 10, 10)
 	f.saveLimited(limited)
-	killed, held := 0, 0
+	killed, held, rng := 0, 0, random(t)
 	for range kills {
 		img, err := os.Open(filepath.Join(f.dir, "img"))
 		if err != nil {
@@ -167,7 +166,7 @@ func TestKillHolders(t *testing.T) {
 		for pgrep(holder) == "" && !f.ended(p) {
 			time.Sleep(time.Millisecond)
 		}
-		time.Sleep(time.Duration(rand.IntN(300_000)) * time.Microsecond)
+		moment(rng, 0, 300*time.Millisecond)
 		if pgrep(holder) != "" {
 			held++
 		}

@@ -56,6 +56,7 @@ func scripts(t *testing.T, pattern string) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts match %s (%v)", pattern, err)
 	}
+	t.Logf("-seed %d", runSeed())
 	testscript.Run(t, testscript.Params{
 		Files: files,
 		Setup: func(env *testscript.Env) error {
@@ -63,7 +64,7 @@ func scripts(t *testing.T, pattern string) {
 			env.Setenv("PATH", os.Getenv("PATH"))
 			env.Setenv("LC_ALL", "C.UTF-8")
 			env.Setenv("PID", "0")
-			env.Values[targetsKey] = &targets{}
+			env.Values[targetsKey] = &targets{rng: random(t, filepath.Base(env.WorkDir))}
 			env.Defer(func() { env.Values[targetsKey].(*targets).killAll() })
 			return nil
 		},

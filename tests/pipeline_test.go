@@ -126,6 +126,21 @@ func (w *worker) kill() {
 	}
 }
 
+// works waits until the worker has got on with its work.
+func (w *worker) works() {
+	w.t.Helper()
+	lines := func() int {
+		b, _ := os.ReadFile(filepath.Join(w.dir, "out"))
+		return bytes.Count(b, []byte("\n"))
+	}
+	before := lines()
+	for end := time.Now().Add(time.Minute); lines() <= before && !w.ended(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			w.t.Fatalf("pid %d does not get on", w.pid())
+		}
+	}
+}
+
 // ended reports whether the worker has ended.
 func (w *worker) ended() bool {
 	select {

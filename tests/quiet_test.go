@@ -72,8 +72,8 @@ func TestQuiet(t *testing.T) {
 
 // quietSnapshot waits until a program has begun, and then does nothing for a while.
 func quietSnapshot(pid int) snapshot {
-	last := takeSnapshot(pid)
-	for still := 0; still < 10; still++ {
+	last, end := takeSnapshot(pid), time.Now().Add(time.Minute)
+	for still := 0; still < 10 && time.Now().Before(end); still++ {
 		time.Sleep(100 * time.Millisecond)
 		now := takeSnapshot(pid)
 		if fmt.Sprint(now) != fmt.Sprint(last) {

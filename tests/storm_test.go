@@ -2,7 +2,6 @@ package tests
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,9 +19,9 @@ func TestStorm(t *testing.T) {
 	f := &feature{t: t, args: []string{buildC(t, "storm.c"), fmt.Sprint(stormRounds)}}
 	f.start()
 	done := func() bool { return strings.Contains(f.output(), "sum") }
-	saved := 0
+	saved, rng := 0, random(t)
 	for i := 0; i < 40 && !done(); i++ {
-		time.Sleep(time.Duration(rand.IntN(30)) * time.Millisecond)
+		moment(rng, 0, 30*time.Millisecond)
 		f.shell(fmt.Sprintf("ckpt-collect --leave running %d | ckpt-dedup | ckpt-write > img", f.pid))
 		saved++
 		if i%4 != 3 || done() {
@@ -121,8 +120,9 @@ func TestTenCycles(t *testing.T) {
 			}
 			f := &feature{t: t, dir: dir, args: p.run}
 			f.start()
+			rng := random(t)
 			for cycle := range 10 {
-				time.Sleep(time.Duration(100+rand.IntN(300)) * time.Millisecond)
+				moment(rng, 100*time.Millisecond, 400*time.Millisecond)
 				if strings.HasSuffix(f.output(), "end\n") {
 					t.Fatalf("it had its end before cycle %d", cycle+1)
 				}

@@ -94,6 +94,22 @@ func (p *pty) types(text string) {
 	}
 }
 
+// inForeground waits until a process is the terminal's foreground job.
+func (p *pty) inForeground(pid int) {
+	p.t.Helper()
+	group, err := unix.Getpgid(pid)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for range 1000 {
+		if now, err := unix.IoctlGetInt(int(p.master.Fd()), unix.TIOCGPGRP); err == nil && now == group {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	p.t.Fatalf("pid %d is not in the foreground", pid)
+}
+
 // eventually waits until a process is in one of these states.
 func eventually(t *testing.T, pid int, states string) {
 	t.Helper()
@@ -137,7 +153,7 @@ func TestTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, pid, "SR")
-	time.Sleep(50 * time.Millisecond)
+	second.inForeground(pid)
 	second.types("hello\n")
 	second.shows("got hello\r\npass")
 	second.shows("status 0")
@@ -166,7 +182,7 @@ func TestCopiedPages(t *testing.T) {
 	want := expected(t)
 	dir := t.TempDir()
 	w := startWorker(t, dir)
-	time.Sleep(500 * time.Millisecond)
+	w.works()
 	file, err := os.Create(filepath.Join(dir, "stream"))
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +194,7 @@ func TestCopiedPages(t *testing.T) {
 	if err := unharmed(w.pid()); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(300 * time.Millisecond)
+	w.works()
 	_ = unix.Kill(w.pid(), unix.SIGKILL)
 	<-w.done
 	in, err := os.Open(file.Name())

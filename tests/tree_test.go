@@ -2,7 +2,6 @@ package tests
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -214,7 +213,7 @@ func TestTreeKillFilter(t *testing.T) {
 	g := newGrove(t)
 	img := filepath.Join(t.TempDir(), "img")
 	g.plant()
-	killed, restored, harvests := 0, 0, 0
+	killed, restored, harvests, rng := 0, 0, 0, random(t)
 	for i := range treeKills {
 		if g.done() {
 			g.harvest()
@@ -224,7 +223,7 @@ func TestTreeKillFilter(t *testing.T) {
 		}
 		leave := []string{"running", "killed"}[i/3%2]
 		p := startPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave %s %d", leave, g.root), "ckpt-dedup", "ckpt-write -o "+img)
-		time.Sleep(time.Duration(rand.IntN(60_000*(1+i%5*2))) * time.Microsecond)
+		moment(rng, 0, time.Duration(1+i%5*2)*60*time.Millisecond)
 		_ = p.cmds[i%3].Process.Kill()
 		status := p.wait()
 		if status[i%3] == -1 {
@@ -257,7 +256,8 @@ func TestTreeKillReader(t *testing.T) {
 	g := newGrove(t)
 	img := filepath.Join(t.TempDir(), "img")
 	g.plant()
-	time.Sleep(200 * time.Millisecond)
+	rng := random(t)
+	moment(rng, 0, 400*time.Millisecond)
 	if status, said := runPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave killed %d", g.root), "ckpt-dedup", "ckpt-write -o "+img); slices.Max(status) != 0 {
 		t.Fatalf("exit statuses %v\n%s", status, said)
 	}
@@ -268,7 +268,7 @@ func TestTreeKillReader(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := startPipeline(t, in, nil, "ckpt-read", "ckpt-apply --detach --files append")
-		time.Sleep(time.Duration(rand.IntN(40_000*(1+i%5*2))) * time.Microsecond)
+		moment(rng, 0, time.Duration(1+i%5*2)*40*time.Millisecond)
 		_ = p.cmds[i%2].Process.Kill()
 		status := p.wait()
 		in.Close()
@@ -362,13 +362,13 @@ func TestTreeStarved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	stop := hogs(t)
+	stop, rng := hogs(t), random(t)
 	for range killRepetitions {
 		if g.done() {
 			break
 		}
 		p := startPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect %d", g.root), "ckpt-dedup", "ckpt-write")
-		time.Sleep(time.Duration(10_000+rand.IntN(80_000)) * time.Microsecond)
+		moment(rng, 10*time.Millisecond, 90*time.Millisecond)
 		_ = p.cmds[0].Process.Kill()
 		p.wait()
 	}

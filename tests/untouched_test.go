@@ -2,7 +2,6 @@ package tests
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os/exec"
 	"testing"
 	"time"
@@ -16,13 +15,13 @@ func TestUntouched(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			f := &feature{t: t, args: []string{buildC(t, "untouched.c"), what}}
 			f.start()
-			killed := 0
+			killed, rng := 0, random(t)
 			for range 12 * killRepetitions {
 				cmd := exec.Command("ckpt-collect", "--hold-timeout", "1ms", fmt.Sprint(f.pid))
 				if err := cmd.Start(); err != nil {
 					t.Fatal(err)
 				}
-				time.Sleep(time.Duration(rand.IntN(25_000)) * time.Microsecond)
+				moment(rng, 0, 25*time.Millisecond)
 				_ = cmd.Process.Kill()
 				if cmd.Wait() != nil {
 					killed++

@@ -119,8 +119,10 @@ func (o *tryOptions) slow(ctx context.Context, inv *Invocation) error {
 		fmt.Fprintln(inv.Stdout, "ready")
 		<-ctx.Done()
 		return Exit(StatusChanged, errors.New("the target is lost"))
-	case "stuck": // does not end
+	case "stuck": // is told to end, and does not
 		fmt.Fprintln(inv.Stdout, "ready")
+		<-ctx.Done()
+		fmt.Fprintln(inv.Stdout, "told")
 		time.Sleep(time.Minute)
 	case "released":
 		inv.ReleaseSignals()

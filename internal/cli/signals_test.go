@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
 )
 
 // patience is how long a test waits for what must come.
@@ -21,6 +23,7 @@ const patience = 30 * time.Second
 // started is a command that runs and has said that it is ready.
 type started struct {
 	*exec.Cmd
+	out    *bufio.Reader
 	stderr bytes.Buffer
 }
 
@@ -36,20 +39,31 @@ func start(t *testing.T, cmd *exec.Cmd) *started {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Process.Kill() })
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		t.Fatal(line, err)
-	}
+	s.out = bufio.NewReader(out)
+	s.says(t, "ready\n")
 	return s
 }
 
-// signal sends one and returns how the command ended.
+// says waits for a line of the command's.
+func (s *started) says(t *testing.T, want string) {
+	t.Helper()
+	defer time.AfterFunc(patience, func() { _ = s.Process.Kill() }).Stop()
+	if line, err := s.out.ReadString('\n'); line != want {
+		t.Fatalf("%q, %v, not %q", line, err, want)
+	}
+}
+
+// signal sends one, or several to a command that says so when it was told, and
+// returns how the command ended.
 func (s *started) signal(t *testing.T, signals ...unix.Signal) result {
 	t.Helper()
-	for _, sig := range signals {
+	for i, sig := range signals {
+		if i > 0 {
+			s.says(t, "told\n")
+		}
 		if err := s.Process.Signal(sig); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(20 * time.Millisecond) // so that two are not one
 	}
 	defer time.AfterFunc(patience, func() { _ = s.Process.Kill() }).Stop()
 	return result{exitOf(t, s.Wait()), "", s.stderr.String()}
@@ -103,10 +117,12 @@ func TestIgnoredSignalStaysIgnored(t *testing.T) {
 	cmd := command("try")
 	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", `trap "" HUP; exec "$0" wait`, self}
 	s := start(t, cmd)
+	if status, err := proc.ReadStatus(s.Process.Pid); err != nil || status.SigIgn&(1<<(unix.SIGHUP-1)) == 0 {
+		t.Errorf("it ignores signals %x, %v", status.SigIgn, err)
+	}
 	if err := s.Process.Signal(unix.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(100 * time.Millisecond)
 	if got := s.signal(t, unix.SIGTERM); got.status != 143 {
 		t.Errorf("%+v", got)
 	}

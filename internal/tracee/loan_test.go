@@ -219,7 +219,7 @@ func TestComeHome(t *testing.T) {
 	if ip >= home.start && ip < home.end {
 		t.Fatalf("it stands at %x", ip)
 	}
-	check(t, tr.ComeHome(home, 0)) // there is nothing left to do
+	check(t, tr.ComeHome(home, 0))                                                                      // there is nothing left to do
 	if err := tr.ComeHome(Home{ip - 500, ip + 500}, 20*time.Millisecond); !errors.Is(err, ErrTimeout) { // which it never leaves
 		t.Error(err)
 	}
