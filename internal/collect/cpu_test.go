@@ -21,7 +21,7 @@ func TestCPU(t *testing.T) {
 	for unix.Kill(tid, 0) != unix.ESRCH {
 		tid--
 	}
-	thread := must(stub.CloneThread(tid, 0))(t)
+	thread := must(stub.CloneThreads([]tracee.NewThread{{TID: tid}}))(t)[0]
 	const sse, avx, header = 1 << 1, 1 << 2, 512 // XSTATE_BV
 	xstate := must(thread.Tracee().XState())(t)
 	if enabled, _ := tracee.XFeatures(xstate); enabled&avx == 0 {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/files"
+	"ckpt/internal/object"
 	"ckpt/stream"
 )
 
@@ -48,7 +49,8 @@ func worth(t testing.TB, b []byte) {
 	onPaper := func(m *Model) error { return OnPaper(m) }
 	here := func(m *Model) error {
 		note := func(string, ...any) {}
-		_, err := Here(m, &Restore{Files: &files.Restorer{Note: note}, Cgroups: "strict", Session: SessionNew, Clock: ClockAuto, Note: note})
+		f := &files.Restorer{Restart: &object.Restart{Note: note}}
+		_, err := Here(m, &Restore{Files: f, Objects: Objects(f), Cgroups: "strict", Session: SessionNew, Clock: ClockAuto, Note: note})
 		return err
 	}
 	for name, judge := range map[string]func(*Model) error{"on paper": onPaper, "here": here} {
