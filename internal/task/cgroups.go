@@ -18,15 +18,11 @@ import (
 // cgroups: the control groups of a process, and of those of its threads that
 // are in others; all threads must exist. It comes before scheduling, for a
 // cpuset changes the CPU affinity of who enters it.
-var cgroups = Resource{
+var cgroups = row[stream.Cgroups]{
 	Type:    stream.TypeCgroups,
 	Scope:   PerProcess,
 	Collect: collectCgroups,
-	Check: func(rec *stream.Record) []error {
-		c, err := decode[stream.Cgroups](rec)
-		if err != nil {
-			return []error{err}
-		}
+	Check: func(c *stream.Cgroups) []error {
 		for _, m := range membersOf(c) {
 			if len(m.groups) > maxHierarchies {
 				return []error{fmt.Errorf("%w: pid %d is in %d control groups", stream.ErrCorrupt, m.tid, len(m.groups))}
@@ -35,7 +31,7 @@ var cgroups = Resource{
 		return nil
 	},
 	Restore: restoreCgroups,
-}
+}.resource()
 
 // maxHierarchies is more than there are: one for each controller, and those that
 // have only a name.
@@ -162,8 +158,8 @@ func membersOf(c *stream.Cgroups) []member {
 	return all
 }
 
-func restoreCgroups(r *Restorer, rec *stream.Record) error {
-	c, err := decode[stream.Cgroups](rec)
+func restoreCgroups(r *Restorer, c *stream.Cgroups) error {
+	var err error
 	if err != nil || r.Cgroups == CgroupsIgnore {
 		return err
 	}

@@ -21,7 +21,7 @@ const (
 )
 
 // creds: user and group ids, capabilities, securebits, no_new_privs, dumpable.
-var creds = Resource{
+var creds = row[stream.Creds]{
 	Type:     stream.TypeCreds,
 	Required: true,
 	Asks: func(c *Collector) []tracee.Query {
@@ -44,8 +44,8 @@ var creds = Resource{
 		}
 		return c.Emit(stream.TypeCreds, &rec)
 	},
-	Check: func(rec *stream.Record) []error {
-		c, err := decode[stream.Creds](rec)
+	Check: func(c *stream.Creds) []error {
+		var err error
 		if err == nil && (len(c.UID) != 4 || len(c.GID) != 4 || len(c.Groups) > 65536) {
 			err = fmt.Errorf("pid %d: credentials with %d user ids, %d group ids, %d groups", c.TID, len(c.UID), len(c.GID), len(c.Groups))
 		}
@@ -59,7 +59,7 @@ var creds = Resource{
 	},
 	Here:    credsHere,
 	Restore: restoreCreds,
-}
+}.resource()
 
 var (
 	getSecurebits = query(0, unix.SYS_PRCTL, unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
@@ -71,11 +71,7 @@ func credsOf(s *proc.Status) stream.Creds {
 		Bnd: s.CapBnd, Amb: s.CapAmb, NoNewPrivs: s.NoNewPrivs}
 }
 
-func restoreCreds(r *Restorer, rec *stream.Record) error {
-	c, err := decode[stream.Creds](rec)
-	if err != nil {
-		return err
-	}
+func restoreCreds(r *Restorer, c *stream.Creds) error {
 	now, err := r.inheritedCreds()
 	if err != nil {
 		return err

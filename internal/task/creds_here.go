@@ -12,11 +12,7 @@ import (
 
 // credsHere says which capabilities it takes to go from what this process may do
 // to what a task could, by the rules of kernel/sys.c and security/commoncap.c.
-func credsHere(h *Host, rec *stream.Record) (errs []error) {
-	c, err := decode[stream.Creds](rec)
-	if err != nil {
-		return []error{err}
-	}
+func credsHere(h *Host, c *stream.Creds) (errs []error) {
 	if len(c.UID) != 4 || len(c.GID) != 4 {
 		return nil // Check says so
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // fsResource: working folder, root folder, umask.
-var fsResource = Resource{
+var fsResource = row[stream.FS]{
 	Type:  stream.TypeFS,
 	Scope: Shared,
 	Collect: func(c *Collector) error {
@@ -29,18 +29,17 @@ var fsResource = Resource{
 		}
 		return c.Emit(stream.TypeFS, &fs)
 	},
-	Here: func(h *Host, rec *stream.Record) []error {
-		fs, err := decode[stream.FS](rec)
+	Check: func(fs *stream.FS) []error {
+		return corruptIf(fs.Umask > 0o777, "a file mode mask of %#o", fs.Umask)
+	},
+	Here: func(h *Host, fs *stream.FS) []error {
+		var err error
 		if err == nil && fs.Refs.Root != 0 {
 			return h.Need(caps.Of(unix.CAP_SYS_CHROOT), h.Who(fs.PID), "give %s its root folder")
 		}
 		return nil
 	},
-	Restore: func(r *Restorer, rec *stream.Record) error {
-		fs, err := decode[stream.FS](rec)
-		if err != nil {
-			return err
-		}
+	Restore: func(r *Restorer, fs *stream.FS) error {
 		r.call("set its umask", unix.SYS_UMASK, uint64(fs.Umask))
 		if fs.Refs.Root != 0 {
 			if err := r.enter(fs.Refs.Root, true); err != nil {
@@ -49,7 +48,7 @@ var fsResource = Resource{
 		}
 		return r.enter(fs.Refs.Cwd, false)
 	},
-}
+}.resource()
 
 // hasOwnRoot reports whether a process lives under chroot(2).
 func hasOwnRoot(pid int) (bool, error) {

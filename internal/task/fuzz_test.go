@@ -61,12 +61,9 @@ func FuzzCheck(f *testing.F) {
 }
 
 func judgeRecord(t *testing.T, r *Resource, rec *stream.Record) {
-	var errs []error
-	if r.Check != nil {
-		errs = r.Check(rec)
-		if rec.Decode(stream.Lookup(r.Type).New()) != nil && len(errs) == 0 {
-			t.Fatal("what can't be decoded is good")
-		}
+	errs := r.Check(rec)
+	if rec.Decode(stream.Lookup(r.Type).New()) != nil && len(errs) == 0 {
+		t.Fatal("what can't be decoded is good")
 	}
 	if r.Here != nil { // asked of what is bad, too, so that all is told at once
 		_ = r.Here(host(0), rec)
@@ -106,7 +103,7 @@ func TestTooManyLimits(t *testing.T) {
 		t.Error(errs)
 	}
 	rec, err := stream.New(stream.TypeLimits, l)
-	if err != nil || len(checkLimits(rec)) != 1 {
-		t.Errorf("%v, %v", err, checkLimits(rec))
+	if err != nil || len(limits.Check(rec)) != 1 {
+		t.Errorf("%v, %v", err, limits.Check(rec))
 	}
 }

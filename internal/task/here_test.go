@@ -66,7 +66,7 @@ func TestCredsHere(t *testing.T) {
 	}
 	h := host(1<<41 - 1)
 	h.Securebits = 3 // SECBIT_NOROOT, locked
-	if errs := credsHere(h, record(t, stream.TypeCreds, &same)); len(errs) != 1 {
+	if errs := creds.Here(h, record(t, stream.TypeCreds, &same)); len(errs) != 1 {
 		t.Errorf("locked securebits: %v", errs)
 	}
 }

@@ -7,15 +7,12 @@ import (
 )
 
 // identity: the name. The ids are given when the task is made.
-var identity = Resource{
-	Type: stream.TypeThread,
-	Restore: func(r *Restorer, rec *stream.Record) error {
-		t, err := decode[stream.Thread](rec)
-		if err != nil {
-			return err
-		}
+var identity = row[stream.Thread]{
+	Type:  stream.TypeThread,
+	Check: anything[stream.Thread],
+	Restore: func(r *Restorer, t *stream.Thread) error {
 		name := append([]byte(t.Comm), 0)
 		r.poke("set its name", name, unix.SYS_PRCTL, unix.PR_SET_NAME, scratchArg, 0, 0, 0)
 		return nil
 	},
-}
+}.resource()

@@ -7,10 +7,11 @@ import (
 
 // ioCtx is that there is an I/O context, and who shares it. What it holds, the
 // priority, is in SCHED.
-var ioCtx = Resource{
+var ioCtx = row[stream.IOCtx]{
 	Type:  stream.TypeIOCtx,
 	Scope: Shared,
 	Collect: func(c *Collector) error {
 		return c.Emit(stream.TypeIOCtx, &stream.IOCtx{Object: c.object(kcmp.IO), PID: c.TID})
 	},
-}
+	Check: anything[stream.IOCtx],
+}.resource()

@@ -9,8 +9,10 @@ import (
 	"ckpt/stream"
 )
 
+const itimerProf = 2 // ITIMER_PROF, the last of getitimer(2)
+
 // itimers: the interval timers of setitimer(2), which alarm(2) uses too.
-var itimers = Resource{
+var itimers = row[stream.Itimers]{
 	Type:  stream.TypeItimers,
 	Scope: PerProcess,
 	Collect: func(c *Collector) error {
@@ -20,18 +22,20 @@ var itimers = Resource{
 		}
 		return c.Emit(stream.TypeItimers, &stream.Itimers{PID: c.PID, Timers: m.itimers})
 	},
-	Restore: func(r *Restorer, rec *stream.Record) error {
-		it, err := decode[stream.Itimers](rec)
-		if err != nil {
-			return err
+	Check: func(it *stream.Itimers) (errs []error) {
+		for _, t := range it.Timers {
+			errs = append(errs, corruptIf(t.Which < 0 || t.Which > itimerProf || t.ValueUS < 0 || t.IntervalUS < 0, "interval timer %d of %d µs, each %d µs", t.Which, t.ValueUS, t.IntervalUS)...)
 		}
+		return errs
+	},
+	Restore: func(r *Restorer, it *stream.Itimers) error {
 		for _, t := range it.Timers {
 			val := bytesOf(uint64(t.IntervalUS/1e6), uint64(t.IntervalUS%1e6), uint64(t.ValueUS/1e6), uint64(t.ValueUS%1e6))
 			r.poke("start its interval timer", val, unix.SYS_SETITIMER, uint64(t.Which), scratchArg, 0)
 		}
 		return nil
 	},
-}
+}.resource()
 
 // askItimers are the queries for the timers.
 func askItimers() (all []tracee.Query) {

@@ -16,7 +16,7 @@ var rlimitNames = [...]string{"CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "N
 
 // limits: resource limits. They are read from /proc, for prlimit(2) on another
 // user's process takes a capability that may be missing.
-var limits = Resource{
+var limits = row[stream.Limits]{
 	Type:     stream.TypeLimits,
 	Required: true,
 	Scope:    PerProcess,
@@ -34,13 +34,9 @@ var limits = Resource{
 	Check:   checkLimits,
 	Here:    limitsHere,
 	Restore: restoreLimits,
-}
+}.resource()
 
-func checkLimits(rec *stream.Record) []error {
-	l, err := decode[stream.Limits](rec)
-	if err != nil {
-		return []error{err}
-	}
+func checkLimits(l *stream.Limits) []error {
 	if len(l.Limits) != len(rlimitNames) {
 		return []error{fmt.Errorf("%d resource limits, there are %d", len(l.Limits), len(rlimitNames))}
 	}
@@ -48,11 +44,7 @@ func checkLimits(rec *stream.Record) []error {
 }
 
 // limitsHere finds hard limits that can't be raised to what they were.
-func limitsHere(h *Host, rec *stream.Record) []error {
-	l, err := decode[stream.Limits](rec)
-	if err != nil {
-		return []error{err}
-	}
+func limitsHere(h *Host, l *stream.Limits) []error {
 	own, err := proc.ReadLimits(os.Getpid())
 	if err != nil {
 		return []error{err}
@@ -82,11 +74,7 @@ func limitText(v uint64) string {
 	return fmt.Sprint(v)
 }
 
-func restoreLimits(r *Restorer, rec *stream.Record) error {
-	l, err := decode[stream.Limits](rec)
-	if err != nil {
-		return err
-	}
+func restoreLimits(r *Restorer, l *stream.Limits) error {
 	now, err := proc.ReadLimits(r.PID)
 	if err != nil {
 		return err

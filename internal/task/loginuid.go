@@ -15,7 +15,7 @@ import (
 // loginUID: the user a thread belongs to for audit(8), of each thread, for each
 // can only set its own. To set one again takes CAP_AUDIT_CONTROL, so it comes
 // before credentials.
-var loginUID = Resource{
+var loginUID = row[stream.LoginUID]{
 	Type: stream.TypeLoginUID,
 	Collect: func(c *Collector) error {
 		if c.Facts.loginUID == nil {
@@ -23,11 +23,8 @@ var loginUID = Resource{
 		}
 		return c.Emit(stream.TypeLoginUID, &stream.LoginUID{PID: c.PID, TID: c.TID, UID: *c.Facts.loginUID})
 	},
-	Restore: func(r *Restorer, rec *stream.Record) error {
-		l, err := decode[stream.LoginUID](rec)
-		if err != nil {
-			return err
-		}
+	Check: anything[stream.LoginUID],
+	Restore: func(r *Restorer, l *stream.LoginUID) error {
 		now, err := proc.ReadLoginUID(l.PID, l.TID)
 		if err == nil && now == l.UID {
 			return nil
@@ -43,7 +40,7 @@ var loginUID = Resource{
 		}
 		return nil
 	},
-}
+}.resource()
 
 // setLoginUID has the thread write to its own file, which we open: from its
 // root folder /proc may be out of reach.

@@ -20,7 +20,7 @@ const (
 
 // layout: what the kernel notes of an address space beside its mappings, and
 // the executable.
-var layout = Resource{
+var layout = row[stream.MM]{
 	Type:  stream.TypeMM,
 	Scope: Shared,
 	Asks: func(*Collector) []tracee.Query {
@@ -54,8 +54,8 @@ var layout = Resource{
 		}
 		return c.Emit(stream.TypeMM, m)
 	},
-	Check: func(rec *stream.Record) []error {
-		m, err := decode[stream.MM](rec)
+	Check: func(m *stream.MM) []error {
+		var err error
 		if err == nil && m.LockFuture&^(unix.MCL_FUTURE|mclOnfault) != 0 {
 			err = fmt.Errorf("%w: memory to come locked by flags %#x", stream.ErrCorrupt, m.LockFuture)
 		}
@@ -68,17 +68,13 @@ var layout = Resource{
 		return checkMMState(m)
 	},
 	Restore: restoreLayout,
-}
+}.resource()
 
 var getBreak = query(0, unix.SYS_BRK, 0)
 
 // restoreLayout sets it all with PR_SET_MM_MAP, struct prctl_mm_map in uapi
 // linux/prctl.h. The kernel refuses a new executable while the old is mapped.
-func restoreLayout(r *Restorer, rec *stream.Record) error {
-	m, err := decode[stream.MM](rec)
-	if err != nil {
-		return err
-	}
+func restoreLayout(r *Restorer, m *stream.MM) error {
 	exe, err := r.Inode(m.Refs.Exe, unix.O_RDONLY)
 	if err != nil {
 		return err

@@ -49,7 +49,7 @@ var attributes = []attribute{
 }
 
 // prctl: all of them. An attribute this kernel does not know is left out.
-var prctl = Resource{
+var prctl = row[stream.Prctl]{
 	Type:     stream.TypePrctl,
 	Required: true,
 	Asks: func(c *Collector) (all []tracee.Query) {
@@ -82,11 +82,7 @@ var prctl = Resource{
 	},
 	Check: checkPrctl,
 	Here:  prctlHere,
-	Restore: func(r *Restorer, rec *stream.Record) error {
-		p, err := decode[stream.Prctl](rec)
-		if err != nil {
-			return err
-		}
+	Restore: func(r *Restorer, p *stream.Prctl) error {
 		want := map[string]uint64{}
 		for _, v := range p.Values {
 			want[v.Name] = v.Value
@@ -104,7 +100,7 @@ var prctl = Resource{
 		}
 		return nil
 	},
-}
+}.resource()
 
 // inProc reads one from /proc if it is there, which takes less than a call.
 func (a attribute) inProc(c *Collector) (v uint64, told bool) {
@@ -174,11 +170,7 @@ func (a attribute) value(answer tracee.Answer) (uint64, error) {
 }
 
 // checkPrctl says which attributes are not known to this version.
-func checkPrctl(rec *stream.Record) (errs []error) {
-	p, err := decode[stream.Prctl](rec)
-	if err != nil {
-		return []error{err}
-	}
+func checkPrctl(p *stream.Prctl) (errs []error) {
 	for _, v := range p.Values {
 		if !slices.ContainsFunc(attributes, func(a attribute) bool { return a.name == v.Name }) {
 			errs = append(errs, fmt.Errorf("pid %d has the attribute %q, which is not known to this version", p.TID, v.Name))
@@ -189,11 +181,7 @@ func checkPrctl(rec *stream.Record) (errs []error) {
 
 // prctlHere says which attributes this kernel does not know, and which capability
 // one takes.
-func prctlHere(h *Host, rec *stream.Record) (errs []error) {
-	p, err := decode[stream.Prctl](rec)
-	if err != nil {
-		return nil
-	}
+func prctlHere(h *Host, p *stream.Prctl) (errs []error) {
 	for _, a := range attributes {
 		if i := slices.IndexFunc(p.Values, func(v stream.PrctlValue) bool { return v.Name == a.name }); i < 0 || p.Values[i].Value == 0 {
 			continue

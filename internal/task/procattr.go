@@ -15,7 +15,7 @@ import (
 
 // procAttr: personality, OOM score adjustment, core dump filter, and the nice
 // value of the session's scheduling group.
-var procAttr = Resource{
+var procAttr = row[stream.ProcAttr]{
 	Type:     stream.TypeProcAttr,
 	Required: true,
 	Scope:    PerProcess,
@@ -38,12 +38,12 @@ var procAttr = Resource{
 		}
 		return c.Emit(stream.TypeProcAttr, &a)
 	},
+	Check: func(a *stream.ProcAttr) []error {
+		return append(corruptIf(a.OOMScoreAdj < -1000 || a.OOMScoreAdj > 1000, "an oom_score_adj of %d", a.OOMScoreAdj),
+			corruptIf(a.Autogroup < -20 || a.Autogroup > 19, "an autogroup of nice value %d", a.Autogroup)...)
+	},
 	Here: procAttrHere,
-	Restore: func(r *Restorer, rec *stream.Record) error {
-		a, err := decode[stream.ProcAttr](rec)
-		if err != nil {
-			return err
-		}
+	Restore: func(r *Restorer, a *stream.ProcAttr) error {
 		if now, err := proc.ReadPersonality(r.PID); err != nil || now != a.Personality {
 			r.call("set its personality", unix.SYS_PERSONALITY, uint64(a.Personality))
 		}
@@ -62,14 +62,10 @@ var procAttr = Resource{
 		}
 		return r.setAutogroup(a.Autogroup)
 	},
-}
+}.resource()
 
 // procAttrHere says which capabilities they take.
-func procAttrHere(h *Host, rec *stream.Record) (errs []error) {
-	a, err := decode[stream.ProcAttr](rec)
-	if err != nil {
-		return []error{err}
-	}
+func procAttrHere(h *Host, a *stream.ProcAttr) (errs []error) {
 	if h.CapEff&(1<<unix.CAP_SYS_RESOURCE) == 0 && !mayScore(a.OOMScoreAdj) {
 		errs = h.Need(caps.Of(unix.CAP_SYS_RESOURCE), h.Who(a.PID), fmt.Sprintf("set the oom_score_adj of %%s to %d", a.OOMScoreAdj))
 	}

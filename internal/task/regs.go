@@ -11,7 +11,7 @@ import (
 
 // regs: general and extended registers, and with them an interrupted system
 // call.
-var regs = Resource{
+var regs = row[stream.Regs]{
 	Type:     stream.TypeRegs,
 	Required: true,
 	Collect: func(c *Collector) error {
@@ -38,8 +38,8 @@ var regs = Resource{
 		}
 		return c.Emit(stream.TypeRegs, &rec)
 	},
-	Check: func(rec *stream.Record) []error {
-		g, err := decode[stream.Regs](rec)
+	Check: func(g *stream.Regs) []error {
+		var err error
 		if err == nil {
 			_, err = tracee.DecodeRegs(g.GP)
 		}
@@ -51,16 +51,13 @@ var regs = Resource{
 		}
 		return nil
 	},
-	Restore: func(r *Restorer, rec *stream.Record) error {
-		g, err := decode[stream.Regs](rec)
-		if err != nil {
-			return err
-		}
+	Restore: func(r *Restorer, g *stream.Regs) error {
 		r.Final.XState = g.XState
 		if g.Left != nil {
 			r.Final.Wait = &tracee.Wait{NR: g.Syscall, Left: time.Duration(*g.Left)}
 		}
+		var err error
 		r.Final.Regs, err = tracee.DecodeRegs(g.GP)
 		return err
 	},
-}
+}.resource()

@@ -6,9 +6,11 @@ import (
 	"ckpt/stream"
 )
 
+const rseqAlign = 32 // and least size, of struct rseq in uapi linux/rseq.h
+
 // rseq: the registration of restartable sequences. A thread caught inside one
 // has been moved to its abort handler when it was borrowed.
-var rseq = Resource{
+var rseq = row[stream.Rseq]{
 	Type: stream.TypeRseq,
 	Collect: func(c *Collector) error {
 		conf, err := c.Loan.Tracee().RseqConfiguration()
@@ -17,12 +19,11 @@ var rseq = Resource{
 		}
 		return c.Emit(stream.TypeRseq, &stream.Rseq{PID: c.PID, TID: c.TID, Addr: conf.Addr, Size: conf.Size, Signature: conf.Signature})
 	},
-	Restore: func(r *Restorer, rec *stream.Record) error {
-		q, err := decode[stream.Rseq](rec)
-		if err != nil {
-			return err
-		}
+	Check: func(q *stream.Rseq) []error {
+		return corruptIf(q.Addr == 0 || q.Addr%rseqAlign != 0 || q.Size < rseqAlign || q.Addr > 1<<63-uint64(q.Size), "an rseq area of %d bytes at %#x", q.Size, q.Addr)
+	},
+	Restore: func(r *Restorer, q *stream.Rseq) error {
 		r.call("register its rseq area", unix.SYS_RSEQ, q.Addr, uint64(q.Size), 0, uint64(q.Signature))
 		return nil
 	},
-}
+}.resource()

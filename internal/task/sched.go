@@ -18,7 +18,7 @@ import (
 // is restored when all threads and children exist, for a task under
 // SCHED_DEADLINE can't make any; and affinity before policy, for such a task
 // must be allowed on all CPUs.
-var sched = Resource{
+var sched = row[stream.Sched]{
 	Type:     stream.TypeSched,
 	Required: true,
 	Asks:     func(*Collector) []tracee.Query { return []tracee.Query{tracee.ThreadMemPolicy()} },
@@ -41,8 +41,8 @@ var sched = Resource{
 		}
 		return c.Emit(stream.TypeSched, &stream.Sched{PID: c.PID, TID: c.TID, Attr: attr, Affinity: affinity, IOPrio: prio, NUMA: numa})
 	},
-	Check: func(rec *stream.Record) []error {
-		s, err := decode[stream.Sched](rec)
+	Check: func(s *stream.Sched) []error {
+		var err error
 		if err == nil {
 			_, _, err = decodeSched(s)
 			err = errors.Join(err, tracee.CheckMemPolicy(s.NUMA))
@@ -55,7 +55,7 @@ var sched = Resource{
 	Here:    schedHere,
 	Restore: restoreSched,
 	Settled: true, // limits come behind it, and the puppets leave our CPU
-}
+}.resource()
 
 func readSched(tid int) (attr, affinity []byte, err error) {
 	a, err := unix.SchedGetAttr(tid, 0)
@@ -95,11 +95,7 @@ func decodeSched(s *stream.Sched) (*unix.SchedAttr, *unix.CPUSet, error) {
 	return a, set, nil
 }
 
-func restoreSched(r *Restorer, rec *stream.Record) error {
-	s, err := decode[stream.Sched](rec)
-	if err != nil {
-		return err
-	}
+func restoreSched(r *Restorer, s *stream.Sched) error {
 	attr, set, err := decodeSched(s)
 	if err != nil {
 		return err

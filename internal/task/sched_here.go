@@ -50,11 +50,7 @@ type schedNow struct {
 }
 
 // schedHere says which capabilities a thread's scheduling takes.
-func schedHere(h *Host, rec *stream.Record) []error {
-	s, err := decode[stream.Sched](rec)
-	if err != nil {
-		return []error{err}
-	}
+func schedHere(h *Host, s *stream.Sched) []error {
 	want, _, err := decodeSched(s)
 	if err != nil {
 		return nil // Check says so

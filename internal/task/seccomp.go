@@ -27,13 +27,13 @@ const (
 // no_new_privs, which the program may have had only then; from there on the
 // puppets' seccomp is suspended, see SuspendSeccomp. All threads must exist, and
 // no more tasks may be made: new ones would inherit it.
-var seccomp = Resource{
+var seccomp = row[stream.Seccomp]{
 	Type:    stream.TypeSeccomp,
 	Collect: collectSeccomp,
 	Check:   checkSeccomp,
 	Here:    seccompHere,
 	Restore: restoreSeccomp,
-}
+}.resource()
 
 // SuspendSeccomp must be called for each thread before a system call is made in
 // it. Its error is a reason not to save the process.
@@ -147,11 +147,7 @@ func notifies(f stream.SeccompFilter) bool {
 	return false
 }
 
-func checkSeccomp(rec *stream.Record) []error {
-	s, err := decode[stream.Seccomp](rec)
-	if err != nil {
-		return []error{err}
-	}
+func checkSeccomp(s *stream.Seccomp) []error {
 	total := 0
 	for _, f := range s.Filters {
 		n := len(f.Program) / sockFilterBytes
@@ -168,8 +164,8 @@ func checkSeccomp(rec *stream.Record) []error {
 	return nil
 }
 
-func seccompHere(h *Host, rec *stream.Record) []error {
-	s, err := decode[stream.Seccomp](rec)
+func seccompHere(h *Host, s *stream.Seccomp) []error {
+	var err error
 	switch {
 	case err != nil:
 		return []error{err}
@@ -179,11 +175,7 @@ func seccompHere(h *Host, rec *stream.Record) []error {
 	return h.Need(caps.Of(unix.CAP_SYS_ADMIN), h.Who(s.PID), "confine %s by seccomp again")
 }
 
-func restoreSeccomp(r *Restorer, rec *stream.Record) error {
-	s, err := decode[stream.Seccomp](rec)
-	if err != nil {
-		return err
-	}
+func restoreSeccomp(r *Restorer, s *stream.Seccomp) error {
 	if err := r.Puppet.SuspendSeccomp(); err != nil {
 		return err
 	}

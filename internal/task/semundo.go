@@ -165,7 +165,7 @@ func adjustOps(num, value, by int) []semOp {
 }
 
 // semUndo: what is on a semaphore undo list.
-var semUndo = Resource{
+var semUndo = row[stream.SemUndo]{
 	Type:  stream.TypeSemUndo,
 	Scope: Shared,
 	Collect: func(c *Collector) error {
@@ -209,18 +209,10 @@ var semUndo = Resource{
 		}
 		return nil
 	},
-	Check: func(rec *stream.Record) []error {
-		u, err := decode[stream.SemUndo](rec)
-		if err != nil {
-			return []error{err}
-		}
+	Check: func(u *stream.SemUndo) []error {
 		return checkUndo(u)
 	},
-	Last: func(r *Restorer, rec *stream.Record) (undo func() error, err error) {
-		u, err := decode[stream.SemUndo](rec)
-		if err != nil {
-			return nil, err
-		}
+	Last: func(r *Restorer, u *stream.SemUndo) (undo func() error, err error) {
 		var done []stream.SemAdjust
 		undo = func() error {
 			var errs []error
@@ -237,7 +229,7 @@ var semUndo = Resource{
 		}
 		return undo, nil
 	},
-}
+}.resource()
 
 // checkUndo finds semaphores that are not there.
 func checkUndo(u *stream.SemUndo) (errs []error) {

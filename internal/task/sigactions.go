@@ -19,7 +19,7 @@ const (
 // sigactions: what a process does on each signal. Asking for each takes a system
 // call in the process, so only those are asked for that the kernel shows as
 // caught or ignored, and SIGCHLD, whose flags mean something by themselves.
-var sigactions = Resource{
+var sigactions = row[stream.Sigactions]{
 	Type:  stream.TypeSigactions,
 	Scope: Shared,
 	Asks: func(c *Collector) (all []tracee.Query) {
@@ -41,11 +41,14 @@ var sigactions = Resource{
 		}
 		return c.Emit(stream.TypeSigactions, &all)
 	},
-	Restore: func(r *Restorer, rec *stream.Record) error {
-		s, err := decode[stream.Sigactions](rec)
-		if err != nil {
-			return err
+	Check: func(s *stream.Sigactions) (errs []error) {
+		for _, a := range s.Actions {
+			fixed := a.Signal == int(unix.SIGKILL) || a.Signal == int(unix.SIGSTOP)
+			errs = append(errs, corruptIf(a.Signal < 1 || a.Signal > lastSignal || fixed, "an action of signal %d", a.Signal)...)
 		}
+		return errs
+	},
+	Restore: func(r *Restorer, s *stream.Sigactions) error {
 		// The puppet has all at their default but SIGCHLD, which may be ignored.
 		actions := append([]stream.Sigaction{{Signal: int(unix.SIGCHLD)}}, s.Actions...)
 		for _, a := range actions {
@@ -54,7 +57,7 @@ var sigactions = Resource{
 		}
 		return nil
 	},
-}
+}.resource()
 
 // actions are the signals whose action is asked for.
 func (c *Collector) actions() (sigs []int) {

@@ -17,7 +17,7 @@ const (
 )
 
 // signals: blocked and pending signals and the alternate stack.
-var signals = Resource{
+var signals = row[stream.Signals]{
 	Type:     stream.TypeSignals,
 	Plenty:   "signals waiting",
 	Required: true,
@@ -39,11 +39,7 @@ var signals = Resource{
 		s.AltStack = stream.AltStack{Sp: w[0], Flags: uint32(w[1]), Size: w[2]}
 		return c.Emit(stream.TypeSignals, &s)
 	},
-	Check: func(rec *stream.Record) []error {
-		s, err := decode[stream.Signals](rec)
-		if err != nil {
-			return []error{err}
-		}
+	Check: func(s *stream.Signals) []error {
 		for _, info := range append(s.Pending, s.Shared...) {
 			if len(info) != siginfoBytes {
 				return []error{fmt.Errorf("pending signal of %d bytes, %d are needed", len(info), siginfoBytes)}
@@ -52,16 +48,12 @@ var signals = Resource{
 		return nil
 	},
 	Restore: restoreSignals,
-}
+}.resource()
 
 // altStack asks for the alternate signal stack.
 var altStack = query(stackBytes, unix.SYS_SIGALTSTACK, 0, scratchArg)
 
-func restoreSignals(r *Restorer, rec *stream.Record) error {
-	s, err := decode[stream.Signals](rec)
-	if err != nil {
-		return err
-	}
+func restoreSignals(r *Restorer, s *stream.Signals) error {
 	r.Final.Mask = s.Blocked
 	stack := bytesOf(s.AltStack.Sp, uint64(s.AltStack.Flags&^ssOnStack), s.AltStack.Size)
 	r.poke("set its alternate signal stack", stack, unix.SYS_SIGALTSTACK, scratchArg, 0)

@@ -121,7 +121,7 @@ const (
 	Shared
 )
 
-// Resource is a kind of state, one record type.
+// Resource is a kind of state, one record type. Each is a row, see there.
 type Resource struct {
 	Type  stream.Type
 	Scope Scope

@@ -30,7 +30,7 @@ var notifyModes = map[string]int{"signal": 0, "none": sigevNone, "thread": 2}
 
 // timers: the timers of timer_create(2), of the process. They are started as
 // late as can be, and when all threads exist: some of them may get the signals.
-var timers = Resource{
+var timers = row[stream.Timers]{
 	Type:   stream.TypeTimers,
 	Plenty: "POSIX timers",
 	Scope:  PerProcess,
@@ -50,8 +50,8 @@ var timers = Resource{
 		}
 		return c.Emit(stream.TypeTimers, &stream.Timers{PID: c.PID, Timers: m.timers})
 	},
-	Check: func(rec *stream.Record) []error {
-		t, err := decode[stream.Timers](rec)
+	Check: func(t *stream.Timers) []error {
+		var err error
 		if err == nil {
 			err = checkTimers(t)
 		}
@@ -60,8 +60,8 @@ var timers = Resource{
 		}
 		return nil
 	},
-	Here: func(h *Host, rec *stream.Record) []error {
-		t, err := decode[stream.Timers](rec)
+	Here: func(h *Host, t *stream.Timers) []error {
+		var err error
 		if err == nil && slices.ContainsFunc(t.Timers, wakes) {
 			return h.Need(caps.Of(unix.CAP_WAKE_ALARM), h.Who(t.PID), "make the timers of %s that wake the system")
 		}
@@ -69,7 +69,7 @@ var timers = Resource{
 	},
 	Restore: restoreTimers,
 	Settled: true, // what they take of RLIMIT_SIGPENDING is the user's
-}
+}.resource()
 
 // wakes reports whether a timer is on a clock that wakes the system.
 func wakes(t stream.Timer) bool {
@@ -159,11 +159,7 @@ func checkTimers(r *stream.Timers) error {
 	return nil
 }
 
-func restoreTimers(r *Restorer, rec *stream.Record) error {
-	all, err := decode[stream.Timers](rec)
-	if err != nil {
-		return err
-	}
+func restoreTimers(r *Restorer, all *stream.Timers) error {
 	_, unable := r.Puppet.Call(unix.SYS_PRCTL, prTimerCreateRestoreIDs, 1, 0, 0, 0)
 	for i := range all.Timers {
 		t := &all.Timers[i]

@@ -12,7 +12,7 @@ import (
 )
 
 // userPtrs: the robust futex list and the word cleared when the thread ends.
-var userPtrs = Resource{
+var userPtrs = row[stream.UserPtrs]{
 	Type:     stream.TypeUserPtrs,
 	Required: true,
 	Asks:     func(*Collector) []tracee.Query { return []tracee.Query{tidAddress} },
@@ -31,18 +31,17 @@ var userPtrs = Resource{
 		return c.Emit(stream.TypeUserPtrs, &stream.UserPtrs{PID: c.PID, TID: c.TID,
 			RobustList: head, RobustLen: length, ClearChildTID: binary.LittleEndian.Uint64(b)})
 	},
-	Restore: func(r *Restorer, rec *stream.Record) error {
-		u, err := decode[stream.UserPtrs](rec)
-		if err != nil {
-			return err
-		}
+	Check: func(u *stream.UserPtrs) []error {
+		return corruptIf(u.RobustList != 0 && u.RobustLen != robustBytes, "a robust futex list whose head has %d bytes", u.RobustLen)
+	},
+	Restore: func(r *Restorer, u *stream.UserPtrs) error {
 		if u.RobustList != 0 {
 			r.call("set its robust futex list", unix.SYS_SET_ROBUST_LIST, u.RobustList, u.RobustLen)
 		}
 		r.call("set the address cleared at its end", unix.SYS_SET_TID_ADDRESS, u.ClearChildTID)
 		return nil
 	},
-}
+}.resource()
 
 // tidAddress asks for the address cleared at the thread's end.
 var tidAddress = query(8, unix.SYS_PRCTL, unix.PR_GET_TID_ADDRESS, scratchArg, 0, 0, 0)

@@ -1,0 +1,77 @@
+package task
+
+import (
+	"fmt"
+
+	"ckpt/internal/tracee"
+	"ckpt/stream"
+)
+
+// row is a Resource by the Go type of its record, which is decoded in one place.
+type row[T any] struct {
+	Type     stream.Type
+	Scope    Scope
+	Required bool
+	Plenty   string
+	Asks     func(c *Collector) []tracee.Query
+	Collect  func(c *Collector) error
+	// Check must be there; anything says that every value can be restored.
+	Check   func(v *T) []error
+	Here    func(h *Host, v *T) []error
+	Restore func(r *Restorer, v *T) error
+	Settled bool
+	Last    func(r *Restorer, v *T) (undo func() error, err error)
+}
+
+// anything is the Check of a record that has nothing to check but that it is one.
+func anything[T any](*T) []error { return nil }
+
+// corruptIf is one error if something that no kernel tells is true.
+func corruptIf(bad bool, format string, args ...any) []error {
+	if !bad {
+		return nil
+	}
+	return []error{fmt.Errorf("%w: "+format, append([]any{stream.ErrCorrupt}, args...)...)}
+}
+
+func (d row[T]) resource() Resource {
+	if d.Check == nil {
+		panic("a resource without a check: " + d.Type.String())
+	}
+	r := Resource{Type: d.Type, Scope: d.Scope, Required: d.Required, Plenty: d.Plenty, Asks: d.Asks, Collect: d.Collect, Settled: d.Settled}
+	r.Check = func(rec *stream.Record) []error {
+		v, err := decode[T](rec)
+		if err != nil {
+			return []error{err}
+		}
+		return d.Check(v)
+	}
+	if d.Here != nil {
+		r.Here = func(h *Host, rec *stream.Record) []error {
+			v, err := decode[T](rec)
+			if err != nil {
+				return nil // Check has said so
+			}
+			return d.Here(h, v)
+		}
+	}
+	if d.Restore != nil {
+		r.Restore = func(to *Restorer, rec *stream.Record) error {
+			v, err := decode[T](rec)
+			if err != nil {
+				return err
+			}
+			return d.Restore(to, v)
+		}
+	}
+	if d.Last != nil {
+		r.Last = func(to *Restorer, rec *stream.Record) (undo func() error, err error) {
+			v, err := decode[T](rec)
+			if err != nil {
+				return nil, err
+			}
+			return d.Last(to, v)
+		}
+	}
+	return r
+}
