@@ -1,12 +1,14 @@
 package tests
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
@@ -20,12 +22,12 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "ckpt-bin-")
+	dir, temp, err := makeFolders()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(filepath.Dir(dir))
 	binDir = dir
 	root, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
@@ -46,7 +48,22 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	return m.Run()
+	before := see(temp)
+	status := m.Run()
+	if left := before.leaks(10 * time.Second); len(left) > 0 {
+		fmt.Fprintf(os.Stderr, "the tests have left behind:\n%s\n", strings.Join(left, "\n"))
+		status = max(status, 1)
+	}
+	return status
+}
+
+// makeFolders makes one for the programs and one for all temporary files of the
+// tests, which others than root get into, too.
+func makeFolders() (bin, temp string, err error) {
+	dir, err := os.MkdirTemp("", "ckpt-tests-")
+	bin, temp = filepath.Join(dir, "bin"), filepath.Join(dir, "tmp")
+	err = errors.Join(err, os.Chmod(dir, 0o755), os.Mkdir(bin, 0o755), os.Mkdir(temp, 0o755), os.Chmod(temp, 0o777|os.ModeSticky))
+	return bin, temp, errors.Join(err, os.Setenv("TMPDIR", temp))
 }
 
 // scripts runs the scripts that match a pattern of testdata.
@@ -58,7 +75,8 @@ func scripts(t *testing.T, pattern string) {
 	}
 	t.Logf("-seed %d", runSeed())
 	testscript.Run(t, testscript.Params{
-		Files: files,
+		Files:       files,
+		WorkdirRoot: t.TempDir(), // which is removed also if not all of them run
 		Setup: func(env *testscript.Env) error {
 			// The scripts' programs must be Debian's, whatever else is installed.
 			env.Setenv("PATH", os.Getenv("PATH"))

@@ -87,7 +87,7 @@ func (g *grove) left() (pids []int) {
 
 // kill ends what is left, however it came to be.
 func (g *grove) kill() {
-	for range 500 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		left := g.left()
 		if len(left) == 0 {
 			return
