@@ -133,5 +133,6 @@
 //
 // All that this project defines are critical. A record that names a pid belongs to
 // the TASK record of that pid, which stands before it, and one that names a tid as
-// well to that THREAD record. A shareable record names one for people to read.
+// well to that THREAD record. One with a tid alone is of what threads may share, and
+// names one that has it. A shareable record names one for people to read.
 package stream

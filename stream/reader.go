@@ -27,6 +27,7 @@ type Reader struct {
 	left    int64       // data of the current record not yet consumed
 	bulk    bool
 	ended   bool
+	data    dataReader
 	version Version
 	head    [headerBytes]byte
 }
@@ -35,7 +36,9 @@ type Reader struct {
 // data from it by splice(2).
 func NewReader(r io.Reader) *Reader {
 	f, _ := r.(*os.File)
-	return &Reader{src: r, file: f}
+	rd := &Reader{src: r, file: f}
+	rd.data.r = rd
+	return rd
 }
 
 // Next returns the next record, END included; after END it returns io.EOF,
@@ -229,7 +232,7 @@ func (r *Reader) Left() int64 { return r.left }
 
 // Data returns a reader over the current record's data, valid until Next.
 // Handing it to Writer.Write moves the data without looking at it.
-func (r *Reader) Data() io.Reader { return &dataReader{r} }
+func (r *Reader) Data() io.Reader { return &r.data }
 
 // File returns the file the stream is read from, or nil. Its position is that
 // of the current record's next data byte. Whoever reads from it directly must
