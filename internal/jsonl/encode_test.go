@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"runtime"
@@ -23,10 +24,9 @@ func retyped(rec []byte, typ stream.Type) []byte {
 	return rec
 }
 
-const (
-	headLine = `{"type":"HEADER","version":"0.1","meta":{}}` + "\n"
-	endLine  = `{"type":"END","meta":{}}` + "\n"
-)
+var headLine = fmt.Sprintf(`{"type":"HEADER","version":"%d.%d","meta":{}}`+"\n", stream.VersionMajor, stream.VersionMinor)
+
+const endLine = `{"type":"END","meta":{}}` + "\n"
 
 func TestEncodeRefuses(t *testing.T) {
 	deep := strings.Repeat("[", 1<<20)
