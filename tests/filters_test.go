@@ -77,11 +77,11 @@ func readAll(b []byte) error {
 // frozenStreams are the streams of the latest version that are kept.
 func frozenStreams(t *testing.T) map[string][]byte {
 	t.Helper()
-	dirs, err := filepath.Glob("../stream/testdata/frozen/*")
-	if err != nil || len(dirs) == 0 {
-		t.Fatal(dirs, err)
+	images, err := filepath.Glob("../stream/testdata/frozen/*/everything.img")
+	if err != nil || len(images) == 0 {
+		t.Fatal(images, err)
 	}
-	dir := dirs[len(dirs)-1]
+	dir := filepath.Dir(images[len(images)-1])
 	every, err := os.ReadFile(filepath.Join(dir, "every.stream"))
 	if err != nil {
 		t.Fatal(err)
