@@ -22,7 +22,7 @@ const module = "ckpt/"
 var levels = map[string]int{
 	"stream/record": -1,
 	"stream":        0,
-	"internal/sys":  0,
+	"internal/sys":  0, "internal/abi": 0,
 	"internal/proc": 1, "internal/kcmp": 1, "internal/objhash": 1, "internal/image": 1,
 	"internal/tracee": 2, "internal/hold": 2, "internal/cli": 2, "internal/ends": 0, "internal/caps": 2,
 	"internal/depot": 3, "internal/object": 4,
@@ -156,6 +156,43 @@ var rules = map[string]func(s *source, bad func(what string)){
 			return true
 		})
 	},
+	"what depends on the CPU is in internal/tracee": func(s *source, bad func(string)) {
+		if s.pkg == "internal/tracee" || s.test {
+			return
+		}
+		for _, arch := range []string{"_amd64.go", "_arm64.go"} {
+			if strings.HasSuffix(s.name, arch) {
+				bad(s.name)
+			}
+		}
+		for _, group := range s.Comments {
+			for _, c := range group.List {
+				if strings.HasPrefix(c.Text, "//go:build") && strings.Contains(c.Text, "64") {
+					bad(c.Text)
+				}
+			}
+		}
+	},
+	"the kernel's structures have their sizes in internal/abi": func(s *source, bad func(string)) {
+		if s.pkg == "internal/abi" || s.test {
+			return
+		}
+		ast.Inspect(s.File, func(n ast.Node) bool {
+			spec, ok := n.(*ast.ValueSpec)
+			if !ok {
+				return true
+			}
+			for i, name := range spec.Names {
+				if !structBytes.MatchString(name.Name) || i >= len(spec.Values) {
+					continue
+				}
+				if lit, ok := spec.Values[i].(*ast.BasicLit); ok {
+					bad(name.Name + " = " + lit.Value)
+				}
+			}
+			return true
+		})
+	},
 	"a program is its command package and internal/cli": func(s *source, bad func(string)) {
 		for _, p := range s.imports() {
 			if s.pkg == "cmd" && !s.test && p != "os" && p != module+"internal/cli" && levels[place(strings.TrimPrefix(p, module))] != levels["cmd"]-1 {
@@ -169,6 +206,9 @@ var rules = map[string]func(s *source, bad func(what string)){
 // address spaces with their pages, descriptor tables, and the stream's frame. All
 // other records are of kinds and resources, which are rows of tables.
 var orderTypes = []string{"Type", "TypeInfo", "TypeHeader", "TypeEnd", "TypeTask", "TypeThread", "TypeMM", "TypeFDTable", "TypePages", "TypeInherit"}
+
+// structBytes are names for sizes of what internal/abi has.
+var structBytes = regexp.MustCompile(`(?i)^(page|siginfo|sigaction|sigset|stack_?t|robust(head)?|sembuf|semop|seccompdata|iovec|flock|rseq(cs)?|cloneargs|itimer(spec|val)|sigevent)Bytes$`)
 
 var typeName = regexp.MustCompile(`^Type`)
 

@@ -1,13 +1,13 @@
 package files
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -79,18 +79,10 @@ func rangeLock(p *tracee.Puppet, l *stream.Lock, cmd uint64) error {
 	}
 	at := p.Scratch().Addr
 	// struct flock on 64-bit: type and whence, padding, start, len, pid.
-	b := words(uint64(how)|uint64(io.SeekStart)<<16, uint64(l.Start), uint64(l.Len), 0)
+	b := abi.Bytes(uint64(how)|uint64(io.SeekStart)<<16, uint64(l.Start), uint64(l.Len), 0)
 	if err := p.Tracee().WriteMem(at, b); err != nil {
 		return err
 	}
 	_, err := p.Call(unix.SYS_FCNTL, uint64(l.FD), cmd, at)
 	return err
-}
-
-func words(w ...uint64) []byte {
-	b := make([]byte, 0, 8*len(w))
-	for _, v := range w {
-		b = binary.LittleEndian.AppendUint64(b, v)
-	}
-	return b
 }

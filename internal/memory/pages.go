@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
@@ -113,7 +114,7 @@ func (s *Source) readForced(buf []byte, addr uint64) (int, error) {
 	return n, err
 }
 
-const pageBytes = pageMask + 1
+const pageBytes = abi.PageBytes
 
 func (s *Source) emit(w *stream.Writer, chunk []tracee.Range, data io.Reader) error {
 	meta := stream.Pages{PID: s.PID, Refs: stream.PartOf{Of: s.ID}}

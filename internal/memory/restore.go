@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/internal/tracee"
@@ -21,7 +22,7 @@ const (
 	madvGuardInstall  = 102
 	prSetVMA          = 0x53564d41
 	prSetVMAAnonName  = 0
-	pageMask          = 4096 - 1
+	pageMask          = abi.PageBytes - 1
 	taskSize          = 1<<47 - 4096
 )
 

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/proc"
 	"ckpt/stream"
 )
@@ -23,7 +24,7 @@ func FuzzCheck(f *testing.F) {
 		stream.TypeLimits:     &stream.Limits{Limits: make([]stream.Limit, 16)},
 		stream.TypeSched:      &stream.Sched{Attr: make([]byte, binary.Size(unix.SchedAttr{})), Affinity: []byte{3}, NUMA: &stream.MemPolicy{Mode: 1, Nodes: []byte{1}}},
 		stream.TypeSigactions: &stream.Sigactions{Actions: []stream.Sigaction{{Signal: 10}}},
-		stream.TypeSignals:    &stream.Signals{Pending: [][]byte{make([]byte, siginfoBytes)}, Shared: [][]byte{{}}},
+		stream.TypeSignals:    &stream.Signals{Pending: [][]byte{make([]byte, abi.SiginfoBytes)}, Shared: [][]byte{{}}},
 		stream.TypeRegs:       &stream.Regs{GP: make([]byte, 27*8), XState: []byte{1}, Left: new(int64)},
 		stream.TypeTimers:     &stream.Timers{Timers: []stream.Timer{{ID: 1, Clock: -6, Notify: 4, TID: 7}, {ID: 2}}},
 		stream.TypeSeccomp:    &stream.Seccomp{Mode: 2, Filters: []stream.SeccompFilter{{Program: make([]byte, 16)}}, Common: 1},

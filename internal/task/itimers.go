@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
@@ -30,7 +31,7 @@ var itimers = row[stream.Itimers]{
 	},
 	Restore: func(r *Restorer, it *stream.Itimers) error {
 		for _, t := range it.Timers {
-			val := bytesOf(uint64(t.IntervalUS/1e6), uint64(t.IntervalUS%1e6), uint64(t.ValueUS/1e6), uint64(t.ValueUS%1e6))
+			val := abi.Bytes(uint64(t.IntervalUS/1e6), uint64(t.IntervalUS%1e6), uint64(t.ValueUS/1e6), uint64(t.ValueUS%1e6))
 			r.poke("start its interval timer", val, unix.SYS_SETITIMER, uint64(t.Which), scratchArg, 0)
 		}
 		return nil
@@ -51,7 +52,7 @@ func itimersOf(pid int, answers []tracee.Answer) (timers []stream.Itimer, err er
 		if a.Err != nil {
 			return nil, fmt.Errorf("pid %d: interval timer %d: %w", pid, which, a.Err)
 		}
-		w := words(a.Data) // struct itimerval: interval, then value, as sec and µs
+		w := abi.Words(a.Data) // struct itimerval: interval, then value, as sec and µs
 		value := int64(w[2])*1e6 + int64(w[3])
 		if value != 0 {
 			timers = append(timers, stream.Itimer{Which: which, ValueUS: value, IntervalUS: int64(w[0])*1e6 + int64(w[1])})

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/proc"
 	"ckpt/stream"
 )
@@ -83,7 +84,7 @@ func restoreLimits(r *Restorer, l *stream.Limits) error {
 		if now[i].Soft == want.Soft && now[i].Hard == want.Hard {
 			continue
 		}
-		r.poke("set RLIMIT_"+rlimitNames[i], bytesOf(want.Soft, want.Hard), unix.SYS_SETRLIMIT, uint64(i), scratchArg)
+		r.poke("set RLIMIT_"+rlimitNames[i], abi.Bytes(want.Soft, want.Hard), unix.SYS_SETRLIMIT, uint64(i), scratchArg)
 	}
 	return nil
 }

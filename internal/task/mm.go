@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/kcmp"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
@@ -85,7 +86,7 @@ func restoreLayout(r *Restorer, m *stream.MM) error {
 		return err
 	}
 	at := r.vector().Room(prctlMMMapSize + len(m.Auxv))
-	arg := bytesOf(m.StartCode, m.EndCode, m.StartData, m.EndData, m.StartBrk, m.Brk, m.StartStack,
+	arg := abi.Bytes(m.StartCode, m.EndCode, m.StartData, m.EndData, m.StartBrk, m.Brk, m.StartStack,
 		m.ArgStart, m.ArgEnd, m.EnvStart, m.EnvEnd, at+prctlMMMapSize, uint64(len(m.Auxv))|uint64(uint32(fd))<<32)
 	arg = append(arg, make([]byte, prctlMMMapSize-len(arg))...)
 	arg = append(arg, m.Auxv...)
@@ -146,7 +147,7 @@ func locksFutureTight(c *Collector) (int, error) {
 		}
 		return 0, nil
 	}
-	n := limit&^(pageBytes-1) + 16*pageBytes
+	n := limit&^(abi.PageBytes-1) + 16*abi.PageBytes
 	at, err := c.Loan.Call(unix.SYS_MMAP, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uint64(0), 0)
 	switch err {
 	case nil: // there is room again, and it is not locked, or it would be too much

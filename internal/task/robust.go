@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 )
@@ -17,7 +18,6 @@ import (
 const (
 	robustPI    = 1    // bit of an entry
 	robustLimit = 2048 // ROBUST_LIST_LIMIT
-	robustBytes = 24   // struct robust_list_head
 )
 
 // keepRobust has the list of a thread emptied before the kill if it leads to
@@ -43,11 +43,11 @@ func keepRobust(c *Collector, head, length uint64) error {
 // robustHeld walks the list as the kernel would.
 func robustHeld(c *Collector, head uint64) (held, pi bool, err error) {
 	t := c.Loan.Tracee()
-	b := make([]byte, robustBytes)
+	b := make([]byte, abi.RobustHeadBytes)
 	if t.ReadMem(head, b) != nil {
 		return false, false, nil // nor will the kernel find it
 	}
-	w := words(b)
+	w := abi.Words(b)
 	next, offset, pending := w[0], w[1], w[2]
 	look := func(entry uint64) {
 		if c.Outlives(entry&^robustPI + offset) {
@@ -64,7 +64,7 @@ func robustHeld(c *Collector, head uint64) (held, pi bool, err error) {
 		if t.ReadMem(next&^robustPI, b) != nil {
 			break
 		}
-		next = words(b)[0]
+		next = abi.Words(b)[0]
 	}
 	return held, pi, nil
 }

@@ -3,10 +3,9 @@ package task
 import (
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/stream"
 )
-
-const rseqAlign = 32 // and least size, of struct rseq in uapi linux/rseq.h
 
 // rseq: the registration of restartable sequences. A thread caught inside one
 // has been moved to its abort handler when it was borrowed.
@@ -20,7 +19,7 @@ var rseq = row[stream.Rseq]{
 		return c.Emit(stream.TypeRseq, &stream.Rseq{PID: c.PID, TID: c.TID, Addr: conf.Addr, Size: conf.Size, Signature: conf.Signature})
 	},
 	Check: func(q *stream.Rseq) []error {
-		return corruptIf(q.Addr == 0 || q.Addr%rseqAlign != 0 || q.Size < rseqAlign || q.Addr > 1<<63-uint64(q.Size), "an rseq area of %d bytes at %#x", q.Size, q.Addr)
+		return corruptIf(q.Addr == 0 || q.Addr%abi.RseqBytes != 0 || q.Size < abi.RseqBytes || q.Addr > 1<<63-uint64(q.Size), "an rseq area of %d bytes at %#x", q.Size, q.Addr)
 	},
 	Restore: func(r *Restorer, q *stream.Rseq) error {
 		r.call("register its rseq area", unix.SYS_RSEQ, q.Addr, uint64(q.Size), 0, uint64(q.Signature))

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/caps"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
@@ -206,7 +207,7 @@ func restoreSeccomp(r *Restorer, s *stream.Seccomp) error {
 // installFilter installs one in the puppet: struct sock_fprog, then the program.
 func (r *Restorer) installFilter(flags uint64, program []byte) error {
 	at := r.Puppet.Scratch().Addr
-	buf := append(bytesOf(uint64(len(program)/sockFilterBytes), at+16), program...)
+	buf := append(abi.Bytes(uint64(len(program)/sockFilterBytes), at+16), program...)
 	if err := r.Puppet.Tracee().WriteMem(at, buf); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -15,8 +16,8 @@ import (
 // memory, or at least refuse that with an error, and set its signal mask.
 func goesHome(filters []stream.SeccompFilter) bool {
 	for _, f := range filters {
-		unmap := verdict(f.Program, unix.SYS_MUNMAP, 1<<20, pageBytes)
-		mask := verdict(f.Program, unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, 1<<20, 0, kernelSigsetLen)
+		unmap := verdict(f.Program, unix.SYS_MUNMAP, 1<<20, abi.PageBytes)
+		mask := verdict(f.Program, unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, 1<<20, 0, abi.SigsetBytes)
 		switch unmap {
 		case unix.SECCOMP_RET_KILL_PROCESS, unix.SECCOMP_RET_KILL_THREAD, unix.SECCOMP_RET_TRAP:
 			return false
@@ -27,8 +28,6 @@ func goesHome(filters []stream.SeccompFilter) bool {
 	}
 	return true
 }
-
-const pageBytes = 4096
 
 // Survives reports whether seccomp lets a thread make a system call, or refuses
 // it with an error: not whether it is made.
@@ -56,7 +55,7 @@ func Survives(t *tracee.Tracee, nr uintptr, args ...uint64) (bool, error) {
 // verdict runs a filter on a system call as the kernel does and returns the
 // action. What is no program that the kernel takes is a kill.
 func verdict(program []byte, nr uintptr, args ...uint64) uint32 {
-	data := make([]byte, 64) // struct seccomp_data, uapi linux/seccomp.h
+	data := make([]byte, abi.SeccompDataBytes)
 	binary.LittleEndian.PutUint32(data, uint32(nr))
 	binary.LittleEndian.PutUint32(data[4:], unix.AUDIT_ARCH_X86_64)
 	for i, v := range args {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/kcmp"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
@@ -28,7 +29,6 @@ const (
 	semGetVal     = 12
 	semMax        = 32767 // SEMVMX, and what an adjustment may be
 	maxSemOps     = 500   // SEMOPM
-	semOpBytes    = 6     // struct sembuf
 	maxSemaphores = 8192  // looked at
 	maxRaces      = 100
 )
@@ -198,7 +198,7 @@ var semUndo = row[stream.SemUndo]{
 		}
 		for i, adjust := range bySet(rec.Adjust) {
 			switch {
-			case c.Loan.Tight() && 2*len(adjust)*semOpBytes > undoAreaBytes(c.Loan)/2:
+			case c.Loan.Tight() && 2*len(adjust)*abi.SembufBytes > undoAreaBytes(c.Loan)/2:
 				c.Block(&tightError{"has semaphores (System V) on its undo list, which its end would change"})
 				return nil
 			case len(adjust) > maxSemOps/4:
@@ -284,7 +284,7 @@ func adjust(c tracee.Caller, set, num, by int) error {
 // undoAreaBytes is the size of a part of the scratch memory with operations of
 // one set and their reverse.
 func undoAreaBytes(l *tracee.Loan) int {
-	return min(2*maxSemOps*semOpBytes, int(l.Scratch().Len)/tracee.MaxBack)
+	return min(2*maxSemOps*abi.SembufBytes, int(l.Scratch().Len)/tracee.MaxBack)
 }
 
 // clearUndo empties the undo list of what it has of one set, so that the task's

@@ -5,15 +5,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/kcmp"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
 
 const (
-	lastSignal      = 64
-	sigactionBytes  = 32 // struct kernel_sigaction on x86-64: handler, flags, restorer, mask
-	kernelSigsetLen = 8
+	lastSignal = 64
 )
 
 // sigactions: what a process does on each signal. Asking for each takes a system
@@ -35,7 +34,7 @@ var sigactions = row[stream.Sigactions]{
 			if err != nil {
 				return fmt.Errorf("pid %d: action of signal %d: %w", c.PID, sig, err)
 			}
-			if w := words(b); w[0]|w[1]|w[2]|w[3] != 0 {
+			if w := abi.Words(b); w[0]|w[1]|w[2]|w[3] != 0 {
 				all.Actions = append(all.Actions, stream.Sigaction{Signal: sig, Handler: w[0], Flags: w[1], Restorer: w[2], Mask: w[3]})
 			}
 		}
@@ -53,7 +52,7 @@ var sigactions = row[stream.Sigactions]{
 		actions := append([]stream.Sigaction{{Signal: int(unix.SIGCHLD)}}, s.Actions...)
 		for _, a := range actions {
 			r.poke(fmt.Sprintf("set the action of signal %d", a.Signal),
-				bytesOf(a.Handler, a.Flags, a.Restorer, a.Mask), unix.SYS_RT_SIGACTION, uint64(a.Signal), scratchArg, 0, kernelSigsetLen)
+				abi.Bytes(a.Handler, a.Flags, a.Restorer, a.Mask), unix.SYS_RT_SIGACTION, uint64(a.Signal), scratchArg, 0, abi.SigsetBytes)
 		}
 		return nil
 	},
@@ -70,7 +69,7 @@ func (c *Collector) actions() (sigs []int) {
 }
 
 func sigactionOf(sig int) tracee.Query {
-	return query(sigactionBytes, unix.SYS_RT_SIGACTION, uint64(sig), 0, scratchArg, kernelSigsetLen)
+	return query(abi.SigactionBytes, unix.SYS_RT_SIGACTION, uint64(sig), 0, scratchArg, abi.SigsetBytes)
 }
 
 func sigBit(sig unix.Signal) uint64 { return 1 << (sig - 1) }

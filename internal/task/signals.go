@@ -6,14 +6,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
 
 const (
-	stackBytes   = 24 // stack_t on x86-64
-	ssOnStack    = 1
-	siginfoBytes = 128
+	ssOnStack = 1
 )
 
 // signals: blocked and pending signals and the alternate stack.
@@ -35,14 +34,14 @@ var signals = row[stream.Signals]{
 		if err != nil {
 			return fmt.Errorf("pid %d: alternate signal stack: %w", c.TID, err)
 		}
-		w := words(b)
+		w := abi.Words(b)
 		s.AltStack = stream.AltStack{Sp: w[0], Flags: uint32(w[1]), Size: w[2]}
 		return c.Emit(stream.TypeSignals, &s)
 	},
 	Check: func(s *stream.Signals) []error {
 		for _, info := range append(s.Pending, s.Shared...) {
-			if len(info) != siginfoBytes {
-				return []error{fmt.Errorf("pending signal of %d bytes, %d are needed", len(info), siginfoBytes)}
+			if len(info) != abi.SiginfoBytes {
+				return []error{fmt.Errorf("pending signal of %d bytes, %d are needed", len(info), abi.SiginfoBytes)}
 			}
 		}
 		return nil
@@ -51,11 +50,11 @@ var signals = row[stream.Signals]{
 }.resource()
 
 // altStack asks for the alternate signal stack.
-var altStack = query(stackBytes, unix.SYS_SIGALTSTACK, 0, scratchArg)
+var altStack = query(abi.StackBytes, unix.SYS_SIGALTSTACK, 0, scratchArg)
 
 func restoreSignals(r *Restorer, s *stream.Signals) error {
 	r.Final.Mask = s.Blocked
-	stack := bytesOf(s.AltStack.Sp, uint64(s.AltStack.Flags&^ssOnStack), s.AltStack.Size)
+	stack := abi.Bytes(s.AltStack.Sp, uint64(s.AltStack.Flags&^ssOnStack), s.AltStack.Size)
 	r.poke("set its alternate signal stack", stack, unix.SYS_SIGALTSTACK, scratchArg, 0)
 	// Queued to itself, any siginfo is allowed, see rt_sigqueueinfo(2). All
 	// signals are blocked until the task is let go.

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/tracee"
 )
 
@@ -45,7 +46,7 @@ func TellStop(parent tracee.Caller, child int, pendingBefore, told bool) error {
 		return nil
 	}
 	at := parent.Scratch().Addr
-	buf := bytesOf(1<<(unix.SIGCHLD-1), 0, 0) // sigset_t, struct timespec
+	buf := abi.Bytes(1<<(unix.SIGCHLD-1), 0, 0) // sigset_t, struct timespec
 	if err := parent.Tracee().WriteMem(at, buf); err != nil {
 		return err
 	}
@@ -68,10 +69,10 @@ func ChildSignalPending(t *tracee.Tracee) (bool, error) {
 // pid that it tells, 0 for none.
 func waitStopped(parent tracee.Caller, child int, flags uint64) (uint32, error) {
 	const siPID = 16 // offset of si_pid in siginfo_t
-	if err := parent.Tracee().WriteMem(parent.Scratch().Addr, make([]byte, siginfoBytes)); err != nil {
+	if err := parent.Tracee().WriteMem(parent.Scratch().Addr, make([]byte, abi.SiginfoBytes)); err != nil {
 		return 0, err
 	}
-	a, err := tracee.Ask(parent, query(siginfoBytes, unix.SYS_WAITID, unix.P_PID, uint64(child), scratchArg, unix.WSTOPPED|unix.WNOHANG|unix.WALL|flags, 0))
+	a, err := tracee.Ask(parent, query(abi.SiginfoBytes, unix.SYS_WAITID, unix.P_PID, uint64(child), scratchArg, unix.WSTOPPED|unix.WNOHANG|unix.WALL|flags, 0))
 	if err == nil {
 		err = a.Err
 	}

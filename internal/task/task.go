@@ -4,7 +4,6 @@
 package task
 
 import (
-	"encoding/binary"
 	"fmt"
 	"os"
 	"time"
@@ -264,22 +263,6 @@ func (r *Restorer) poke(what string, buf []byte, nr uintptr, args ...uint64) {
 
 // scratchArg stands for the scratch address in query and poke. It is no address.
 const scratchArg = 1<<63 | 0x5c4a7c4
-
-func words(b []byte) []uint64 {
-	w := make([]uint64, len(b)/8)
-	for i := range w {
-		w[i] = binary.LittleEndian.Uint64(b[8*i:])
-	}
-	return w
-}
-
-func bytesOf(w ...uint64) []byte {
-	b := make([]byte, 0, 8*len(w))
-	for _, v := range w {
-		b = binary.LittleEndian.AppendUint64(b, v)
-	}
-	return b
-}
 
 // give hands one of our descriptors to the puppet and returns its number there.
 func (r *Restorer) give(f *os.File) (int, error) {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/caps"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
@@ -17,7 +18,6 @@ import (
 const (
 	sigevNone     = 1
 	sigevThreadID = 4
-	sigeventBytes = 64
 
 	prTimerCreateRestoreIDs = 77 // uapi linux/prctl.h, Linux 6.15
 	// maxCountedTimerID is the largest id that is counted up to on a kernel
@@ -97,7 +97,7 @@ func timersOf(pid int, list []proc.Timer, answers []tracee.Answer) ([]stream.Tim
 		if left.Err != nil {
 			return nil, fmt.Errorf("pid %d: time left on timer %d: %w", pid, p.ID, left.Err)
 		}
-		w := words(left.Data) // struct itimerspec: interval, then value, as sec and ns
+		w := abi.Words(left.Data) // struct itimerspec: interval, then value, as sec and ns
 		t.IntervalNS, t.ValueNS = int64(w[0])*1e9+int64(w[1]), int64(w[2])*1e9+int64(w[3])
 		if overrun.Err != nil {
 			return nil, fmt.Errorf("pid %d: overrun of timer %d: %w", pid, p.ID, overrun.Err)
@@ -169,7 +169,7 @@ func restoreTimers(r *Restorer, all *stream.Timers) error {
 	}
 	for i := range all.Timers {
 		t := &all.Timers[i]
-		spec := bytesOf(uint64(t.IntervalNS/1e9), uint64(t.IntervalNS%1e9), uint64(t.ValueNS/1e9), uint64(t.ValueNS%1e9))
+		spec := abi.Bytes(uint64(t.IntervalNS/1e9), uint64(t.IntervalNS%1e9), uint64(t.ValueNS/1e9), uint64(t.ValueNS%1e9))
 		r.poke(fmt.Sprintf("start its timer %d", t.ID), spec, unix.SYS_TIMER_SETTIME, uint64(t.ID), 0, scratchArg, 0)
 	}
 	if unable == nil {
@@ -189,7 +189,7 @@ func (r *Restorer) makeTimer(t *stream.Timer, byID bool) error {
 	for _, v := range []int{t.Signal, notify, t.TID} {
 		event = binary.LittleEndian.AppendUint32(event, uint32(v))
 	}
-	event = append(event, make([]byte, sigeventBytes-len(event))...)
+	event = append(event, make([]byte, abi.SigeventBytes-len(event))...)
 	event = binary.LittleEndian.AppendUint32(event, uint32(t.ID)) // in and out
 	for {
 		id, err := r.createTimer(t.Clock, event)
@@ -213,11 +213,11 @@ func (r *Restorer) createTimer(clock int, event []byte) (id int, err error) {
 	if err := r.Puppet.Tracee().WriteMem(at, event); err != nil {
 		return 0, err
 	}
-	if _, err := r.Puppet.Call(unix.SYS_TIMER_CREATE, uint64(clock), at, at+sigeventBytes); err != nil {
+	if _, err := r.Puppet.Call(unix.SYS_TIMER_CREATE, uint64(clock), at, at+abi.SigeventBytes); err != nil {
 		return 0, explainTimer(err)
 	}
 	var b [4]byte
-	err = r.Puppet.Tracee().ReadMem(at+sigeventBytes, b[:])
+	err = r.Puppet.Tracee().ReadMem(at+abi.SigeventBytes, b[:])
 	return int(binary.LittleEndian.Uint32(b[:])), err
 }
 

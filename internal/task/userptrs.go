@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/sys"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -32,7 +33,7 @@ var userPtrs = row[stream.UserPtrs]{
 			RobustList: head, RobustLen: length, ClearChildTID: binary.LittleEndian.Uint64(b)})
 	},
 	Check: func(u *stream.UserPtrs) []error {
-		return corruptIf(u.RobustList != 0 && u.RobustLen != robustBytes, "a robust futex list whose head has %d bytes", u.RobustLen)
+		return corruptIf(u.RobustList != 0 && u.RobustLen != abi.RobustHeadBytes, "a robust futex list whose head has %d bytes", u.RobustLen)
 	},
 	Restore: func(r *Restorer, u *stream.UserPtrs) error {
 		if u.RobustList != 0 {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/abi"
 )
 
 // NewThread is a thread to be made.
@@ -50,14 +52,13 @@ func (p *Puppet) CloneThreads(threads []NewThread) (made []*Puppet, err error) {
 // addClone adds the call that makes a task with an id. CLONE_PTRACE makes it our
 // tracee, too, with no stop of its maker.
 func (p *Puppet) addClone(v *Vector, what string, tid int, flags uint64, exitSignal unix.Signal) *Later {
-	const argsBytes = 88 // struct clone_args, uapi linux/sched.h; the id follows
-	at := v.Room(argsBytes + 8)
-	args := make([]byte, 0, argsBytes+8)
-	for _, w := range []uint64{flags | unix.CLONE_PTRACE, 0, 0, 0, uint64(exitSignal), 0, 0, 0, at + argsBytes, 1, 0, uint64(tid)} {
+	at := v.Room(abi.CloneArgsBytes + 8)
+	args := make([]byte, 0, abi.CloneArgsBytes+8)
+	for _, w := range []uint64{flags | unix.CLONE_PTRACE, 0, 0, 0, uint64(exitSignal), 0, 0, 0, at + abi.CloneArgsBytes, 1, 0, uint64(tid)} {
 		args = binary.LittleEndian.AppendUint64(args, w)
 	}
 	v.Set(at, args)
-	return v.Add(what, unix.SYS_CLONE3, at, argsBytes)
+	return v.Add(what, unix.SYS_CLONE3, at, abi.CloneArgsBytes)
 }
 
 // born is a task that the puppet has just made.

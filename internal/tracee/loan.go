@@ -5,10 +5,12 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/abi"
 )
 
 const (
-	pageBytes    = 4096
+	pageBytes    = abi.PageBytes
 	scratchBytes = 16 * pageBytes
 	slotBytes    = 384 // of the way home, see wayHome
 	slots        = 2

@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/abi"
 )
 
 // Requests and options x/sys/unix has no function for, see ptrace(2).
@@ -19,7 +21,6 @@ const (
 	ptraceOSuspendSeccomp      = 1 << 21
 
 	peekSiginfoShared = 1
-	siginfoBytes      = 128
 	ntX86XState       = 0x202
 )
 
@@ -98,21 +99,21 @@ func peekSiginfo(tid int, off uint64, shared bool) ([][]byte, error) {
 	if shared {
 		args.flags = peekSiginfoShared
 	}
-	buf := make([]byte, 32*siginfoBytes)
+	buf := make([]byte, 32*abi.SiginfoBytes)
 	n, err := ptrace(ptracePeekSiginfo, tid, uintptr(unsafe.Pointer(&args)), unsafe.Pointer(&buf[0]))
 	if err != nil {
 		return nil, err
 	}
 	infos := make([][]byte, n)
 	for i := range infos {
-		infos[i] = buf[i*siginfoBytes : (i+1)*siginfoBytes]
+		infos[i] = buf[i*abi.SiginfoBytes : (i+1)*abi.SiginfoBytes]
 	}
 	return infos, nil
 }
 
 // siginfo returns that of the signal for which a thread has stopped, or nil.
 func siginfo(tid int) []byte {
-	info := make([]byte, siginfoBytes)
+	info := make([]byte, abi.SiginfoBytes)
 	if _, err := ptrace(unix.PTRACE_GETSIGINFO, tid, 0, unsafe.Pointer(&info[0])); err != nil {
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/proc"
 	"ckpt/stream"
 )
@@ -295,7 +296,7 @@ func TestSignals(t *testing.T) {
 }
 
 func sigqueue(pid int, sig unix.Signal, value int) error {
-	info := make([]byte, siginfoBytes)
+	info := make([]byte, abi.SiginfoBytes)
 	binary.NativeEndian.PutUint32(info, uint32(sig))
 	const queued = -1 // SI_QUEUE
 	binary.NativeEndian.PutUint32(info[8:], uint32(1<<32+queued))

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/abi"
 )
 
 // sequence is a restartable sequence, struct rseq_cs in uapi linux/rseq.h.
@@ -15,7 +17,6 @@ type sequence struct {
 
 const (
 	rseqCSOffset = 8 // of rseq_cs in struct rseq
-	rseqCSBytes  = 32
 	rseqSigBytes = 4 // before the abort handler
 )
 
@@ -35,7 +36,7 @@ func (t *Tracee) sequence() (s *sequence, good bool, area uint64, err error) {
 	if at == 0 {
 		return nil, true, conf.Addr, nil
 	}
-	var cs [rseqCSBytes]byte
+	var cs [abi.RseqCSBytes]byte
 	var sig [rseqSigBytes]byte
 	s = new(sequence)
 	if t.ReadMem(at, cs[:]) != nil {
