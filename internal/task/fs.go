@@ -76,15 +76,15 @@ func (r *Restorer) enter(objref uint64, root bool) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	fd, err := r.give(dir)
-	if err != nil {
-		return err
-	}
-	r.call("enter "+dir.Name(), unix.SYS_FCHDIR, uint64(fd))
+	r.open = append(r.open, dir)
+	fd := r.Puppet.GiveIn(r.vector(), int(dir.Fd()))
+	r.vector().Add("enter "+dir.Name(), unix.SYS_FCHDIR, 0).From(0, fd)
 	if root {
 		r.poke("make "+dir.Name()+" its root", []byte(".\x00"), unix.SYS_CHROOT, scratchArg)
 	}
-	r.call("close", unix.SYS_CLOSE, uint64(fd))
+	r.vector().Add("close", unix.SYS_CLOSE, 0).From(0, fd)
+	if r.TID != r.PID { // there may be many, each with a folder that is open here
+		return r.Make()
+	}
 	return nil
 }

@@ -93,6 +93,9 @@ func restoreLayout(r *Restorer, m *stream.MM) error {
 	r.vector().Set(at, arg)
 	r.call("set its memory layout", unix.SYS_PRCTL, prSetMM, prSetMMMap, at, 13*8, 0)
 	r.call("close", unix.SYS_CLOSE, uint64(fd))
+	if err := r.Make(); err != nil { // there may be room for one descriptor only
+		return err
+	}
 	if err := r.restoreMMState(m); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@
 package task
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -74,6 +75,7 @@ type Restorer struct {
 	Final Final
 
 	calls *tracee.Vector // that are asked for, see call
+	open  []*os.File     // that those fetch
 }
 
 // Inherited is what puppets have until something else is restored. It is found out
@@ -300,5 +302,10 @@ func (r *Restorer) Make() error {
 	if r.calls == nil {
 		return nil
 	}
-	return r.calls.Run()
+	errs := []error{r.calls.Run()}
+	for _, f := range r.open {
+		errs = append(errs, f.Close())
+	}
+	r.open = nil
+	return errors.Join(errs...)
 }
