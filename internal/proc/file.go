@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -58,21 +59,41 @@ func malformed(what string, text []byte) error {
 	return fmt.Errorf("%s %q: %w", what, text, ErrFormat)
 }
 
-// readFile reads a whole file whose size the file system does not know.
+// usualBytes is what most files have room in.
+const usualBytes = 4096
+
+// readFile reads a whole file whose size the file system does not know. Thousands
+// are read, so it makes no calls but those it takes.
 func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	failed := func(op string, err error) error { return &fs.PathError{Op: op, Path: path, Err: err} }
+	fd, err := again(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
-		return nil, err
+		return nil, failed("open", err)
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
-	if err != nil {
-		return nil, err
+	defer unix.Close(fd)
+	b := make([]byte, 0, usualBytes)
+	for {
+		n, err := again(func() (int, error) { return unix.Read(fd, b[len(b):cap(b)]) })
+		switch {
+		case err != nil:
+			return nil, failed("read", err)
+		case n == 0:
+			return b, nil
+		}
+		if b = b[:len(b)+n]; len(b) > maxFileBytes {
+			return nil, failed("read", unix.EFBIG)
+		}
+		b = slices.Grow(b, 1)
 	}
-	if len(b) > maxFileBytes {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: unix.EFBIG}
+}
+
+// again makes a call until it is not interrupted.
+func again(call func() (int, error)) (n int, err error) {
+	for {
+		if n, err = call(); err != unix.EINTR {
+			return n, err
+		}
 	}
-	return b, nil
 }
 
 // readParsed reads a file of a process and parses it.
