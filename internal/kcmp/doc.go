@@ -46,9 +46,4 @@
 // neighbours of a new leaf are among its ancestors, and its answers against all
 // ancestors were definite, so any two of a subtree's objects are ordered, if
 // need be by way of those between them.
-//
-// # Identity
-//
-// Some objects are known by plain bytes, such as an inode by device and number.
-// Identity gives these their ids, from the same counter if the caller wants.
 package kcmp

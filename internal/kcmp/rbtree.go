@@ -8,7 +8,7 @@ const (
 )
 
 // node is a node of a red-black tree: no red node has a red parent, and every
-// way from the root to a leaf passes as many black nodes.
+// path from the root to a leaf has the same number of black nodes.
 type node[V any] struct {
 	value  V
 	parent *node[V]
@@ -22,28 +22,28 @@ type rbTree[V any] struct {
 	root *node[V]
 }
 
-// place is where a search ended.
-type place[V any] struct {
+// position is where a search ended.
+type position[V any] struct {
 	hit    *node[V] // the equal node, or nil
 	parent *node[V] // without a hit: the node to link below, nil for the root
 	side   int
-	loose  bool // without a hit: an answer was Unordered, there is no place to link
+	loose  bool // without a hit: an answer was Unordered, there is nowhere to link
 }
 
-// search descends from the root. order answers how what is sought stands to v.
-func (t *rbTree[V]) search(order func(v *V) (Ordering, error)) (place[V], error) {
+// search descends from the root. order tells how the value sought compares with v.
+func (t *rbTree[V]) search(order func(v *V) (Ordering, error)) (position[V], error) {
 	return descend(t.root, order)
 }
 
-func descend[V any](n *node[V], order func(v *V) (Ordering, error)) (at place[V], err error) {
+func descend[V any](n *node[V], order func(v *V) (Ordering, error)) (at position[V], err error) {
 	for n != nil {
 		o, err := order(&n.value)
 		if err != nil {
-			return place[V]{}, err
+			return position[V]{}, err
 		}
 		switch o {
 		case Equal:
-			return place[V]{hit: n}, nil
+			return position[V]{hit: n}, nil
 		case Less:
 			at.side = left
 		case Greater:
@@ -51,7 +51,7 @@ func descend[V any](n *node[V], order func(v *V) (Ordering, error)) (at place[V]
 		case Unordered:
 			return descendBoth(n, order)
 		default:
-			return place[V]{}, fmt.Errorf("comparing gave %v, which no kcmp gives", o)
+			return position[V]{}, fmt.Errorf("comparing gave %v, which no kcmp gives", o)
 		}
 		at.parent, n = n, n.child[at.side]
 	}
@@ -59,18 +59,18 @@ func descend[V any](n *node[V], order func(v *V) (Ordering, error)) (at place[V]
 }
 
 // descendBoth searches both branches of a node that gave no direction.
-func descendBoth[V any](n *node[V], order func(v *V) (Ordering, error)) (place[V], error) {
+func descendBoth[V any](n *node[V], order func(v *V) (Ordering, error)) (position[V], error) {
 	for _, c := range n.child {
 		at, err := descend(c, order)
 		if err != nil || at.hit != nil {
 			return at, err
 		}
 	}
-	return place[V]{loose: true}, nil
+	return position[V]{loose: true}, nil
 }
 
-// link adds v at the place a search for it ended.
-func (t *rbTree[V]) link(at place[V], v V) *node[V] {
+// link adds v where a search for it ended.
+func (t *rbTree[V]) link(at position[V], v V) *node[V] {
 	n := &node[V]{value: v, parent: at.parent, red: true}
 	if at.parent == nil {
 		t.root = n

@@ -9,7 +9,7 @@ type Comparer interface {
 type Stats struct {
 	Seen    int // handles inserted, shared ones included
 	Objects int // different objects among them
-	Calls   int // comparisons made, failed ones and those of lookups included
+	Calls   int // comparisons made, failed ones included
 }
 
 // Tree gives every handle the id of its object. It is not safe for concurrent
@@ -25,11 +25,11 @@ type Tree struct {
 type group struct {
 	genid   uint32
 	objects rbTree[object]
-	loose   []object // those without a place in the order
+	loose   []object // those with no position in the order
 }
 
 type object struct {
-	at Handle // the first handle it was met by
+	at Handle // the first handle inserted for it
 	id uint64
 }
 
@@ -41,8 +41,8 @@ func NewTree(typ Type, cmp Comparer) *Tree {
 // Stats returns the counts so far.
 func (t *Tree) Stats() Stats { return t.stats }
 
-// Insert returns the id of h's object. An object not met before gets its id
-// from newID, and isNew is true; newID is not called otherwise. The genid must
+// Insert returns the id of h's object. A new object gets its id from newID, and
+// isNew is true; newID is not called otherwise. The genid must
 // be the same for all handles of one object. After an error the tree is what
 // it was before.
 func (t *Tree) Insert(genid uint32, h Handle, newID func() uint64) (id uint64, isNew bool, err error) {
@@ -50,7 +50,7 @@ func (t *Tree) Insert(genid uint32, h Handle, newID func() uint64) (id uint64, i
 	if at.hit == nil {
 		id = newID()
 		g := t.groups.link(at, group{genid: genid})
-		g.value.objects.link(place[object]{}, object{h, id})
+		g.value.objects.link(position[object]{}, object{h, id})
 		t.count(true)
 		return id, true, nil
 	}
@@ -69,36 +69,8 @@ func (t *Tree) Insert(genid uint32, h Handle, newID func() uint64) (id uint64, i
 	return id, true, nil
 }
 
-// Lookup returns the id of h's object if it was inserted, and adds nothing.
-func (t *Tree) Lookup(genid uint32, h Handle) (id uint64, found bool, err error) {
-	_, id, found, err = t.find(genid, t.order(h))
-	return id, found, err
-}
-
-// LookupFunc is Lookup for an object no handle of the tree's type reaches, such
-// as the target of an epoll. order answers how the sought object stands to the
-// stored handle's. It also returns the handle the object was first met by.
-func (t *Tree) LookupFunc(genid uint32, order func(stored Handle) (Ordering, error)) (at Handle, id uint64, found bool, err error) {
-	return t.find(genid, func(o *object) (Ordering, error) {
-		t.stats.Calls++
-		return order(o.at)
-	})
-}
-
-func (t *Tree) find(genid uint32, order func(*object) (Ordering, error)) (at Handle, id uint64, found bool, err error) {
-	place := t.group(genid)
-	if place.hit == nil {
-		return Handle{}, 0, false, nil
-	}
-	o, _, err := place.hit.value.find(order)
-	if err != nil || o == nil {
-		return Handle{}, 0, false, err
-	}
-	return o.at, o.id, true, nil
-}
-
 // group searches the main tree.
-func (t *Tree) group(genid uint32) place[group] {
+func (t *Tree) group(genid uint32) position[group] {
 	at, _ := t.groups.search(func(g *group) (Ordering, error) {
 		switch {
 		case genid < g.genid:
@@ -126,7 +98,7 @@ func (t *Tree) count(isNew bool) {
 }
 
 // find returns the equal object, or where a new one belongs.
-func (g *group) find(order func(*object) (Ordering, error)) (*object, place[object], error) {
+func (g *group) find(order func(*object) (Ordering, error)) (*object, position[object], error) {
 	at, err := g.objects.search(order)
 	if err != nil {
 		return nil, at, err
@@ -146,7 +118,7 @@ func (g *group) find(order func(*object) (Ordering, error)) (*object, place[obje
 	return nil, at, nil
 }
 
-func (g *group) add(at place[object], o object) {
+func (g *group) add(at position[object], o object) {
 	if at.loose {
 		g.loose = append(g.loose, o)
 		return

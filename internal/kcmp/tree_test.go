@@ -55,9 +55,6 @@ func partition(t *testing.T, seed, genids uint64, unordered func(a, b uint64) bo
 		of[h] = o
 		genid := uint32(scramble(o) % genids)
 		known, had := want[o]
-		if id, found, err := tree.Lookup(genid, h); err != nil || found != had || id != known {
-			t.Fatalf("seed %d: lookup of object %d gave %d %v %v, want %d %v", seed, o, id, found, err, known, had)
-		}
 		id, isNew, err := tree.Insert(genid, h, next)
 		if err != nil || isNew == had || had && id != known {
 			t.Fatalf("seed %d: insert of object %d gave %d %v %v, want %d %v", seed, o, id, isNew, err, known, !had)
@@ -186,70 +183,15 @@ type answer Ordering
 
 func (a answer) Compare(_, _ Handle, _ Type) (Ordering, error) { return Ordering(a), nil }
 
-func TestLookupFunc(t *testing.T) {
-	f := &fake{object: byIdx, rank: scramble}
-	tree, next := NewTree(File, f), counter()
-	for i := range uint64(100) {
-		tree.Insert(5, Handle{1, i}, next)
-	}
-	for _, c := range []struct {
-		genid  uint32
-		object uint64
-		found  bool
-	}{{5, 42, true}, {5, 100, false}, {6, 42, false}} {
-		at, id, found, err := tree.LookupFunc(c.genid, func(stored Handle) (Ordering, error) {
-			o, err := f.Compare(stored, Handle{1, c.object}, File)
-			return o.Reverse(), err
-		})
-		if err != nil || found != c.found || found && (id != c.object+1 || at != Handle{1, c.object}) {
-			t.Errorf("genid %d object %d: %v %d %v %v", c.genid, c.object, at, id, found, err)
-		}
-	}
-	if tree.Stats().Calls != f.calls {
-		t.Errorf("%d calls counted, %d made", tree.Stats().Calls, f.calls)
-	}
-}
-
-// TestSharedCounter: trees and identities draw from one counter.
+// TestSharedCounter: trees draw from one counter.
 func TestSharedCounter(t *testing.T) {
 	next := counter()
-	files, vms, inodes := NewTree(File, &fake{object: byIdx}), NewTree(VM, &fake{object: byIdx}), NewIdentity()
-	for want := uint64(1); want < 30; want += 3 {
+	files, vms := NewTree(File, &fake{object: byIdx}), NewTree(VM, &fake{object: byIdx})
+	for want := uint64(1); want < 30; want += 2 {
 		a, _, _ := files.Insert(0, Handle{1, want}, next)
 		b, _, _ := vms.Insert(0, Handle{1, want}, next)
-		c, _ := inodes.Insert(InodeKey("pipe", 1, want), next)
-		if a != want || b != want+1 || c != want+2 {
-			t.Fatalf("ids %d %d %d, want from %d", a, b, c, want)
+		if a != want || b != want+1 {
+			t.Fatalf("ids %d %d, want from %d", a, b, want)
 		}
-	}
-}
-
-func TestIdentity(t *testing.T) {
-	m, next := NewIdentity(), counter()
-	for _, c := range []struct {
-		kind     string
-		dev, ino uint64
-		id       uint64
-		isNew    bool
-	}{
-		{"pipe", 1, 2, 1, true},
-		{"pipe", 2, 1, 2, true},
-		{"pipe", 1, 2, 1, false},
-		{"reg", 1, 2, 3, true},
-		{"", 1, 2, 4, true},
-	} {
-		id, isNew := m.Insert(InodeKey(c.kind, c.dev, c.ino), next)
-		if id != c.id || isNew != c.isNew {
-			t.Errorf("%+v: got %d %v", c, id, isNew)
-		}
-	}
-	if _, found := m.Lookup(InodeKey("reg", 2, 1)); found {
-		t.Error("found what was never inserted")
-	}
-	if id, found := m.Lookup(InodeKey("reg", 1, 2)); !found || id != 3 {
-		t.Error(id, found)
-	}
-	if got, want := m.Stats(), (Stats{Seen: 5, Objects: 4}); got != want {
-		t.Errorf("stats %+v, want %+v", got, want)
 	}
 }
