@@ -140,10 +140,17 @@ func drain(r io.Reader, n int64) error {
 	return nil
 }
 
+// dataFrame is one data frame of an image.
+type dataFrame struct {
+	offset int64 // where the frame begins in the file
+	number int64 // the first data frame is 1
+	frameEntry
+}
+
 // frames yields the data frames from the two tables and checks that all frames together tile the file. An
 // error is the last thing it yields.
-func (t *tail) frames() iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
+func (t *tail) frames() iter.Seq2[dataFrame, error] {
+	return func(yield func(dataFrame, error) bool) {
 		n := t.head.frames
 		seeks := t.section(t.seek+skipHeadBytes, seekEntryBytes*(n+2))
 		crcs := t.section(t.head.offset+indexHeadBytes, crcBytes*n)
@@ -151,17 +158,17 @@ func (t *tail) frames() iter.Seq2[Entry, error] {
 		for i := range n + 2 {
 			e, err := t.entry(i, seeks, crcs)
 			if err != nil {
-				yield(Entry{}, &FrameError{Offset: off, Frame: i, Err: err})
+				yield(dataFrame{}, &FrameError{Offset: off, Frame: i, Err: err})
 				return
 			}
-			if i > 0 && i <= n && !yield(Entry{Offset: off, Number: i, frameEntry: e}, nil) {
+			if i > 0 && i <= n && !yield(dataFrame{offset: off, number: i, frameEntry: e}, nil) {
 				return
 			}
 			off += int64(e.size)
 			content += int64(e.content)
 		}
 		if off != t.seek || content != t.head.content {
-			yield(Entry{}, &FrameError{Offset: t.seek, Frame: n + 2,
+			yield(dataFrame{}, &FrameError{Offset: t.seek, Frame: n + 2,
 				Err: corrupt("the frames in its seek table do not fill the file")})
 		}
 	}

@@ -9,7 +9,7 @@ import (
 
 // batch is a run of frames without gaps that is read and checked at once.
 type batch struct {
-	frames []Entry
+	frames []dataFrame
 	bytes  int
 }
 
@@ -76,13 +76,13 @@ func verifyBatches(f io.ReaderAt, work <-chan batch) error {
 	buf := make([]byte, maxFrameBytes)
 	for b := range work {
 		first := b.frames[0]
-		if err := readAt(f, buf[:b.bytes], first.Offset, first.Number, "a data frame"); err != nil {
+		if err := readAt(f, buf[:b.bytes], first.offset, first.number, "a data frame"); err != nil {
 			return err
 		}
 		for _, e := range b.frames {
-			at := e.Offset - first.Offset
+			at := e.offset - first.offset
 			if err := e.checkFrame(buf[at : at+int64(e.size)]); err != nil {
-				return &FrameError{Offset: e.Offset, Frame: e.Number, Err: err}
+				return &FrameError{Offset: e.offset, Frame: e.number, Err: err}
 			}
 		}
 	}
