@@ -175,9 +175,6 @@ type Outcome struct {
 	Failures  []string // "ckpt-write failed"
 }
 
-// Success reports whether somebody held, and all who did got done.
-func (o *Outcome) Success() bool { return o.Taken && len(o.Failures) == 0 }
-
 // Wait waits until nobody holds any more.
 func (h *Hold) Wait(ctx context.Context, o WaitOptions) (Outcome, error) {
 	deadline := time.Now().Add(o.FirstTimeout)
