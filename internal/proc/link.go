@@ -18,20 +18,8 @@ func FDs(pid int) ([]int, error) {
 // FDLink reads what a descriptor is open on: a path, or a text such as
 // "pipe:[123]", "socket:[123]", "anon_inode:[eventpoll]", "/memfd:x (deleted)".
 // A path longer than PATH_MAX (4096) is ENAMETOOLONG; open the link instead.
-func FDLink(pid, fd int) (string, error) { return readLink(pid, "fd/"+strconv.Itoa(fd)) }
-
-// ExeLink reads the path of the executable; ENOENT for kernel threads and zombies.
-func ExeLink(pid int) (string, error) { return readLink(pid, "exe") }
-
-// CwdLink reads the path of the working directory.
-func CwdLink(pid int) (string, error) { return readLink(pid, "cwd") }
-
-// RootLink reads the path of the root directory, as seen from the reader's root:
-// it is "/" also for a process in another mount namespace.
-func RootLink(pid int) (string, error) { return readLink(pid, "root") }
-
-func readLink(pid int, name string) (string, error) {
-	text, err := os.Readlink(pidPath(pid, name))
+func FDLink(pid, fd int) (string, error) {
+	text, err := os.Readlink(pidPath(pid, "fd/"+strconv.Itoa(fd)))
 	if err != nil {
 		return "", ofPid(pid, err)
 	}

@@ -64,9 +64,7 @@ func TestSleepingChild(t *testing.T) {
 	}
 	scanned := must[[]int](t)(childrenByScan(me))
 	equal(t, "children by scan", scanned, must[[]int](t)(Children(me)))
-	equal(t, "root", must[string](t)(RootLink(pid)), "/")
-	equal(t, "directory", must[string](t)(CwdLink(pid)), must[string](t)(os.Getwd()))
-	exe := must[string](t)(ExeLink(pid))
+	exe := must[string](t)(os.Readlink(pidPath(pid, "exe")))
 	maps := must[[]Mapping](t)(ReadMaps(pid))
 	if !slices.ContainsFunc(maps, func(m Mapping) bool { return m.Path == exe && m.Prot&unix.PROT_EXEC != 0 }) {
 		t.Errorf("%s is not mapped", exe)
@@ -215,8 +213,7 @@ func TestZombie(t *testing.T) {
 	if !slices.Contains(must[[]int](t)(Children(os.Getpid())), pid) {
 		t.Error("not among the children")
 	}
-	_, err := ExeLink(pid)
-	equal(t, "exe gone", Gone(err), true)
+	equal(t, "descriptors", len(must[[]int](t)(FDs(pid))), 0)
 	cmd.Wait()
 	for _, err := range []error{second(ReadStat(pid)), second(ReadStatus(pid)), second(Threads(pid)),
 		second(Children(pid)), second(ReadMaps(pid)), second(FDs(pid)), second(Namespaces(pid, pid)),
