@@ -2,7 +2,6 @@ package cli
 
 import (
 	"os"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -153,16 +152,5 @@ func TestHelpToFullDevice(t *testing.T) {
 	cmd.Stdout = full
 	if status := exitOf(t, cmd.Run()); status != StatusFailed {
 		t.Errorf("status %d", status)
-	}
-}
-
-func TestFlags(t *testing.T) {
-	var names []string
-	for _, f := range tryCommand.Flags() {
-		names = append(names, f.Name)
-	}
-	want := []string{"leave", "text", "number", "wait", "list", "dry-run", "verbose", "version", "help"}
-	if !slices.Equal(names, want) {
-		t.Errorf("flags %q, want %q", names, want)
 	}
 }

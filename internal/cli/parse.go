@@ -22,12 +22,6 @@ func (o *common) flags() []Flag {
 	}
 }
 
-// Flags returns all options of the command, those that all commands have, too.
-func (c *Command) Flags() []Flag {
-	flags, _ := c.Setup()
-	return append(flags, new(common).flags()...)
-}
-
 func (c *Command) parseAndRun(ctx context.Context, inv *Invocation, args []string) error {
 	own, run := c.Setup()
 	var o common
