@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"testing"
-
 )
 
 // TestManPages compares the options that each program's --help lists with those

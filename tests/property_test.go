@@ -74,7 +74,7 @@ type randomTree struct {
 
 func (r *randomTree) run() {
 	t := r.t
-	r.plant()
+	r.launch()
 	pids := r.all(r.pid)
 	t.Cleanup(func() {
 		for _, pid := range pids {
@@ -132,9 +132,9 @@ func (r *randomTree) awaitTree() {
 // leadsOut: it has pipes whose other ends are outside.
 func (r *randomTree) leadsOut() bool { return r.seed%4 == 1 }
 
-// plant starts the tree: a session leader, or of an outer session, some with
+// launch starts the tree: it leads a session or is in an outer one, and some have
 // pipes that lead outside.
-func (r *randomTree) plant() {
+func (r *randomTree) launch() {
 	t := r.t
 	r.dir = t.TempDir()
 	if err := os.Chmod(r.dir, 0o777); err != nil {

@@ -22,9 +22,9 @@ const (
 	treeKills = 200
 )
 
-// grove runs trees of testdata/tree.c, one at a time; a restored one goes on for
-// the one it was.
-type grove struct {
+// workTree is a tree of processes of testdata/tree.c, started anew when it has
+// ended; a restored one takes its place.
+type workTree struct {
 	t    *testing.T
 	dir  string
 	want string
@@ -33,51 +33,51 @@ type grove struct {
 	tids []int
 }
 
-func newGrove(t *testing.T) *grove {
+func newWorkTree(t *testing.T) *workTree {
 	t.Helper()
 	out, err := exec.Command(buildC(t, "tree.c"), fmt.Sprint(treeRounds)).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &grove{t: t, dir: t.TempDir(), want: string(out)}
-	t.Cleanup(g.kill)
-	return g
+	w := &workTree{t: t, dir: t.TempDir(), want: string(out)}
+	t.Cleanup(w.kill)
+	return w
 }
 
-// plant starts a tree and waits until all of it is there.
-func (g *grove) plant() {
-	t := g.t
+// start starts a tree and waits until all of it is there.
+func (w *workTree) start() {
+	t := w.t
 	t.Helper()
-	f := &feature{t: t, dir: g.dir, args: []string{buildC(t, "tree.c"), fmt.Sprint(treeRounds)}}
+	f := &feature{t: t, dir: w.dir, args: []string{buildC(t, "tree.c"), fmt.Sprint(treeRounds)}}
 	f.start()
-	g.root = f.pid
-	g.pids, g.tids = nil, nil
-	g.note(f.pid)
-	if len(g.pids) != 6 || len(g.tids) != 9 {
-		t.Fatalf("the tree has processes %v and threads %v", g.pids, g.tids)
+	w.root = f.pid
+	w.pids, w.tids = nil, nil
+	w.note(f.pid)
+	if len(w.pids) != 6 || len(w.tids) != 9 {
+		t.Fatalf("the tree has processes %v and threads %v", w.pids, w.tids)
 	}
 }
 
 // note lists a process and what descends from it.
-func (g *grove) note(pid int) {
-	g.t.Helper()
+func (w *workTree) note(pid int) {
+	w.t.Helper()
 	tids, err := proc.Threads(pid)
 	if err != nil {
-		g.t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	g.pids, g.tids = append(g.pids, pid), append(g.tids, tids...)
+	w.pids, w.tids = append(w.pids, pid), append(w.tids, tids...)
 	children, err := proc.Children(pid)
 	if err != nil {
-		g.t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	for _, c := range children {
-		g.note(c)
+		w.note(c)
 	}
 }
 
 // left are the tree's processes that exist.
-func (g *grove) left() (pids []int) {
-	for _, pid := range g.pids {
+func (w *workTree) left() (pids []int) {
+	for _, pid := range w.pids {
 		if !gone(pid) {
 			pids = append(pids, pid)
 		}
@@ -85,10 +85,10 @@ func (g *grove) left() (pids []int) {
 	return pids
 }
 
-// kill ends what is left, however it came to be.
-func (g *grove) kill() {
+// kill kills what is left of it.
+func (w *workTree) kill() {
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
-		left := g.left()
+		left := w.left()
 		if len(left) == 0 {
 			return
 		}
@@ -97,17 +97,17 @@ func (g *grove) kill() {
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
-	g.t.Errorf("processes %v don't end", g.left())
+	w.t.Errorf("processes %v don't end", w.left())
 }
 
-// fell reports whether the tree was killed, waiting a moment for it.
-func (g *grove) fell() bool {
+// killed reports whether the tree was killed, waiting a moment for it.
+func (w *workTree) killed() bool {
 	for i := 0; ; i++ {
-		left := len(g.left())
+		left := len(w.left())
 		switch {
 		case left == 0:
-			return !g.done()
-		case g.done(), left == len(g.pids) && i >= 25, i >= 2500: // some may be dying, and have no CPU to do it on
+			return !w.done()
+		case w.done(), left == len(w.pids) && i >= 25, i >= 2500: // some may be dying, and have no CPU to do it on
 			return false
 		}
 		time.Sleep(2 * time.Millisecond)
@@ -115,13 +115,13 @@ func (g *grove) fell() bool {
 }
 
 // done reports whether the tree has ended by itself.
-func (g *grove) done() bool { return strings.Contains(g.output(), "sum ") }
+func (w *workTree) done() bool { return strings.Contains(w.output(), "sum ") }
 
 // ends reports whether the tree is about to end: its root waits for the others
-// before it says the result.
-func (g *grove) ends() bool {
+// before it prints the result.
+func (w *workTree) ends() bool {
 	for range 1000 {
-		if g.done() {
+		if w.done() {
 			return true
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -129,23 +129,23 @@ func (g *grove) ends() bool {
 	return false
 }
 
-func (g *grove) output() string {
-	b, _ := os.ReadFile(filepath.Join(g.dir, "out"))
+func (w *workTree) output() string {
+	b, _ := os.ReadFile(filepath.Join(w.dir, "out"))
 	return string(b)
 }
 
-// unharmed checks that nobody is traced or stands still, and nobody is missing.
-func (g *grove) unharmed() error {
-	for _, pid := range g.pids {
+// unharmed checks that no process is traced, stopped or missing.
+func (w *workTree) unharmed() error {
+	for _, pid := range w.pids {
 		stat, err := proc.ReadStat(pid)
-		if g.done() {
+		if w.done() {
 			return nil
 		}
-		if err != nil && g.ends() {
+		if err != nil && w.ends() {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("of the tree %v, pid %d is lost", g.pids, pid)
+			return fmt.Errorf("of the tree %v, pid %d is lost", w.pids, pid)
 		}
 		tids, err := proc.Threads(pid)
 		if err != nil || stat.State == 'Z' {
@@ -179,86 +179,86 @@ func unharmedThread(pid, tid int) (err error) {
 	return err
 }
 
-// harvest waits for the tree's end and judges its output.
-func (g *grove) harvest() {
-	g.t.Helper()
-	for begin := time.Now(); !g.done(); time.Sleep(10 * time.Millisecond) {
+// result waits for the tree's end and checks its output.
+func (w *workTree) result() {
+	w.t.Helper()
+	for begin := time.Now(); !w.done(); time.Sleep(10 * time.Millisecond) {
 		if time.Since(begin) > time.Minute {
-			g.t.Fatalf("the tree does not end; left are %v", g.left())
+			w.t.Fatalf("the tree does not end; left are %v", w.left())
 		}
 	}
-	if got := g.output(); got != g.want {
-		g.t.Fatalf("the tree's output is wrong:\n%s", got)
+	if got := w.output(); got != w.want {
+		w.t.Fatalf("the tree's output is wrong:\n%s", got)
 	}
 }
 
 // restore brings the tree back from an image; ckpt-apply leaves.
-func (g *grove) restore(img string, flags ...string) {
-	g.t.Helper()
+func (w *workTree) restore(img string, flags ...string) {
+	w.t.Helper()
 	in, err := os.Open(img)
 	if err != nil {
-		g.t.Fatalf("the tree was killed and there is no image: %v", err)
+		w.t.Fatalf("the tree was killed and there is no image: %v", err)
 	}
 	defer in.Close()
 	apply := strings.Join(append([]string{"ckpt-apply", "--detach"}, flags...), " ")
-	if status, said := runPipeline(g.t, in, nil, "ckpt-read", apply); status[0] != 0 || status[1] != 0 {
-		g.t.Fatalf("exit statuses %v\n%s", status, said)
+	if status, said := runPipeline(w.t, in, nil, "ckpt-read", apply); status[0] != 0 || status[1] != 0 {
+		w.t.Fatalf("exit statuses %v\n%s", status, said)
 	}
 }
 
 // TestTreeKillFilter kills the filters at random moments of a checkpoint of a
-// tree: nobody of it is lost, and it comes to the right result. Killed on request
-// it is only when the image is complete; then it is restored and goes on.
+// tree: no process is lost, and the result is right. The tree is killed on request
+// only when the image is complete; then it is restored and goes on.
 func TestTreeKillFilter(t *testing.T) {
-	g := newGrove(t)
+	w := newWorkTree(t)
 	img := filepath.Join(t.TempDir(), "img")
-	g.plant()
-	killed, restored, harvests, rng := 0, 0, 0, random(t)
+	w.start()
+	killed, restored, ended, rng := 0, 0, 0, random(t)
 	for i := range treeKills {
-		if g.done() {
-			g.harvest()
-			g.kill()
-			harvests++
-			g.plant()
+		if w.done() {
+			w.result()
+			w.kill()
+			ended++
+			w.start()
 		}
 		leave := []string{"running", "killed"}[i/3%2]
-		p := startPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave %s %d", leave, g.root), "ckpt-dedup", "ckpt-write -o "+img)
+		p := startPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave %s %d", leave, w.root), "ckpt-dedup", "ckpt-write -o "+img)
 		moment(rng, 0, time.Duration(1+i%5*2)*60*time.Millisecond)
 		_ = p.cmds[i%3].Process.Kill()
 		status := p.wait()
 		if status[i%3] == -1 {
 			killed++
 		}
-		if leave == "killed" && len(g.left()) < len(g.pids) && !g.done() {
-			if !g.fell() { // it ends by itself, or never
-				g.harvest()
+		if leave == "killed" && len(w.left()) < len(w.pids) && !w.done() {
+			if !w.killed() { // it ends by itself, or never
+				w.result()
 				continue
 			}
-			g.restore(img)
+			w.restore(img)
 			restored++
 		}
-		if err := g.unharmed(); err != nil {
+		if err := w.unharmed(); err != nil {
 			t.Logf("%v; exit statuses %v\n%s", err, status, p.said())
-			g.harvest() // a part of it may have ended, its work done; a tree that lost one never ends well
+			w.result() // a process may have ended, its work done; a tree that lost one has no right result
 		}
 		os.Remove(img)
 	}
-	g.harvest()
+	w.result()
 	if killed == 0 || restored == 0 {
 		t.Errorf("filters were caught at work %d times, the tree was restored %d times", killed, restored)
 	}
-	t.Logf("filters were caught at work %d times of %d, the tree was restored %d times and came to its end %d times", killed, treeKills, restored, harvests+1)
+	t.Logf("filters were caught at work %d times of %d, the tree was restored %d times and came to its end %d times", killed, treeKills, restored, ended+1)
 }
 
 // TestTreeKillReader kills ckpt-read and ckpt-apply at random moments of a
 // restore: all of the tree is there, or nothing.
 func TestTreeKillReader(t *testing.T) {
-	g := newGrove(t)
+	w := newWorkTree(t)
 	img := filepath.Join(t.TempDir(), "img")
-	g.plant()
+	w.start()
 	rng := random(t)
 	moment(rng, 0, 400*time.Millisecond)
-	if status, said := runPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave killed %d", g.root), "ckpt-dedup", "ckpt-write -o "+img); slices.Max(status) != 0 {
+	if status, said := runPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave killed %d", w.root), "ckpt-dedup", "ckpt-write -o "+img); slices.Max(status) != 0 {
 		t.Fatalf("exit statuses %v\n%s", status, said)
 	}
 	killed, ran := 0, 0
@@ -275,12 +275,12 @@ func TestTreeKillReader(t *testing.T) {
 		if status[i%2] == -1 {
 			killed++
 		}
-		if !g.fell() {
-			if err := g.unharmed(); err != nil {
+		if !w.killed() {
+			if err := w.unharmed(); err != nil {
 				t.Fatalf("a half-restored tree is left: %v; exit statuses %v\n%s", err, status, p.said())
 			}
 			ran++
-			g.kill()
+			w.kill()
 		} else if status[1] == 0 {
 			t.Fatalf("ckpt-apply succeeded and there is no tree\n%s", p.said())
 		}
@@ -297,12 +297,12 @@ func TestTreeKillReader(t *testing.T) {
 // TestTreeRefused restores a tree where an id is taken, and from damaged images:
 // there is one error, and nothing is left.
 func TestTreeRefused(t *testing.T) {
-	g := newGrove(t)
+	w := newWorkTree(t)
 	img := filepath.Join(t.TempDir(), "img")
-	g.plant()
+	w.start()
 	collect := func(leave string) {
 		t.Helper()
-		if status, said := runPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave %s %d", leave, g.root), "ckpt-dedup", "ckpt-write -o "+img); slices.Max(status) != 0 {
+		if status, said := runPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave %s %d", leave, w.root), "ckpt-dedup", "ckpt-write -o "+img); slices.Max(status) != 0 {
 			t.Fatalf("exit statuses %v\n%s", status, said)
 		}
 	}
@@ -317,10 +317,10 @@ func TestTreeRefused(t *testing.T) {
 	}
 	collect("running")
 	status, said := apply(img)
-	if n := strings.Count(said, "is in use by"); status[1] != 125 || n != len(g.tids) {
-		t.Errorf("while the tree runs: exit statuses %v, %d ids taken of %d\n%s", status, n, len(g.tids), said)
+	if n := strings.Count(said, "is in use by"); status[1] != 125 || n != len(w.tids) {
+		t.Errorf("while the tree runs: exit statuses %v, %d ids taken of %d\n%s", status, n, len(w.tids), said)
 	}
-	if err := g.unharmed(); err != nil {
+	if err := w.unharmed(); err != nil {
 		t.Fatal(err)
 	}
 	collect("killed")
@@ -343,61 +343,61 @@ func TestTreeRefused(t *testing.T) {
 		if status[1] != 125 || strings.Count(said, "error:") != 1 {
 			t.Errorf("damage %d: exit statuses %v\n%s", i, status, said)
 		}
-		if left := g.left(); len(left) != 0 {
+		if left := w.left(); len(left) != 0 {
 			t.Fatalf("damage %d: %v are left", i, left)
 		}
 	}
-	g.restore(img)
-	g.harvest()
+	w.restore(img)
+	w.result()
 }
 
 // TestTreeStarved kills ckpt-collect while the tree hardly gets to run, so that
 // the next one finds it still recovering from the last.
 func TestTreeStarved(t *testing.T) {
-	g := newGrove(t)
-	g.plant()
+	w := newWorkTree(t)
+	w.start()
 	idle := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}
-	for _, tid := range g.tids {
+	for _, tid := range w.tids {
 		if err := unix.SchedSetAttr(tid, &idle, 0); err != nil && err != unix.ESRCH {
 			t.Fatal(err)
 		}
 	}
 	stop, rng := hogs(t), random(t)
 	for range killRepetitions {
-		if g.done() {
+		if w.done() {
 			break
 		}
-		p := startPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect %d", g.root), "ckpt-dedup", "ckpt-write")
+		p := startPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect %d", w.root), "ckpt-dedup", "ckpt-write")
 		moment(rng, 10*time.Millisecond, 90*time.Millisecond)
 		_ = p.cmds[0].Process.Kill()
 		p.wait()
 	}
 	stop()
-	if err := g.unharmed(); err != nil {
+	if err := w.unharmed(); err != nil {
 		t.Fatal(err)
 	}
-	g.harvest()
+	w.result()
 }
 
 // TestTreeNoSpace fills the image's file system: the tree runs on although it was
 // to be killed.
 func TestTreeNoSpace(t *testing.T) {
-	g := newGrove(t)
+	w := newWorkTree(t)
 	mnt := t.TempDir()
 	if err := unix.Mount("tmpfs", mnt, "tmpfs", 0, "size=16k"); err != nil {
 		t.Fatalf("a small tmpfs: %v", err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(mnt, unix.MNT_DETACH) })
-	g.plant()
-	status, said := runPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave killed %d", g.root), "ckpt-dedup", "ckpt-write -o "+filepath.Join(mnt, "img"))
+	w.start()
+	status, said := runPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave killed %d", w.root), "ckpt-dedup", "ckpt-write -o "+filepath.Join(mnt, "img"))
 	if status[0] == 0 || status[2] != 1 || strings.Count(said, "error:") != 1 || !strings.Contains(said, "no space left") {
 		t.Errorf("exit statuses %v\n%s", status, said)
 	}
 	if left, _ := os.ReadDir(mnt); len(left) != 0 {
 		t.Errorf("files are left behind: %v", left)
 	}
-	if err := g.unharmed(); err != nil {
+	if err := w.unharmed(); err != nil {
 		t.Fatal(err)
 	}
-	g.harvest()
+	w.result()
 }
