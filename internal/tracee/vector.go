@@ -2,6 +2,7 @@ package tracee
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -13,8 +14,12 @@ type Vector struct {
 	p     *Puppet
 	calls []*Later
 	data  []byte
+	loose bool // data stands for a call that is to be added
 	err   error
 }
+
+// errApart: data was made room for, and would be gone before the call that it is for.
+var errApart = errors.New("a call is made apart from its data")
 
 // Later is a call of a Vector, which is made by its Run, or before that when there
 // is no room for more.
@@ -45,8 +50,9 @@ func (p *Puppet) Vector() *Vector { return &Vector{p: p} }
 // Add adds a call. what says what it does, for the error if it fails.
 func (v *Vector) Add(what string, nr uintptr, args ...uint64) *Later {
 	if len(v.calls) == maxCalls {
-		v.make()
+		v.flush()
 	}
+	v.loose = false
 	c := &Later{what: what, nr: nr}
 	copy(c.args[:], args)
 	v.calls = append(v.calls, c)
@@ -74,10 +80,11 @@ func (v *Vector) Room(n int) uint64 {
 	const align = 8
 	used := (len(v.data) + align - 1) &^ (align - 1)
 	room := v.p.Scratch()
-	if used+n > int(room.Len) {
-		v.make()
+	if used+n > int(room.Len) || len(v.calls) == maxCalls {
+		v.flush()
 		used = 0
 	}
+	v.loose = true
 	if n > int(room.Len) && v.err == nil {
 		v.err = v.p.t.wrap(fmt.Sprintf("pass %d bytes to a call", n), unix.E2BIG)
 		n = 0
@@ -109,6 +116,14 @@ func (v *Vector) Run() error {
 	return err
 }
 
+// flush makes room for more. What was put there for a call to come would be lost.
+func (v *Vector) flush() {
+	if v.loose && v.err == nil {
+		v.err = errApart
+	}
+	v.make()
+}
+
 // make makes the calls there are, if all before them went well.
 func (v *Vector) make() {
 	if v.err == nil && len(v.calls) > 0 {
@@ -117,7 +132,7 @@ func (v *Vector) make() {
 	if v.err == nil && len(v.calls) > 0 {
 		v.err = v.p.makeAll(v.calls)
 	}
-	v.calls, v.data = v.calls[:0], v.data[:0]
+	v.calls, v.data, v.loose = v.calls[:0], v.data[:0], false
 }
 
 // makeAll makes calls with one stop, or where that can't be one by one.

@@ -310,3 +310,59 @@ func TestCloneThreads(t *testing.T) {
 		t.Errorf("there are %d threads, %v", len(got), err)
 	}
 }
+
+// TestVectorData: each of very many calls reads its own data, also those with which
+// the array or the memory for data is full.
+func TestVectorData(t *testing.T) {
+	bothWays(t, func(t *testing.T, p *Puppet) {
+		v := p.Vector()
+		file := v.Add("make a file", unix.SYS_MEMFD_CREATE, v.Put([]byte("x\x00")), 0)
+		if err := v.Run(); err != nil {
+			t.Fatal(err)
+		}
+		fd, err := file.Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		const n = 3*maxCalls + 7
+		long := make([]byte, 256)
+		for i := range n {
+			b := binary.LittleEndian.AppendUint64(nil, uint64(i))
+			if i%3 == 0 {
+				b = append(b, long...)
+			}
+			v.Add("write", unix.SYS_PWRITE64, fd, v.Put(b), 8, uint64(i*8))
+			if i%5 == 0 {
+				v.Add("call without data", unix.SYS_GETPPID)
+			}
+		}
+		if err := v.Run(); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 8)
+		for i := range n {
+			if _, err := p.Call(unix.SYS_PREAD64, fd, p.Scratch().Addr, 8, uint64(i*8)); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.t.ReadMem(p.Scratch().Addr, b); err != nil {
+				t.Fatal(err)
+			}
+			if got := binary.LittleEndian.Uint64(b); got != uint64(i) {
+				t.Fatalf("call %d wrote the data of call %d", i, got)
+			}
+		}
+	})
+}
+
+// TestVectorApart: data that would be gone before its call is an error.
+func TestVectorApart(t *testing.T) {
+	p := puppet(t)
+	v := p.Vector()
+	room := int(p.Scratch().Len)
+	v.Room(room / 2)
+	v.Room(room/2 + 8)
+	v.Add("call", unix.SYS_GETPPID)
+	if err := v.Run(); !errors.Is(err, errApart) {
+		t.Errorf("%v", err)
+	}
+}
