@@ -94,7 +94,22 @@ func (t *Tracee) FindPlace(maps []proc.Mapping, fds []int, caught uint64) (*Plac
 		return nil, t.wrap("find room for system calls", errors.New("its address space is full"))
 	}
 	p.fds = lowestFree(fds)
+	if !t.knowsItsID() {
+		p.ask = 0
+	}
 	return p, nil
+}
+
+// knowsItsID reports whether the thread's ids are for itself what they are for us:
+// those of another pid namespace name another task, or none.
+func (t *Tracee) knowsItsID() bool {
+	const pidNamespace = "pid"
+	own, err := proc.Namespaces(os.Getpid(), os.Getpid())
+	if err != nil {
+		return false
+	}
+	its, err := proc.Namespaces(t.PID, t.TID)
+	return err == nil && own[pidNamespace] != 0 && its[pidNamespace] == own[pidNamespace]
 }
 
 // ErrTight: what takes more memory than a loan has that is Tight.
