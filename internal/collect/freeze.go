@@ -302,15 +302,11 @@ func (t *tree) settle(p *process, held *tracee.Tracee) error {
 	if err := held.ComeHome(*p.home, t.limit); err != nil {
 		return err
 	}
-	ran, err := held.SettleRseq(t.limit)
-	if ran && err == nil {
-		err = held.HideStop()
-	}
-	return err
+	return nil
 }
 
-// recall finds out what threads wait for, which may be to look at their memory, and
-// reports whether one ran for that. Nobody else runs by then: what is mapped does
+// recall finds out what threads wait for and whether they can run on, which may be to
+// look at their memory, and reports whether one ran for that. Nobody else runs by then: what is mapped does
 // not change after it was looked at whether FUSE has to do with it.
 func (t *tree) recall() (ran bool, err error) {
 	for _, p := range t.procs {
@@ -324,7 +320,7 @@ func (t *tree) recall() (ran bool, err error) {
 			continue
 		}
 		for _, th := range p.threads {
-			more, err := th.RecallWait(t.limit)
+			more, err := t.recallThread(th)
 			ran = ran || more
 			if errors.Is(err, tracee.ErrDead) || errors.Is(err, tracee.ErrChanged) || proc.Gone(err) {
 				ran = true
@@ -339,6 +335,18 @@ func (t *tree) recall() (ran bool, err error) {
 		}
 	}
 	return ran, nil
+}
+
+// recallThread does so for one thread.
+func (t *tree) recallThread(th *tracee.Tracee) (ran bool, err error) {
+	if ran, err = th.SettleRseq(t.limit); ran && err == nil {
+		err = th.HideStop()
+	}
+	if err != nil {
+		return ran, err
+	}
+	more, err := th.RecallWait(t.limit)
+	return ran || more, err
 }
 
 // maxDenied is how often a thread is tried that the kernel does not let us hold

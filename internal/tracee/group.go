@@ -28,8 +28,8 @@ type Group struct {
 	stuck func(pid, tid int)
 	mu    sync.Mutex // both threads look at held
 	held  map[int]*Tracee
-	asked map[int]bool // threads that were asked to stop, and are waited for later
-	born  map[int]bool // threads that stand still, and nobody waited for that
+	asked map[int]bool        // threads that were asked to stop, and are waited for later
+	born  map[int]unix.Signal // threads that stand still, and nobody waited for that; with what they were about to get
 }
 
 const (
@@ -47,7 +47,7 @@ const groupOptions = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACEFORK | unix
 // limit for each thread to stop. If to attach takes longer than that it calls
 // stuck on another OS thread: only the end of the process helps then.
 func NewGroup(limit time.Duration, stuck func(pid, tid int)) *Group {
-	return &Group{limit: limit, stuck: stuck, held: map[int]*Tracee{}, asked: map[int]bool{}, born: map[int]bool{}}
+	return &Group{limit: limit, stuck: stuck, held: map[int]*Tracee{}, asked: map[int]bool{}, born: map[int]unix.Signal{}}
 }
 
 // Holds reports whether a thread is in the group.
@@ -57,13 +57,16 @@ func (g *Group) Holds(tid int) bool {
 }
 
 // Has reports whether a thread is in our hands, in the group or on its way there.
-func (g *Group) Has(tid int) bool { return g.Holds(tid) || g.asked[tid] || g.born[tid] }
+func (g *Group) Has(tid int) bool {
+	_, born := g.born[tid]
+	return born || g.Holds(tid) || g.asked[tid]
+}
 
 // Ask attaches to a thread and asks it to stop, without waiting for that: a busy
 // thread stops when it is given a CPU, and many asked together wait for one turn
 // together. Seize does the rest, and tells what is in the way.
 func (g *Group) Ask(pid, tid int) {
-	if g.Holds(tid) || g.asked[tid] || g.born[tid] || g.attach(pid, tid) != nil {
+	if g.Has(tid) || g.attach(pid, tid) != nil {
 		return
 	}
 	if unix.PtraceInterrupt(tid) == nil {
@@ -101,7 +104,8 @@ func (g *Group) Seize(pid, tid int) (*Tracee, error) {
 // stop brings an attached thread to its stop.
 func (g *Group) stop(t *Tracee) error {
 	g.mu.Lock()
-	asked, born := g.asked[t.TID], g.born[t.TID]
+	asked := g.asked[t.TID]
+	sig, born := g.born[t.TID]
 	delete(g.asked, t.TID)
 	delete(g.born, t.TID)
 	g.mu.Unlock()
@@ -115,7 +119,7 @@ func (g *Group) stop(t *Tracee) error {
 	if err := unix.PtraceInterrupt(t.TID); err != nil {
 		return t.wrap("interrupt", err)
 	}
-	if err := unix.PtraceCont(t.TID, 0); err != nil {
+	if err := unix.PtraceCont(t.TID, int(sig)); err != nil {
 		return t.wrap("interrupt", err)
 	}
 	return t.awaitEventStop(g.limit)
@@ -232,9 +236,11 @@ func (g *Group) Sweep() (changed bool) {
 			g.ended(tid)
 		case g.Holds(tid):
 			g.held[tid].noteStop(ws)
-		case !g.born[tid]:
+		default:
 			delete(g.asked, tid)
-			g.born[tid], changed = true, true
+			if _, known := g.born[tid]; !known {
+				g.born[tid], changed = given(ws), true
+			}
 		}
 	}
 }
@@ -257,13 +263,14 @@ func (g *Group) Release(threads []*Tracee) error {
 		t.dead = true
 		g.forget(t)
 	}
-	return letGo(left)
+	return letGo(left, nil)
 }
 
-// letGo lets threads run, and waits for those that are on their way to a stop or
-// about to end.
-func letGo(left []int) error {
-	left, errs := detachAll(left)
+// letGo lets threads run that stand still, and those that are on their way to a
+// stop; it waits for these, and for what is about to end.
+func letGo(standing, coming []int) error {
+	left, errs := detachAll(standing)
+	left = append(left, coming...)
 	// What is not there to be let go is about to end, by what those did that
 	// were let go before it; others may wait until we have reaped it.
 	for begin := time.Now(); len(left) > 0 && time.Since(begin) < dying; {
@@ -287,11 +294,28 @@ func (g *Group) ReleaseAll() error {
 // ReleaseOthers lets those run that are in our hands but not in the group.
 func (g *Group) ReleaseOthers() error {
 	g.mu.Lock()
-	tids := slices.Concat(slices.Collect(maps.Keys(g.asked)), slices.Collect(maps.Keys(g.born)))
+	asked, born := slices.Collect(maps.Keys(g.asked)), maps.Clone(g.born)
 	clear(g.asked)
 	clear(g.born)
 	g.mu.Unlock()
-	return letGo(slices.DeleteFunc(tids, g.Holds))
+	var errs []error
+	for tid, sig := range born {
+		if err := detach(tid, sig); err == unix.ESRCH {
+			asked = append(asked, tid)
+		} else if err != nil {
+			errs = append(errs, &TargetError{TID: tid, Op: "let go", Err: err})
+		}
+	}
+	return errors.Join(append(errs, letGo(nil, slices.DeleteFunc(asked, g.Holds)))...)
+}
+
+// given is the signal that a thread is about to get which stopped like that, 0 for
+// none: it is to be given it when it goes on.
+func given(ws unix.WaitStatus) unix.Signal {
+	if !ws.Stopped() || int(ws)>>16 != 0 || ws.StopSignal()&0x80 != 0 {
+		return 0
+	}
+	return ws.StopSignal()
 }
 
 // detachAll lets threads run and returns those that do not stand still.
@@ -318,8 +342,11 @@ func buryAll(tids []int) (left []int, errs []error) {
 		case err == unix.EINTR || err == nil && n == 0:
 			left = append(left, tid)
 		case err == nil && ws.Stopped():
-			again, more := detachAll([]int{tid})
-			left, errs = append(left, again...), append(errs, more...)
+			if err := detach(tid, given(ws)); err == unix.ESRCH {
+				left = append(left, tid)
+			} else if err != nil {
+				errs = append(errs, &TargetError{TID: tid, Op: "let go", Err: err})
+			}
 		}
 	}
 	return left, errs

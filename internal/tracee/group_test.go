@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -86,6 +87,28 @@ func TestAskOnly(t *testing.T) {
 		}
 		p.settled(before)
 		p.runs(0)
+	}
+}
+
+// TestAskedKeepsSignals: a thread that was asked to stop just as it took a signal gets
+// that when it is let go, whether its stop was told meanwhile or not.
+func TestAskedKeepsSignals(t *testing.T) {
+	for _, swept := range []bool{false, true} {
+		p := startTarget(t, "spin")
+		g := newGroup(t)
+		check(t, seize(p.pid, groupOptions))
+		check(t, unix.Kill(p.pid, unix.SIGUSR1))
+		soon(t, "it to take the signal", func() bool { return must(proc.ReadStat(p.pid))(t).State == 't' })
+		check(t, unix.PtraceInterrupt(p.pid))
+		g.asked[p.pid] = true
+		if swept && !g.Sweep() {
+			t.Error("nothing was told")
+		}
+		check(t, g.ReleaseAll())
+		err := p.cmd.Wait()
+		if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGUSR1 {
+			t.Errorf("swept %v: it ended by %v (%v), not by the signal", swept, p.cmd.ProcessState, err)
+		}
 	}
 }
 
