@@ -203,6 +203,11 @@ func (b *builder) prepare(all []ready) error {
 // prepareThread makes the last calls of a thread; of the last one of its address
 // space they leave nothing of ours in it.
 func prepareThread(r ready, last bool) error {
+	if tracee.HasTiles(r.final.XState) {
+		if err := r.puppet.MakeTiles(); err != nil {
+			return err
+		}
+	}
 	// The last call of each, for the kernel keeps what it was about.
 	if r.final.Wait != nil {
 		if err := r.puppet.Resume(r.final.Wait, r.final.Regs); err != nil {

@@ -30,6 +30,10 @@ func plain(op uint64) func(uint64) []uint64 {
 // ioFlusher alone of them takes a capability.
 const ioFlusher = "io_flusher"
 
+// tiles: a process may use the tiles of AMX. It is arch_prctl(2) that tells and
+// sets it.
+const tiles = "amx_tiles"
+
 // attributes in the order of setting: the parent-death signal last, for a
 // change of credentials clears it.
 var attributes = []attribute{
@@ -53,6 +57,9 @@ var prctl = row[stream.Prctl]{
 	Type:     stream.TypePrctl,
 	Required: true,
 	Asks: func(c *Collector) (all []tracee.Query) {
+		if c.TID == c.PID {
+			all = append(all, tracee.TilesQuery)
+		}
 		for _, a := range attributes {
 			if a.process && c.TID != c.PID {
 				continue
@@ -78,6 +85,15 @@ var prctl = row[stream.Prctl]{
 			}
 			rec.Values = append(rec.Values, stream.PrctlValue{Name: a.name, Value: v})
 		}
+		if c.TID == c.PID {
+			answer, err := c.answer(tracee.TilesQuery)
+			if err != nil {
+				return err
+			}
+			if answer.AllowsTiles() {
+				rec.Values = append(rec.Values, stream.PrctlValue{Name: tiles, Value: 1})
+			}
+		}
 		return c.Emit(stream.TypePrctl, &rec)
 	},
 	Check: checkPrctl,
@@ -86,6 +102,9 @@ var prctl = row[stream.Prctl]{
 		want := map[string]uint64{}
 		for _, v := range p.Values {
 			want[v.Name] = v.Value
+		}
+		if want[tiles] != 0 {
+			r.Puppet.AllowTiles(r.vector())
 		}
 		for _, a := range attributes {
 			v, ok := want[a.name]
@@ -172,7 +191,7 @@ func (a attribute) value(answer tracee.Answer) (uint64, error) {
 // checkPrctl says which attributes are not known to this version.
 func checkPrctl(p *stream.Prctl) (errs []error) {
 	for _, v := range p.Values {
-		if !slices.ContainsFunc(attributes, func(a attribute) bool { return a.name == v.Name }) {
+		if v.Name != tiles && !slices.ContainsFunc(attributes, func(a attribute) bool { return a.name == v.Name }) {
 			errs = append(errs, fmt.Errorf("pid %d has the attribute %q, which is not known to this version", p.TID, v.Name))
 		}
 	}
@@ -188,6 +207,11 @@ func prctlHere(h *Host, p *stream.Prctl) (errs []error) {
 		}
 		if unix.Prctl(int(a.get), 0, 0, 0, 0) == unix.EINVAL {
 			errs = append(errs, fmt.Errorf("%s has the attribute %s, which this kernel does not know", h.Who(p.PID), a.name))
+		}
+	}
+	if slices.Contains(p.Values, stream.PrctlValue{Name: tiles, Value: 1}) {
+		if err := tracee.TilesHere(); err != nil {
+			errs = append(errs, fmt.Errorf("%s may use %w", h.Who(p.PID), err))
 		}
 	}
 	if slices.Contains(p.Values, stream.PrctlValue{Name: ioFlusher, Value: 1}) {

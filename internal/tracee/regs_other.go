@@ -89,6 +89,24 @@ func wayHome(uint64, *Regs, uint64, []homeCall, Range) []byte { return nil }
 // PlaceVDSO has the kernel map the vdso at addr.
 func (p *Puppet) PlaceVDSO(v *Vector, _ uint64) { v.err = ErrArch }
 
+// HasTiles: there are none.
+func HasTiles([]byte) bool { return false }
+
+// TilesQuery asks nothing.
+var TilesQuery Query
+
+// AllowsTiles: there are none.
+func (a *Answer) AllowsTiles() bool { return false }
+
+// AllowTiles can't.
+func (p *Puppet) AllowTiles(v *Vector) { v.err = ErrArch }
+
+// MakeTiles can't.
+func (p *Puppet) MakeTiles() error { return ErrArch }
+
+// TilesHere says why no process here can use tiles.
+func TilesHere() error { return ErrArch }
+
 // CloneCalls are the system calls that make a child and may wait for it.
 var CloneCalls []int
 

@@ -192,7 +192,7 @@ type Prctl struct {
 
 // PrctlValue is one attribute.
 type PrctlValue struct {
-	Name  string `cbor:"name"`  // of its PR_GET_ operation, lower case and without that prefix
+	Name  string `cbor:"name"`  // of its PR_GET_ operation, lower case and without that prefix; amx_tiles: may use these registers, see arch_prctl(2)
 	Value uint64 `cbor:"value"` // what that gives
 }
 

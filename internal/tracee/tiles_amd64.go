@@ -1,0 +1,67 @@
+package tracee
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// The tiles of AMX are registers that a process has to ask for, see
+// Documentation/arch/x86/xstate.rst; codes of asm/prctl.h.
+const (
+	archGetXCompSupp = 0x1021
+	archGetXCompPerm = 0x1022
+	archReqXCompPerm = 0x1023
+	tileData         = 18 // the xsave component
+)
+
+// useTiles are `ldtilecfg (%rdi); tilezero %tmm0; syscall`.
+var useTiles = append([]byte{0xc4, 0xe2, 0x78, 0x49, 0x07, 0xc4, 0xe2, 0x7b, 0x49, 0xc0}, syscallInsn...)
+
+// HasTiles reports whether the tiles hold state in an xsave area.
+func HasTiles(xstate []byte) bool {
+	_, inUse := XFeatures(xstate)
+	return inUse>>tileData&1 != 0
+}
+
+// TilesQuery asks which registers a process may use that it had to ask for.
+var TilesQuery = Query{NR: unix.SYS_ARCH_PRCTL, Args: [6]uint64{archGetXCompPerm}, To: 1 << 1, Out: 8}
+
+// AllowsTiles reports whether the tiles are among these.
+func (a *Answer) AllowsTiles() bool {
+	return a.Err == nil && len(a.Data) == 8 && binary.LittleEndian.Uint64(a.Data)>>tileData&1 != 0
+}
+
+// AllowTiles has a puppet's process ask for them.
+func (p *Puppet) AllowTiles(v *Vector) {
+	v.Add("ask for the tiles of AMX", unix.SYS_ARCH_PRCTL, archReqXCompPerm, tileData)
+}
+
+// MakeTiles has a puppet use the tiles: before that the kernel has no room for what
+// a thread has in them.
+func (p *Puppet) MakeTiles() error {
+	at := p.code + codeBytes/2
+	if err := p.t.poke(at, useTiles); err != nil {
+		return err
+	}
+	config := make([]byte, 64)
+	config[0], config[16], config[48] = 1, 4, 1 // palette 1: the first tile has a row of 4 bytes
+	if err := p.t.WriteMem(p.Scratch().Addr, config); err != nil {
+		return err
+	}
+	_, err := p.t.callAt(&p.base, at, unix.SYS_GETPID, []uint64{p.Scratch().Addr})
+	return p.t.wrap("use the tiles of AMX", err)
+}
+
+// ErrTiles: the CPU has none, or the kernel does not know of them.
+var ErrTiles = errors.New("the tiles of AMX, which this machine lacks")
+
+// TilesHere says why no process here can use the tiles.
+func TilesHere() error {
+	supported, err := xcompSupported()
+	if err != nil || supported>>tileData&1 == 0 {
+		return ErrTiles
+	}
+	return nil
+}
