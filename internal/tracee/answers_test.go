@@ -42,6 +42,16 @@ func startQuizzed(t *testing.T) *quizzed {
 		t.Fatal(err)
 	}
 	x.pid = x.cmd.Process.Pid
+	t.Cleanup(func() {
+		if x.cmd.ProcessState == nil {
+			_ = x.cmd.Process.Kill()
+			_ = x.cmd.Wait()
+		}
+	})
+	soon(t, "its threads to begin", func() bool {
+		tids, err := proc.Threads(x.pid)
+		return err != nil || len(tids) > 2
+	})
 	return x
 }
 
@@ -239,8 +249,7 @@ func TestTracerDiesAsking(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			x := startQuizzed(t)
-			time.Sleep(50 * time.Millisecond)
+			x, rng := startQuizzed(t), random(t)
 			before, err := proc.ReadStatus(x.pid)
 			if err != nil {
 				t.Fatal(err)
@@ -252,7 +261,7 @@ func TestTracerDiesAsking(t *testing.T) {
 				}
 				dies(t, x, func() error { return begin(x, do) })
 				n++
-				time.Sleep(time.Duration(rand.IntN(20_000)) * time.Microsecond)
+				time.Sleep(time.Duration(rng.IntN(20_000)) * time.Microsecond)
 			}
 			if !x.runs() {
 				t.Errorf("it ended too early to be looked at, after %d times", n)
@@ -300,7 +309,6 @@ func left(x *quizzed, before proc.Status) error {
 // all, and is stopped by what stops it.
 func TestAskSignals(t *testing.T) {
 	x := startQuizzed(t)
-	time.Sleep(50 * time.Millisecond)
 	stop, over := make(chan struct{}), make(chan struct{})
 	send := func() {
 		defer close(over)
