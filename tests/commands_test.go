@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -195,9 +196,19 @@ func cmdGen(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(writeText(f, mb<<20))
 }
 
+// longestLine is how long a command line of a script may take.
+const longestLine = 10 * time.Minute
+
 // cmdExpect runs a shell command line and compares its exit status.
 func cmdExpect(ts *testscript.TestScript, neg bool, args []string) {
-	cmd := exec.Command("bash", "-c", args[1])
+	ctx, cancel := context.WithTimeout(context.Background(), longestLine)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", args[1])
+	cmd.Cancel = func() error {
+		tree, _ := exec.Command("ps", "-e", "-o", "pid,ppid,stat,wchan:20,args", "--forest").Output()
+		ts.Logf("it takes more than %v; there are\n%s", longestLine, tree)
+		return cmd.Process.Kill()
+	}
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = append(os.Environ(), "PID="+ts.Getenv("PID"), "LC_ALL=C.UTF-8")
 	out, err := os.Create(ts.MkAbs(".stdout"))
