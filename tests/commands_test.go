@@ -16,6 +16,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
 )
 
 type targetsKeyType struct{}
@@ -39,7 +41,21 @@ func (ts *targets) killAll() {
 	for _, t := range ts.all {
 		_ = unix.Kill(t.cmd.Process.Pid, unix.SIGKILL)
 		<-t.done
+		for _, pid := range sessionOf(t.cmd.Process.Pid) { // its children
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
 	}
+}
+
+// sessionOf lists the processes of a session.
+func sessionOf(sid int) (pids []int) {
+	all, _ := proc.Processes()
+	for _, pid := range all {
+		if stat, err := proc.ReadStat(pid); err == nil && stat.Session == sid {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 func of(ts *testscript.TestScript) *targets { return ts.Value(targetsKey).(*targets) }
@@ -194,6 +210,39 @@ func cmdGen(ts *testscript.TestScript, neg bool, args []string) {
 		return
 	}
 	ts.Check(writeText(f, mb<<20))
+}
+
+// cmdSettled waits until the program last started, with all that it has started, does
+// nothing but wait: its tree is the same and has not run for a moment. One that
+// never does that is given two seconds to begin.
+func cmdSettled(ts *testscript.TestScript, neg bool, args []string) {
+	all := of(ts).all
+	pid := all[len(all)-1].cmd.Process.Pid
+	last := ""
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		now := activity(pid)
+		if now == last && !strings.Contains(now, " R") {
+			return
+		}
+		last = now
+	}
+	ts.Logf("it does not stand still:\n%s", last)
+}
+
+// activity tells of each thread of a tree its state and how long it has run.
+func activity(pid int) string {
+	var b strings.Builder
+	tids, _ := proc.Threads(pid)
+	for _, tid := range tids {
+		stat, _ := proc.ReadThreadStat(pid, tid)
+		ran, _ := proc.Activity(pid, tid)
+		fmt.Fprintf(&b, "%d %c %s %s\n", tid, stat.State, stat.Comm, ran)
+	}
+	children, _ := proc.Children(pid)
+	for _, child := range children {
+		b.WriteString(activity(child))
+	}
+	return b.String()
 }
 
 // longestLine is how long a command line of a script may take.

@@ -90,6 +90,7 @@ func scripts(t *testing.T, pattern string) {
 			"start":     cmdStart,
 			"reference": cmdReference,
 			"moment":    cmdMoment,
+			"settled":   cmdSettled,
 			"alive":     cmdAlive,
 			"gen":       cmdGen,
 			"ended":     cmdEnded,
