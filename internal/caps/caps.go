@@ -1,5 +1,5 @@
-// Package caps says which capabilities(7) something takes that this process has
-// not got, and what for.
+// Package caps says which capabilities(7) something needs that this process
+// lacks, and what for.
 package caps
 
 import (
@@ -45,7 +45,7 @@ func name(c int) string {
 	return fmt.Sprintf("capability %d", c)
 }
 
-// String is the set for people.
+// String lists the set in words.
 func (s Set) String() string {
 	const most = 5
 	var list []string
@@ -65,7 +65,7 @@ func (s Set) String() string {
 // Missing is an error: capabilities that this process lacks.
 type Missing struct {
 	Set    Set
-	To     string // what it takes them to do, with %s for whom
+	To     string // what they are needed for, with %s for Who
 	Who    string // whom or what it is about: "pid 7 (sh)"; may be empty
 	others int    // who else, see Merge
 	Tip    string // what to do instead, may be empty
@@ -89,7 +89,7 @@ func (m *Missing) Error() string {
 	return fmt.Sprintf("%v %s missing, which it takes to %s", m.Set, are, to)
 }
 
-// Hint says where it stands.
+// Hint says what to do about it.
 func (m *Missing) Hint() string {
 	if m.Tip != "" {
 		return m.Tip
@@ -100,7 +100,7 @@ func (m *Missing) Hint() string {
 // Is makes it a kind of permission error.
 func (m *Missing) Is(err error) bool { return err == os.ErrPermission }
 
-// Merge makes one of those errors that say the same of several.
+// Merge makes one error of those that say the same of several processes.
 func Merge(errs []error) []error {
 	type about struct {
 		set Set
@@ -128,13 +128,13 @@ func Merge(errs []error) []error {
 	return merged
 }
 
-// Process is what this process may do.
+// Process is the privilege that a process has.
 type Process struct {
 	proc.Status
 	Securebits uint32
 }
 
-// Own returns it.
+// Own returns that of this process.
 func Own() (*Process, error) {
 	status, err := proc.ReadStatus(os.Getpid())
 	if err != nil {
@@ -155,8 +155,8 @@ func (p *Process) Need(set Set, who, to string) []error {
 	return nil
 }
 
-// NeedID is Need for choosing process ids: it asks the kernel, for what counts
-// is who owns the pid namespace.
+// NeedID is Need for choosing process ids: it asks the kernel, since what counts
+// is the owner of the pid namespace.
 func NeedID(pid int) []error {
 	if sys.MayChooseIDs() {
 		return nil

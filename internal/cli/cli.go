@@ -35,11 +35,11 @@ type Command struct {
 	Summary string
 	MinArgs int
 	MaxArgs int
-	Verb    bool // the first operand is a verb, and options may stand behind it
-	// ForFile returns what to type for those who name a file as an operand.
+	Verb    bool // the first operand is a verb, which options may follow
+	// ForFile returns what to type instead of naming a file as an operand.
 	ForFile func(file string) string
-	// Own: failures exit with 125, as for timeout(1) and env(1), for the
-	// command's status is that of the program it runs.
+	// Own125: failures exit with 125, as those of timeout(1) and env(1) do,
+	// because the command's status is that of the program it runs.
 	Own125 bool
 	// NoSuspend: SIGTSTP (^Z) does not stop the program but ends it.
 	NoSuspend bool
@@ -61,7 +61,7 @@ type Invocation struct {
 // Main runs the command and returns its exit status.
 func Main(c *Command, args []string) int {
 	log := &Log{name: c.Name, w: os.Stderr}
-	beOurs()
+	makeDumpable()
 	ctx, release := watchSignals(c.NoSuspend)
 	defer release()
 	inv := &Invocation{Stdin: os.Stdin, Stdout: os.Stdout, Log: log, ReleaseSignals: release}
@@ -75,10 +75,10 @@ func Main(c *Command, args []string) int {
 	return log.report(err, c.Own125)
 }
 
-// beOurs makes the files of this process in proc(5) its user's, also if it has
-// capabilities of its file's (setcap(8)): the filters find each other there. Who
-// has fewer capabilities may not look into it all the same, see ptrace(2).
-func beOurs() {
+// makeDumpable makes this process's files in proc(5) belong to its user, also if
+// it got capabilities from its program file (setcap(8)): the filters find each other
+// there. Processes with fewer capabilities still may not look into it, see ptrace(2).
+func makeDumpable() {
 	if unix.Getuid() == unix.Geteuid() && unix.Getgid() == unix.Getegid() {
 		_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
 	}

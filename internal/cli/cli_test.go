@@ -52,7 +52,7 @@ func TestExitStatusAndMessages(t *testing.T) {
 	}
 }
 
-// The ways in which the library, as it comes, surprises.
+// The ways in which the library surprises by default.
 func TestLibraryTraps(t *testing.T) {
 	for _, c := range []struct {
 		what string

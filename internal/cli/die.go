@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// Die reports a failure and ends the program at once, for a command that is
-// stuck where nothing else ends it. That the failure can't be told, for nobody
-// reads standard error, does not keep it.
+// Die reports a failure and ends the program at once, for a command that is stuck
+// where nothing else ends it. It does so even if nobody reads standard error.
 func (inv *Invocation) Die(err error) {
 	told := make(chan int, 1)
 	go func() { told <- inv.Log.report(err, false) }()
@@ -20,5 +19,5 @@ func (inv *Invocation) Die(err error) {
 	}
 }
 
-// Error tells of a failure at once that the program ends with later.
+// Error reports at once a failure that the program will end with.
 func (l *Log) Error(format string, args ...any) { l.line("error: ", fmt.Sprintf(format, args...)) }

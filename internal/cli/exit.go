@@ -22,7 +22,7 @@ const (
 // exitError carries an exit status.
 type exitError struct {
 	status int
-	err    error // nil: somebody else has told the user
+	err    error // nil: another filter has told the user
 }
 
 func (e *exitError) Error() string {
@@ -58,9 +58,9 @@ type Passthrough struct{ Status int }
 
 func (*Passthrough) Error() string { return "the program ended" }
 
-// statusOf returns the exit status of a failure. That the target was lost is
-// told whatever else happened; else a signal explains the rest, and a status
-// that was given explains a broken pipe.
+// statusOf returns the exit status of a failure. A lost target goes before
+// everything else, then a signal, which explains the rest, and then a given status,
+// which explains a broken pipe.
 func statusOf(err error) int {
 	given := exits(err)
 	var sig *Signalled

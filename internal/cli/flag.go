@@ -24,7 +24,7 @@ type Flag struct {
 type value struct {
 	flag Flag
 	seen bool
-	bad  *error // gets the first error of Set, in our words
+	bad  *error // gets the first error of Set, as the user is told it
 }
 
 // IsBoolFlag tells package flag that no value follows.
@@ -36,7 +36,7 @@ func (v *value) IsBoolFlag() bool {
 // String is not used for anything the user sees.
 func (v *value) String() string { return "" }
 
-// Set takes in what the user gave.
+// Set stores a value that the user gave.
 func (v *value) Set(s string) error {
 	err := v.set(s)
 	if err != nil && *v.bad == nil {
@@ -81,13 +81,13 @@ func (v *value) set(s string) (err error) {
 	return nil
 }
 
-// alternatives joins words as a sentence does.
-func alternatives(words []string) string {
-	last := len(words) - 1
+// alternatives joins a list as a sentence does.
+func alternatives(list []string) string {
+	last := len(list) - 1
 	if last < 1 {
-		return strings.Join(words, "")
+		return strings.Join(list, "")
 	}
-	return strings.Join(words[:last], ", ") + " or " + words[last]
+	return strings.Join(list[:last], ", ") + " or " + list[last]
 }
 
 // defaultText returns the default as the help tells it, or "".

@@ -24,8 +24,8 @@ func (l *Log) line(kind, text string) {
 	fmt.Fprintf(l.w, "%s: %s%s\n", l.name, kind, printable(text))
 }
 
-// printable escapes what is not to be printed: names of files and programs are
-// not to be trusted with a terminal, nor with a second line.
+// printable escapes what must not be printed: names of files and programs could
+// otherwise control a terminal, or begin a second line.
 func printable(s string) string {
 	var b strings.Builder
 	for len(s) > 0 {
@@ -43,7 +43,7 @@ func printable(s string) string {
 	return b.String()
 }
 
-// Step says what is done, for -v.
+// Step says what is done, if -v was given.
 func (l *Log) Step(format string, args ...any) {
 	if l.verbose {
 		l.line("", fmt.Sprintf(format, args...))

@@ -32,9 +32,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// heedSignals undoes what a nohup(1) around the tests, or a shell that runs
-// them in the background, did: programs under test are to heed signals. A
-// signal with a handler has its default again in a program that is started.
+// heedSignals undoes what a nohup(1) around the tests, or a shell that runs them
+// in the background, has done: programs under test must not ignore signals. One that
+// is caught here has its default action in programs that are started.
 func heedSignals() {
 	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
 		if signal.Ignored(s) {

@@ -26,10 +26,10 @@ func (c *Command) parseAndRun(ctx context.Context, inv *Invocation, args []strin
 	own, run := c.Setup()
 	var o common
 	flags := append(own, o.flags()...)
-	help := c.help(flags) // now, for the values are still the defaults
+	help := c.help(flags) // now, while the values are the defaults
 	operands, err := parse(ctx, c.Name, flags, args)
 	if err == nil && c.Verb && len(operands) > 0 {
-		// The library stopped at the verb.
+		// The library stops at the verb.
 		var rest []string
 		rest, err = parse(ctx, c.Name, flags, operands)
 		operands = append(operands[:1], rest...)
@@ -52,9 +52,9 @@ func (c *Command) parseAndRun(ctx context.Context, inv *Invocation, args []strin
 	return run(ctx, inv)
 }
 
-// parse has the library parse args, stores what it finds in the flags and
-// returns the operands. The library is kept to what it does well. As it comes
-// it writes help to stdout, which is our pipe, for a usage error; takes an
+// parse parses args with the library, stores the values in the flags and returns
+// the operands. The library is kept to what it does well. By default it writes
+// help to stdout, which is our pipe, for a usage error; takes an
 // operand "help" for a command; splits values at commas and trims them; and
 // lets an alias set a list twice.
 func parse(ctx context.Context, name string, flags []Flag, args []string) (operands []string, err error) {
@@ -91,8 +91,8 @@ func parse(ctx context.Context, name string, flags []Flag, args []string) (opera
 func plain(err error, flags []Flag) error {
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-		if near := nearest(name, flags); near != "" {
-			return fmt.Errorf("there is no option %s; did you mean --%s", dashed(name), near)
+		if meant := nearest(name, flags); meant != "" {
+			return fmt.Errorf("there is no option %s; did you mean --%s", dashed(name), meant)
 		}
 		return fmt.Errorf("there is no option %s", dashed(name))
 	}
@@ -102,8 +102,8 @@ func plain(err error, flags []Flag) error {
 	return errors.New(text)
 }
 
-// nearest returns the long option that name, of which a part is right, is most
-// likely meant to be, or "".
+// nearest returns the long option that a misspelt name most likely stands for, or
+// "".
 func nearest(name string, flags []Flag) string {
 	i := slices.IndexFunc(flags, func(f Flag) bool {
 		return len(name) > 2 && (strings.HasPrefix(f.Name, name[:3]) || strings.Contains(f.Name, name))
@@ -121,8 +121,8 @@ func dashed(name string) string {
 	return "--" + name
 }
 
-// checkArgs judges the operands. The library takes an option behind an operand
-// for an operand.
+// checkArgs checks the operands. The library takes an option that follows an
+// operand for an operand, too.
 func (c *Command) checkArgs(args []string) error {
 	for i, a := range args {
 		if strings.HasPrefix(a, "-") {

@@ -27,8 +27,8 @@ func (l *Log) report(err error, own125 bool) int {
 	return status
 }
 
-// printErrors prints what the user does not know yet, and no hint twice. Who
-// ended the program with a signal knows why it ended, and hears more only with
+// printErrors prints what the user does not know yet, and no hint twice. A user
+// who ended the program with a signal knows why it ended, and is told more only with
 // -v.
 func (l *Log) printErrors(err error, status int) {
 	var told []string
@@ -71,8 +71,8 @@ type fact struct {
 	hints []string
 }
 
-// facts takes a joined error apart. One that stands within another text can't
-// be: it is one fact with all hints.
+// facts takes a joined error apart. One inside the text of another error can't be
+// taken apart: it is one fact with all hints.
 func facts(err error) []fact {
 	var outer []string
 	for e := err; e != nil; e = errors.Unwrap(e) {

@@ -20,12 +20,12 @@ func (s *Signalled) Error() string { return fmt.Sprintf("ended by %v", s.Signal)
 // stuck in a read or write; nothing depends on how it ends.
 const grace = 500 * time.Millisecond
 
-// watchSignals returns a context that SIGINT, SIGTERM and SIGHUP cancel; a
-// second one, or grace, ends the program at once. Those that whoever started
-// the program had it ignore, as nohup(1) does, stay ignored.
+// watchSignals returns a context that SIGINT, SIGTERM and SIGHUP cancel; a second
+// signal, or the end of the grace period, ends the program at once. Signals that are
+// ignored from the start, as under nohup(1), stay ignored.
 //
 // SIGPIPE is caught and dropped, so that a reader's death comes up as EPIPE and
-// there is time to let a target go; ignored, it would be so in children, too.
+// there is time to let a target go; if it were ignored, children would inherit that.
 //
 // With suspend, SIGTSTP (^Z) ends it like these.
 //

@@ -6,8 +6,8 @@ import (
 	"ckpt/stream"
 )
 
-// StreamError gives an error of reading a stream its exit status. One that an
-// earlier filter has told the user already is not told again.
+// StreamError gives an error from reading a stream its exit status. What an earlier
+// filter has told the user is not repeated.
 func StreamError(err error) error {
 	var abort *stream.AbortError
 	if errors.As(err, &abort) {

@@ -1,6 +1,6 @@
-// Package dedup is the filter that has package sorter tell the objects of a raw
-// stream apart, while the target is held, and package judge say whether what
-// comes out can be restored: what can't makes it fail, and the target run on.
+// Package dedup is the filter that finds which objects of a raw stream are the
+// same, by package sorter, while the target is held. Package judge says whether the
+// result can be restored; if not, the filter fails and the target runs on.
 package dedup
 
 import (
@@ -46,7 +46,7 @@ func Run(ctx context.Context, o Options, in, out *os.File) error {
 	return finish(f.holder, out, f.pump.Reader.Totals().DataBytes)
 }
 
-// ignoreGone drops the one error a failing filter need not tell.
+// ignoreGone drops the one error that a filter need not report.
 func ignoreGone(err error) error {
 	if errors.Is(err, hold.ErrGone) {
 		return nil
@@ -54,9 +54,9 @@ func ignoreGone(err error) error {
 	return err
 }
 
-// take takes the hold. Where writing consumes the data it says so, and pages
-// may come by reference.
-func take(h *stream.Header, out *os.File) (*hold.Holder, error) {
+// takeHold takes the hold. If writing to out consumes the data it says so, and
+// pages may come by reference.
+func takeHold(h *stream.Header, out *os.File) (*hold.Holder, error) {
 	ref := hold.RefOf(h)
 	if ref == nil {
 		return nil, fmt.Errorf("the stream names no hold: %w", hold.ErrGone)
@@ -101,7 +101,7 @@ func (f *filter) begin(first *stream.Record) (err error) {
 	if f.header.Stage != stream.StageRaw {
 		return sorter.ErrStage
 	}
-	if f.holder, err = take(&f.header, f.out); err != nil {
+	if f.holder, err = takeHold(&f.header, f.out); err != nil {
 		return err
 	}
 	f.holder.Beat(f.in)
@@ -109,7 +109,7 @@ func (f *filter) begin(first *stream.Record) (err error) {
 	return first.Set(map[string]any{"stage": stream.StageShared})
 }
 
-// edit writes what is to stand in place of a record.
+// edit writes what takes the place of a record.
 func (f *filter) edit(w *stream.Writer, rec *stream.Record, data io.Reader) error {
 	out, err := f.record(rec)
 	if err != nil || out == nil {
@@ -130,7 +130,7 @@ func (f *filter) verdict() error {
 	return f.jury.verdict()
 }
 
-// record returns what is to stand in place of rec, nil for nothing.
+// record returns what takes the place of rec, nil for nothing.
 func (f *filter) record(rec *stream.Record) (*stream.Record, error) {
 	if rec.Type == stream.TypeTask {
 		if err := f.checkTask(rec); err != nil {

@@ -5,8 +5,8 @@ import (
 	"ckpt/stream"
 )
 
-// jury judges the descriptions beside the sorter, so that the target does not
-// stand still for it.
+// jury judges the descriptions while the sorter works, so that the target is not
+// kept stopped for it.
 type jury struct {
 	records chan heard // closed behind the last description
 	said    chan error // gets one verdict
@@ -18,10 +18,10 @@ type heard struct {
 	index, offset int64
 }
 
-// juryBacklog is how many records may wait for it, of up to 1 MiB each.
+// juryBacklog is how many records, of up to 1 MiB each, may wait for the jury.
 const juryBacklog = 256
 
-// newJury starts one. A verdict that is no ends the pass by stop.
+// newJury starts one. It calls stop, which ends the pass, if the verdict is no.
 func newJury(h *stream.Header, note func(string, ...any), stop func(error)) *jury {
 	records, said := make(chan heard, juryBacklog), make(chan error, 1)
 	go func() {
@@ -30,14 +30,14 @@ func newJury(h *stream.Header, note func(string, ...any), stop func(error)) *jur
 			stop(err)
 		}
 		said <- err
-		for range records { // who sends must not wait
+		for range records { // the sender must not wait
 		}
 	}()
 	return &jury{records, said}
 }
 
-// deliberate gives the verdict: no, as soon as a record can't be, so that no more
-// of them are read.
+// deliberate gives the verdict. The first record that is wrong decides it: no more
+// are read then.
 func deliberate(h *stream.Header, records <-chan heard, note func(string, ...any)) error {
 	m := judge.New(h)
 	for h := range records {
@@ -48,7 +48,7 @@ func deliberate(h *stream.Header, records <-chan heard, note func(string, ...any
 	return judge.ForSave(m, note)
 }
 
-// hear hands a record on.
+// hear passes a record on to the jury.
 func (j *jury) hear(rec *stream.Record, r *stream.Reader) {
 	if judge.Ends(rec) {
 		j.close()

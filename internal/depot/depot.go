@@ -1,10 +1,10 @@
-// Package depot keeps the open files of a restore, of which there may be more
-// than one process may have descriptors. It alone knows where each is.
+// Package depot keeps the open files of a restore, which may be more than one
+// process may have descriptors for. It alone knows where each is.
 //
-// While there is room they are this process's descriptors. Beyond that the ones
-// not used for the longest time move to a holder: a copy of this program that
-// stands still before its first instruction, gets the descriptors at its birth,
-// and dies with us. What is asked for is fetched back and stays for a while.
+// As long as there is room they are descriptors of this process. Beyond that the
+// least recently used ones move to a holder: a copy of this program that is stopped
+// before its first instruction, gets the descriptors when it is cloned, and dies
+// with this process. A file that is asked for is fetched back and stays for a while.
 package depot
 
 import (
@@ -21,11 +21,11 @@ import (
 )
 
 const (
-	// spare are descriptors for what is no file of the depot: the Go runtime's,
-	// those of /proc, those that are open for one call.
+	// spare are the descriptors left for others than the depot's files: the Go
+	// runtime's, those of /proc, those that are open for one call.
 	spare = 40
-	// near is how many of the files used last always stay here.
-	near = 16
+	// alwaysHere is how many of the files used last never leave.
+	alwaysHere = 16
 )
 
 // Depot is the files. It is used by the one OS thread that makes puppets.
@@ -33,7 +33,7 @@ type Depot struct {
 	room    int
 	here    list.List // of *File; the one used last is the last
 	holders []*tracee.Puppet
-	// taken reports whether a process id must stay free.
+	// taken reports whether a process id must stay free for the restored tree.
 	taken  func(pid int) bool
 	closed bool
 }
@@ -42,9 +42,9 @@ type Depot struct {
 type File struct {
 	d      *Depot
 	name   string
-	own    *os.File      // as it was given to us
-	fd     int           // as it was fetched back; -1: it is not
-	at     *list.Element // nil: it is not here
+	own    *os.File      // as it was given to Keep
+	fd     int           // as it was fetched back, or -1
+	at     *list.Element // nil if it is not here
 	holder *tracee.Puppet
 	there  int // its number in the holder
 }
@@ -69,8 +69,8 @@ func Room() (int, error) {
 		return 0, err
 	}
 	room := int(min(lim.Cur, 1<<30)) - len(open) - spare
-	if room < 2*near {
-		return 0, cli.WithHint(fmt.Errorf("this process may have %d descriptors, of which %d are in use, and needs %d more to restore anything", lim.Cur, len(open), spare+2*near),
+	if room < 2*alwaysHere {
+		return 0, cli.WithHint(fmt.Errorf("this process may have %d descriptors, of which %d are in use, and needs %d more to restore anything", lim.Cur, len(open), spare+2*alwaysHere),
 			"raise the limit, see ulimit -n")
 	}
 	return room, nil
@@ -86,8 +86,8 @@ func (d *Depot) Keep(f *os.File) (*File, error) {
 	return k, nil
 }
 
-// Fd returns the file's descriptor in this process, which is good until other
-// files have been used, a dozen at least.
+// Fd returns the file's descriptor in this process, which is good until at least a
+// dozen other files have been used.
 func (f *File) Fd() (int, error) {
 	if f.at != nil {
 		f.d.here.MoveToBack(f.at)
@@ -104,13 +104,13 @@ func (f *File) Fd() (int, error) {
 	return fd, f.d.makeRoom()
 }
 
-// Together is how many files' descriptors are good together, if none is opened
-// meanwhile.
+// Together is how many files' descriptors are good at the same time, if none is
+// opened meanwhile.
 func (d *Depot) Together() int {
 	if len(d.holders) == 0 {
 		return math.MaxInt
 	}
-	return near
+	return alwaysHere
 }
 
 func (f *File) number() int {
@@ -136,8 +136,8 @@ func (f *File) Dup() (*os.File, error) {
 // Name is what the file is called in messages.
 func (f *File) Name() string { return f.name }
 
-// Close closes it wherever it is. When the depot is closed, or f is nil, that has
-// been done.
+// Close closes it wherever it is. It does nothing if f is nil or the depot is
+// closed already.
 func (f *File) Close() error {
 	if f == nil || f.d.closed {
 		return nil
@@ -187,7 +187,7 @@ func (d *Depot) makeRoom() error {
 	return errors.Join(errs...)
 }
 
-// handOn has a new holder hold those of the files that none holds.
+// handOn makes a new holder hold those of the files that no holder has.
 func (d *Depot) handOn(files []*File) error {
 	var fds []int
 	var moved []*File
@@ -211,9 +211,9 @@ func (d *Depot) handOn(files []*File) error {
 	return nil
 }
 
-// startHolder starts a holder whose process id is not taken.
+// startHolder starts a holder whose process id need not stay free.
 func (d *Depot) startHolder(fds []int) (p *tracee.Puppet, numbers []int, err error) {
-	var rejected []*tracee.Puppet // they keep their ids until there is another
+	var rejected []*tracee.Puppet // they keep their ids until one with a free id is found
 	for {
 		p, numbers, err = tracee.StartHolder(fds)
 		if err != nil || !d.taken(p.Tracee().PID) {
@@ -230,8 +230,8 @@ func (d *Depot) startHolder(fds []int) (p *tracee.Puppet, numbers []int, err err
 // Holders is how many processes hold files.
 func (d *Depot) Holders() int { return len(d.holders) }
 
-// Holders is how many processes it takes, at most, to hold so many files where
-// there is room for some.
+// Holders is how many processes it takes, at most, to hold so many files, of which
+// there is room for some here.
 func Holders(files, room int) int {
 	if files <= room {
 		return 0
@@ -240,10 +240,10 @@ func Holders(files, room int) int {
 }
 
 // moved is how many of n files move to holders at once.
-func moved(n int) int { return n - max(near, n/4) }
+func moved(n int) int { return n - max(alwaysHere, n/4) }
 
-// Close closes all files and ends the holders. A file that nobody else has open
-// is gone when it returns.
+// Close closes all files and ends the holders. When it returns, files that nobody
+// else has open are closed for good.
 func (d *Depot) Close() error {
 	if d == nil || d.closed {
 		return nil

@@ -22,7 +22,7 @@ func small(t *testing.T, taken func(int) bool) *Depot {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.room = 2 * near
+	d.room = 2 * alwaysHere
 	return d
 }
 
@@ -94,7 +94,7 @@ func TestMoreThanRoom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range files[1 : near-2] { // what was used just now stays
+	for _, f := range files[1 : alwaysHere-2] { // what was used just now stays
 		position(t, f)
 	}
 	if at, err := unix.Seek(fd, 0, io.SeekCurrent); err != nil || at != 0 {

@@ -1,5 +1,5 @@
-// Package ends knows what leads out of a process tree: how such an end is
-// called, and how the user says what is to take its place.
+// Package ends knows what leads out of a process tree: what such an end is
+// called, and how the user says what takes its place.
 package ends
 
 import (
@@ -82,7 +82,7 @@ func Parse(named, fds []string) (*Decisions, error) {
 	return d, nil
 }
 
-// split cuts at the first = that a decision stands behind: a path may have some.
+// split cuts at the first = that is followed by a decision: a path may have some.
 func split(v string) (string, *Decision) {
 	for i := range v {
 		if v[i] == '=' {
@@ -144,8 +144,8 @@ func isName(s string) bool {
 	return strings.HasPrefix(s, "/")
 }
 
-// Find returns what was decided for a descriptor, or nil: what its own name says
-// goes before what the thing it has open is called.
+// Find returns what was decided for a descriptor, or nil. Its own name goes before
+// the name of what it has open.
 func (d *Decisions) Find(root, pid, fd int, name string) *Decision {
 	if d == nil {
 		return nil
@@ -169,7 +169,7 @@ func (d *Decisions) Find(root, pid, fd int, name string) *Decision {
 	return found
 }
 
-// Unused are decisions that found nothing to decide.
+// Unused returns an error for each decision that applied to nothing.
 func (d *Decisions) Unused() (errs []error) {
 	if d == nil {
 		return nil

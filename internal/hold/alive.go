@@ -11,10 +11,10 @@ import (
 // --stall-timeout that makes sense.
 const beat = 250 * time.Millisecond
 
-// Beat has the holder say that it lives, again and again, while it has something
-// to do: there is input that it has not read yet, for it compresses or waits for
-// its sink, or it has read all of it. One that waits for input itself says
-// nothing: what it waits for may be stuck.
+// Beat makes the holder report again and again that it is alive, while it has
+// something to do: there is input left to read, because it compresses or waits for
+// its output, or it has read all of it. While it waits for input it says nothing:
+// what it waits for may be stuck.
 func (h *Holder) Beat(in *os.File) {
 	if h == nil || h.f == nil || h.ends != nil {
 		return
@@ -23,7 +23,7 @@ func (h *Holder) Beat(in *os.File) {
 	go h.beats(h.f, in, h.ends)
 }
 
-// InputRead says that all input was read, so that what the holder does is its
+// InputRead says that all input was read: what the holder does from now on is its
 // own work.
 func (h *Holder) InputRead() {
 	if h != nil {
@@ -50,7 +50,7 @@ func (h *Holder) beats(f, in *os.File, ends <-chan struct{}) {
 }
 
 // tryWrite writes a line if there is room for it, and reports whether there may
-// be for another.
+// be room for another later.
 func tryWrite(f *os.File, line string) bool {
 	conn, err := f.SyscallConn()
 	if err != nil {

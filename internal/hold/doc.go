@@ -1,5 +1,5 @@
-// Package hold is how filters behind ckpt-collect ask it to keep the target
-// still, and how it learns what became of the image.
+// Package hold is how the filters behind ckpt-collect ask it to keep the target
+// stopped, and how it learns what became of the image.
 //
 // The collector makes a pipe and names it in the HEADER record: its own process
 // id and start time, and the number of the pipe's read end. Another descriptor,
@@ -13,20 +13,19 @@
 //	<name> alive                now and then: I am at work
 //	<name> ok                   last: done
 //	<name> committed <bytes> shared
-//	                            last: done, and the image, of a shared stream, is
+//	                            last: done, and the image of a shared stream is
 //	                            stored safely
-//	<name> failed               last: done for
+//	<name> failed               last: I gave up
 //
-// and closes it. Behind the first line's words may stand the holder's process id.
-// One that is silent for too long, and for whom nothing else goes on, is not
-// waited for. A holder that dies closes it, too, without a last line, and
-// that is a failure. While somebody holds data, the collector may hand on pages
-// by reference; else they are copied, for they would change with the target's
-// once it runs.
+// and closes it. The first line may end with the holder's process id. A holder
+// that is silent for too long while nothing else moves is no longer waited for. One
+// that dies closes the pipe without a last line, which is a failure. While somebody
+// holds data, the collector may pass pages on by reference; otherwise it copies
+// them, since they would change when the target runs.
 //
 // A name is [a-z][a-z0-9-]*, and a line at most 1024 bytes, so that the kernel
 // writes it at once or not at all (PIPE_BUF, pipe(7)). Holders may share a name:
-// two ckpt-write behind a tee do. Their lines can't be told apart, but counted.
-// Other words behind a name are for later versions and mean nothing. What is not
-// such a line makes the hold fail, for nobody knows what it was to say.
+// two ckpt-write behind a tee do. Their lines can't be told apart, only
+// counted. Other words after a name are for later versions and mean nothing. Anything
+// that is not such a line makes the hold fail: nobody knows what it meant.
 package hold

@@ -27,8 +27,8 @@ type Ref struct {
 	FD        int
 	BootID    string
 	// Mark is a descriptor of the collector's memfd that has the pipe's inode
-	// number and the checkpoint's name in its own: a stream can say anything, but
-	// not make a process have such a one.
+	// number and the checkpoint's id in its name: a stream can say anything, but
+	// it can't give a process such a descriptor.
 	Mark       int
 	Checkpoint string
 }
@@ -94,8 +94,8 @@ func (h *Hold) Close() error {
 	return err
 }
 
-// closeWriter closes our own write end, after which EOF means that no holder is
-// left. It stays open until there is one, so that "nobody yet" is not EOF.
+// closeWriter closes the collector's own write end, after which EOF means that no
+// holder is left. It is open until the first one comes, so that "nobody yet" is not EOF.
 func (h *Hold) closeWriter() {
 	if h.w >= 0 {
 		unix.Close(h.w)
@@ -112,9 +112,9 @@ func (h *Hold) DataHeld() bool {
 	return h.said.dataHeld()
 }
 
-// Signs returns a number that changes when all who hold have written a line since
-// the last time, and whether somebody holds: one who does and lives writes lines
-// again and again, and so no other can stand in for one that does not.
+// Signs returns a number that changes when every holder has written a line since
+// the last change, and whether there is a holder. A holder that lives writes lines
+// again and again; those of one can't stand in for another's silence.
 func (h *Hold) Signs() (rounds int, held bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -122,14 +122,14 @@ func (h *Hold) Signs() (rounds int, held bool) {
 	return h.said.rounds, !eof && h.w < 0
 }
 
-// Holders names those that are not done, as "ckpt-write, pid 4711".
+// Holders names those that are not done, as "ckpt-write (pid 4711)".
 func (h *Hold) Holders() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.said.holders()
 }
 
-// drain takes in what holders wrote. It reports EOF. The caller has the lock.
+// drain reads what holders wrote. It reports EOF. The caller has the lock.
 func (h *Hold) drain() (eof bool) {
 	if h.r < 0 {
 		return true
@@ -162,20 +162,20 @@ type WaitOptions struct {
 	// FirstTimeout is how long to wait for somebody to take the hold.
 	FirstTimeout time.Duration
 	// NeedCommit: when all holders are gone, and none has committed or held the data
-	// to the end, wait FirstTimeout for another.
+	// to the end, wait another FirstTimeout for one that does.
 	NeedCommit bool
 }
 
-// Outcome is what the holders said.
+// Outcome is what the holders reported.
 type Outcome struct {
 	Taken     bool
-	Stored    bool // somebody held the data, and got done
+	Stored    bool // a holder of the data was done
 	Committed bool
 	Bytes     int64    // of the committed image
 	Failures  []string // "ckpt-write failed"
 }
 
-// Wait waits until nobody holds any more.
+// Wait waits until there is no holder any more.
 func (h *Hold) Wait(ctx context.Context, o WaitOptions) (Outcome, error) {
 	deadline := time.Now().Add(o.FirstTimeout)
 	for {
@@ -183,7 +183,7 @@ func (h *Hold) Wait(ctx context.Context, o WaitOptions) (Outcome, error) {
 			return Outcome{}, context.Cause(ctx)
 		}
 		eof, out := h.look()
-		if out != nil { // nobody there
+		if out != nil { // there is no holder
 			settled := out.Committed || out.Stored || !o.NeedCommit || len(out.Failures) > 0
 			if out.Taken && settled || !time.Now().Before(deadline) {
 				return *out, nil
@@ -197,7 +197,7 @@ func (h *Hold) Wait(ctx context.Context, o WaitOptions) (Outcome, error) {
 	}
 }
 
-// look takes in what holders wrote, and returns the outcome if nobody holds.
+// look reads what holders wrote, and returns the outcome if there is no holder.
 func (h *Hold) look() (eof bool, out *Outcome) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -209,7 +209,7 @@ func (h *Hold) look() (eof bool, out *Outcome) {
 }
 
 // pause waits for something to read, for a tick at most. At EOF poll(2) would
-// return at once, so that a late holder is seen with the next tick.
+// return at once, so it waits a tick, after which a late holder is seen.
 func (h *Hold) pause(eof bool) error {
 	if eof {
 		time.Sleep(tick)

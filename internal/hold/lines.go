@@ -25,7 +25,7 @@ type ledger struct {
 	failures  []string
 	committed bool
 	bytes     int64
-	rounds    int // how often all who hold wrote a line, or some began or ended to
+	rounds    int // how often every holder wrote a line, or one came or went
 	bad       error
 }
 
@@ -69,15 +69,15 @@ func (l *ledger) line(s string) {
 	if h == nil {
 		return
 	}
-	words, _, _ := strings.Cut(what, " ")
+	verb, _, _ := strings.Cut(what, " ")
 	h.lives = true
-	defer l.round(words == "alive")
+	defer l.round(verb == "alive")
 	switch {
-	case words == "hold":
+	case verb == "hold":
 		h.hold(what)
 	case what == "ok":
 		h.last()
-	case words == "committed":
+	case verb == "committed":
 		text, shared := strings.CutSuffix(strings.TrimPrefix(what, "committed "), " shared")
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || n < 0 {
@@ -88,16 +88,16 @@ func (l *ledger) line(s string) {
 			l.committed, l.bytes = true, n
 		}
 		h.last()
-	case words == "failed" || words == "failed:": // with a reason; the user has heard it from him
+	case verb == "failed" || verb == "failed:": // the holder has told the user why
 		l.fail(fmt.Sprintf("ckpt-%s failed", h.name))
 		h.last()
 	}
 }
 
-// round ends one if all who hold have written a line. Who begins or ends to hold
-// ends one, too.
-func (l *ledger) round(only bool) {
-	if only && slices.ContainsFunc(l.names, func(h *name) bool { return h.held > h.done && !h.lives }) {
+// round ends a round if every holder has written a line in it, or if the line was
+// more than a sign of life: a holder came or went.
+func (l *ledger) round(alive bool) {
+	if alive && slices.ContainsFunc(l.names, func(h *name) bool { return h.held > h.done && !h.lives }) {
 		return
 	}
 	l.rounds++
@@ -110,12 +110,12 @@ func (l *ledger) round(only bool) {
 // the holder's process id.
 func (h *name) hold(line string) {
 	h.held++
-	words := strings.Split(line, " ")
-	if len(words) > 1 && words[1] == Data {
+	fields := strings.Split(line, " ")
+	if len(fields) > 1 && fields[1] == Data {
 		h.data++
 	}
-	if len(words) > 2 {
-		if pid, err := strconv.ParseInt(words[2], 10, 32); err == nil && pid > 0 {
+	if len(fields) > 2 {
+		if pid, err := strconv.ParseInt(fields[2], 10, 32); err == nil && pid > 0 {
 			h.pid = int(pid)
 		}
 	}
@@ -135,7 +135,7 @@ func (l *ledger) holders() (list []string) {
 	return list
 }
 
-// last counts a last line. Who never announced itself did hold, too.
+// last counts a last line. One that never announced itself did hold, too.
 func (h *name) last() {
 	h.done++
 	h.held = max(h.held, h.done)
@@ -172,8 +172,8 @@ func (l *ledger) taken() bool {
 	return false
 }
 
-// dataHeld reports whether some holder of data is surely not done: more
-// announced themselves than last lines of their name were written.
+// dataHeld reports whether some holder of data is certainly not done: more have
+// announced themselves than have written a last line of their name.
 func (l *ledger) dataHeld() bool {
 	for _, h := range l.names {
 		if h.data > h.done {

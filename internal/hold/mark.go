@@ -33,8 +33,8 @@ func memfd(name string) (int, error) {
 }
 
 // open opens the pipe of a hold for writing. A stream may name any descriptor of
-// any process, and this may be root: nothing is opened, and no file system asked,
-// before all that can be told without says that a collector made it for this.
+// any process, and we may be root: nothing is opened, and no file system asked,
+// until everything that can be checked without that says that a collector made it.
 func open(ref *Ref) (*os.File, error) {
 	path := fmt.Sprintf("/proc/%d/fd/%d", ref.PID, ref.FD)
 	link, err := proc.FDLink(ref.PID, ref.FD)
@@ -56,9 +56,9 @@ func open(ref *Ref) (*os.File, error) {
 		return nil, err
 	}
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO || st.Ino != ino || st.Uid != status.Uid[3] {
-		return nil, ErrGone // or it made the pipe itself
+		return nil, ErrGone // the pipe must be the collector's own
 	}
-	// What was judged is what is opened.
+	// Opened is what was checked.
 	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_WRONLY|unix.O_NONBLOCK, 0)
 }
 
@@ -68,7 +68,7 @@ func marked(ref *Ref, ino uint64) bool {
 	if err != nil || link != "/memfd:"+markName(ino, ref.Checkpoint)+" (deleted)" {
 		return false
 	}
-	// A file can have such a path, too, but not be where memfds are.
+	// A file can have such a path, too, but is not on the file system of memfds.
 	own, err := memfd("ckpt")
 	if err != nil {
 		return false

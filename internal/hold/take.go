@@ -21,7 +21,7 @@ const (
 )
 
 // Copies reports whether a write to f returns only when the data was copied, so
-// that whoever writes there has consumed it. In a pipe pages stay what they are.
+// that the writer has consumed it. A pipe may keep the pages themselves.
 func Copies(f *os.File) bool {
 	st, err := f.Stat()
 	return err == nil && (st.Mode().IsRegular() || st.Mode()&os.ModeCharDevice != 0)
@@ -31,7 +31,7 @@ func Copies(f *os.File) bool {
 type Holder struct {
 	name string
 	f    *os.File
-	ends chan struct{} // closed with it; nil: it shows no signs of life
+	ends chan struct{} // closed with it; nil: it reports no signs of life
 	done atomic.Bool   // all input was read
 }
 
@@ -77,7 +77,7 @@ func (h *Holder) say(line string) error {
 	return err
 }
 
-// last writes the last line and closes. Without a collector nobody listens.
+// last writes the last line and closes. ErrGone: there is no collector to read it.
 func (h *Holder) last(line string) error {
 	if h == nil || h.f == nil {
 		return nil
@@ -95,18 +95,18 @@ func (h *Holder) last(line string) error {
 // OK says that the holder is done.
 func (h *Holder) OK() error { return h.last("ok") }
 
-// Committed says that the image, of so many bytes, is stored safely. It is of a
-// shared stream: another can't be restored, and does not count.
+// Committed says that the image, of so many bytes, is stored safely. It is that of
+// a shared stream; one of a raw stream can't be restored and does not count.
 func (h *Holder) Committed(bytes int64) error {
 	return h.last(fmt.Sprintf("committed %d shared", bytes))
 }
 
-// Failed says that the holder gave up. The user hears from it why: what comes
-// from a stream has no place in a line.
+// Failed says that the holder gave up. It tells the user why by itself: text from
+// a stream must not get into a line.
 func (h *Holder) Failed() error { return h.last("failed") }
 
-// Close lets go without a word, which the collector takes for death. Of a nil
-// Holder, and after a last line, it does nothing.
+// Close lets go without a last line, which the collector takes for death. It does
+// nothing for a nil Holder or after a last line.
 func (h *Holder) Close() error {
 	if h == nil || h.f == nil {
 		return nil

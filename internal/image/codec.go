@@ -31,7 +31,7 @@ func threadCount(n int) (int, error) {
 	return n, nil
 }
 
-// newEncoder returns an encoder whose EncodeAll may be called by so many goroutines at once. It has no
+// newEncoder returns an encoder whose EncodeAll may be called by that many goroutines at once. It has no
 // goroutines of its own as long as nothing but EncodeAll is used, so it is never closed.
 func newEncoder(level, threads int) (*zstd.Encoder, error) {
 	return zstd.NewWriter(nil,
@@ -57,7 +57,7 @@ func newDecoder(threads int) (*zstd.Decoder, error) {
 // faster when it may write a little behind the content.
 const decodeSlack = 64
 
-// smallBytes is the capacity of buffers as long as only small frames were met.
+// smallBytes is the capacity of buffers as long as all frames are small.
 const smallBytes = 64 << 10
 
 // grow returns b with room for n bytes, n being within the bounds of a frame: smallBytes or all a frame can need.

@@ -11,7 +11,7 @@
 //	index        skippable frame, magic 0x184D2A5D
 //	seek table   skippable frame, magic 0x184D2A5E, zstd seekable format 0.1.0
 //
-// Nothing stands between, before or behind these frames. Frames are numbered from 0, the header, so data
+// There is nothing between, before or after these frames. Frames are numbered from 0, the header, so data
 // frames start at 1, the index is frame 1+N and the seek table frame 2+N where N is the number of data frames.
 //
 // # Header
@@ -21,11 +21,11 @@
 //	8  text  "ckpt image\nversion 1\n", then zero bytes up to 64
 //
 // The text says what the file is to "head -c 64". A later version keeps the magic, the text up to the number
-// and the newline behind it within the first 64 bytes; a reader judges the version before anything else.
+// and the newline after it within the first 64 bytes; a reader checks the version before anything else.
 //
 // # Data frames
 //
-// Each holds 1 to 1 MiB of the stream and is full (1 MiB) except before a cut and at the end. It has a
+// Each holds 1 byte to 1 MiB of the stream and is full (1 MiB) except before a cut and at the end. It has a
 // content size and a content checksum (low 32 bits of XXH64), is a single segment, uses no dictionary, and
 // takes at most 1 MiB + 4 KiB of the file. Reserved and unused header bits are zero. A writer can cut the
 // frame at any point, so that metadata and bulk are never in the same one.
@@ -64,13 +64,13 @@
 // index. The index has one possible value too, and its own CRC32C. So any flipped bit is found, by Reader
 // (which needs no seeking and delivers a frame's content only after that frame was verified) and by Verify
 // (which decompresses nothing). A file that ends early has no seek table and is not an image: only Close
-// writes it. The checksums find accidents; they don't keep out somebody who can write the file.
+// writes it. The checksums find accidents, not changes by somebody who can write the file.
 //
 // # Memory
 //
 // A Reader's memory depends on the number of threads alone, about 2 MiB for each and 4 MiB more: it keeps
 // running hashes of what the index must say, not the frames' checksums. A Writer remembers 16 bytes for each
-// frame, 16 MiB for a stream of 1 TiB, besides 1 to 2 MiB for each chunk under way (threads + 2) and the encoders':
+// frame, 16 MiB for a stream of 1 TiB, besides 1 to 2 MiB for each chunk in progress (threads + 2) and the encoders':
 // 1 MiB for each thread at level 1, 6 MiB at level 9. TestMemory holds whole programs to 64 MiB. No
 // length read from an image decides an allocation.
 package image

@@ -9,13 +9,13 @@ import (
 // What can be wrong with an image. Errors of this package wrap one of these, or the error of the file
 // underneath, in a FrameError.
 var (
-	// ErrForeign: the input is something else than an image.
+	// ErrForeign: the input is not an image.
 	ErrForeign = errors.New("not a ckpt image")
 	// ErrStream: the input is a stream, not the image of one.
 	ErrStream = fmt.Errorf("%w but a record stream", ErrForeign)
-	// ErrVersion: the image is of a later format than this package knows.
+	// ErrVersion: the image has a later format than this package knows.
 	ErrVersion = errors.New("the image was made by a newer ckpt")
-	// ErrTruncated: the image is a good one as far as it goes, but its end is missing.
+	// ErrTruncated: the image is good as far as it goes, but its end is missing.
 	ErrTruncated = errors.New("the image is incomplete")
 	// ErrCorrupt: the image was changed after it was written, or never was one.
 	ErrCorrupt = errors.New("the image is damaged")

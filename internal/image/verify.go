@@ -17,10 +17,10 @@ type batch struct {
 const maxBatchFrames = 256
 
 // Verify checks an image of the given size in bytes without decompressing it: header, index, seek table,
-// the CRC32C of each data frame, and that the frames fill the file. threads is as in ReaderOptions. What it
-// can't find is damage done with the checksums made to match; a Reader finds that too.
+// the CRC32C of each data frame, and that the frames fill the file. threads is as in ReaderOptions. It
+// can't find damage whose checksums were made to match; a Reader finds that, too.
 //
-// A file that doesn't end with a seek table is reported as ErrTruncated, also when something was put behind it.
+// A file that doesn't end with a seek table is reported as ErrTruncated, also when something was appended to it.
 func Verify(f io.ReaderAt, size int64, threads int) error {
 	threads, err := threadCount(threads)
 	if err != nil {

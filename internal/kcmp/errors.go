@@ -77,8 +77,8 @@ func (e *Error) guilty(name func(Handle) string) string {
 	return strings.Join(names, " or ")
 }
 
-// guilty asks again, each handle against itself, which of the two is at fault;
-// the system call does not say.
+// guilty finds which of the two handles is at fault, which the system call does
+// not say, by comparing each with itself.
 func guilty(a, b Handle, typ Type, errno unix.Errno) []Handle {
 	switch errno {
 	case unix.EPERM, unix.ESRCH, unix.EBADF:

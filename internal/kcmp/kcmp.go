@@ -30,7 +30,7 @@ func (t Type) String() string {
 	return typeNames[t]
 }
 
-// Ordering is kcmp(2)'s answer: how the first object stands to the second.
+// Ordering is kcmp(2)'s answer: how the first object compares with the second.
 type Ordering int
 
 const (
@@ -110,8 +110,8 @@ func compare(a, b Handle, typ Type) (Ordering, unix.Errno) {
 	return kcmp(a.PID, b.PID, typ, uintptr(a.Idx), uintptr(b.Idx))
 }
 
-// validate stands before the system call, which drops the upper half of what
-// it takes for an int and would answer for another pid or descriptor.
+// validate comes before the system call, which drops the upper half of an int
+// argument and would answer for another pid or descriptor.
 func validate(a, b Handle, typ Type) unix.Errno {
 	for _, h := range [...]Handle{a, b} {
 		if h.PID <= 0 || h.PID > math.MaxInt32 {

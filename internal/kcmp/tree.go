@@ -1,6 +1,6 @@
 package kcmp
 
-// Comparer answers how object a stands to object b. Kernel is the real one.
+// Comparer tells how object a compares with object b. Kernel is the real one.
 type Comparer interface {
 	Compare(a, b Handle, typ Type) (Ordering, error)
 }
@@ -43,8 +43,8 @@ func (t *Tree) Stats() Stats { return t.stats }
 
 // Insert returns the id of h's object. A new object gets its id from newID, and
 // isNew is true; newID is not called otherwise. The genid must
-// be the same for all handles of one object. After an error the tree is what
-// it was before.
+// be the same for all handles of one object. An error leaves the tree as it
+// was.
 func (t *Tree) Insert(genid uint32, h Handle, newID func() uint64) (id uint64, isNew bool, err error) {
 	at := t.group(genid)
 	if at.hit == nil {

@@ -10,9 +10,9 @@ import (
 	"ckpt/stream"
 )
 
-// FillContent puts the bytes of a CONTENT record into f, which it closes. Where f
-// is of hugetlbfs, which takes no write(2), page is the size of its pages and size
-// its own, else page is 0.
+// FillContent writes the bytes of a CONTENT record into f, which it closes. If f is
+// on hugetlbfs, which has no write(2), page is its page size and size its own; else
+// page is 0.
 func FillContent(rec *stream.Record, data io.Reader, f *os.File, page, size int64) error {
 	defer f.Close()
 	var c stream.Content
@@ -36,13 +36,13 @@ func FillContent(rec *stream.Record, data io.Reader, f *os.File, page, size int6
 	return nil
 }
 
-// hugeWriter writes to a file of hugetlbfs, which takes no write(2).
+// hugeWriter writes to a file on hugetlbfs, which has no write(2).
 type hugeWriter struct {
 	f          *os.File
 	page, size int64 // bytes
 }
 
-// WriteAt leaves out zeros, so that what was a hole may stay one.
+// WriteAt leaves out zeros, so that holes stay holes.
 func (w *hugeWriter) WriteAt(b []byte, off int64) (int, error) {
 	if off < 0 || off > w.size || int64(len(b)) > w.size-off {
 		return 0, fmt.Errorf("%w: %d bytes at %d of memory of %d", stream.ErrCorrupt, len(b), off, w.size)

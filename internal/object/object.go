@@ -1,6 +1,6 @@
-// Package object is the life of the kernel objects of a restart: what is done
-// with each of a kind, phase by phase, and the one that takes all of them through.
-// The idea is the obj_ops of the Linux-CR kernel patches.
+// Package object is the life of the kernel objects of a restart: what each kind
+// does in each phase, and the Set that takes all objects through the phases. The
+// idea is that of obj_ops in the Linux-CR kernel patches.
 package object
 
 import (
@@ -13,16 +13,16 @@ import (
 )
 
 // Kind is one kind of object in a restart, before there is one: its records and
-// what is done with them, in this order. Beside the type and Make all may be nil.
+// what is done with them, in this order. All but the type and Make may be nil.
 type Kind struct {
 	Type stream.Type
 	Data []stream.Type // the bulk records that Fill takes
 	Part []stream.Type // the records that Add takes
 	// Check says what in a record, or in one of its parts, can't be restored.
 	Check func(rec *stream.Record) []error
-	// Here says which capabilities it takes that this process lacks.
+	// Here says which capabilities it needs that this process lacks.
 	Here func(rec *stream.Record) []error
-	// Names are the process ids that making it takes.
+	// Names are the process ids that making it needs.
 	Names func(rec *stream.Record) []int
 	// Make makes the object that a record describes; nil if there is to be none.
 	Make func(rec *stream.Record) (Object, error)
@@ -30,7 +30,7 @@ type Kind struct {
 	Add func(rec *stream.Record) error
 }
 
-// Object is a live object, wherever it is, see package depot: what is done with
+// Object is a live object, wherever it is (see package depot): what is done with
 // it once it is made, in this order.
 type Object interface {
 	// Open opens it anew with O_ flags, without creating or truncating.
@@ -41,11 +41,11 @@ type Object interface {
 	Complete() error
 	// Seal is called when all mappings of it are made.
 	Seal() error
-	// Attach does what must be done by the tasks. All are there, without
+	// Attach does what must be done inside tasks. All of them exist, without
 	// descriptors.
 	Attach(t Tasks) error
-	// Commit does what the host would notice, when nothing else is left to do but
-	// to let the tasks run.
+	// Commit does what the host would notice, when all that is left to do is to let
+	// the tasks run.
 	Commit() error
 	// Undo takes back what would outlive a restart that failed.
 	Undo() error
@@ -55,12 +55,12 @@ type Object interface {
 
 // Tasks are those of the restart.
 type Tasks interface {
-	// Puppet returns a thread, nil if there is none of that id.
+	// Puppet returns the thread with an id, nil if there is none.
 	Puppet(tid int) *tracee.Puppet
 }
 
-// Base has nothing to do in any phase: an object embeds it and has the methods
-// that it needs.
+// Base does nothing in any phase: an object embeds it and defines the methods that
+// it needs.
 type Base struct{}
 
 func (Base) Open(int) (*os.File, error) {

@@ -7,21 +7,21 @@ import (
 	"ckpt/internal/depot"
 )
 
-// Restart is what a restart has for all kinds.
+// Restart is what all kinds share in a restart.
 type Restart struct {
 	Hash  *Hash
 	Depot *depot.Depot // where objects are open
-	// Own is what this process may do; nil on paper.
+	// Own is what this process may do; nil if Paper is set.
 	Own *caps.Process
-	// Paper: nothing of this system is looked at, nor are decisions asked for.
+	// Paper: nothing on this system is looked at, and no decisions are asked for.
 	Paper bool
-	// Who names a process for people.
+	// Who names a process in messages.
 	Who func(pid int) string
 	// Note tells the user of something that is not as it was.
 	Note func(format string, args ...any)
 }
 
-// Name names a process for people.
+// Name names a process in messages.
 func (r *Restart) Name(pid int) string {
 	if r.Who != nil {
 		return r.Who(pid)

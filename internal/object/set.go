@@ -13,8 +13,8 @@ import (
 // Hash holds the reference that a restart has on each object.
 type Hash = objhash.Hash[Object]
 
-// Set is all objects of a restart. Each phase is over for all of them, in the
-// order of the stream, before the next begins.
+// Set is all objects of a restart. Each phase is done for all of them, in the order
+// of the stream, before the next begins.
 type Set struct {
 	Hash  *Hash
 	kinds map[stream.Type]*Kind
@@ -23,7 +23,7 @@ type Set struct {
 	made  []Object
 }
 
-// NewSet returns a Set without objects, which are to be in hash.
+// NewSet returns an empty Set that keeps its objects in hash.
 func NewSet(hash *Hash, kinds ...[]Kind) *Set {
 	s := &Set{Hash: hash, kinds: map[stream.Type]*Kind{}, parts: map[stream.Type]*Kind{}, bulk: map[stream.Type]bool{}}
 	for _, k := range slices.Concat(kinds...) {
@@ -57,7 +57,7 @@ func (s *Set) Check(rec *stream.Record) []error {
 	return nil
 }
 
-// Here says which capabilities a record takes that this process lacks.
+// Here says which capabilities a record needs that this process lacks.
 func (s *Set) Here(rec *stream.Record) []error {
 	if k := s.kinds[rec.Type]; k != nil && k.Here != nil {
 		return k.Here(rec)
@@ -65,7 +65,7 @@ func (s *Set) Here(rec *stream.Record) []error {
 	return nil
 }
 
-// Names are the process ids that making it takes.
+// Names are the process ids that making it needs.
 func (s *Set) Names(rec *stream.Record) []int {
 	if k := s.kinds[rec.Type]; k != nil && k.Names != nil {
 		return k.Names(rec)
@@ -118,18 +118,18 @@ func (s *Set) Fill(rec *stream.Record, data io.Reader) error {
 	return obj.Fill(rec, data)
 }
 
-// Complete is that phase of all objects.
+// Complete completes all objects.
 func (s *Set) Complete() error { return s.each(Object.Complete) }
 
-// Seal is that phase of all objects.
+// Seal seals all objects.
 func (s *Set) Seal() error { return s.each(Object.Seal) }
 
-// Attach is that phase of all objects.
+// Attach attaches all objects.
 func (s *Set) Attach(t Tasks) error {
 	return s.each(func(o Object) error { return o.Attach(t) })
 }
 
-// Commit is that phase of all objects.
+// Commit commits all objects.
 func (s *Set) Commit() error { return s.each(Object.Commit) }
 
 func (s *Set) each(phase func(Object) error) error {

@@ -1,8 +1,8 @@
 // Package objhash maps an objref to the live kernel object it names while a
 // restart lasts. The idea is the objhash of the Linux-CR kernel patches
 // (O. Laadan, 2008–2009): the hash is one-way, nothing leaves it before it is
-// discarded, and it holds a reference on each object, so that whatever is in it
-// is safe to use.
+// discarded, and it holds a reference on each object, so that all of them stay
+// safe to use.
 package objhash
 
 import (
@@ -43,7 +43,8 @@ func (e *RefError) Error() string {
 
 func (e *RefError) Unwrap() error { return e.Err }
 
-// Object is a live object, wherever it is, see package depot. Close drops the reference the hash holds.
+// Object is a live object, wherever it is (see package depot). Close drops the
+// reference that the hash holds.
 type Object interface{ Close() error }
 
 type entry[T Object] struct {
@@ -70,7 +71,8 @@ func (h *Hash[T]) Add(objref uint64, t stream.Type, obj T) error {
 	return nil
 }
 
-// Get returns the object that objref names, which must be of one of the types.
+// Get returns the object that objref names, which must have one of the types if
+// any are given.
 func (h *Hash[T]) Get(objref uint64, want ...stream.Type) (T, error) {
 	e, ok := h.m[objref]
 	if !ok {
@@ -83,7 +85,7 @@ func (h *Hash[T]) Get(objref uint64, want ...stream.Type) (T, error) {
 	return e.obj, nil
 }
 
-// Type returns the type that an objref was defined with, 0 of one that was not.
+// Type returns the type that an objref was defined with, 0 if it was not.
 func (h *Hash[T]) Type(objref uint64) stream.Type { return h.m[objref].typ }
 
 // Len returns how many objects there are.

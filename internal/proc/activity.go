@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Activity tells whether a thread moves: the text returned is another one when
-// it has run in between. One that sleeps in a system call does not.
+// Activity tells whether a thread runs: the text returned changes when it has run
+// in between. That of a thread asleep in a system call stays the same.
 func Activity(pid, tid int) (string, error) {
 	at := fmt.Sprintf("task/%d/", tid)
 	if b, err := readFile(pidPath(pid, at+"schedstat")); err == nil {

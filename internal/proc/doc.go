@@ -1,15 +1,16 @@
 // Package proc reads /proc as typed values.
 //
 // Reading and parsing are separate: a Parse function takes the text, a Read
-// function takes a process. Nothing here holds a process still, so a file read
-// while its process runs is a picture of no single moment; callers freeze first.
+// function takes a process. Nothing here stops a process, so a file that is read
+// while its process runs shows no single moment; callers stop it first.
 //
 // # Bytes
 //
 // Names and paths are bytes, held in Go strings and never assumed to be UTF-8.
 // Paths in /proc/PID/maps and links in /proc/PID/fd are as seen from the
 // reader's root, not the target's, and end in " (deleted)" when the kernel found
-// the name gone; a living file may end so as well. The text is kept as it is.
+// the name gone; the name of an existing file may end so, too. The text is kept as
+// it is.
 //
 // # Numbers
 //
@@ -20,8 +21,8 @@
 //
 // # Errors
 //
-// A process may end at any moment: then reading fails with ENOENT when a file
-// is opened and with ESRCH when it is read; Gone tells. A zombie, like a kernel
+// A process may end at any moment: then opening a file fails with ENOENT and
+// reading it with ESRCH; Gone recognizes both. A zombie, like a kernel
 // thread, has no address space: its maps and cmdline are empty without an error,
 // its auxv and pagemap are empty or, in newer kernels, fail with ESRCH.
 //

@@ -8,7 +8,7 @@ import (
 // EventFD is what fdinfo says of an eventfd (fs/eventfd.c).
 type EventFD struct {
 	Count     uint64
-	ID        uint64 // unique among the eventfds there are
+	ID        uint64 // unique among all eventfds
 	Semaphore bool
 }
 
@@ -59,20 +59,20 @@ func (f *FDInfo) EpollTargets() ([]EpollTarget, error) {
 // parseTarget parses "5 events: 19 data: 4  pos:0 ino:51f7 sdev:f", all but the
 // first in hexadecimal.
 func parseTarget(line string) (t EpollTarget, ok bool) {
-	words := strings.Fields(strings.ReplaceAll(line, ":", ": "))
-	if len(words) < 5 || !setInt(&t.FD, words[0]) || t.FD < 0 {
+	fields := strings.Fields(strings.ReplaceAll(line, ":", ": "))
+	if len(fields) < 5 || !setInt(&t.FD, fields[0]) || t.FD < 0 {
 		return t, false
 	}
 	found := 0
-	for i := 1; i+1 < len(words); i += 2 {
+	for i := 1; i+1 < len(fields); i += 2 {
 		ok := true
-		switch words[i] {
+		switch fields[i] {
 		case "events:":
-			ok = setUint(&t.Events, words[i+1], 16)
+			ok = setUint(&t.Events, fields[i+1], 16)
 		case "data:":
-			ok = setUint(&t.Data, words[i+1], 16)
+			ok = setUint(&t.Data, fields[i+1], 16)
 		case "ino:":
-			ok = setUint(&t.Ino, words[i+1], 16)
+			ok = setUint(&t.Ino, fields[i+1], 16)
 		default:
 			continue
 		}

@@ -48,7 +48,7 @@ func ParseFDInfo(b []byte) (FDInfo, error) {
 		}
 		e := cutField(string(line))
 		known, ok := false, true
-		if !found[e.Key] { // a kind of file may use the same word again
+		if !found[e.Key] { // a kind of file may use the same key again
 			known, ok = f.set(e)
 		}
 		switch {

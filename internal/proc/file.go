@@ -24,8 +24,8 @@ const (
 	maxLineBytes = 1 << 20
 )
 
-// ErrFormat is found in the error of every text that is not as the kernel
-// writes it.
+// ErrFormat is wrapped by the error for any text that is not as the kernel writes
+// it.
 var ErrFormat = errors.New("unexpected format")
 
 // Gone reports whether err says that the process or thread, or the descriptor
@@ -49,8 +49,8 @@ func ofPid(pid int, err error) error {
 	return fmt.Errorf("pid %d: %w", pid, err)
 }
 
-// malformed makes an error about a text of the kernel's; what is named, the
-// text only quoted up to a bound.
+// malformed makes an error about a text from the kernel. It quotes the text up to
+// a bound.
 func malformed(what string, text []byte) error {
 	const maxQuoted = 80
 	if len(text) > maxQuoted {
@@ -130,7 +130,7 @@ func splitLF(data []byte, atEOF bool) (int, []byte, error) {
 }
 
 // readNumbers lists the entries of a directory that are numbers, ascending.
-// Processes lists the process ids there are.
+// Processes lists all process ids.
 func Processes() ([]int, error) { return readNumbers("/proc") }
 
 func readNumbers(path string) ([]int, error) {

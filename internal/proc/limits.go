@@ -29,7 +29,7 @@ func ReadLimits(pid int) (Limits, error) {
 	return readParsed(pid, pidPath(pid, "limits"), ParseLimits)
 }
 
-// ParseLimits parses the text of a limits file, in which all 16 must be.
+// ParseLimits parses the text of a limits file, which must have all 16.
 func ParseLimits(b []byte) (Limits, error) {
 	var l Limits
 	var found [len(l)]bool
@@ -38,8 +38,8 @@ func ParseLimits(b []byte) (Limits, error) {
 		if i < 0 {
 			continue
 		}
-		words := strings.Fields(rest)
-		if len(words) < 2 || !setLimit(&l[i].Soft, words[0]) || !setLimit(&l[i].Hard, words[1]) {
+		values := strings.Fields(rest)
+		if len(values) < 2 || !setLimit(&l[i].Soft, values[0]) || !setLimit(&l[i].Hard, values[1]) {
 			return Limits{}, malformed("limits line", line)
 		}
 		found[i] = true

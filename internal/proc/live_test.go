@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startSleep starts a program of ours that does nothing, and waits until it
-// has been executed.
+// startSleep starts a program that does nothing, and waits until it has been
+// executed.
 func startSleep(t *testing.T) int {
 	t.Helper()
 	cmd := exec.Command("sleep", "1000")

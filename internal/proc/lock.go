@@ -6,18 +6,18 @@ import (
 )
 
 // Lock is a file lock or lease, as a lock: line of fdinfo shows it (proc_locks(5),
-// fs/locks.c lock_get_status). Only locks of the open file the descriptor
-// stands for, taken by it or by its process, are shown there.
+// fs/locks.c lock_get_status). Only locks on the descriptor's open file
+// are shown there, taken through it or by its process.
 type Lock struct {
 	Type  string // POSIX, OFDLCK, FLOCK, LEASE, DELEG; ACCESS, UNKNOWN
 	State string // ADVISORY or, for leases, ACTIVE, BREAKING, BREAKER
 	Mode  string // READ, WRITE, UNLCK; of a breaking lease what it becomes
-	PID   int    // who took it; -1 for OFDLCK, 0 if outside the pid namespace
+	PID   int    // its owner; -1 for OFDLCK, 0 if outside the pid namespace
 	Major uint32 // device of the file system
 	Minor uint32
 	Inode uint64
 	Start int64 // first byte
-	End   int64 // last byte, EOF if the lock reaches however far the file grows
+	End   int64 // last byte, EOF if the lock covers the file however it grows
 }
 
 // EOF is the End of a lock without an end.

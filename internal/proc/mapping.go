@@ -8,7 +8,7 @@ import (
 )
 
 // Mapping is one mapping of an address space: a line of /proc/PID/maps, and
-// where it was read from smaps its attributes (proc_pid_smaps(5),
+// when it was read from smaps, its attributes (proc_pid_smaps(5),
 // fs/proc/task_mmu.c). Sizes are bytes.
 type Mapping struct {
 	Start, End uint64
@@ -56,7 +56,7 @@ func (m *Mapping) AnonName() (string, bool) {
 	return strings.CutPrefix(name, "[anon_shmem:")
 }
 
-// VmFlags are the two letter flags of smaps, in the kernel's order and apart
+// VmFlags are the two letter flags of smaps, in the kernel's order, separated
 // by one space: "rd wr mr mw me ac". See proc_pid_smaps(5), show_smap_vma_flags.
 type VmFlags string
 

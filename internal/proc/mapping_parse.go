@@ -17,7 +17,7 @@ const maxMappings = 1 << 24
 // not overlap.
 func ParseMappings(r io.Reader) ([]Mapping, error) {
 	var all []Mapping
-	flags := map[string]VmFlags{} // the few sets there are, each kept once
+	flags := map[string]VmFlags{} // each of the few different sets is kept once
 	s := newLineScanner(r)
 	for n := 1; s.Scan(); n++ {
 		if key, value, ok := cutAttribute(s.Bytes()); ok {
@@ -45,7 +45,7 @@ func cutAttribute(line []byte) (key, value []byte, ok bool) {
 	return key, value, ok && len(key) > 0 && bytes.IndexByte(key, ' ') < 0
 }
 
-// setAttribute stores the attributes Mapping has and passes over the others.
+// setAttribute stores the attributes that Mapping has and skips the others.
 func setAttribute(m *Mapping, key, value []byte, flags map[string]VmFlags) bool {
 	switch string(key) {
 	case "VmFlags":
@@ -78,8 +78,8 @@ func setAttribute(m *Mapping, key, value []byte, flags map[string]VmFlags) bool 
 //
 //	55a3d9d39000-55a3d9d3b000 r--p 00000000 fe:00 247026      /usr/bin/cat
 //
-// in which blanks before the path are padding and those in it or after it are
-// the path's own.
+// in which blanks before the path are padding; those in it or after it belong to
+// the path.
 func parseMapping(line []byte) (Mapping, bool) {
 	var word [5][]byte
 	for i := range word {

@@ -15,8 +15,8 @@ var namespaceKinds = [...]string{"cgroup", "ipc", "mnt", "net", "pid", "pid_for_
 
 // Namespaces returns the inode numbers of a thread's namespaces by the names of
 // /proc/PID/ns: cgroup, ipc, mnt, net, pid, pid_for_children, time,
-// time_for_children, user, uts (namespaces(7)). What the thread has none of is
-// missing: of a zombie all but user and pid, and pid_for_children after
+// time_for_children, user, uts (namespaces(7)). Those that the thread does not
+// have are missing: for a zombie all but user and pid, and pid_for_children after
 // unshare(2) until the first child.
 func Namespaces(pid, tid int) (map[string]uint64, error) {
 	dir := threadPath(pid, tid, "ns/")

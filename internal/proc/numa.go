@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// ReadPlaced returns the mappings of a process, by their start, whose pages come
-// from NUMA nodes by another policy than the system's default, be it theirs or
-// their process's. The file is missing without CONFIG_NUMA.
+// ReadPlaced returns the mappings of a process, by their start, that have another
+// NUMA policy than the system's default, be it their own or their process's. The file is missing without CONFIG_NUMA.
 func ReadPlaced(pid int) (map[uint64]bool, error) {
 	return readParsed(pid, pidPath(pid, "numa_maps"), ParsePlaced)
 }

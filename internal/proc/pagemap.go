@@ -59,8 +59,8 @@ func wantedEntry(e uint64, want PageScan, zero uint64) bool {
 	return e&entryPresent == 0 || zero == 0 || e&entryPFN != zero
 }
 
-// zeroPFN is the frame of the kernel's zero page, which shows in no other way:
-// the frame behind a page of ours that was read but never written. 0 if the
+// zeroPFN is the frame of the kernel's zero page. It is found in the only way there
+// is: as the frame of an own page that was read but never written. 0 if the
 // kernel doesn't tell, that is without CAP_SYS_ADMIN. (mips and s390 have
 // several zero pages; of those one is known.)
 var zeroPFN = sync.OnceValue(func() uint64 {
@@ -93,8 +93,8 @@ func ownEntry(mem []byte) (uint64, error) {
 }
 
 // SamePages compares a range of two address spaces page by page and calls found
-// for each run of pages that are one page in both (the same frame or place in
-// swap), or are not. Without CAP_SYS_ADMIN none are known to be.
+// for each run of pages that are the same page in both (one frame or one swap
+// slot), or are not. Without CAP_SYS_ADMIN none are known to be the same.
 func SamePages(a, b *os.File, start, end uint64, found func(start, end uint64, same bool)) error {
 	page := uint64(os.Getpagesize())
 	size := entryBytes * min((end-start)/page, entriesPerRead)
@@ -130,7 +130,7 @@ func SamePages(a, b *os.File, start, end uint64, found func(start, end uint64, s
 }
 
 // sameEntry reports whether two entries are of one page. Bits below 55 are the
-// frame or the place in swap.
+// frame or the swap slot.
 func sameEntry(a, b uint64) bool {
 	const where = entryPresent | entrySwapped | entryFile | entryPFN
 	return a&where == b&where && a&(entryPresent|entrySwapped) != 0 && a&entryPFN != 0

@@ -15,11 +15,11 @@ type PageRange struct{ Start, End uint64 }
 type PageScan int
 
 const (
-	// ContentPages are those of private mappings that hold content which
-	// neither the mapped file nor the zero page has.
+	// ContentPages are those of private mappings with content that neither the
+	// mapped file nor the zero page has.
 	//
-	// It may find more, never less, than that: where the kernel shows entries
-	// without content (uffd-wp markers, poison) as swapped; the huge zero page,
+	// More may be found, never less: where the kernel shows entries without
+	// content (uffd-wp markers, poison) as swapped; the huge zero page,
 	// which only some kernels count as the zero page; guard pages of kernels
 	// 6.13 and 6.14, which look swapped and can't be read (EFAULT); and zero
 	// pages where PAGEMAP_SCAN is missing and the reader lacks CAP_SYS_ADMIN.
@@ -42,8 +42,8 @@ const (
 )
 
 // ScanPages finds pages in the range from start to end of an address space, of
-// which pagemap is the open /proc/PID/pagemap. Ranges are ascending, apart, and
-// as long as they can be. Unmapped memory and pages of devices have no content.
+// which pagemap is the open /proc/PID/pagemap. The ranges ascend, don't touch, and
+// are as long as possible. Unmapped memory and pages of devices have no content.
 // The range must lie in user space, which [vsyscall] does not.
 func ScanPages(pagemap *os.File, start, end uint64, want PageScan) ([]PageRange, error) {
 	if err := checkScan(start, end, want); err != nil {
@@ -63,8 +63,8 @@ func ScanPages(pagemap *os.File, start, end uint64, want PageScan) ([]PageRange,
 	return ranges, nil
 }
 
-// checkScan refuses what the kernel would, so that its EINVAL means only that
-// it is too old.
+// checkScan refuses what the kernel would refuse, so that EINVAL means only that
+// the kernel is too old.
 func checkScan(start, end uint64, want PageScan) error {
 	mask := uint64(os.Getpagesize()) - 1
 	if start > end || start&mask != 0 || end&mask != 0 || want != ContentPages && want != GuardPages {
@@ -117,7 +117,7 @@ func walkedTo(arg *pmScanArg, regions []pageRegion) uint64 {
 }
 
 // scanArg says which pages the kernel is to report. A page's categories are
-// first turned over by category_inverted; then all of the mask and one of anyof
+// first inverted by category_inverted; then all of the mask and one of anyof
 // must be there. Only categories in return_mask tell regions apart.
 func scanArg(want PageScan, mode scanMode) pmScanArg {
 	const none = pageIsFile | pageIsPFNZero
@@ -142,8 +142,8 @@ func scanArg(want PageScan, mode scanMode) pmScanArg {
 	}
 }
 
-// addRegions appends what the kernel found. Where it could not tell swapped
-// pages from guard pages the entries of pagemap do.
+// addRegions appends what the kernel found. Where it could not tell swapped pages
+// from guard pages, the entries of pagemap can.
 func addRegions(out []PageRange, pagemap *os.File, regions []pageRegion, want PageScan) ([]PageRange, error) {
 	var err error
 	for _, r := range regions {

@@ -12,8 +12,7 @@ const FlagKernelThread = 0x00200000
 
 // Stat is /proc/PID/stat (proc_pid_stat(5), fs/proc/array.c do_task_stat).
 //
-// Addresses, and ExitCode, are true only for a reader that may ptrace the
-// process; to others the kernel shows 0, and 1 for StartCode and EndCode.
+// Addresses and ExitCode are right only for a reader that may ptrace the process; to others the kernel shows 0, and 1 for StartCode and EndCode.
 type Stat struct {
 	PID     int
 	Comm    string // as set, may hold any byte but NUL
@@ -59,7 +58,7 @@ func ReadThreadStat(pid, tid int) (Stat, error) {
 }
 
 // ParseStat parses the text of a stat file. The name ends at the last ')',
-// since whatever follows it are numbers and the state.
+// since only numbers and the state follow it.
 func ParseStat(b []byte) (Stat, error) {
 	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
 	if open < 1 || end < open {
@@ -94,7 +93,7 @@ func ParseStat(b []byte) (Stat, error) {
 	return s, nil
 }
 
-// fields reads numbered words as numbers; the first error sticks.
+// fields parses numbered fields as numbers; the first error sticks.
 type fields struct {
 	of    []string
 	first int // the number of of[0]

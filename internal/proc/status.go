@@ -58,7 +58,7 @@ func ReadThreadStatus(pid, tid int) (Status, error) {
 }
 
 // ParseStatus parses the text of a status file. Lines it does not know are
-// passed over; Tgid, Pid, Uid and Gid must be there.
+// skipped; Tgid, Pid, Uid and Gid must be there.
 func ParseStatus(b []byte) (Status, error) {
 	s := Status{THPEnabled: true}
 	found := map[string]bool{}

@@ -50,7 +50,7 @@ func Children(pid int) ([]int, error) {
 	return slices.Compact(all), nil
 }
 
-// ParseChildren parses the text of a children file: ids apart by blanks.
+// ParseChildren parses the text of a children file: ids separated by blanks.
 func ParseChildren(b []byte) ([]int, error) {
 	var all []int
 	if !setInts(&all, string(b)) {
@@ -98,8 +98,8 @@ func Cgroups(pid int) ([]Cgroup, error) {
 	return readParsed(pid, pidPath(pid, "cgroup"), ParseCgroups)
 }
 
-// ParseCgroups parses lines "4:memory:/path". A path holds no newline, for no
-// cgroup can be named so, but may hold colons, as may the name of a hierarchy.
+// ParseCgroups parses lines "4:memory:/path". A path has no newline, which
+// names of cgroups may not contain, but may have colons, as may a hierarchy's name.
 func ParseCgroups(b []byte) ([]Cgroup, error) {
 	var all []Cgroup
 	for line := range bytes.SplitSeq(b, []byte{'\n'}) {
@@ -121,8 +121,8 @@ func ParseCgroups(b []byte) ([]Cgroup, error) {
 	return all, nil
 }
 
-// ReadSyscall returns the number of the system call a thread is in, -1 if it is
-// in none, as /proc/PID/task/TID/syscall tells; to those who may ptrace it.
+// ReadSyscall returns the number of the system call a thread is in, -1 if it is in
+// none, from /proc/PID/task/TID/syscall, for readers that may ptrace it.
 func ReadSyscall(pid, tid int) (int, error) {
 	return readParsed(tid, threadPath(pid, tid, "syscall"), func(b []byte) (int, error) {
 		word, _, _ := strings.Cut(strings.TrimSpace(string(b)), " ")

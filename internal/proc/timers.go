@@ -20,14 +20,14 @@ type Timer struct {
 	ClockID int    // negative for a CPU clock, see clock_getcpuclockid(3)
 }
 
-// ReadTimers lists the POSIX timers of a process, which takes
+// ReadTimers lists the POSIX timers of a process, for which the kernel needs
 // CONFIG_CHECKPOINT_RESTORE.
 func ReadTimers(pid int) ([]Timer, error) {
 	return readParsed(pid, pidPath(pid, "timers"), ParseTimers)
 }
 
 // ParseTimers parses the text of a timers file: for each timer the lines ID,
-// signal, notify and ClockID. Lines it does not know are passed over.
+// signal, notify and ClockID. Lines it does not know are skipped.
 func ParseTimers(b []byte) ([]Timer, error) {
 	var all []Timer
 	for line := range bytes.SplitSeq(b, []byte{'\n'}) {

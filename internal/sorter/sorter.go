@@ -26,7 +26,7 @@ type Sorter struct {
 	fds    int
 }
 
-// New returns a Sorter that asks cmp, or for nil the kernel.
+// New returns a Sorter that compares with cmp, or with the kernel if it is nil.
 func New(cmp kcmp.Comparer) *Sorter {
 	if cmp == nil {
 		cmp = kcmp.Kernel{}
@@ -40,14 +40,14 @@ type identified struct {
 	typ stream.Type
 }
 
-// treeKey: what kcmp(2) compares may be described by records of two types, as
-// an epoll is by EPOLL and FILE, and an objref has one.
+// treeKey has the record's type, too: records of two types may be compared in the
+// same way, as EPOLL and FILE of an epoll are, and an objref is of one type.
 type treeKey struct {
 	rec stream.Type
 	cmp kcmp.Type
 }
 
-// Report says for people what was done.
+// Report says in words what was done.
 func (s *Sorter) Report(step func(string, ...any)) {
 	calls := 0
 	for _, t := range s.trees {
@@ -56,7 +56,7 @@ func (s *Sorter) Report(step func(string, ...any)) {
 	step("%d descriptors and %d encounters with objects seen, %d objects found, %d kcmp calls made", s.fds, s.seen, s.last, calls)
 }
 
-// Sort returns what is to stand in place of rec, nil for nothing.
+// Sort returns what takes the place of rec, nil for nothing.
 func (s *Sorter) Sort(rec *stream.Record) (*stream.Record, error) {
 	switch {
 	case rec.Type == stream.TypeObjref:
@@ -69,8 +69,8 @@ func (s *Sorter) Sort(rec *stream.Record) (*stream.Record, error) {
 	return s.plain(rec)
 }
 
-// plain rewrites a record that is no object. One that is part of an encounter
-// with an object met before is dropped: that has been described.
+// plain rewrites a record that is no object. It drops one that belongs to a later
+// encounter with an object, which has been described already.
 func (s *Sorter) plain(rec *stream.Record) (*stream.Record, error) {
 	refs, err := refsOf(rec)
 	if err != nil || s.again[refs["of"]] {

@@ -10,14 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FSIdentity is what the kernel judges the use of a path by, see path_resolution(7).
+// FSIdentity is what the kernel checks the use of a path against, see
+// path_resolution(7).
 type FSIdentity struct {
 	UID, GID uint32
 	Groups   []uint32
 	Caps     uint64 // effective; those this process lacks are left out
 }
 
-// AsFS calls f in a thread of its own, which has this identity and then ends.
+// AsFS calls f in a thread of its own that has this identity and then ends.
 func AsFS(id *FSIdentity, f func() error) error {
 	return apart(func() error {
 		err := setGroups(id.Groups)
@@ -34,8 +35,8 @@ func AsFS(id *FSIdentity, f func() error) error {
 	}, f)
 }
 
-// AsUser calls f in a thread of its own, which has these real and effective ids
-// and then ends. With nil groups it keeps those it has.
+// AsUser calls f in a thread of its own that has these real and effective ids and
+// then ends. With nil groups it keeps this process's.
 func AsUser(uid, euid, gid, egid uint32, groups []uint32, f func() error) error {
 	return apart(func() error {
 		if groups != nil {
@@ -53,9 +54,9 @@ func AsUser(uid, euid, gid, egid uint32, groups []uint32, f func() error) error 
 	}, f)
 }
 
-// apart runs become and f in a thread that ends with them: the calls that become
-// makes are raw, and so change this one thread. That the process has been somebody
-// else makes the kernel hide it from its own user, which is undone.
+// apart runs become and f in a thread that ends with them: become makes raw calls,
+// which change this one thread only. A change of identity makes the kernel hide the
+// process from its own user, which is undone.
 func apart(become, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -100,8 +101,8 @@ func setGroups(groups []uint32) error {
 	return nil
 }
 
-// setFS makes a setfs*id(2) call, which reports what was before; asked again with
-// an id that is none it changes nothing.
+// setFS makes a setfs*id(2) call, which returns the id before; the second call, with
+// an invalid id, changes nothing and tells whether the first one worked.
 func setFS(nr uintptr, id uint32, what string) error {
 	_, _, _ = unix.RawSyscall(nr, uintptr(id), 0, 0)
 	if now, _, _ := unix.RawSyscall(nr, uintptr(^uint32(0)), 0, 0); uint32(now) != id {
@@ -120,7 +121,7 @@ func setIDs(nr uintptr, id, eid uint32, nowID, nowEID int) error {
 	return nil
 }
 
-// boundCaps takes as effective what of caps the thread is permitted.
+// boundCaps makes effective those of caps that the thread is permitted.
 func boundCaps(caps uint64) error {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// KillTimer has the kernel send us SIGKILL when it expires, which also ends a
-// process that is stopped.
+// KillTimer makes the kernel send this process SIGKILL when it expires, which ends
+// it even while it is stopped.
 type KillTimer struct{ id int32 }
 
 // sigevent is struct sigevent, see timer_create(2).
@@ -32,7 +32,7 @@ func NewKillTimer() (*KillTimer, error) {
 	return t, nil
 }
 
-// Arm has it expire after d; 0 stops it. Of a nil timer it does nothing.
+// Arm makes it expire after d; 0 stops it. It does nothing to a nil timer.
 func (t *KillTimer) Arm(d time.Duration) error {
 	if t == nil {
 		return nil
@@ -45,7 +45,7 @@ func (t *KillTimer) Arm(d time.Duration) error {
 	return nil
 }
 
-// Close deletes the timer. Of a nil timer it does nothing.
+// Close deletes the timer. It does nothing to a nil timer.
 func (t *KillTimer) Close() error {
 	if t == nil {
 		return nil

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// KnowsAdvice reports whether the kernel knows an advice of madvise(2): it looks
-// at that first, and does nothing to no bytes.
+// KnowsAdvice reports whether the kernel knows an advice of madvise(2), by giving
+// it for a range of no bytes: the advice is checked first.
 func KnowsAdvice(advice int) bool {
 	_, _, e := unix.RawSyscall(unix.SYS_MADVISE, 0, 0, uintptr(advice))
 	return e != unix.EINVAL

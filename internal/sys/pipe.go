@@ -9,8 +9,8 @@ import (
 // pipeBytes is what one record of bulk data takes, stream.DataChunkBytes.
 const pipeBytes = 1 << 20
 
-// GrowPipes enlarges those of the files that are pipes to what one record holds:
-// fewer turns between the filters. The kernel may refuse, see pipe(7), and that
+// GrowPipes enlarges those of the files that are pipes to the size of one record,
+// so that the filters switch less often. The kernel may refuse, see pipe(7), and that
 // is fine.
 func GrowPipes(files ...*os.File) {
 	for _, f := range files {

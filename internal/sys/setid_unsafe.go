@@ -14,8 +14,9 @@ type cloneArgs struct {
 
 var _ [80]byte = [unsafe.Sizeof(cloneArgs{})]byte{}
 
-// MayChooseIDs asks the kernel whether this process may choose the ids of others
-// it makes: for its own, which is taken, it says so only to who may.
+// MayChooseIDs asks the kernel whether this process may choose the ids of processes
+// it makes: asked for this process's own id, it answers that the id is taken only if
+// it may.
 func MayChooseIDs() bool {
 	id := int32(os.Getpid())
 	args := cloneArgs{setTID: uint64(uintptr(unsafe.Pointer(&id))), setTIDSize: 1}

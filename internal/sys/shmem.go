@@ -7,9 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ShmemDev returns the device number of the file system, mounted by the kernel for
-// itself, that memfds, shared anonymous memory and System V segments are on, but
-// those in huge pages. See mm/shmem.c.
+// ShmemDev returns the device number of the kernel's internal file system for
+// memfds, shared anonymous memory and System V segments, except those in huge pages. See mm/shmem.c.
 var ShmemDev = sync.OnceValues(func() (uint64, error) {
 	fd, err := unix.MemfdCreate("own", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -17,6 +16,6 @@ var ShmemDev = sync.OnceValues(func() (uint64, error) {
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
-	err = unix.Fstat(fd, &st) // apart from its use, for the order in an expression is not given
+	err = unix.Fstat(fd, &st) // not in the return statement: the order of evaluation there is not specified
 	return st.Dev, os.NewSyscallError("fstat", err)
 })

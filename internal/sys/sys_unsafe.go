@@ -1,4 +1,4 @@
-// Package sys holds the few system calls golang.org/x/sys/unix has no function
+// Package sys has the few system calls that golang.org/x/sys/unix has no function
 // for.
 package sys
 
@@ -53,7 +53,7 @@ const (
 	fGetOwnEx = 16
 )
 
-// SetOwnEx sets who gets a descriptor's signals.
+// SetOwnEx sets the owner of a descriptor, who gets its signals.
 func SetOwnEx(fd int, o OwnerEx) error {
 	_, _, e := unix.RawSyscall(unix.SYS_FCNTL, uintptr(fd), fSetOwnEx, uintptr(unsafe.Pointer(&o)))
 	if e != 0 {
@@ -62,7 +62,7 @@ func SetOwnEx(fd int, o OwnerEx) error {
 	return nil
 }
 
-// GetOwnEx returns who gets a descriptor's signals.
+// GetOwnEx returns the owner of a descriptor, who gets its signals.
 func GetOwnEx(fd int) (o OwnerEx, err error) {
 	_, _, e := unix.RawSyscall(unix.SYS_FCNTL, uintptr(fd), fGetOwnEx, uintptr(unsafe.Pointer(&o)))
 	if e != 0 {
@@ -73,8 +73,8 @@ func GetOwnEx(fd int) (o OwnerEx, err error) {
 
 const fGetOwnerUIDs = 17
 
-// OwnerUIDs returns the real and effective user id of who set who gets a
-// descriptor's signals.
+// OwnerUIDs returns the real and effective user id of the process that set a
+// descriptor's owner (F_GETOWNER_UIDS).
 func OwnerUIDs(fd int) (ids [2]uint32, err error) {
 	_, _, e := unix.RawSyscall(unix.SYS_FCNTL, uintptr(fd), fGetOwnerUIDs, uintptr(unsafe.Pointer(&ids)))
 	if e != 0 {
@@ -85,7 +85,7 @@ func OwnerUIDs(fd int) (ids [2]uint32, err error) {
 
 const soPeerGroups = 59 // of asm-generic/socket.h
 
-// PeerGroups returns the groups of who made a pair of unix sockets.
+// PeerGroups returns the groups of the process that made a pair of unix sockets.
 func PeerGroups(fd int) ([]uint32, error) {
 	var few [32]uint32 // NGROUPS_MAX are 256 KiB, for each of many sockets
 	groups, err := peerGroups(fd, few[:])
@@ -111,7 +111,8 @@ const (
 	fSetRWHint = 1036
 )
 
-// RWHint is fcntl(2) with F_GET_RW_HINT: how long data of a file are said to live.
+// RWHint is fcntl(2) with F_GET_RW_HINT: how long a file's data is expected to
+// live.
 func RWHint(fd int) (hint uint64, err error) {
 	_, _, e := unix.RawSyscall(unix.SYS_FCNTL, uintptr(fd), fGetRWHint, uintptr(unsafe.Pointer(&hint)))
 	if e != 0 {
@@ -197,7 +198,7 @@ func SetTermios(fd int, termios []byte) error {
 	return nil
 }
 
-// WithSignalBlocked calls f while the signal is blocked for its thread.
+// WithSignalBlocked calls f with the signal blocked in its thread.
 func WithSignalBlocked(sig unix.Signal, f func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -18,7 +18,7 @@ type UnixSocket struct {
 	Peer     uint64 // inode number of the other end, 0: that is closed
 	Pending  int    // connections that wait for accept(2)
 	Queued   uint32 // bytes waiting in it; of a SOCK_DGRAM those of the first message
-	SendMem  uint32 // bytes of memory that what it sent takes and was not read
+	SendMem  uint32 // bytes of memory taken by what it sent and nobody has read
 	Shutdown int    // bit 0: it reads no more; bit 1: it writes no more
 }
 
@@ -49,7 +49,7 @@ const (
 
 var errDiag = errors.New("an answer that is cut short")
 
-// QueryUnix asks for the unix socket with an inode number, in our own network
+// QueryUnix asks for the unix socket with an inode number in this network
 // namespace. ENOENT: there is none.
 func QueryUnix(ino uint64) (*UnixSocket, error) {
 	s, err := queryUnix(ino)
@@ -61,7 +61,7 @@ func QueryUnix(ino uint64) (*UnixSocket, error) {
 
 func queryUnix(ino uint64) (*UnixSocket, error) {
 	if ino == 0 || ino>>32 != 0 {
-		return nil, unix.ENOENT // the kernel asks for 32 bits
+		return nil, unix.ENOENT // the request has 32 bits
 	}
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {

@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UnixTable answers for many unix sockets. The kernel walks all that there are
-// to find one, so they are listed together, at the first question.
+// UnixTable answers for many unix sockets. To find one the kernel walks all of
+// them, so the first query lists them all.
 type UnixTable struct {
 	listed map[uint64]*UnixSocket // by inode number
 }
 
-// Query is QueryUnix, answered as of the first question.
+// Query is QueryUnix, answered as of the first query.
 func (t *UnixTable) Query(ino uint64) (*UnixSocket, error) {
 	if t.listed == nil {
 		listed, err := listUnix()
@@ -26,11 +26,11 @@ func (t *UnixTable) Query(ino uint64) (*UnixSocket, error) {
 	if s := t.listed[ino]; s != nil {
 		return s, nil
 	}
-	return QueryUnix(ino) // while the list was made others came and went, and it may lack some
+	return QueryUnix(ino) // sockets come and go while the list is made, so it may lack some
 }
 
-// listUnix lists the sockets of our network namespace but for those that listen,
-// of which QueryUnix tells more.
+// listUnix lists the sockets of this network namespace except listening ones, about
+// which QueryUnix tells more.
 func listUnix() (map[uint64]*UnixSocket, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {

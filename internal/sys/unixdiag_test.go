@@ -94,8 +94,8 @@ func TestQueryUnixNone(t *testing.T) {
 	}
 }
 
-// TestUnixTable: of thousands of sockets the list says the same as a question for
-// each, in one walk of the kernel's table; what was not listed is asked for.
+// TestUnixTable: for thousands of sockets the list says the same as a query for
+// each, in one walk of the kernel's table; sockets not listed are queried.
 func TestUnixTable(t *testing.T) {
 	var table UnixTable
 	var fds []int
@@ -120,7 +120,7 @@ func TestUnixTable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if i%100 != 0 { // a question for each takes long
+		if i%100 != 0 { // a query for each takes long
 			continue
 		}
 		if want := query(t, fd); !reflect.DeepEqual(*got, want) {
