@@ -14,8 +14,8 @@ import (
 )
 
 // TestBystanders saves, kills and restores a tree among processes that have
-// nothing to do with it but their names. They notice nothing, and the settings of
-// the system are as before.
+// nothing to do with it but their names. They notice nothing, and the system's
+// settings are as before.
 func TestBystanders(t *testing.T) {
 	dir, target := t.TempDir(), buildC(t, "c/shared_tree.c")
 	var all []*bystander
@@ -124,7 +124,7 @@ func systemState(t *testing.T) map[string]string {
 	return state
 }
 
-// readSetting does not wait: some settings are given out like pipes.
+// readSetting does not block: some settings are read like pipes.
 func readSetting(path string) (string, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -15,18 +15,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// another is a user who is not nobody.
+// another is a user other than nobody.
 const another = 1234
 
-// A right is a row of CAPABILITIES in a manual page, which says of all but the
-// first what it takes beside that.
+// right is a row of CAPABILITIES in a manual page. The page lists for each row but
+// the first what it needs in addition to the first.
 type right struct {
-	use     string   // words of the page
-	takes   []string // all that it takes, without CAP_; CAP_SYS_ADMIN includes CAP_CHECKPOINT_RESTORE
+	use     string   // the page's text
+	takes   []string // all that it needs, without CAP_; CAP_SYS_ADMIN includes CAP_CHECKPOINT_RESTORE
 	kind    string   // of testdata/rights.c
 	user    int
 	options string // of the program
-	shell   string // before it
+	shell   string // put before the command
 }
 
 var savingTakes = []right{
@@ -72,7 +72,7 @@ type bearer struct {
 
 func newBearer(t *testing.T, r *right) *bearer {
 	b := &bearer{&feature{t: t, dir: t.TempDir()}, r}
-	for _, dir := range []string{b.dir, binDir} { // up to there everybody may go
+	for _, dir := range []string{b.dir, binDir} { // everybody may enter these
 		for d := dir; d != "/" && d != os.TempDir(); d = filepath.Dir(d) {
 			if err := os.Chmod(d, 0o755); err != nil {
 				t.Fatal(err)
@@ -90,7 +90,7 @@ func newBearer(t *testing.T, r *right) *bearer {
 	return b
 }
 
-// having runs a shell line as user nobody who has exactly these capabilities.
+// having runs a shell line as user nobody with exactly these capabilities.
 func (b *bearer) having(takes []string, line string) (status int, said string) {
 	b.t.Helper()
 	set := "-all"
@@ -115,9 +115,9 @@ func (b *bearer) without(f func(rest []string, says string)) {
 	}
 }
 
-// TestCapabilities holds for each row of the manual pages that it works with
-// exactly these capabilities, and that without one of them it is refused for its
-// lack, in a sentence, before anything is done.
+// TestCapabilities: each row of the manual pages works with exactly these
+// capabilities; without any one of them it is refused for that, in a sentence, before
+// anything is done.
 func TestCapabilities(t *testing.T) {
 	for _, r := range savingTakes {
 		t.Run("save "+r.use, func(t *testing.T) {
@@ -215,7 +215,7 @@ func TestCapabilitiesPages(t *testing.T) {
 		for i, r := range rows {
 			var want []string
 			for _, c := range r.takes {
-				if i == 0 || c != rows[0].takes[0] { // as the first says
+				if i == 0 || c != rows[0].takes[0] { // which the first row lists
 					want = append(want, "CAP_"+c)
 				}
 			}
@@ -233,7 +233,8 @@ func TestCapabilitiesPages(t *testing.T) {
 }
 
 // TestFileCapabilities saves and restores a process of user nobody by programs
-// that have their capability from their files; who has none may not look into them.
+// that have their capability from their files; a process without it may not look into
+// them.
 func TestFileCapabilities(t *testing.T) {
 	t.Parallel()
 	b := newBearer(t, &right{kind: "plain", user: nobody})
@@ -314,8 +315,8 @@ func TestOutOfReach(t *testing.T) {
 	}
 }
 
-// TestHandedDown: a file that was opened by somebody who may do more is named when
-// the program is saved, with a flag that does for the restore.
+// TestHandedDown: a file that was opened by a more privileged process is named when
+// the program is saved, with a flag that makes the restore work.
 func TestHandedDown(t *testing.T) {
 	t.Parallel()
 	b := newBearer(t, &right{kind: "plain", user: nobody})
@@ -337,8 +338,8 @@ func TestHandedDown(t *testing.T) {
 	}
 }
 
-// TestKilledByLesser: who may save and kill a process, but not restore it, does
-// not kill it, and is told where it lives on.
+// TestKilledByLesser: a user who may save and kill a process, but not restore it,
+// does not kill it, and is told that it lives on.
 func TestKilledByLesser(t *testing.T) {
 	t.Parallel()
 	b := newBearer(t, &right{kind: "plain", user: another})
@@ -364,7 +365,7 @@ func TestKilledByLesser(t *testing.T) {
 	}
 }
 
-// TestKilledByLimited is the same of hard limits above those of who saves.
+// TestKilledByLimited is the same for hard limits above those of the saving user.
 func TestKilledByLimited(t *testing.T) {
 	t.Parallel()
 	b := newBearer(t, &right{kind: "plain", user: nobody})

@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// downtime is how long a program is gone at least where that is to be seen.
+// downtime is how long a program is gone, at least, when the test looks for that.
 const downtime = 1100 * time.Millisecond
 
-// TestClocks restores a program as on another boot, whose clocks show more, or
-// less, than here, then saves and restores it again from within the time
-// namespace it got; and with --clock.
+// TestClocks restores a program as if on another boot, whose clocks show more or
+// less than here, then saves and restores it again within the time namespace that it
+// got; and with --clock.
 func TestClocks(t *testing.T) {
 	var here unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &here); err != nil {
@@ -78,7 +78,7 @@ func TestClocks(t *testing.T) {
 	})
 }
 
-// otherBoot makes the image one of another boot.
+// otherBoot makes the image look as if made on another boot.
 func (f *feature) otherBoot() {
 	f.t.Helper()
 	f.shell(`ckpt-read < img | ckpt-json decode --data |
@@ -86,7 +86,7 @@ func (f *feature) otherBoot() {
 		ckpt-json encode | ckpt-write > other && mv other img`)
 }
 
-// number reads one that the program wrote.
+// number reads a number that the program wrote.
 func (f *feature) number(name string) int64 {
 	f.t.Helper()
 	b, err := os.ReadFile(filepath.Join(f.dir, name))

@@ -61,8 +61,8 @@ func sessionOf(sid int) (pids []int) {
 func of(ts *testscript.TestScript) *targets { return ts.Value(targetsKey).(*targets) }
 
 // command parses "prog args <in >out 2>err": redirections to files of the
-// script's folder. What is not named is /dev/null. It has no other descriptor
-// and a session of its own.
+// script's folder, /dev/null by default. The program has no other descriptors, and a
+// session of its own.
 func command(ts *testscript.TestScript, args []string) (*exec.Cmd, []*os.File) {
 	var rest []string
 	redirect := map[string]string{"<": "/dev/null", ">": "/dev/null", "2>": "/dev/null"}
@@ -139,7 +139,7 @@ func cmdReference(ts *testscript.TestScript, neg bool, args []string) {
 		if o.err = cmd.Run(); o.err != nil {
 			return
 		}
-		// CPU time, for the next run may have a less busy machine.
+		// CPU time, since the machine may be less busy in the next run.
 		o.duration = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 		o.out, o.err = os.ReadFile(out.Name())
 	})
@@ -301,7 +301,7 @@ func cmdStdoutIs(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdErrors counts the errors that expect's command told.
+// cmdErrors counts the errors that expect's command reported.
 func cmdErrors(ts *testscript.TestScript, neg bool, args []string) {
 	text := ts.ReadFile(ts.MkAbs(".stderr"))
 	if got := strings.Count(text, ": error: "); fmt.Sprint(got) != args[0] {

@@ -37,8 +37,7 @@ func smallImage(t *testing.T) ([]byte, int) {
 	return b, cmd.Process.Pid
 }
 
-// refuses tries to restore an image and fails unless that is refused and leaves
-// no process.
+// refuses tries to restore an image, which must be refused and leave no process.
 func refuses(t *testing.T, dir string, img []byte, pid int, pipe bool) error {
 	f, err := os.CreateTemp(dir, "img")
 	if err != nil {
@@ -88,9 +87,9 @@ func TestDamagedImage(t *testing.T) {
 		}
 		return nil
 	}
-	// From a file the damage is found before anything is made, so these can
-	// run beside each other. From a pipe the process is made first, and its id
-	// is needed by one at a time.
+	// In a file the damage is found before anything is made, so these can run in
+	// parallel. From a pipe the process is made first, and only one at a time can
+	// have its id.
 	var g errgroup.Group
 	g.SetLimit(3)
 	for i := range img {
@@ -122,7 +121,7 @@ func TestDamagedImage(t *testing.T) {
 	}
 }
 
-// TestHostileLengths gives every filter streams that promise more than there is.
+// TestHostileLengths gives every filter streams that promise more than they have.
 func TestHostileLengths(t *testing.T) {
 	preamble := append([]byte("\x89CKPT\r\n\x1a"), 1, 0, 0, 0, 0, 0, 0, 0)
 	head := func(meta uint32, data uint64) []byte {

@@ -17,10 +17,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a part of a scene is. An example that is not run has its reason behind
-// the colon.
+// What a part of a scene is. The reason why an example is not run follows the
+// colon.
 const (
-	partRun    = "run"     // commands of ours
+	partRun    = "run"     // commands of the scene's own
 	partShown  = "example" // a block of the page, run as it is printed
 	partNotRun = "not run:"
 	partFigure = "figure" // a block that is no command
@@ -29,10 +29,10 @@ const (
 // exampleTime bounds the examples of a page.
 const exampleTime = 15 * time.Minute
 
-// TestExamples runs every block of commands of every page, as it is printed, at
-// a terminal, where what they name exists. A page's scene in testdata/examples
-// makes that so: it has all blocks of the page, in the order in which they are run.
-// A line of a block that no scene has, and one that no page has, is an error.
+// TestExamples runs every block of commands of every page, as it is printed, at a
+// terminal. A page's scene in testdata/examples makes what the commands name exist,
+// and has all blocks of the page, in the order in which they are run. A line that is
+// only in the page or only in its scene is an error.
 func TestExamples(t *testing.T) {
 	scenes := map[string]bool{}
 	for _, page := range pages(t) {
@@ -79,7 +79,7 @@ func pages(t *testing.T) (list []string) {
 		case strings.HasSuffix(path, ".md"):
 			list = append(list, strings.TrimPrefix(path, "../"))
 		case strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go"):
-			// A comment that shows commands would have to be a page here.
+			// A comment that shows commands must be one of the pages.
 			text, err := os.ReadFile(path)
 			if err != nil {
 				return err
@@ -202,8 +202,8 @@ func writeExample(b *strings.Builder, text string) {
 	}
 }
 
-// playScene runs a script at a terminal, among process ids, mounts and System V
-// objects of its own.
+// playScene runs a script at a terminal, in pid, mount and IPC namespaces of its
+// own.
 func playScene(t *testing.T, script string) {
 	tools := t.TempDir()
 	file := filepath.Join(tools, "scene.sh")

@@ -39,8 +39,8 @@ func TestFamily(t *testing.T) {
 
 var pssLine = regexp.MustCompile(`(?m)^Pss: +(\d+) kB`)
 
-// familyPSS is the memory of a process and its children in kB, each page counted
-// once.
+// familyPSS is the memory of a process and its children in kB, with each page
+// counted once.
 func familyPSS(t *testing.T, pid int) (kB int) {
 	t.Helper()
 	pids, err := proc.Children(pid)

@@ -20,9 +20,9 @@ import (
 // killRepetitions is how often each filter is killed.
 const killRepetitions = 25
 
-// TestKillFilter kills each filter at random moments. The target must not
-// notice: it runs on, without a tracer, to the right result. Told to kill the
-// target, collect must not do so unless the image is there.
+// TestKillFilter kills each filter at random moments. The target must not notice: it
+// runs on, without a tracer, to the right result. Asked to kill the target,
+// ckpt-collect must do so only when the image is complete.
 func TestKillFilter(t *testing.T) {
 	t.Parallel()
 	want := expected(t)
@@ -54,7 +54,7 @@ func killFilter(t *testing.T, victim int, leave, want string) {
 			killed++
 		}
 		if leave == "killed" && w.gone() {
-			// Only if the image is complete, and then it restores.
+			// It may be killed only if the image is complete, and then it can be restored.
 			if in, err := os.Open(img); err != nil {
 				t.Fatalf("the target was killed and there is no image (%v): exit statuses %v\n%s", err, status, p.said())
 			} else {
@@ -83,7 +83,7 @@ func killFilter(t *testing.T, victim int, leave, want string) {
 	t.Logf("%d of %d times killed at work, the target went on %d times", killed, killRepetitions, survived)
 }
 
-// gone reports whether the worker was killed, waiting a moment for it.
+// gone waits a moment and reports whether the worker was killed.
 func (w *worker) gone() bool {
 	select {
 	case <-w.done:
@@ -129,13 +129,13 @@ func TestKillReader(t *testing.T) {
 		go func() { ran <- p.wait() }()
 		select {
 		case <-ran:
-		case <-time.After(500 * time.Millisecond): // it had come to run
+		case <-time.After(500 * time.Millisecond): // it ran already
 			_ = p.cmds[1].Process.Signal(unix.SIGTERM)
 			<-ran
 		}
 		in.Close()
-		// A restored process that ckpt-apply has let go lives on without it;
-		// one that it has not must be gone.
+		// A restored process that ckpt-apply has let go lives on without it; any
+		// other must be gone.
 		if !goneSoon(w.pid()) {
 			if err := unharmed(w.pid()); err != nil && !gone(w.pid()) {
 				t.Fatalf("a half-restored process is left: %v", err)
@@ -149,7 +149,7 @@ func TestKillReader(t *testing.T) {
 			t.Fatalf("left behind: %s", left)
 		}
 	}
-	// The killed attempts may have let it write more than it had.
+	// In the killed attempts it may have run and written more than is in the image.
 	in, err := os.Open(img)
 	if err != nil {
 		t.Fatal(err)

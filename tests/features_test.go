@@ -17,20 +17,20 @@ import (
 	"ckpt/internal/proc"
 )
 
-// feature is a program of testdata/c in a folder of its own. It says "ready",
-// is saved, killed and restored, and says "pass" or what is different.
+// feature is a program of testdata/c in a folder of its own. It prints "ready", is
+// saved, killed and restored, and prints "pass" or what is different.
 type feature struct {
 	t     *testing.T
 	dir   string
 	args  []string
 	pid   int
-	moves bool          // what /proc tells of it changes by itself, with time
-	goes  string        // the file it waits for, under dir
-	wake  func(pid int) // in place of the file
+	moves bool          // what /proc shows of it changes by itself, with time
+	goes  string        // the file below dir that it waits for
+	wake  func(pid int) // wakes it, instead of the file
 }
 
-// run saves, kills and restores the program, and judges what /proc tells of it
-// and what it says itself.
+// run saves, kills and restores the program, and checks what /proc shows of it and
+// what it prints.
 func (f *feature) run() {
 	t := f.t
 	t.Helper()
@@ -86,8 +86,8 @@ func (f *feature) output() string {
 	return string(b)
 }
 
-// goesToWait gives a program that said that it is ready time to get into the call it
-// waits in, if it waits in one.
+// goesToWait gives a program that is ready time to enter the call that it waits in,
+// if it waits in one.
 func (f *feature) goesToWait() {
 	for range 20 {
 		if asleep(f.pid) {
@@ -213,8 +213,8 @@ func (f *feature) judge(p *pipeline) {
 	}
 }
 
-// apart are the programs of testdata/c that are not simply started and woken by
-// the file "go".
+// apart are the programs of testdata/c that need more than to be started and woken
+// by the file "go".
 var apart = []string{"registers", "chroot", "exe", "sharing", "syscalls", "tty", "waits_often", "paths", "keyring", "fuse"}
 
 // featurePrograms are all others.
@@ -318,9 +318,8 @@ func TestWaitsOften(t *testing.T) {
 	f.judge(f.restore())
 }
 
-// TestSharing checks with kcmp(2), while the restored program waits, that what
-// was one open file is one again and what was two is two; then it checks from
-// inside.
+// TestSharing checks with kcmp(2), while the restored program waits, that one open
+// file is one again, and two are two; then the program checks itself.
 func TestSharing(t *testing.T) {
 	f := &feature{t: t, args: []string{buildC(t, "c/sharing.c")}}
 	f.start()
@@ -359,8 +358,8 @@ func TestSharing(t *testing.T) {
 	f.judge(apply)
 }
 
-// TestGenerations saves and restores a program ten times in a row, each time
-// what the last restore made.
+// TestGenerations saves and restores a program ten times in a row, each time the
+// process that the last restore made.
 func TestGenerations(t *testing.T) {
 	f := &feature{t: t, args: []string{buildC(t, "c/maps.c")}}
 	f.start()

@@ -15,7 +15,7 @@ import (
 	"ckpt/stream"
 )
 
-// examples are filters that others could have written.
+// examples are filters as others would write them.
 const examples = "../examples"
 
 // TestFilters: a filter in another Go module and one in Python without a library
@@ -52,7 +52,7 @@ func filtered(command []string, in []byte, args ...string) ([]byte, error) {
 	return cmd.Output()
 }
 
-// brokenOff: behind a filter whose input breaks off, the cause is known.
+// brokenOff: if a filter's input breaks off, the programs behind it learn the cause.
 func brokenOff(t *testing.T, command []string, in []byte) {
 	t.Helper()
 	for _, n := range []int{len(in) / 3, len(in) - 5} {
@@ -74,7 +74,7 @@ func readAll(b []byte) error {
 	}
 }
 
-// frozenStreams are the streams of the latest version that are kept.
+// frozenStreams are the frozen streams of the latest version.
 func frozenStreams(t *testing.T) map[string][]byte {
 	t.Helper()
 	images, err := filepath.Glob("../stream/testdata/frozen/*/everything.img")
@@ -100,8 +100,8 @@ func frozenStreams(t *testing.T) map[string][]byte {
 	return map[string][]byte{"every.stream": every, "everything.img": everything}
 }
 
-// moved is what the filters are to make of a stream: files and folders below /tmp
-// are below /elsewhere.
+// moved is what the filters must make of a stream: files and folders below /tmp
+// move to /elsewhere.
 func moved(t *testing.T, in []byte) []byte {
 	t.Helper()
 	lines := exec.Command("sh", "-c", `ckpt-json decode --data | jq -c 'if (.type == "REG" or .type == "DIR") then .meta.path |= sub("^/tmp/"; "/elsewhere/") else . end' | ckpt-json encode`)
@@ -113,7 +113,7 @@ func moved(t *testing.T, in []byte) []byte {
 	return out
 }
 
-// TestFilterNames: who writes a filter in Go meets few names.
+// TestFilterNames: the author of a filter in Go needs few names.
 func TestFilterNames(t *testing.T) {
 	f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(examples, "move-home", "main.go"), nil, 0)
 	if err != nil {

@@ -51,7 +51,7 @@ func TestFrozen(t *testing.T) {
 	}
 }
 
-// freeze makes an image that stays.
+// freeze makes an image to keep.
 func freeze(t *testing.T, file string) {
 	dir := "/tmp/frozen"
 	if err := os.Mkdir(dir, 0o700); err != nil {

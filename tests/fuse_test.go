@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestFUSE: a file whose server stands still with the target, or answers nobody,
-// is refused by name, also if it is not mounted any more; nothing asks the server,
-// and the target runs on. Nor does who looks whether a path still leads to a file.
+// TestFUSE: a file whose server is stopped with the target, or answers nobody, is
+// refused by name, also if it is not mounted any more. Nothing asks the server, not
+// even to see whether a path still leads to a file, and the target runs on.
 func TestFUSE(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -25,9 +25,9 @@ import (
 )
 
 // TestHostileStreams changes a good stream in random ways and restores it: that
-// fails with a sentence or succeeds, in time; nobody is left of what failed, and
-// nobody else is touched. All processes come back stopped, so that none of what
-// came of the changes ever runs. CKPT_HOSTILE is how many streams.
+// fails with a sentence or succeeds, in time. Of a failure no process is left, and no
+// other process is touched. All processes come back stopped, so that nothing made from
+// a changed stream ever runs. CKPT_HOSTILE is how many streams.
 func TestHostileStreams(t *testing.T) {
 	n := 40
 	if s := os.Getenv("CKPT_HOSTILE"); s != "" {
@@ -123,7 +123,7 @@ func everything(t *testing.T, dir string) (recs []loaded) {
 	}
 }
 
-// stopped has all processes come back stopped.
+// stopped makes all processes come back stopped.
 func stopped(t *testing.T, recs []loaded) []loaded {
 	for i, rec := range recs {
 		var task stream.Task
@@ -142,12 +142,12 @@ func stopped(t *testing.T, recs []loaded) []loaded {
 	return recs
 }
 
-// spoilers are what stands in place of a field.
+// spoilers are the values that replace a field.
 var spoilers = []any{0, 1, -1, 2, 5, 7, 64, 65, 4096, 1 << 20, 1 << 22, 1<<31 - 1, 1 << 31, 1 << 32, 1<<32 + 5, 1 << 47, 1 << 62, 1<<63 - 1, -1 << 63, uint64(1<<64 - 1),
 	false, true, "", "/", "/dev/null", "/proc/1/status", strings.Repeat("x", 5000), []byte{255}, []any{}, []any{0}, []any{[]any{0, 4096}}, map[string]any{},
 	"anon", "file", "sysvshm", "vdso", "posix"}
 
-// spoil makes one change. What a task is stopped by stays.
+// spoil makes one change. It never changes what a task is stopped by.
 func spoil(rng *rand.Rand, recs *[]loaded) string {
 	i := 1 + rng.IntN(len(*recs)-1)
 	for tries := 0; tries < 5 && slices.Contains([]stream.Type{stream.TypeVMA, stream.TypePages}, (*recs)[i].Type); tries++ {
@@ -271,11 +271,11 @@ func applyStream(t *testing.T, dir string, recs []loaded) (status int, said stri
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		t.Fatal(err)
 	}
-	const most = 2 * time.Minute // a machine may be busy
+	const most = 2 * time.Minute // the machine may be busy
 	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "ckpt-apply", "--detach")
-	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGQUIT) } // it says where it hangs
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGQUIT) } // to print where it hangs
 	var text bytes.Buffer
 	cmd.Dir, cmd.Stdin, cmd.Stderr, cmd.WaitDelay = dir, f, &text, 10*time.Second
 	var exit *exec.ExitError

@@ -17,14 +17,14 @@ import (
 	"ckpt/internal/proc"
 )
 
-// limited is how programs are started with few descriptors.
+// limited starts programs with few descriptors.
 const limited = "prlimit --nofile=128:128 "
 
 // holder matches the command line of processes that hold files for ckpt-apply.
 const holder = "^ckpt-holder"
 
-// crowd is a tree with more open files than one of its processes, or a tool, may
-// have descriptors.
+// crowd is a tree with more open files than one of its processes, or of the tools,
+// may have descriptors.
 func crowd(t *testing.T, limit string, processes, rounds int) *feature {
 	t.Helper()
 	f := &feature{t: t, dir: t.TempDir()}
@@ -40,7 +40,7 @@ func crowd(t *testing.T, limit string, processes, rounds int) *feature {
 	return f
 }
 
-// saveLimited saves and kills it with tools that have few descriptors, too.
+// saveLimited saves and kills it, with tools that may have few descriptors, too.
 func (f *feature) saveLimited(limit string) {
 	f.t.Helper()
 	if f.output() != "ready\n" {
@@ -136,8 +136,8 @@ func TestFewDescriptors(t *testing.T) {
 	}
 }
 
-// TestPlenty is that with the limits there are, and 80 descriptions for each time
-// that CKPT_PLENTY says.
+// TestPlenty does the same with the limits as they are, and 80 open files for each
+// of CKPT_PLENTY rounds.
 func TestPlenty(t *testing.T) {
 	rounds := 20
 	if s := os.Getenv("CKPT_PLENTY"); s != "" {
@@ -148,8 +148,8 @@ func TestPlenty(t *testing.T) {
 	crowd(t, "", 8, rounds).saveAndRestore("")
 }
 
-// TestKillHolders kills ckpt-apply at random moments while others hold files for
-// it: none is left.
+// TestKillHolders kills ckpt-apply at random moments while other processes hold
+// files for it: none is left.
 func TestKillHolders(t *testing.T) {
 	const kills = 40
 	f := crowd(t, limited, 10, 10)
@@ -162,7 +162,7 @@ func TestKillHolders(t *testing.T) {
 		}
 		p := startPipeline(t, img, nil, "ckpt-read", limited+"ckpt-apply")
 		img.Close()
-		// Some time after the first holder was there.
+		// Some time after the first holder has appeared.
 		for pgrep(holder) == "" && !f.ended(p) {
 			time.Sleep(time.Millisecond)
 		}
@@ -191,7 +191,7 @@ func TestKillHolders(t *testing.T) {
 	}
 }
 
-// killChildren ends what runs the program still, and waits for that.
+// killChildren kills what still runs the program, and waits for its end.
 func (f *feature) killChildren() {
 	f.t.Helper()
 	name := filepath.Base(f.args[len(f.args)-3])
@@ -215,9 +215,9 @@ func (f *feature) killChildren() {
 	f.t.Fatalf("processes of %s do not end", name)
 }
 
-// TestFullTable has processes with nearly all descriptors they may have, whose
-// last number is watched by an epoll: with room for two more they are restored,
-// without it they are refused, and not killed.
+// TestFullTable has processes with nearly all the descriptors they may have, of
+// which an epoll watches the last: with room for two more they are restored, without
+// it they are refused, and not killed.
 func TestFullTable(t *testing.T) {
 	full := func(t *testing.T, n int) *feature {
 		prlimit, err := exec.LookPath("prlimit")
@@ -251,7 +251,7 @@ func TestFullTable(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// With more room it can be.
+		// With more room it can be restored.
 		f.save("killed")
 		p := f.restore()
 		f.proceed()

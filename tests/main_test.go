@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// binDir holds the programs under test, built once, and goDir the go command.
+// binDir has the programs under test, built once, and goDir the go command.
 var binDir, goDir string
 
 func TestMain(m *testing.M) {
@@ -104,9 +104,9 @@ func scripts(t *testing.T, pattern string) {
 	})
 }
 
-// TestPrograms stops programs that nobody wrote for the purpose at random
-// moments of their work, five times each, kills them, restores them, and
-// compares what they wrote in the end with an uninterrupted run.
+// TestPrograms stops programs that were not written for it at random moments of
+// their work, four times each, kills and restores them, and compares what they wrote
+// in the end with an uninterrupted run.
 func TestPrograms(t *testing.T) {
 	for round := range 4 {
 		t.Run(fmt.Sprintf("moment-%d", round+1), func(t *testing.T) { scripts(t, "programs/*.txt") })

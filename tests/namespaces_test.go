@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The tests run in namespaces of their own: what they leave behind ends with
-// them, and nothing they set is set for the host. Three processes do that, told
-// apart by roleEnv: the first, which go test started, starts the init of the
-// namespaces, and that the tests.
+// The tests run in namespaces of their own: what they leave behind ends with them,
+// and what they set is not set for the host. Three processes do that, told apart by
+// roleEnv: the first, started by go test, starts the init of the namespaces, and init
+// starts the tests.
 const (
 	roleEnv  = "CKPT_TESTS_ROLE"
 	roleInit = "init"
@@ -32,7 +32,7 @@ func inOwnNamespaces(run func() int) int {
 			break
 		}
 		defer keepHugePages()()
-		// A session of its own, for the leader of ours has no id in there.
+		// A session of its own, since the leader of the current one has no id in there.
 		status, err = become(roleInit, &unix.SysProcAttr{Setsid: true,
 			Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWIPC})
 	case roleInit:
@@ -49,8 +49,8 @@ func inOwnNamespaces(run func() int) int {
 	return status
 }
 
-// keepHugePages returns what gives back the huge pages that tests have set aside,
-// which is done for all of the host.
+// keepHugePages returns a function that gives back the huge pages that tests reserve
+// on the host.
 func keepHugePages() func() {
 	const file = "/proc/sys/vm/nr_hugepages"
 	old, err := os.ReadFile(file)
@@ -64,7 +64,7 @@ func keepHugePages() func() {
 	}
 }
 
-// furnish makes the namespaces a place to live in.
+// furnish mounts and sets in the namespaces what the tests need.
 func furnish() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return os.NewSyscallError("mount", err)
@@ -79,9 +79,9 @@ func furnish() error {
 	return raisePIDMax()
 }
 
-// raisePIDMax keeps process ids from wrapping around while the tests run, for a
-// killed target must get its own back, and they start thousands of others. Where
-// the limit is the host's, which it was before Linux 6.14, it stays.
+// raisePIDMax keeps process ids from wrapping around while the tests run: a killed
+// target must get its own back, and the tests start thousands of others. Before Linux
+// 6.14 the limit is the host's and stays as it is.
 func raisePIDMax() error {
 	if !ownPIDMax() {
 		return nil
@@ -136,8 +136,8 @@ func become(role string, attr *unix.SysProcAttr) (status int, err error) {
 	}
 }
 
-// TestNamespaces checks that the tests' processes are among themselves, and the
-// host's limit on process ids is not theirs to set.
+// TestNamespaces checks that the tests see no other processes, and don't set the
+// host's limit on process ids.
 func TestNamespaces(t *testing.T) {
 	if pid, parent := os.Getpid(), os.Getppid(); parent != 1 || pid > 100 {
 		t.Errorf("the tests are pid %d, child of pid %d", pid, parent)

@@ -28,7 +28,7 @@ type victim struct {
 func newVictim(t *testing.T, kind, path string) *victim {
 	t.Helper()
 	v := &victim{t: t, dir: t.TempDir(), root: t.TempDir()}
-	// Up to its folder everybody may go.
+	// Everybody may enter the folders down to its own.
 	for d := v.dir; d != "/" && d != os.TempDir(); d = filepath.Dir(d) {
 		v.do(os.Chmod(d, 0o755))
 	}
@@ -89,14 +89,14 @@ func (v *victim) end() {
 	}
 }
 
-// roots reports whether something is root's of that name.
+// roots reports whether this is the name of something that belongs to root.
 func (v *victim) roots(st unix.Stat_t, name string) bool {
 	var its unix.Stat_t
 	v.do(unix.Stat(filepath.Join(v.root, name), &its))
 	return its.Dev == st.Dev && its.Ino == st.Ino
 }
 
-// refused wants a restore to fail and say all of these.
+// refused checks that a restore fails and says all of these.
 func (v *victim) refused(options string, says ...string) {
 	v.t.Helper()
 	status, out := v.apply(options)
@@ -113,7 +113,7 @@ func (v *victim) refused(options string, says ...string) {
 	}
 }
 
-// restored wants a restore to succeed, and descriptor 3 to be this.
+// restored checks that a restore succeeds, and that descriptor 3 is this.
 func (v *victim) restored(options, path string) {
 	v.t.Helper()
 	var want unix.Stat_t
@@ -125,15 +125,15 @@ func (v *victim) restored(options, path string) {
 	}
 }
 
-// replace puts something in place of what the victim had open.
+// replace replaces what the victim had open.
 func (v *victim) replace(name, by string) {
 	v.t.Helper()
 	v.do(os.RemoveAll(filepath.Join(v.dir, name)))
 	v.do(os.Rename(by, filepath.Join(v.dir, name)))
 }
 
-// TestPaths restores a program of user nobody whose paths lead elsewhere by then:
-// what only root may open is not opened for it.
+// TestPaths restores a program of user nobody whose paths have come to lead
+// elsewhere: what only root may open is not opened for it.
 func TestPaths(t *testing.T) {
 	for _, kind := range []string{"file", "fifo", "folder"} {
 		t.Run(kind, func(t *testing.T) {
@@ -182,8 +182,8 @@ func TestPaths(t *testing.T) {
 	})
 }
 
-// TestSwappedPaths restores while user nobody swaps what the paths lead to with
-// links to what is root's, as fast as it can. `make security` does it often.
+// TestSwappedPaths restores while user nobody swaps, as fast as it can, what the
+// paths lead to with links to root's files. `make security` does it often.
 func TestSwappedPaths(t *testing.T) {
 	times := 10
 	if os.Getenv("CKPT_SECURITY") != "" {

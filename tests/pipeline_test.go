@@ -126,7 +126,7 @@ func (w *worker) kill() {
 	}
 }
 
-// works waits until the worker has got on with its work.
+// works waits until the worker has made progress.
 func (w *worker) works() {
 	w.t.Helper()
 	lines := func() int {
@@ -165,7 +165,7 @@ func (w *worker) result() string {
 	return string(b)
 }
 
-// expected is the output of an undisturbed worker.
+// expected is the output of a worker that was not disturbed.
 func expected(t *testing.T) string {
 	t.Helper()
 	out, err := exec.Command(buildC(t, "worker.c"), fmt.Sprint(workSeconds*1000)).Output()

@@ -17,9 +17,9 @@ import (
 	"ckpt/internal/proc"
 )
 
-// TestProperty holds for random trees of random state that what is killed can be
-// restored: the judgement says yes with the flags that ckpt-collect named, and
-// the restored tree finds itself as it was. CKPT_PROPERTY is how many trees.
+// TestProperty: of random trees of random state, what is killed can be restored.
+// ckpt-apply --check says so with the flags that ckpt-collect named, and the restored
+// tree finds itself as it was. CKPT_PROPERTY is how many trees.
 func TestProperty(t *testing.T) {
 	n := 12
 	if s := os.Getenv("CKPT_PROPERTY"); s != "" {
@@ -65,7 +65,7 @@ func (c *tally) add(said string) {
 	}
 }
 
-// randomTree is one of them.
+// randomTree is one random tree.
 type randomTree struct {
 	*feature
 	seed    int

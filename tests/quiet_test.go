@@ -33,8 +33,8 @@ while True: print(eval(input()), flush=True)"`, "(b.send(b'x'), a.recv(1), f.see
 	{"sqlite3", "sqlite3 data", "begin; create table t(x); insert into t values(6); select x*7 from t;", "42"},
 }
 
-// TestQuiet saves, kills and restores Debian's programs while they wait: /proc
-// tells the same of them before and after, and they answer.
+// TestQuiet saves, kills and restores Debian's programs while they wait: /proc shows
+// the same of them before and after, and they answer.
 func TestQuiet(t *testing.T) {
 	for _, p := range quietPrograms {
 		t.Run(p.name, func(t *testing.T) {
@@ -43,7 +43,7 @@ func TestQuiet(t *testing.T) {
 			if err := unix.Mkfifo(filepath.Join(dir, "in"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			// Its own input, so that nobody outside has the other end.
+			// Input of its own, whose other end nobody outside has.
 			f := &feature{t: t, dir: dir, args: []string{"/bin/bash", "-c", "echo ready; exec <>in; " + p.line}, goes: "in"}
 			f.start()
 			before := quietSnapshot(f.pid)

@@ -34,8 +34,8 @@ func random(t testing.TB, part ...string) *rand.Rand {
 	return rand.New(rand.NewPCG(runSeed(), h.Sum64()))
 }
 
-// moment waits for a random time: something happens meanwhile, and whatever that is
-// must be right.
+// moment waits for a random time: something happens meanwhile, and whatever that is,
+// it must be right.
 func moment(rng *rand.Rand, least, most time.Duration) {
 	time.Sleep(least + time.Duration(rng.Int64N(int64(most-least))))
 }

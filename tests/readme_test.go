@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestReadme compares the table of README.md with the tests there are: each row
-// names one, and each program and script stands in it.
+// TestReadme compares the table of README.md with the tests: each row names one, and
+// the table names each program and script.
 func TestReadme(t *testing.T) {
 	text, err := os.ReadFile("README.md")
 	if err != nil {

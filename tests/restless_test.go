@@ -17,8 +17,8 @@ import (
 // restlessEnv is how many dry runs are made of each restless program, for make storm.
 const restlessEnv = "CKPT_STORM"
 
-// TestRestless looks at programs that exec, vfork, fork and hand on from thread
-// to thread without end. None is refused, and nobody is left stopped or traced.
+// TestRestless does dry runs of programs that exec, vfork, fork and pass their work
+// from thread to thread without end. None is refused, and nobody is left stopped or traced.
 func TestRestless(t *testing.T) {
 	runs, kinds := 10, []string{"exec", "relay", "vfork"}
 	if s := os.Getenv(restlessEnv); s != "" {
@@ -26,7 +26,7 @@ func TestRestless(t *testing.T) {
 		if runs, err = strconv.Atoi(s); err != nil {
 			t.Fatal(err)
 		}
-		kinds = append(kinds, "fork", "all") // too busy for others beside them
+		kinds = append(kinds, "fork", "all") // too busy to run beside others
 	}
 	program := buildC(t, "restless.c")
 	for _, kind := range kinds {

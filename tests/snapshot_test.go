@@ -18,12 +18,11 @@ import (
 	"ckpt/internal/proc"
 )
 
-// snapshot is what /proc tells of a tree that should be the same after a
-// restore, by the name of the file and what it stands for.
+// snapshot is what /proc shows of a tree and should show again after a restore, by
+// the name of the file and the task it belongs to.
 type snapshot map[string]string
 
-// takeSnapshot looks at a tree that waits for something, until it finds twice the
-// same.
+// takeSnapshot looks at a waiting tree until it finds the same twice.
 func takeSnapshot(root int) snapshot {
 	last := look(root)
 	for range 200 {
@@ -137,11 +136,11 @@ var (
 	lockOwners = regexp.MustCompile(`(lock:.*(?:READ|WRITE) +)\S+ \S+`)
 )
 
-// deletedFile stands for its name. A file that has another name still is known by
-// that after a restore.
+// deletedFile replaces the name of a deleted file. One that has another name left
+// is known by that one after a restore.
 const deletedFile = "a deleted file"
 
-// plain has no names of deleted files: they have others after a restore.
+// plain replaces the names of deleted files, which are different after a restore.
 func plain(link string) string {
 	if strings.HasPrefix(link, "/memfd:") {
 		return link
@@ -149,8 +148,8 @@ func plain(link string) string {
 	return deleted.ReplaceAllString(link, deletedFile)
 }
 
-// mapsOf are the mappings with their flags, without the inode numbers of what has
-// no name.
+// mapsOf are the mappings with their flags, without the inode numbers of files that
+// have no name.
 func mapsOf(dir string) string {
 	var b strings.Builder
 	for line := range strings.Lines(procText(dir, "smaps")) {
@@ -192,7 +191,7 @@ func policiesOf(dir string) string {
 // lostFlags tell how a file was opened.
 const lostFlags = unix.O_NOFOLLOW | unix.O_TMPFILE
 
-// fdinfoOf leaves out what tells nothing but which one it is.
+// fdinfoOf leaves out what only identifies the object.
 func fdinfoOf(text string) string {
 	var lines []string
 	for line := range strings.Lines(text) {
@@ -206,12 +205,12 @@ func fdinfoOf(text string) string {
 			flags, _ := strconv.ParseUint(strings.TrimSpace(value), 8, 64)
 			line = fmt.Sprintf("flags: %#o\n", flags&^lostFlags)
 		case "tfd":
-			// Of a spent EPOLLONESHOT watch errors and hang-ups are told again.
+			// A spent EPOLLONESHOT watch reports errors and hang-ups again.
 			line = strings.Replace(watched.ReplaceAllString(line, ""), " 40000018 ", " 40000000 ", 1)
 		}
 		lines = append(lines, line)
 	}
-	slices.Sort(lines) // those of an epoll are in no order
+	slices.Sort(lines) // an epoll lists its targets in no order
 	return strings.Join(lines, "")
 }
 

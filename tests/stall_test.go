@@ -13,8 +13,8 @@ import (
 	"ckpt/stream"
 )
 
-// TestSilentHolder: a filter takes the hold and is never heard of again, while
-// another shows that it lives. Only for the first the target runs on.
+// TestSilentHolder: one filter takes the hold and then stays silent, another keeps
+// saying that it is alive. Because of the first one the target is let run on.
 func TestSilentHolder(t *testing.T) {
 	t.Parallel()
 	w := startWorker(t, t.TempDir())

@@ -69,7 +69,7 @@ func testSources(t *testing.T) string {
 	return text.String()
 }
 
-// isTest reports whether there is a test, and its program or script.
+// isTest reports whether a test exists, with its program or script.
 func isTest(sources, name string) bool {
 	function, part, _ := strings.Cut(name, "/")
 	if !strings.Contains(sources, "func "+function+"(") {
@@ -83,7 +83,7 @@ func isTest(sources, name string) bool {
 	return err == nil
 }
 
-// programTexts is the code of the programs.
+// programTexts is the source of the programs.
 func programTexts(t *testing.T) string {
 	t.Helper()
 	var text strings.Builder
@@ -99,7 +99,7 @@ func programTexts(t *testing.T) string {
 	return text.String()
 }
 
-// lostLines is that section of ckpt(7).
+// lostLines is the section "What is lost" of ckpt(7).
 func lostLines(t *testing.T) string {
 	t.Helper()
 	_, after, _ := strings.Cut(readText(t, "../man/ckpt.7.md"), "\n## What is lost\n")

@@ -14,7 +14,7 @@ import (
 const stormRounds = 30_000
 
 // TestStorm saves a program that forks and makes threads all the time, at random
-// moments, and lets it run on, or kills and restores it: nobody is lost.
+// moments, and lets it run on, or kills and restores it: no task is lost.
 func TestStorm(t *testing.T) {
 	f := &feature{t: t, args: []string{buildC(t, "storm.c"), fmt.Sprint(stormRounds)}}
 	f.start()
@@ -89,8 +89,8 @@ public class Cycles {
 `, []string{"javac", "Cycles.java"}, []string{"java", "-Xmx128m", "Cycles"}},
 }
 
-// TestTenCycles saves, kills and restores programs of many tasks ten times in a
-// row, each time what the last restore made.
+// TestTenCycles saves, kills and restores programs with many tasks ten times in a
+// row, each time the tree that the last restore made.
 func TestTenCycles(t *testing.T) {
 	for name, p := range cyclePrograms {
 		t.Run(name, func(t *testing.T) {

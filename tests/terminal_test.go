@@ -125,9 +125,9 @@ func eventually(t *testing.T, pid int, states string) {
 	t.Fatalf("pid %d is in state %c, not in one of %s", pid, last, states)
 }
 
-// TestTerminal moves a program from one terminal to another. There it is the
-// foreground job: it reads what is typed, has its settings, draws itself in the
-// new size, and ^Z stops it and ckpt-apply with it.
+// TestTerminal moves a program from one terminal to another, where it is the
+// foreground job: it reads what is typed, has its settings, redraws itself in the new
+// size, and ^Z stops it together with ckpt-apply.
 func TestTerminal(t *testing.T) {
 	first, second := openPTY(t), openPTY(t)
 	target, ended := first.run(buildC(t, "c/tty.c"))
@@ -175,9 +175,9 @@ func childNamed(t *testing.T, parent int, name string) int {
 	return 0
 }
 
-// TestCopiedPages saves through a filter that holds nothing, so that pages are
-// copied, while the target goes on and changes them; and restores from a file
-// that is no image.
+// TestCopiedPages saves through a filter that takes no hold, so that pages are
+// copied, while the target runs on and changes them, and restores from a file that is
+// no image.
 func TestCopiedPages(t *testing.T) {
 	want := expected(t)
 	dir := t.TempDir()

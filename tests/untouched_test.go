@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestUntouched kills ckpt-collect at random moments. What it had changed of the
-// target just then, and could not put back any more, the target puts back.
+// TestUntouched kills ckpt-collect at random moments. The target itself puts back
+// what ckpt-collect had changed in it and could not put back any more.
 func TestUntouched(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"tight", "peek"} {

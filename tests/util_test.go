@@ -41,8 +41,8 @@ func writeText(w io.Writer, n int) error {
 	return buf.Flush()
 }
 
-// unharmed says what is wrong with a process that should run on as before: it
-// has ended, is stopped, or has a tracer.
+// unharmed says what is wrong with a process that should run on as before: it has
+// ended, is stopped, or has a tracer.
 func unharmed(pid int) error {
 	var last error
 	for range 50 { // the kernel detaches a dead tracer's tasks in its own time
@@ -62,8 +62,8 @@ func unharmed(pid int) error {
 	return last
 }
 
-// gone says whether a process does not exist any more. Restored ones whose
-// ckpt-apply is gone are reaped here where they are ours.
+// gone reports whether a process does not exist any more. It reaps restored ones
+// whose ckpt-apply is gone, if they are children of the tests.
 func gone(pid int) bool {
 	_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
 	_, err := os.Stat(fmt.Sprintf("/proc/%d", pid))

@@ -61,7 +61,7 @@ type reference struct {
 	last  uint64
 }
 
-func (r *reference) meet(id uint64, m met) (ref uint64, isNew bool) {
+func (r *reference) add(id uint64, m met) (ref uint64, isNew bool) {
 	same := func(o met) bool {
 		return m.kcmp && o.kcmp && o.typ == m.typ && o.cmp == m.cmp && o.which == m.which || !m.kcmp && !o.kcmp && m.ident != "" && o.ident == m.ident
 	}
@@ -213,7 +213,7 @@ func (c *check) object(m met, o stream.Object) bool {
 		c.ref.refs[c.id] = got.Objref
 		c.ref.again[c.id] = !isNew
 		c.ref.known = append(c.ref.known, m)
-	} else if want, wantNew := c.ref.meet(c.id, m); got.Objref != want || isNew != wantNew {
+	} else if want, wantNew := c.ref.add(c.id, m); got.Objref != want || isNew != wantNew {
 		c.t.Fatalf("object %d, new %v, should be %d, %v", got.Objref, isNew, want, wantNew)
 	}
 	if !isNew {

@@ -1,5 +1,5 @@
-/* Notices what is done to it: waits with every signal blocked, and says "pass" if
- * none came, it never left its processor for others, and its nice value is kept.
+/* Notices what is done to it: waits with every signal blocked, and prints "pass" if
+ * none came, it never left its processor, and its nice value is the same.
  */
 #define _GNU_SOURCE
 #include <sched.h>

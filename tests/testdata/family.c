@@ -1,5 +1,5 @@
-/* A parent of 500 MiB and twenty children that share its pages copy on write but
- * for one each. They check all of it when the file "go" is there. */
+/* A parent of 500 MiB and twenty children that share its pages copy on write, all
+ * but one each. They check all of it when the file "go" appears. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

@@ -1,9 +1,9 @@
 /* plenty PROCESSES ROUNDS: in each process ROUNDS times 11 descriptors of 10 open
  * files of many kinds, and a shared mapping; three open files and memory that all
- * share. What is in them is checked from inside.
+ * share. The program checks their contents itself.
  *
- * plenty full N: N descriptors, and an epoll that watches the last number there
- * may be. */
+ * plenty full N: N descriptors, and an epoll that watches the highest number that
+ * is allowed. */
 #include "c/check.h"
 #include <sched.h>
 #include <sys/epoll.h>
@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 
 static int processes, rounds;
-static int *seen; /* by process, in memory that all share */
+static int *seen; /* by process, in shared memory */
 static int all_file, all_pipe[2];
 
 struct round {

@@ -64,8 +64,8 @@ static void *vforks(void *arg)
 
 static void forks(void)
 {
-	while (fork() == 0) { /* it goes on, its parent ends */
-		usleep(500); /* or who takes them in is left behind, and no id is free */
+	while (fork() == 0) { /* the child goes on, its parent ends */
+		usleep(500); /* or the subreaper can't keep up, and no id is free */
 		if (fork() == 0)
 			_exit(0);
 	}

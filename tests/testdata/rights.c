@@ -1,5 +1,5 @@
-/* rights KIND USER: what takes a capability to set up is set up as root; then it
- * is a user without any, who waits. */
+/* rights KIND USER: sets up, as root, what needs a capability to set up; then it
+ * becomes a user without any, and waits. */
 #include "c/check.h"
 #include <grp.h>
 #include <linux/capability.h>
@@ -94,7 +94,7 @@ int main(int argc, char **argv)
 
 	must(argc == 3);
 	user = atoi(argv[2]);
-	must(fchmod(1, 0666) == 0); /* who restores it opens it again */
+	must(fchmod(1, 0666) == 0); /* the restoring user opens it again */
 	as_root(kind);
 	must(setgroups(!strcmp(kind, "groups"), &group) == 0);
 	must(prctl(PR_SET_KEEPCAPS, 1) == 0);

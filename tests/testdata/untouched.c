@@ -1,7 +1,7 @@
-/* A program that looks all the time at what a collector changes for a moment: with
- * the argument "tight" memory at the low end of its stack, for its limits leave no
- * room for other, with "peek" where the next look into its sockets begins. It has
- * one thread, so nobody looks while that is not put right. */
+/* A program that keeps looking at what a collector changes for a moment: with the
+ * argument "tight", memory at the low end of its stack, because its limits leave no
+ * room for more; with "peek", where the next look into its sockets begins. It has one
+ * thread, so nothing looks before that is put right. */
 #include "c/check.h"
 #include "c/proc.h"
 #include <sys/resource.h>

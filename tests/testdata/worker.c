@@ -1,5 +1,5 @@
-/* Works for about argv[1] milliseconds of CPU time of a usual machine and
- * prints what it found on the way; the output depends on nothing else. */
+/* Works for about argv[1] milliseconds of CPU time on a usual machine and prints
+ * what it finds on the way; the output depends on nothing else. */
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
