@@ -111,7 +111,7 @@ func (b *bearer) without(f func(rest []string, says string)) {
 		if c == "SYS_ADMIN" {
 			rest = append(rest, "CHECKPOINT_RESTORE")
 		}
-		f(rest, "CAP_"+c+" is missing, which it takes to ")
+		f(rest, "CAP_"+c+" is missing, which is needed to ")
 	}
 }
 
@@ -344,7 +344,7 @@ func TestKilledByLesser(t *testing.T) {
 	t.Parallel()
 	b := newBearer(t, &right{kind: "plain", user: another})
 	takes := []string{"CHECKPOINT_RESTORE", "SYS_PTRACE", "DAC_READ_SEARCH", "KILL"}
-	const lacks = "this user could not restore it: CAP_SETUID is missing, which it takes to set the user ids of pid %d (test-rights)"
+	const lacks = "this user could not restore it: CAP_SETUID is missing, which is needed to set the user ids of pid %d (test-rights)"
 	for _, c := range []struct {
 		line   string
 		status int

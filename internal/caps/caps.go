@@ -86,7 +86,7 @@ func (m *Missing) Error() string {
 		}
 		to = fmt.Sprintf(m.To, who)
 	}
-	return fmt.Sprintf("%v %s missing, which it takes to %s", m.Set, are, to)
+	return fmt.Sprintf("%v %s missing, which %s needed to %s", m.Set, are, are, to)
 }
 
 // Hint says what to do about it.
@@ -94,7 +94,7 @@ func (m *Missing) Hint() string {
 	if m.Tip != "" {
 		return m.Tip
 	}
-	return "run it as root, or with what is missing: CAPABILITIES in its manual page says what takes which"
+	return "run it as root, or with what is missing: CAPABILITIES in its manual page says what needs which"
 }
 
 // Is makes it a kind of permission error.

@@ -35,7 +35,7 @@ func TestNeed(t *testing.T) {
 		t.Error(errs)
 	}
 	errs := p.Need(Of(unix.CAP_KILL, unix.CAP_SETUID), "pid 7 (sh)", "set the user ids of %s")
-	if len(errs) != 1 || errs[0].Error() != "CAP_SETUID is missing, which it takes to set the user ids of pid 7 (sh)" || !errors.Is(errs[0], os.ErrPermission) {
+	if len(errs) != 1 || errs[0].Error() != "CAP_SETUID is missing, which is needed to set the user ids of pid 7 (sh)" || !errors.Is(errs[0], os.ErrPermission) {
 		t.Error(errs)
 	}
 }
@@ -44,7 +44,7 @@ func TestMerge(t *testing.T) {
 	missing := func(who, to string) error { return &Missing{Set: Of(unix.CAP_SETUID), Who: who, To: to} }
 	other := errors.New("other")
 	got := Merge([]error{missing("a", "b %s"), other, missing("c", "b %s"), missing("a", "b %s"), missing("d", "e %s"), missing("f", "b %s"), other})
-	want := []string{"CAP_SETUID is missing, which it takes to b a and 2 others", "other", "CAP_SETUID is missing, which it takes to e d", "other"}
+	want := []string{"CAP_SETUID is missing, which is needed to b a and 2 others", "other", "CAP_SETUID is missing, which is needed to e d", "other"}
 	if len(got) != len(want) {
 		t.Fatalf("%v", got)
 	}

@@ -127,7 +127,7 @@ func (c *Command) checkArgs(args []string) error {
 	for i, a := range args {
 		if strings.HasPrefix(a, "-") {
 			if i == 0 {
-				return c.usage("%s is no operand", a)
+				return c.usage("%s is not an operand", a)
 			}
 			return c.usage("option %s stands behind an operand; options come first", a)
 		}

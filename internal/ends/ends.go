@@ -176,7 +176,7 @@ func (d *Decisions) Unused() (errs []error) {
 	}
 	for _, how := range d.order {
 		if !how.used {
-			errs = append(errs, fmt.Errorf("%s: no descriptor in the image is called so, nor leads there", how.Flag))
+			errs = append(errs, fmt.Errorf("%s: no descriptor in the image has that name or leads there", how.Flag))
 		}
 	}
 	return errs

@@ -42,7 +42,7 @@ func TestFind(t *testing.T) {
 		t.Error("a path or number was not taken over")
 	}
 	errs := d.Unused()
-	if len(errs) != 1 || errs[0].Error() != "--end 'unix:[5]=null': no descriptor in the image is called so, nor leads there" {
+	if len(errs) != 1 || errs[0].Error() != "--end 'unix:[5]=null': no descriptor in the image has that name or leads there" {
 		t.Errorf("%v", errs)
 	}
 }

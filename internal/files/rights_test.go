@@ -40,7 +40,7 @@ func TestCapacityHere(t *testing.T) {
 				t.Errorf("%v as large as the limit: %v", typ, errs)
 			}
 			errs := kinds.Here(record(typ, 2*limit))
-			if may != (len(errs) == 0) || !may && !strings.Contains(errs[0].Error(), "CAP_SYS_RESOURCE is missing, which it takes to give "+who+" its capacity") {
+			if may != (len(errs) == 0) || !may && !strings.Contains(errs[0].Error(), "CAP_SYS_RESOURCE is missing, which is needed to give "+who+" its capacity") {
 				t.Errorf("%v larger than the limit, and may be: %v: %v", typ, may, errs)
 			}
 		}

@@ -16,7 +16,7 @@ const (
 	maxFailures  = 64
 )
 
-var errLine = errors.New("a filter wrote what is not a line into the hold")
+var errLine = errors.New("a filter wrote an invalid line into the hold")
 
 // ledger is what the holders wrote.
 type ledger struct {

@@ -12,7 +12,7 @@ import (
 )
 
 // ErrStage: the stream is not a raw one.
-var ErrStage = errors.New("the stream is not as ckpt-collect wrote it: its objects are told apart already")
+var ErrStage = errors.New("the stream is not a raw one: its objects have been told apart already")
 
 // Sorter is one pass over a stream.
 type Sorter struct {
