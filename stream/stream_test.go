@@ -32,7 +32,7 @@ func sample(t testing.TB) []byte {
 	must(w.Add(record.TypeHeader, &record.Header{Checkpoint: "c0ffee", Stage: record.StageShared, Host: "h\xff"}))
 	must(w.Add(record.TypeReg, &record.Reg{Object: record.Object{Objref: 1}, Stat: record.Stat{Path: "/tmp/a\xff"}, Size: 7}))
 	must(w.Add(record.TypeFile, &record.File{Object: record.Object{Objref: 2}, Refs: record.InodeRef{Inode: 1}}))
-	must(w.Add(record.TypeFD, &record.FD{PID: 10, FD: 3, Refs: record.FDRefs{Of: 1, File: 2}}))
+	must(w.Add(record.TypeFD, &record.FD{TID: 10, FD: 3, Refs: record.FDRefs{Of: 1, File: 2}}))
 	meta, err := Marshal(map[string]any{})
 	must(err)
 	must(w.Write(&Record{Type: record.FirstCustom + 7, Meta: meta}, nil))

@@ -22,6 +22,7 @@ import (
 
 	"ckpt/internal/proc"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // TestHostileStreams changes a good stream in random ways and restores it: that
@@ -112,7 +113,7 @@ func everything(t *testing.T, dir string) (recs []loaded) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if rec.Type == stream.TypeEnd {
+		if rec.Type == record.TypeEnd {
 			return recs
 		}
 		data, err := io.ReadAll(r.Data())
@@ -126,8 +127,8 @@ func everything(t *testing.T, dir string) (recs []loaded) {
 // stopped makes all processes come back stopped.
 func stopped(t *testing.T, recs []loaded) []loaded {
 	for i, rec := range recs {
-		var task stream.Task
-		if rec.Type != stream.TypeTask {
+		var task record.Task
+		if rec.Type != record.TypeTask {
 			continue
 		}
 		if err := rec.Decode(&task); err != nil {
@@ -150,11 +151,11 @@ var spoilers = []any{0, 1, -1, 2, 5, 7, 64, 65, 4096, 1 << 20, 1 << 22, 1<<31 - 
 // spoil makes one change. It never changes what a task is stopped by.
 func spoil(rng *rand.Rand, recs *[]loaded) string {
 	i := 1 + rng.IntN(len(*recs)-1)
-	for tries := 0; tries < 5 && slices.Contains([]stream.Type{stream.TypeVMA, stream.TypePages}, (*recs)[i].Type); tries++ {
+	for tries := 0; tries < 5 && slices.Contains([]record.Type{record.TypeVMA, record.TypePages}, (*recs)[i].Type); tries++ {
 		i = 1 + rng.IntN(len(*recs)-1)
 	}
 	rec := *(*recs)[i].Record
-	if rec.Type == stream.TypeTask && rng.IntN(4) > 0 || rec.Type == stream.TypeRegs {
+	if rec.Type == record.TypeTask && rng.IntN(4) > 0 || rec.Type == record.TypeRegs {
 		return "nothing"
 	}
 	changed := loaded{&rec, (*recs)[i].data}
@@ -169,19 +170,19 @@ func spoil(rng *rand.Rand, recs *[]loaded) string {
 		rec.Meta = slices.Clone(rec.Meta)
 		at := rng.IntN(len(rec.Meta))
 		rec.Meta[at] ^= 1 << rng.IntN(8)
-		if task := new(stream.Task); rec.Type == stream.TypeTask && (rec.Decode(task) != nil || task.StopSig == 0) {
+		if task := new(record.Task); rec.Type == record.TypeTask && (rec.Decode(task) != nil || task.StopSig == 0) {
 			return "nothing"
 		}
 		(*recs)[i] = changed
 		return fmt.Sprintf("a bit of byte %d of %v", at, rec.Type)
 	case op < 8:
-		v := stream.Lookup(rec.Type).New()
+		v := record.Lookup(rec.Type).New()
 		if rec.Decode(v) != nil {
 			return "nothing"
 		}
 		what := spoilValue(rng, reflect.ValueOf(v).Elem())
 		b, err := stream.Marshal(v)
-		if task, ok := v.(*stream.Task); err != nil || ok && task.StopSig == 0 && !task.Zombie {
+		if task, ok := v.(*record.Task); err != nil || ok && task.StopSig == 0 && !task.Zombie {
 			return "nothing"
 		}
 		rec.Meta = b
@@ -265,7 +266,7 @@ func applyStream(t *testing.T, dir string, recs []loaded) (status int, said stri
 			t.Fatal(err)
 		}
 	}
-	if err := w.Add(stream.TypeEnd, &stream.End{}); err != nil {
+	if err := w.Add(record.TypeEnd, &record.End{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {

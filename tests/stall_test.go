@@ -11,6 +11,7 @@ import (
 
 	"ckpt/internal/hold"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // TestSilentHolder: one filter takes the hold and then stays silent, another keeps
@@ -62,7 +63,7 @@ func takeHold(t *testing.T, in *stream.Reader) *hold.Holder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var h stream.Header
+	var h record.Header
 	if err := first.Decode(&h); err != nil {
 		t.Fatal(err)
 	}

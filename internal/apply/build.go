@@ -16,6 +16,7 @@ import (
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // builder makes a process tree of a model. Nothing of the tree runs before all
@@ -139,18 +140,18 @@ func (b *builder) bulk(rec *stream.Record) error {
 	for {
 		var err error
 		switch rec.Type {
-		case stream.TypeEnd:
+		case record.TypeEnd:
 			if _, err := b.reader.Next(); err != io.EOF {
 				return err
 			}
 			return nil
-		case stream.TypePages, stream.TypeInherit:
+		case record.TypePages, record.TypeInherit:
 			err = b.pages(rec)
 		default:
 			switch {
 			case b.objects.Takes(rec.Type):
 				err = b.objects.Fill(rec, b.reader.Data())
-			case stream.Lookup(rec.Type) != nil:
+			case record.Lookup(rec.Type) != nil:
 				err = fmt.Errorf("%w: it has no place there", stream.ErrCorrupt)
 			default:
 				err = judge.Known(rec, &b.model.Header)
@@ -173,7 +174,7 @@ func (b *builder) pages(rec *stream.Record) error {
 	if err != nil {
 		return err
 	}
-	if rec.Type == stream.TypeInherit {
+	if rec.Type == record.TypeInherit {
 		return r.Inherit(rec)
 	}
 	return r.Fill(rec, b.reader)

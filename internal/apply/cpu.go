@@ -5,12 +5,12 @@ import (
 
 	"ckpt/internal/judge"
 	"ckpt/internal/tracee"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // checkCPU compares the extended registers in use with what this CPU has, as
 // seen in the stub, and fits their area to this kernel's size.
-func checkCPU(h *stream.Header, stub *tracee.Puppet) error {
+func checkCPU(h *record.Header, stub *tracee.Puppet) error {
 	xstate, err := stub.Tracee().XState()
 	if err != nil {
 		return err

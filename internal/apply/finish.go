@@ -11,6 +11,7 @@ import (
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // ready is a thread with all it needs to run.
@@ -139,7 +140,7 @@ func (b *builder) lastly() (undo func() error, err error) {
 }
 
 // refOf returns a thread's reference to an object of a type.
-func refOf(r *stream.ThreadRefs, t stream.Type) uint64 {
+func refOf(r *record.ThreadRefs, t record.Type) uint64 {
 	for _, k := range task.Cloned {
 		if k.Type == t {
 			return *k.Ref(r)

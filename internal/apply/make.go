@@ -11,6 +11,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // settle gives the stub room of its own, which all puppets have then.
@@ -385,7 +386,7 @@ func (b *builder) ownSpaces() {
 // spaceOwner finds the first process with an address space and its number.
 func (b *builder) spaceOwner(rec *stream.Record) (*memory.Restorer, error) {
 	var of struct {
-		Refs stream.PartOf `cbor:"refs"`
+		Refs record.PartOf `cbor:"refs"`
 	}
 	if err := rec.Decode(&of); err != nil {
 		return nil, err

@@ -13,7 +13,7 @@ import (
 	"ckpt/internal/sys"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // maker is a process that has, for a moment, the id and credentials of the one
@@ -21,11 +21,11 @@ import (
 // process id stays when its process has ended.
 type maker struct {
 	puppet *tracee.Puppet // nil: the id is taken
-	cred   *stream.PeerCred
+	cred   *record.PeerCred
 }
 
 // socketPair makes a pair of unix sockets as the process did that made it.
-func (b *builder) socketPair(kind int, c *stream.PeerCred) (fds [2]int, err error) {
+func (b *builder) socketPair(kind int, c *record.PeerCred) (fds [2]int, err error) {
 	if c == nil || c.PID == 0 {
 		return unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
 	}
@@ -52,7 +52,7 @@ func (b *builder) socketPair(kind int, c *stream.PeerCred) (fds [2]int, err erro
 }
 
 // newMaker makes a maker in place of the one there is.
-func (b *builder) newMaker(c *stream.PeerCred) error {
+func (b *builder) newMaker(c *record.PeerCred) error {
 	if err := b.endMaker(); err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func takenOr(pid int, other string) string {
 }
 
 // become gives a puppet groups and effective ids, as far as it has not got them.
-func become(p *tracee.Puppet, c *stream.PeerCred) error {
+func become(p *tracee.Puppet, c *record.PeerCred) error {
 	now, err := os.Getgroups()
 	if err != nil {
 		return err

@@ -24,13 +24,14 @@ import (
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // What becomes of the target.
 const (
-	LeaveRunning = stream.LeaveRunning
-	LeaveStopped = stream.LeaveStopped
-	LeaveKilled  = stream.LeaveKilled
+	LeaveRunning = record.LeaveRunning
+	LeaveStopped = record.LeaveStopped
+	LeaveKilled  = record.LeaveKilled
 )
 
 // Tool is the name this filter signs its records with.
@@ -70,7 +71,7 @@ func Run(ctx context.Context, o Options, out *os.File) error {
 	}
 	if err != nil && !c.begun && !o.DryRun && !hold.Copies(out) {
 		// The filters behind wait for a stream; the user is told here.
-		stream.Fail(stream.NewWriter(out), Tool, err)
+		stream.NewWriter(out).Abort(Tool, err)
 	}
 	return err
 }
@@ -174,13 +175,13 @@ func (c *collection) frozen() time.Duration {
 // header fills in what describe has not.
 func (c *collection) header(ref hold.Ref) error {
 	h := &c.description.header
-	h.Stage, h.Tool = stream.StageRaw, Tool+" "+c.Version
+	h.Stage, h.Tool = record.StageRaw, Tool+" "+c.Version
 	h.TimeNS = c.tree.frozen.UnixNano()
 	h.Processes, h.Threads = len(c.tree.procs), c.tree.threads()
 	h.StopUS, h.DescribeUS = c.tree.frozen.Sub(c.tree.began).Microseconds(), time.Since(c.tree.frozen).Microseconds()
 	h.Arch, h.PageSize = runtime.GOARCH, int64(os.Getpagesize())
 	h.RootPID, h.Tracer = c.PID, unix.Gettid()
-	h.Hold = &stream.Hold{PID: ref.PID, StartTime: ref.StartTime, FD: ref.FD, BootID: ref.BootID, Mark: ref.Mark}
+	h.Hold = &record.Hold{PID: ref.PID, StartTime: ref.StartTime, FD: ref.FD, BootID: ref.BootID, Mark: ref.Mark}
 	var err error
 	if h.Host, err = os.Hostname(); err != nil {
 		return err
@@ -204,14 +205,14 @@ func (c *collection) send(ctx context.Context, out *os.File, h *hold.Hold) error
 	w := stream.NewWriter(out)
 	err := c.records(ctx, w, hold.Copies(out), h)
 	if err != nil {
-		stream.Fail(w, Tool, err)
+		w.Abort(Tool, err)
 	}
 	return err
 }
 
 func (c *collection) records(ctx context.Context, w *stream.Writer, consumed bool, h *hold.Hold) error {
 	d := c.description
-	if err := w.Add(stream.TypeHeader, &d.header); err != nil {
+	if err := w.Add(record.TypeHeader, &d.header); err != nil {
 		return err
 	}
 	for _, rec := range d.records {
@@ -239,7 +240,7 @@ func (c *collection) records(ctx context.Context, w *stream.Writer, consumed boo
 			return context.Cause(ctx)
 		}
 	}
-	return w.End(stream.End{FrozenUS: c.frozen().Microseconds()})
+	return w.End(record.End{FrozenUS: c.frozen().Microseconds()})
 }
 
 // worthBorrowing is how many bytes are not simply copied.

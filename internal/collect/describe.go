@@ -13,11 +13,12 @@ import (
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // description is what was found out of the target while it stood still.
 type description struct {
-	header  stream.Header
+	header  record.Header
 	records []*stream.Record
 	spaces  []*space
 	lender  lender
@@ -45,7 +46,7 @@ type about struct {
 	maps     []proc.Mapping
 	place    *tracee.Place // nil: no system calls can be made in it
 	notes    task.Notes
-	refs     stream.ThreadRefs
+	refs     record.ThreadRefs
 	subjects []*files.Subject // of its first thread's descriptors
 	pages    []tracee.Range
 }
@@ -85,7 +86,7 @@ func newDescription(t *tree) *description {
 	return d
 }
 
-func (d *description) emit(t stream.Type, meta any) error {
+func (d *description) emit(t record.Type, meta any) error {
 	rec, err := stream.New(t, meta)
 	if err != nil {
 		return err
@@ -224,7 +225,7 @@ func (d *description) process(p *process) error {
 // task emits the record of the process itself.
 func (d *description) task(p *process) error {
 	s := &p.stat
-	t := stream.Task{PID: p.pid, PPID: s.PPID, PGID: s.PGRP, SID: s.Session, TPGID: max(s.TPGID, 0), StartTime: s.StartTime,
+	t := record.Task{PID: p.pid, PPID: s.PPID, PGID: s.PGRP, SID: s.Session, TPGID: max(s.TPGID, 0), StartTime: s.StartTime,
 		Comm: s.Comm, ExitSignal: s.ExitSignal, Zombie: p.zombie}
 	if p.parent != nil {
 		t.PPID = p.parent.pid
@@ -232,7 +233,7 @@ func (d *description) task(p *process) error {
 	t.SIDOutside, t.PGIDOutside = d.outside(s.Session), d.outside(s.PGRP)
 	if p.zombie {
 		t.Status = s.ExitCode
-		return d.emit(stream.TypeTask, &t)
+		return d.emit(record.TypeTask, &t)
 	}
 	cmdline, err := proc.ReadCmdline(p.pid)
 	if err != nil {
@@ -245,7 +246,7 @@ func (d *description) task(p *process) error {
 			return err
 		}
 	}
-	return d.emit(stream.TypeTask, &t)
+	return d.emit(record.TypeTask, &t)
 }
 
 // stopTold reports whether the parent of a stopped process has been told so.
@@ -346,7 +347,7 @@ func (d *description) thread(p *process, t *tracee.Tracee) error {
 	if t == p.threads[0] {
 		a.refs = refs
 	}
-	if err := d.emit(stream.TypeThread, &stream.Thread{PID: p.pid, TID: t.TID, Comm: c.Facts.Comm, Refs: refs}); err != nil {
+	if err := d.emit(record.TypeThread, &record.Thread{PID: p.pid, TID: t.TID, Comm: c.Facts.Comm, Refs: refs}); err != nil {
 		return err
 	}
 	if c.Loan == nil {
@@ -418,12 +419,12 @@ func (d *description) descriptors(p *process, t *tracee.Tracee, id uint64) error
 			return err
 		}
 	}
-	if err := d.emit(stream.TypeFDTable, &stream.FDTable{Object: kcmpObject(id, kindFiles, t.TID), PID: t.TID}); err != nil {
+	if err := d.emit(record.TypeFDTable, &record.FDTable{Object: kcmpObject(id, kindFiles, t.TID), TID: t.TID}); err != nil {
 		return err
 	}
 	return d.files.Collect(id, subjects)
 }
 
-func kcmpObject(id uint64, kind int, tid int) stream.Object {
-	return stream.Object{ID: id, Kcmp: &stream.Kcmp{Type: kind, PID: tid}}
+func kcmpObject(id uint64, kind int, tid int) record.Object {
+	return record.Object{ID: id, Kcmp: &record.Kcmp{Type: kind, TID: tid}}
 }

@@ -5,21 +5,21 @@ import (
 	"strings"
 	"testing"
 
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // TestTooLarge: what is more than a record holds stands in the way, by name.
 func TestTooLarge(t *testing.T) {
 	info := make([]byte, 128)
-	signals := stream.Signals{PID: os.Getpid(), TID: os.Getpid()}
-	timers := stream.Timers{PID: os.Getpid()}
+	signals := record.Signals{PID: os.Getpid(), TID: os.Getpid()}
+	timers := record.Timers{PID: os.Getpid()}
 	for i := range 30000 {
 		signals.Shared = append(signals.Shared, info)
-		timers.Timers = append(timers.Timers, stream.Timer{ID: i, Value: 1 << 60})
+		timers.Timers = append(timers.Timers, record.Timer{ID: i, Value: 1 << 60})
 	}
 	d := newDescription(&tree{})
-	for typ, meta := range map[stream.Type]any{
-		stream.TypeSignals: &signals, stream.TypeTimers: &timers, stream.TypeFD: &stream.FD{PID: os.Getpid()},
+	for typ, meta := range map[record.Type]any{
+		record.TypeSignals: &signals, record.TypeTimers: &timers, record.TypeFD: &record.FD{TID: os.Getpid()},
 	} {
 		if err := d.emit(typ, meta); err != nil {
 			t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	"ckpt/internal/hold"
 	"ckpt/internal/proc"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // saver runs this filter on a process.
@@ -74,7 +75,7 @@ func read(in *os.File, each func(rec *stream.Record)) *records {
 }
 
 // of are the records of a type.
-func (r *records) of(typ stream.Type) (list []*stream.Record) {
+func (r *records) of(typ record.Type) (list []*stream.Record) {
 	for _, rec := range r.list {
 		if rec.Type == typ {
 			list = append(list, rec)
@@ -132,12 +133,12 @@ func TestRun(t *testing.T) {
 				threads += len(tids)
 			}
 		}
-		if len(got.of(stream.TypeTask)) != tasks || len(got.of(stream.TypeThread)) != threads || len(got.of(stream.TypeRegs)) != threads {
-			t.Errorf("%v: %d processes, %d threads, %d registers, not %d and %d", how, len(got.of(stream.TypeTask)), len(got.of(stream.TypeThread)), len(got.of(stream.TypeRegs)), tasks, threads)
+		if len(got.of(record.TypeTask)) != tasks || len(got.of(record.TypeThread)) != threads || len(got.of(record.TypeRegs)) != threads {
+			t.Errorf("%v: %d processes, %d threads, %d registers, not %d and %d", how, len(got.of(record.TypeTask)), len(got.of(record.TypeThread)), len(got.of(record.TypeRegs)), tasks, threads)
 		}
-		var h stream.Header
+		var h record.Header
 		check(t, got.list[0].Decode(&h))
-		if h.RootPID != p.pid || h.Stage != stream.StageRaw || h.Processes != tasks || h.Threads != threads || h.Hold == nil {
+		if h.RootPID != p.pid || h.Stage != record.StageRaw || h.Processes != tasks || h.Threads != threads || h.Hold == nil {
 			t.Errorf("%v: %+v", how, h)
 		}
 		p.compare(got)
@@ -167,8 +168,8 @@ func (p *target) compare(got *records) {
 	check(p.t, err)
 	defer mem.Close()
 	pages, same := 0, 0
-	for _, rec := range got.of(stream.TypePages) {
-		var m stream.Pages
+	for _, rec := range got.of(record.TypePages) {
+		var m record.Pages
 		check(p.t, rec.Decode(&m))
 		data := got.data[rec]
 		for _, e := range m.Extents {
@@ -186,7 +187,7 @@ func (p *target) compare(got *records) {
 		}
 	}
 	// It may write to its stack, and the kernel to each thread's rseq(2) area.
-	if may := 4 + len(got.of(stream.TypeThread)); pages < 20 || same < pages-may {
+	if may := 4 + len(got.of(record.TypeThread)); pages < 20 || same < pages-may {
 		p.t.Errorf("%d of %d pages are as in its memory", same, pages)
 	}
 }
@@ -227,8 +228,8 @@ func TestKill(t *testing.T) {
 			var holder *hold.Holder
 			_, err := s.save(t, func(rec *stream.Record) {
 				switch {
-				case rec.Type == stream.TypeHeader && (c.say != nil || name == "description, done"):
-					var h stream.Header
+				case rec.Type == record.TypeHeader && (c.say != nil || name == "description, done"):
+					var h record.Header
 					if err := rec.Decode(&h); err != nil {
 						t.Error(err)
 					}
@@ -240,7 +241,7 @@ func TestKill(t *testing.T) {
 					if holder, err = hold.Take(*hold.RefOf(&h), "test", what); err != nil {
 						t.Error(err)
 					}
-				case rec.Type == stream.TypeEnd && holder != nil:
+				case rec.Type == record.TypeEnd && holder != nil:
 					say := c.say
 					if say == nil {
 						say = (*hold.Holder).OK
@@ -287,8 +288,8 @@ func TestStall(t *testing.T) {
 		if c.reads {
 			s.HoldTimeout = time.Minute
 			go read(r, func(rec *stream.Record) {
-				var h stream.Header
-				if rec.Type == stream.TypeHeader && rec.Decode(&h) == nil {
+				var h record.Header
+				if rec.Type == record.TypeHeader && rec.Decode(&h) == nil {
 					var err error
 					if holder, err = hold.Take(*hold.RefOf(&h), "test", hold.Data); err != nil {
 						t.Error(err)
@@ -446,7 +447,7 @@ func TestInterrupted(t *testing.T) {
 	r, w := must2(os.Pipe())(t)
 	go func() {
 		_ = read(r, func(rec *stream.Record) {
-			if rec.Type == stream.TypeEnd {
+			if rec.Type == record.TypeEnd {
 				cancel(why)
 			}
 		})

@@ -5,7 +5,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const kindFiles = int(kcmp.Files)
@@ -13,11 +13,11 @@ const kindFiles = int(kcmp.Files)
 // shared describes what a thread may share with others and returns its
 // references. What it shares with the first thread of its process, or that with
 // its parent, is not described again; all other sharing is found by ckpt-dedup.
-func (d *description) shared(p *process, t *tracee.Tracee, c *task.Collector) (stream.ThreadRefs, error) {
-	r := stream.ThreadRefs{}
+func (d *description) shared(p *process, t *tracee.Tracee, c *task.Collector) (record.ThreadRefs, error) {
+	r := record.ThreadRefs{}
 	near, have := p.pid, &d.about[p].refs
 	if t == p.threads[0] {
-		near, have = 0, &stream.ThreadRefs{}
+		near, have = 0, &record.ThreadRefs{}
 		if p.parent != nil {
 			near, have = p.parent.pid, &d.about[p.parent].refs
 		}
@@ -55,12 +55,12 @@ func (d *description) shared(p *process, t *tracee.Tracee, c *task.Collector) (s
 }
 
 // object describes what a thread has and does not share, and returns its number.
-func (d *description) object(typ stream.Type, p *process, t *tracee.Tracee, c *task.Collector) (id uint64, err error) {
+func (d *description) object(typ record.Type, p *process, t *tracee.Tracee, c *task.Collector) (id uint64, err error) {
 	switch typ {
-	case stream.TypeFDTable:
+	case record.TypeFDTable:
 		id = d.newID()
 		return id, d.descriptors(p, t, id)
-	case stream.TypeMM:
+	case record.TypeMM:
 		if id, err = resource(typ, c); err != nil {
 			return 0, err
 		}
@@ -70,7 +70,7 @@ func (d *description) object(typ stream.Type, p *process, t *tracee.Tracee, c *t
 }
 
 // resource has a shared resource described under a new number.
-func resource(typ stream.Type, c *task.Collector) (uint64, error) {
+func resource(typ record.Type, c *task.Collector) (uint64, error) {
 	c.ID = c.NewID()
 	if c.Loan == nil { // a blocker stands in the way
 		return c.ID, nil

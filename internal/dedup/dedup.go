@@ -17,6 +17,7 @@ import (
 	"ckpt/internal/sorter"
 	"ckpt/internal/sys"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Tool is the name this filter signs its records with.
@@ -56,7 +57,7 @@ func ignoreGone(err error) error {
 
 // takeHold takes the hold. If writing to out consumes the data it says so, and
 // pages may come by reference.
-func takeHold(h *stream.Header, out *os.File) (*hold.Holder, error) {
+func takeHold(h *record.Header, out *os.File) (*hold.Holder, error) {
 	ref := hold.RefOf(h)
 	if ref == nil {
 		return nil, fmt.Errorf("the stream names no hold: %w", hold.ErrGone)
@@ -88,7 +89,7 @@ type filter struct {
 	pump    stream.Pump
 	stop    func(error) // ends the pass
 	holder  *hold.Holder
-	header  stream.Header
+	header  record.Header
 	sorter  *sorter.Sorter
 	jury    *jury
 }
@@ -98,7 +99,7 @@ func (f *filter) begin(first *stream.Record) (err error) {
 	if err := first.Decode(&f.header); err != nil {
 		return err
 	}
-	if f.header.Stage != stream.StageRaw {
+	if f.header.Stage != record.StageRaw {
 		return sorter.ErrStage
 	}
 	if f.holder, err = takeHold(&f.header, f.out); err != nil {
@@ -106,7 +107,7 @@ func (f *filter) begin(first *stream.Record) (err error) {
 	}
 	f.holder.Beat(f.in)
 	f.jury = newJury(&f.header, f.Note, f.stop)
-	return first.Set(map[string]any{"stage": stream.StageShared})
+	return first.Set(map[string]any{"stage": record.StageShared})
 }
 
 // edit writes what takes the place of a record.
@@ -132,7 +133,7 @@ func (f *filter) verdict() error {
 
 // record returns what takes the place of rec, nil for nothing.
 func (f *filter) record(rec *stream.Record) (*stream.Record, error) {
-	if rec.Type == stream.TypeTask {
+	if rec.Type == record.TypeTask {
 		if err := f.checkTask(rec); err != nil {
 			return nil, err
 		}
@@ -143,7 +144,7 @@ func (f *filter) record(rec *stream.Record) (*stream.Record, error) {
 // checkTask makes sure that the process is the one that was described, and that
 // the collector holds it.
 func (f *filter) checkTask(rec *stream.Record) error {
-	var t stream.Task
+	var t record.Task
 	if err := rec.Decode(&t); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"ckpt/internal/kcmp"
 	"ckpt/internal/proc"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // byHandle takes each handle for an object of its own, but for some.
@@ -37,7 +38,7 @@ func (byHandle) Compare(a, b kcmp.Handle, _ kcmp.Type) (kcmp.Ordering, error) {
 // raw is a stream of one process, this one, as ckpt-collect would write it, but
 // for the hold.
 func raw(t testing.TB) (recs []*stream.Record) {
-	add := func(typ stream.Type, meta any) {
+	add := func(typ record.Type, meta any) {
 		rec, err := stream.New(typ, meta)
 		if err != nil {
 			t.Fatal(err)
@@ -45,38 +46,38 @@ func raw(t testing.TB) (recs []*stream.Record) {
 		recs = append(recs, rec)
 	}
 	last := uint64(0)
-	known := func(kind kcmp.Type, idx uint64) stream.Object {
+	known := func(kind kcmp.Type, idx uint64) record.Object {
 		last++
-		return stream.Object{ID: last, Kcmp: &stream.Kcmp{Type: int(kind), PID: selfPID, Idx: idx}}
+		return record.Object{ID: last, Kcmp: &record.Kcmp{Type: int(kind), TID: selfPID, Idx: idx}}
 	}
-	named := func(ident string) stream.Object { last++; return stream.Object{ID: last, Ident: []byte(ident)} }
+	named := func(ident string) record.Object { last++; return record.Object{ID: last, Ident: []byte(ident)} }
 	const pid = selfPID
-	add(stream.TypeHeader, &stream.Header{Stage: stream.StageRaw, RootPID: pid})
-	add(stream.TypeReg, &stream.Reg{Object: named("exe"), Stat: stream.Stat{Path: "/bin/x"}})
-	add(stream.TypeDir, &stream.Dir{Object: named("cwd"), Stat: stream.Stat{Path: "/"}})
-	add(stream.TypeMM, &stream.MM{Object: known(kcmp.VM, 0), Refs: stream.ExeRef{Exe: 1}})
-	add(stream.TypeVMA, &stream.VMA{Start: 0x10000, End: 0x11000, Kind: stream.VMAAnon, Refs: stream.VMARefs{Of: 3}})
-	add(stream.TypeSigactions, &stream.Sigactions{Object: known(kcmp.Sighand, 0)})
-	add(stream.TypeFS, &stream.FS{Object: known(kcmp.FS, 0), Refs: stream.FSRefs{Cwd: 2}})
-	add(stream.TypeFDTable, &stream.FDTable{Object: known(kcmp.Files, 0)})
+	add(record.TypeHeader, &record.Header{Stage: record.StageRaw, RootPID: pid})
+	add(record.TypeReg, &record.Reg{Object: named("exe"), Stat: record.Stat{Path: "/bin/x"}})
+	add(record.TypeDir, &record.Dir{Object: named("cwd"), Stat: record.Stat{Path: "/"}})
+	add(record.TypeMM, &record.MM{Object: known(kcmp.VM, 0), Refs: record.ExeRef{Exe: 1}})
+	add(record.TypeVMA, &record.VMA{Start: 0x10000, End: 0x11000, Kind: record.VMAAnon, Refs: record.VMARefs{Of: 3}})
+	add(record.TypeSigactions, &record.Sigactions{Object: known(kcmp.Sighand, 0)})
+	add(record.TypeFS, &record.FS{Object: known(kcmp.FS, 0), Refs: record.FSRefs{Cwd: 2}})
+	add(record.TypeFDTable, &record.FDTable{Object: known(kcmp.Files, 0)})
 	for fd := range 3 {
-		add(stream.TypeEventFD, &stream.EventFD{Object: named("event")})
-		add(stream.TypeFile, &stream.File{Object: known(kcmp.File, uint64(fd)), Refs: stream.InodeRef{Inode: last - 1}})
-		add(stream.TypeFD, &stream.FD{PID: pid, FD: fd, Refs: stream.FDRefs{Of: 6, File: last}})
+		add(record.TypeEventFD, &record.EventFD{Object: named("event")})
+		add(record.TypeFile, &record.File{Object: known(kcmp.File, uint64(fd)), Refs: record.InodeRef{Inode: last - 1}})
+		add(record.TypeFD, &record.FD{TID: pid, FD: fd, Refs: record.FDRefs{Of: 6, File: last}})
 	}
-	add(stream.TypeMM, &stream.MM{Object: known(kcmp.VM, 0), Refs: stream.ExeRef{Exe: 1}}) // again
-	add(stream.TypeVMA, &stream.VMA{Start: 0x10000, End: 0x11000, Kind: stream.VMAAnon, Refs: stream.VMARefs{Of: last}})
-	add(stream.TypeTask, &stream.Task{PID: pid, PPID: 1, PGID: pid, SID: pid, Comm: "x", ExitSignal: 17})
-	add(stream.TypeThread, &stream.Thread{PID: pid, TID: pid, Refs: stream.ThreadRefs{MM: 3, Sighand: 4, FS: 5, Files: 6}})
-	add(stream.TypeCreds, &stream.Creds{PID: pid, TID: pid, UID: make([]uint32, 4), GID: make([]uint32, 4)})
-	add(stream.TypeSched, &stream.Sched{PID: pid, TID: pid, Attr: make([]byte, binary.Size(unix.SchedAttr{}))})
-	add(stream.TypePrctl, &stream.Prctl{PID: pid, TID: pid})
-	add(stream.TypeSignals, &stream.Signals{PID: pid, TID: pid})
-	add(stream.TypeRegs, &stream.Regs{PID: pid, TID: pid, GP: make([]byte, 27*8)})
-	add(stream.TypeUserPtrs, &stream.UserPtrs{PID: pid, TID: pid})
-	add(stream.TypeLimits, &stream.Limits{PID: pid, Limits: make([]stream.Limit, 16)})
-	add(stream.TypeProcAttr, &stream.ProcAttr{PID: pid})
-	add(stream.TypePages, &stream.Pages{PID: pid, Refs: stream.PartOf{Of: 3}})
+	add(record.TypeMM, &record.MM{Object: known(kcmp.VM, 0), Refs: record.ExeRef{Exe: 1}}) // again
+	add(record.TypeVMA, &record.VMA{Start: 0x10000, End: 0x11000, Kind: record.VMAAnon, Refs: record.VMARefs{Of: last}})
+	add(record.TypeTask, &record.Task{PID: pid, PPID: 1, PGID: pid, SID: pid, Comm: "x", ExitSignal: 17})
+	add(record.TypeThread, &record.Thread{PID: pid, TID: pid, Refs: record.ThreadRefs{MM: 3, Sighand: 4, FS: 5, Files: 6}})
+	add(record.TypeCreds, &record.Creds{PID: pid, TID: pid, UID: make([]uint32, 4), GID: make([]uint32, 4)})
+	add(record.TypeSched, &record.Sched{PID: pid, TID: pid, Attr: make([]byte, binary.Size(unix.SchedAttr{}))})
+	add(record.TypePrctl, &record.Prctl{PID: pid, TID: pid})
+	add(record.TypeSignals, &record.Signals{PID: pid, TID: pid})
+	add(record.TypeRegs, &record.Regs{PID: pid, TID: pid, GP: make([]byte, 27*8)})
+	add(record.TypeUserPtrs, &record.UserPtrs{PID: pid, TID: pid})
+	add(record.TypeLimits, &record.Limits{PID: pid, Limits: make([]record.Limit, 16)})
+	add(record.TypeProcAttr, &record.ProcAttr{PID: pid})
+	add(record.TypePages, &record.Pages{PID: pid, Refs: record.PartOf{Of: 3}})
 	return recs
 }
 
@@ -100,17 +101,17 @@ func tight(t *testing.T, b []byte, h *hold.Hold, self *proc.Stat) []byte {
 	ref := h.Ref()
 	bulk := false
 	for first := true; len(b) >= 5; first = false {
-		rec := &stream.Record{Type: stream.Type(b[0]), Flags: stream.Flags(b[1] & 7), DataLen: int64(b[4])}
+		rec := &stream.Record{Type: record.Type(b[0]), Flags: record.Flags(b[1] & 7), DataLen: int64(b[4])}
 		n := min(int(b[2])|int(b[3])<<8, len(b)-5)
 		rec.Meta, b = b[5:5+n], b[5+n:]
-		if bulk = bulk || rec.Flags&stream.Bulk != 0; rec.Type == stream.TypeEnd || rec.Type == stream.TypeAbort || bulk && rec.Flags&stream.Bulk == 0 ||
-			first != (rec.Type == stream.TypeHeader) || len(rec.Meta) == 0 || rec.Meta[0]>>5 != 5 {
+		if bulk = bulk || rec.Flags&record.Bulk != 0; rec.Type == record.TypeEnd || rec.Type == record.TypeAbort || bulk && rec.Flags&record.Bulk == 0 ||
+			first != (rec.Type == record.TypeHeader) || len(rec.Meta) == 0 || rec.Meta[0]>>5 != 5 {
 			continue
 		}
 		changes := map[string]any{}
 		if first {
 			changes = map[string]any{"checkpoint": ref.Checkpoint, "tracer": 0,
-				"hold": &stream.Hold{PID: ref.PID, StartTime: ref.StartTime, FD: ref.FD, BootID: ref.BootID, Mark: ref.Mark}}
+				"hold": &record.Hold{PID: ref.PID, StartTime: ref.StartTime, FD: ref.FD, BootID: ref.BootID, Mark: ref.Mark}}
 		}
 		var of struct {
 			PID int `cbor:"pid"`
@@ -121,7 +122,7 @@ func tight(t *testing.T, b []byte, h *hold.Hold, self *proc.Stat) []byte {
 				changes["tid"] = os.Getpid()
 			}
 		}
-		if rec.Type == stream.TypeTask {
+		if rec.Type == record.TypeTask {
 			changes["start_time"] = self.StartTime
 		}
 		_ = rec.Set(changes) // else it goes as it is
@@ -129,7 +130,7 @@ func tight(t *testing.T, b []byte, h *hold.Hold, self *proc.Stat) []byte {
 			t.Fatal(err)
 		}
 	}
-	if err := w.Add(stream.TypeEnd, &stream.End{}); err != nil {
+	if err := w.Add(record.TypeEnd, &record.End{}); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()
@@ -217,7 +218,7 @@ func dedup(t *testing.T, b []byte) error {
 func read(out io.Reader) error {
 	r := stream.NewReader(out)
 	m, rec, err := judge.Read(r)
-	for err == nil && rec.Type != stream.TypeEnd {
+	for err == nil && rec.Type != record.TypeEnd {
 		rec, err = r.Next()
 	}
 	if err == nil {
@@ -246,11 +247,11 @@ func TestEarlyVerdict(t *testing.T) {
 	go func() { // without an end
 		ref := h.Ref()
 		w := stream.NewWriter(feed)
-		err := errors.Join(w.Add(stream.TypeHeader, &stream.Header{Stage: stream.StageRaw, Checkpoint: ref.Checkpoint,
-			Hold: &stream.Hold{PID: ref.PID, StartTime: ref.StartTime, FD: ref.FD, BootID: ref.BootID, Mark: ref.Mark}}),
-			w.Add(stream.TypeCreds, &stream.Creds{PID: 7, TID: 7}))
+		err := errors.Join(w.Add(record.TypeHeader, &record.Header{Stage: record.StageRaw, Checkpoint: ref.Checkpoint,
+			Hold: &record.Hold{PID: ref.PID, StartTime: ref.StartTime, FD: ref.FD, BootID: ref.BootID, Mark: ref.Mark}}),
+			w.Add(record.TypeCreds, &record.Creds{PID: 7, TID: 7}))
 		for id := uint64(1); err == nil; id++ {
-			err = w.Add(stream.TypeReg, &stream.Reg{Object: stream.Object{ID: id}})
+			err = w.Add(record.TypeReg, &record.Reg{Object: record.Object{ID: id}})
 		}
 	}()
 	said := make(chan error, 1)
@@ -261,7 +262,7 @@ func TestEarlyVerdict(t *testing.T) {
 	select {
 	case err := <-said:
 		var at *stream.RecordError
-		if !errors.As(err, &at) || at.Index != 1 || at.Type != stream.TypeCreds || !errors.Is(err, stream.ErrCorrupt) {
+		if !errors.As(err, &at) || at.Index != 1 || at.Type != record.TypeCreds || !errors.Is(err, stream.ErrCorrupt) {
 			t.Error(err)
 		}
 	case <-time.After(time.Minute):

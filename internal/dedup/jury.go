@@ -3,6 +3,7 @@ package dedup
 import (
 	"ckpt/internal/judge"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // jury judges the descriptions while the sorter works, so that the target is not
@@ -22,7 +23,7 @@ type heard struct {
 const juryBacklog = 256
 
 // newJury starts one. It calls stop, which ends the pass, if the verdict is no.
-func newJury(h *stream.Header, note func(string, ...any), stop func(error)) *jury {
+func newJury(h *record.Header, note func(string, ...any), stop func(error)) *jury {
 	records, said := make(chan heard, juryBacklog), make(chan error, 1)
 	go func() {
 		err := deliberate(h, records, note)
@@ -38,7 +39,7 @@ func newJury(h *stream.Header, note func(string, ...any), stop func(error)) *jur
 
 // deliberate gives the verdict. The first record that is wrong decides it: no more
 // are read then.
-func deliberate(h *stream.Header, records <-chan heard, note func(string, ...any)) error {
+func deliberate(h *record.Header, records <-chan heard, note func(string, ...any)) error {
 	m := judge.New(h)
 	for h := range records {
 		if err := m.Add(h.rec); err != nil {

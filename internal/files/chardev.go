@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // memMinors are the devices of major 1 that keep no state: null, zero, full,
@@ -18,7 +19,7 @@ const memMajor = 1
 
 // charDevKind: devices that are the same whoever opens them.
 var charDevKind = Kind{
-	Type: stream.TypeCharDev,
+	Type: record.TypeCharDev,
 	Save: func(c *Collector) Saver {
 		return Saver{Match: func(s *Subject) bool { return isMode(s, unix.S_IFCHR) && isStateless(s.Stat.Rdev) }, Collect: c.charDev}
 	},
@@ -26,9 +27,9 @@ var charDevKind = Kind{
 }
 
 func (c *Collector) charDev(s *Subject) (uint64, error) {
-	d := stream.CharDev{Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeCharDev, s.Stat.Dev, s.Stat.Ino)},
+	d := record.CharDev{Object: record.Object{ID: c.NewID(), Ident: ident(record.TypeCharDev, s.Stat.Dev, s.Stat.Ino)},
 		Stat: statOf(s), Rdev: s.Stat.Rdev}
-	return d.ID, c.Emit(stream.TypeCharDev, &d)
+	return d.ID, c.Emit(record.TypeCharDev, &d)
 }
 
 func isStateless(rdev uint64) bool {
@@ -36,7 +37,7 @@ func isStateless(rdev uint64) bool {
 }
 
 func (r *Restorer) charDev(rec *stream.Record) (*named, error) {
-	d, err := decode[stream.CharDev](rec)
+	d, err := decode[record.CharDev](rec)
 	if err != nil {
 		return nil, err
 	}

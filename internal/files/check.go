@@ -4,11 +4,12 @@ import (
 	"fmt"
 
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Decide decides what of the user's takes the place of what, and says what nobody
 // decided. It comes before the check of each record.
-func (r *Restorer) Decide(objects []*stream.Record, fds []stream.FD) (errs []error) {
+func (r *Restorer) Decide(objects []*stream.Record, fds []record.FD) (errs []error) {
 	if !r.Paper {
 		r.plan, errs = r.makePlan(objects, fds)
 	}
@@ -18,7 +19,7 @@ func (r *Restorer) Decide(objects []*stream.Record, fds []stream.FD) (errs []err
 // checkFile says what of a description can't be. Positions may be anything: a
 // folder's are what its file system likes.
 func checkFile(rec *stream.Record) []error {
-	f, err := decode[stream.File](rec)
+	f, err := decode[record.File](rec)
 	if err != nil {
 		return []error{err}
 	}
@@ -30,7 +31,7 @@ func checkFile(rec *stream.Record) []error {
 }
 
 // CheckTable says what in a table of descriptors, in ascending order, can't be.
-func CheckTable(fds []stream.FD, locks []stream.Lock) (errs []error) {
+func CheckTable(fds []record.FD, locks []record.Lock) (errs []error) {
 	bad := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%w: "+format, append([]any{stream.ErrCorrupt}, args...)...))
 	}
@@ -40,7 +41,7 @@ func CheckTable(fds []stream.FD, locks []stream.Lock) (errs []error) {
 		}
 	}
 	for _, l := range locks {
-		if l.FD < 0 || l.FD > maxFD || l.Start < 0 || l.Len < 0 || l.Kind != stream.LockFlock && l.Kind != stream.LockOFD && l.Kind != stream.LockPosix {
+		if l.FD < 0 || l.FD > maxFD || l.Start < 0 || l.Len < 0 || l.Kind != record.LockFlock && l.Kind != record.LockOFD && l.Kind != record.LockPosix {
 			bad("lock of kind %q on descriptor %d, of %d bytes from %d on", l.Kind, l.FD, l.Len, l.Start)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Content asks for the bytes of what a link of /proc leads to to be sent under an
@@ -81,7 +82,7 @@ func sendContent(w *stream.Writer, id uint64, f *os.File, byReference func() boo
 		}
 		for at = start; at < end; {
 			n := min(end-at, stream.DataChunkBytes)
-			rec, err := stream.New(stream.TypeContent, &stream.Content{Offset: at, Refs: stream.InodeRef{Inode: id}})
+			rec, err := stream.New(record.TypeContent, &record.Content{Offset: at, Refs: record.InodeRef{Inode: id}})
 			if err != nil {
 				return err
 			}

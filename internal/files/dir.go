@@ -8,11 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // dirKind: folders.
 var dirKind = Kind{
-	Type: stream.TypeDir,
+	Type: record.TypeDir,
 	Save: func(c *Collector) Saver {
 		return Saver{Match: func(s *Subject) bool { return isMode(s, unix.S_IFDIR) }, Collect: c.dir}
 	},
@@ -28,12 +29,12 @@ func (c *Collector) dir(s *Subject) (uint64, error) {
 		c.Block(s.PID, fmt.Errorf("%s is a folder that was deleted (%s), which can't be saved", where(s), s.Target))
 		return 0, nil
 	}
-	d := stream.Dir{Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeDir, s.Stat.Dev, s.Stat.Ino)}, Stat: statOf(s)}
-	return d.ID, c.Emit(stream.TypeDir, &d)
+	d := record.Dir{Object: record.Object{ID: c.NewID(), Ident: ident(record.TypeDir, s.Stat.Dev, s.Stat.Ino)}, Stat: statOf(s)}
+	return d.ID, c.Emit(record.TypeDir, &d)
 }
 
 func (r *Restorer) dir(rec *stream.Record) (*named, error) {
-	d, err := decode[stream.Dir](rec)
+	d, err := decode[record.Dir](rec)
 	if err != nil {
 		return nil, err
 	}

@@ -6,13 +6,13 @@ import (
 	"ckpt/internal/kcmp"
 	"ckpt/internal/object"
 	"ckpt/internal/proc"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // epollKind: epoll instances. They have no identity but kcmp(2)'s.
 var epollKind = Kind{
-	Type: stream.TypeEpoll,
-	Part: []stream.Type{stream.TypeEpollTarget},
+	Type: record.TypeEpoll,
+	Part: []record.Type{record.TypeEpollTarget},
 	Save: func(c *Collector) Saver { return Saver{Match: isEpoll, Collect: c.epoll, Settle: c.epolls} },
 	Restore: func(r *Restorer) Maker {
 		return Maker{Kind: object.Kind{Check: checkEpoll, Make: r.makeEpoll, Add: r.addTarget}}
@@ -25,9 +25,9 @@ func (c *Collector) epoll(s *Subject) (uint64, error) {
 	if c.blockPath(s) {
 		return 0, nil
 	}
-	e := stream.Epoll{Object: stream.Object{ID: c.NewID(), Genid: Genid(s.Stat.Dev, s.Stat.Ino, s.Info.Pos),
-		Kcmp: &stream.Kcmp{Type: int(kcmp.File), PID: s.PID, Idx: uint64(s.FD)}}}
-	return e.ID, c.Emit(stream.TypeEpoll, &e)
+	e := record.Epoll{Object: record.Object{ID: c.NewID(), Genid: Genid(s.Stat.Dev, s.Stat.Ino, s.Info.Pos),
+		Kcmp: &record.Kcmp{Type: int(kcmp.File), TID: s.PID, Idx: uint64(s.FD)}}}
+	return e.ID, c.Emit(record.TypeEpoll, &e)
 }
 
 // opened is a descriptor that was met, and the number of its FILE; 0 of one that
@@ -95,8 +95,8 @@ func (c *Collector) epollTargets(e *opened, at *openedAt) error {
 			c.Block(e.PID, fmt.Errorf("fd %d is an epoll that still watches a file added as descriptor %d, which no process being saved has open any longer; that can't be saved", e.FD, t.FD))
 			continue
 		}
-		rec := stream.EpollTarget{PID: e.PID, FD: t.FD, Events: t.Events, Data: t.Data, Refs: stream.EpollFileRef{Epoll: e.file, File: file}}
-		if err := c.Emit(stream.TypeEpollTarget, &rec); err != nil {
+		rec := record.EpollTarget{TID: e.PID, FD: t.FD, Events: t.Events, Data: t.Data, Refs: record.EpollFileRef{Epoll: e.file, File: file}}
+		if err := c.Emit(record.TypeEpollTarget, &rec); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"ckpt/internal/object"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // epollPrivate are the bits the kernel leaves when an EPOLLONESHOT target has
@@ -21,14 +22,14 @@ const epollPrivate = unix.EPOLLWAKEUP | unix.EPOLLONESHOT | unix.EPOLLET | unix.
 type epoll struct {
 	*single
 	r       *Restorer
-	targets []*stream.EpollTarget
+	targets []*record.EpollTarget
 }
 
 func checkEpoll(rec *stream.Record) []error {
-	if rec.Type == stream.TypeEpoll {
+	if rec.Type == record.TypeEpoll {
 		return nil
 	}
-	t, err := decode[stream.EpollTarget](rec)
+	t, err := decode[record.EpollTarget](rec)
 	if err == nil && (t.FD < 0 || t.FD > maxFD) {
 		err = fmt.Errorf("%w: target of an epoll added as descriptor %d", stream.ErrCorrupt, t.FD)
 	}
@@ -53,7 +54,7 @@ func (r *Restorer) makeEpoll(*stream.Record) (object.Object, error) {
 // addTarget gives a target to its epoll, if that is there and is to watch it. What
 // took the place of one may be nothing that can be watched.
 func (r *Restorer) addTarget(rec *stream.Record) error {
-	t, err := decode[stream.EpollTarget](rec)
+	t, err := decode[record.EpollTarget](rec)
 	if err != nil {
 		return err
 	}
@@ -63,11 +64,11 @@ func (r *Restorer) addTarget(rec *stream.Record) error {
 	}
 	if sub != nil {
 		if f, err := r.file(t.Refs.File); err == nil && !canBeWatched(f.f) {
-			r.Note("an epoll of %s no longer watches descriptor %d, for what takes its place (%s) can't be watched", r.Name(t.PID), t.FD, sub.flag)
+			r.Note("an epoll of %s no longer watches descriptor %d, for what takes its place (%s) can't be watched", r.Name(t.TID), t.FD, sub.flag)
 			return nil
 		}
 	}
-	obj, err := r.Hash.Get(t.Refs.Epoll, stream.TypeFile)
+	obj, err := r.Hash.Get(t.Refs.Epoll, record.TypeFile)
 	if err != nil {
 		return err
 	}
@@ -92,8 +93,8 @@ func (e *epoll) Attach(tasks object.Tasks) error {
 			if (t.Events&^uint32(epollPrivate) == 0 && t.Events&unix.EPOLLONESHOT != 0) != spent {
 				continue
 			}
-			if err := e.r.addEpollTarget(tasks.Puppet(t.PID), t, spent); err != nil {
-				return fmt.Errorf("pid %d: let an epoll watch descriptor %d: %w", t.PID, t.FD, err)
+			if err := e.r.addEpollTarget(tasks.Puppet(t.TID), t, spent); err != nil {
+				return fmt.Errorf("pid %d: let an epoll watch descriptor %d: %w", t.TID, t.FD, err)
 			}
 		}
 	}
@@ -105,13 +106,13 @@ func (e *epoll) makeRoom(tasks object.Tasks) error {
 	var pids []int
 	numbers := map[int][]int{}
 	for _, t := range e.targets {
-		if tasks.Puppet(t.PID) == nil {
-			return fmt.Errorf("%w: an epoll's target was added by thread %d, which is not in the image", stream.ErrCorrupt, t.PID)
+		if tasks.Puppet(t.TID) == nil {
+			return fmt.Errorf("%w: an epoll's target was added by thread %d, which is not in the image", stream.ErrCorrupt, t.TID)
 		}
-		if numbers[t.PID] == nil {
-			pids = append(pids, t.PID)
+		if numbers[t.TID] == nil {
+			pids = append(pids, t.TID)
 		}
-		numbers[t.PID] = append(numbers[t.PID], t.FD)
+		numbers[t.TID] = append(numbers[t.TID], t.FD)
 	}
 	for _, pid := range pids {
 		if _, err := reserve(tasks.Puppet(pid), numbers[pid]); err != nil {
@@ -138,7 +139,7 @@ func canBeWatched(f *depot.File) bool {
 
 // addEpollTarget adds one from inside the puppet, for the kernel keeps the
 // number together with the file.
-func (r *Restorer) addEpollTarget(p *tracee.Puppet, t *stream.EpollTarget, spent bool) error {
+func (r *Restorer) addEpollTarget(p *tracee.Puppet, t *record.EpollTarget, spent bool) error {
 	epoll, err := r.file(t.Refs.Epoll)
 	if err != nil {
 		return err
@@ -173,7 +174,7 @@ func (r *Restorer) addEpollTarget(p *tracee.Puppet, t *stream.EpollTarget, spent
 
 // addSpent adds a target and takes an event of it, which disarms it wholly. Of
 // one that has none to give, errors and hang-ups stay armed.
-func addSpent(p *tracee.Puppet, ep uint64, t *stream.EpollTarget) error {
+func addSpent(p *tracee.Puppet, ep uint64, t *record.EpollTarget) error {
 	if err := epollCtl(p, ep, unix.EPOLL_CTL_ADD, t, t.Events|unix.EPOLLIN|unix.EPOLLOUT); err != nil {
 		return err
 	}
@@ -184,7 +185,7 @@ func addSpent(p *tracee.Puppet, ep uint64, t *stream.EpollTarget) error {
 	return epollCtl(p, ep, unix.EPOLL_CTL_MOD, t, t.Events)
 }
 
-func epollCtl(p *tracee.Puppet, ep, op uint64, t *stream.EpollTarget, events uint32) error {
+func epollCtl(p *tracee.Puppet, ep, op uint64, t *record.EpollTarget, events uint32) error {
 	at := p.Scratch().Addr
 	if err := p.Tracee().WriteMem(at, epollEvent(events, t.Data)); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 
 	"ckpt/internal/object"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // maxEventCount is the most write(2) puts into an eventfd; one more stands for
@@ -17,7 +18,7 @@ const maxEventCount = 1<<64 - 2
 
 // eventfdKind: eventfds. All have one inode, but a number of their own.
 var eventfdKind = Kind{
-	Type: stream.TypeEventFD,
+	Type: record.TypeEventFD,
 	Save: func(c *Collector) Saver {
 		return Saver{Match: func(s *Subject) bool { return isAnon(s, "[eventfd]") }, Collect: c.eventFD}
 	},
@@ -27,7 +28,7 @@ var eventfdKind = Kind{
 }
 
 func checkEventFD(rec *stream.Record) []error {
-	e, err := decode[stream.EventFD](rec)
+	e, err := decode[record.EventFD](rec)
 	if err == nil && e.Count > maxEventCount {
 		err = fmt.Errorf("%w: eventfd with a count of %d", stream.ErrCorrupt, e.Count)
 	}
@@ -49,15 +50,15 @@ func (c *Collector) eventFD(s *Subject) (uint64, error) {
 		c.Block(s.PID, fmt.Errorf("fd %d is an eventfd that overflowed, which can't be saved; a read would empty it", s.FD))
 		return 0, nil
 	}
-	rec := stream.EventFD{
-		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeEventFD, 0, e.ID)},
+	rec := record.EventFD{
+		Object: record.Object{ID: c.NewID(), Ident: ident(record.TypeEventFD, 0, e.ID)},
 		Count:  e.Count, Semaphore: e.Semaphore,
 	}
-	return rec.ID, c.Emit(stream.TypeEventFD, &rec)
+	return rec.ID, c.Emit(record.TypeEventFD, &rec)
 }
 
 func (r *Restorer) makeEventFD(rec *stream.Record) (object.Object, error) {
-	e, err := decode[stream.EventFD](rec)
+	e, err := decode[record.EventFD](rec)
 	if err != nil {
 		return nil, err
 	}

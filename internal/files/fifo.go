@@ -9,12 +9,13 @@ import (
 
 	"ckpt/internal/object"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // fifoKind: named pipes.
 var fifoKind = Kind{
-	Type: stream.TypeFifo,
-	Data: []stream.Type{stream.TypePipeData},
+	Type: record.TypeFifo,
+	Data: []record.Type{record.TypePipeData},
 	Save: func(c *Collector) Saver {
 		p := newPipeEnds(c)
 		return Saver{Look: p.look, Match: func(s *Subject) bool { return isMode(s, unix.S_IFIFO) }, Collect: p.collectFifo, Send: p.send}
@@ -26,7 +27,7 @@ var fifoKind = Kind{
 
 func (e *pipeEnds) collectFifo(s *Subject) (uint64, error) {
 	c := e.c
-	fifo := stream.Fifo{Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeFifo, s.Stat.Dev, s.Stat.Ino)}, Stat: statOf(s)}
+	fifo := record.Fifo{Object: record.Object{ID: c.NewID(), Ident: ident(record.TypeFifo, s.Stat.Dev, s.Stat.Ino)}, Stat: statOf(s)}
 	there, known := c.isThere(s)
 	if !known {
 		return 0, nil
@@ -48,11 +49,11 @@ func (e *pipeEnds) collectFifo(s *Subject) (uint64, error) {
 		fifo.Capacity = int64(capacity)
 		e.data(fifo.ID, string(fifo.Ident), s, capacity)
 	}
-	return fifo.ID, c.Emit(stream.TypeFifo, &fifo)
+	return fifo.ID, c.Emit(record.TypeFifo, &fifo)
 }
 
 func (r *Restorer) checkFifo(rec *stream.Record) []error {
-	f, err := decode[stream.Fifo](rec)
+	f, err := decode[record.Fifo](rec)
 	if err == nil {
 		err = checkCapacity(f.Capacity)
 	}
@@ -63,14 +64,14 @@ func (r *Restorer) checkFifo(rec *stream.Record) []error {
 }
 
 func (r *Restorer) fifoHere(rec *stream.Record) []error {
-	f, err := decode[stream.Fifo](rec)
+	f, err := decode[record.Fifo](rec)
 	if err != nil {
 		return nil
 	}
 	return r.capacityHere(f.Path, f.Capacity)
 }
 
-func (r *Restorer) fifo(f *stream.Fifo) *named {
+func (r *Restorer) fifo(f *record.Fifo) *named {
 	const what = "a FIFO"
 	return r.named(f.Objref, &f.Stat, what, isType(f.Path, unix.S_IFIFO, what))
 }
@@ -78,7 +79,7 @@ func (r *Restorer) fifo(f *stream.Fifo) *named {
 // makeFifo opens a FIFO for both directions, which never waits for another
 // process. One with bytes in it is in use by somebody else.
 func (r *Restorer) makeFifo(rec *stream.Record) (object.Object, error) {
-	fifo, err := decode[stream.Fifo](rec)
+	fifo, err := decode[record.Fifo](rec)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Subject is something a process has open, or a link of /proc leads to.
@@ -33,7 +34,7 @@ type Subject struct {
 }
 
 // Find returns the row of a record type, or nil.
-func Find(t stream.Type) *Kind {
+func Find(t record.Type) *Kind {
 	for i := range Kinds {
 		if Kinds[i].Type == t {
 			return &Kinds[i]
@@ -49,7 +50,7 @@ const fileFlags = unix.O_ACCMODE | unix.O_APPEND | unix.O_NONBLOCK | unix.O_DIRE
 // Collector describes open files.
 type Collector struct {
 	// Emit adds a record to the stream.
-	Emit func(t stream.Type, meta any) error
+	Emit func(t record.Type, meta any) error
 	// NewID returns a number for an encounter with an object.
 	NewID func() uint64
 	// Block notes something that stands in the way of a checkpoint.
@@ -252,19 +253,19 @@ func (c *Collector) descriptor(table uint64, s *Subject) error {
 		return err
 	}
 	c.mayReopen(s)
-	file := stream.File{
-		Object: stream.Object{ID: c.NewID(), Genid: Genid(s.Stat.Dev, s.Stat.Ino, s.Info.Pos), Kcmp: &stream.Kcmp{PID: s.PID, Idx: uint64(s.FD)}},
-		Flags:  s.Info.Flags & fileFlags, Pos: s.Info.Pos, Refs: stream.InodeRef{Inode: inode},
+	file := record.File{
+		Object: record.Object{ID: c.NewID(), Genid: Genid(s.Stat.Dev, s.Stat.Ino, s.Info.Pos), Kcmp: &record.Kcmp{TID: s.PID, Idx: uint64(s.FD)}},
+		Flags:  s.Info.Flags & fileFlags, Pos: s.Info.Pos, Refs: record.InodeRef{Inode: inode},
 	}
 	if err := readOwner(s, &file); err != nil {
 		return err
 	}
-	if err := c.Emit(stream.TypeFile, &file); err != nil {
+	if err := c.Emit(record.TypeFile, &file); err != nil {
 		return err
 	}
 	c.opened = append(c.opened, opened{s, file.ID})
-	ref := stream.FDRefs{Of: table, File: file.ID}
-	if err := c.Emit(stream.TypeFD, &stream.FD{PID: s.PID, FD: s.FD, Cloexec: s.Info.Flags&unix.O_CLOEXEC != 0, Refs: ref}); err != nil {
+	ref := record.FDRefs{Of: table, File: file.ID}
+	if err := c.Emit(record.TypeFD, &record.FD{TID: s.PID, FD: s.FD, Cloexec: s.Info.Flags&unix.O_CLOEXEC != 0, Refs: ref}); err != nil {
 		return err
 	}
 	return c.locks(s, ref)
@@ -278,14 +279,14 @@ func Genid(dev, ino uint64, pos int64) uint32 {
 }
 
 // ident is the identity of an inode: equal exactly for equal ones.
-func ident(t stream.Type, dev, ino uint64) []byte {
+func ident(t record.Type, dev, ino uint64) []byte {
 	b := binary.LittleEndian.AppendUint16(nil, uint16(t))
 	b = binary.LittleEndian.AppendUint64(b, dev)
 	return binary.LittleEndian.AppendUint64(b, ino)
 }
 
-func statOf(s *Subject) stream.Stat {
-	return stream.Stat{Path: s.Target, Dev: s.Stat.Dev, Ino: s.Stat.Ino, Mode: s.Stat.Mode, UID: s.Stat.Uid, GID: s.Stat.Gid,
+func statOf(s *Subject) record.Stat {
+	return record.Stat{Path: s.Target, Dev: s.Stat.Dev, Ino: s.Stat.Ino, Mode: s.Stat.Mode, UID: s.Stat.Uid, GID: s.Stat.Gid,
 		MtimeNS: s.Stat.Mtim.Nano(), BtimeNS: birthOf(unix.AT_FDCWD, s.Link), FH: handleAt(unix.AT_FDCWD, s.Link, unix.AT_SYMLINK_FOLLOW)}
 }
 

@@ -13,29 +13,30 @@ import (
 	"ckpt/internal/object"
 	"ckpt/internal/objhash"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // FuzzCheck: whatever is in the records of a file, of its description and its
 // descriptor, they are good or not, on paper and here. What is good on paper and
 // is memory of the kernel alone can be made, filled and finished, or that fails.
 func FuzzCheck(f *testing.F) {
-	st := stream.Stat{Path: "/dev/null", Mode: unix.S_IFCHR | 0o666, FH: &stream.Handle{Bytes: []byte{1}}, BtimeNS: 1}
-	good := map[stream.Type]any{
-		stream.TypeReg:      &stream.Reg{Object: stream.Object{Objref: 1}, Stat: stream.Stat{Path: "/tmp/x", Follow: true}, Size: 5, Xattrs: []stream.Xattr{{Name: "user.x", Value: []byte("y")}}},
-		stream.TypeDir:      &stream.Dir{Object: stream.Object{Objref: 1}, Stat: stream.Stat{Path: "/"}},
-		stream.TypePipe:     &stream.Pipe{Object: stream.Object{Objref: 1}, Ino: 5, Capacity: 8192, OutsideReaders: true},
-		stream.TypeFifo:     &stream.Fifo{Object: stream.Object{Objref: 1}, Stat: stream.Stat{Path: "/dev/null"}, Capacity: 5},
-		stream.TypeCharDev:  &stream.CharDev{Object: stream.Object{Objref: 1}, Stat: st, Rdev: unix.Mkdev(1, 3)},
-		stream.TypeTTY:      &stream.TTY{Object: stream.Object{Objref: 1}, Stat: stream.Stat{Path: "/dev/pts/1"}, Termios: make([]byte, 44)},
-		stream.TypeEventFD:  &stream.EventFD{Object: stream.Object{Objref: 1}, Count: 1<<64 - 2, Semaphore: true},
-		stream.TypeUnixSock: &stream.UnixSock{Object: stream.Object{Objref: 1}, Ino: 5, Orphan: true, Kind: 1, SndBuf: 4096, Linger: &stream.Linger{Seconds: 1}, Options: []stream.SockOption{{Name: 16, Value: 1}}},
-		stream.TypeMemFD:    &stream.MemFD{Object: stream.Object{Objref: 1}, Name: "m", Size: 4096, Seals: 15},
-		stream.TypeProcFile: &stream.ProcFile{Object: stream.Object{Objref: 1}, Path: "/proc/7/task/7/status"},
+	st := record.Stat{Path: "/dev/null", Mode: unix.S_IFCHR | 0o666, FH: &record.Handle{Bytes: []byte{1}}, BtimeNS: 1}
+	good := map[record.Type]any{
+		record.TypeReg:      &record.Reg{Object: record.Object{Objref: 1}, Stat: record.Stat{Path: "/tmp/x", Follow: true}, Size: 5, Xattrs: []record.Xattr{{Name: "user.x", Value: []byte("y")}}},
+		record.TypeDir:      &record.Dir{Object: record.Object{Objref: 1}, Stat: record.Stat{Path: "/"}},
+		record.TypePipe:     &record.Pipe{Object: record.Object{Objref: 1}, Ino: 5, Capacity: 8192, OutsideReaders: true},
+		record.TypeFifo:     &record.Fifo{Object: record.Object{Objref: 1}, Stat: record.Stat{Path: "/dev/null"}, Capacity: 5},
+		record.TypeCharDev:  &record.CharDev{Object: record.Object{Objref: 1}, Stat: st, Rdev: unix.Mkdev(1, 3)},
+		record.TypeTTY:      &record.TTY{Object: record.Object{Objref: 1}, Stat: record.Stat{Path: "/dev/pts/1"}, Termios: make([]byte, 44)},
+		record.TypeEventFD:  &record.EventFD{Object: record.Object{Objref: 1}, Count: 1<<64 - 2, Semaphore: true},
+		record.TypeUnixSock: &record.UnixSock{Object: record.Object{Objref: 1}, Ino: 5, Orphan: true, Kind: 1, SndBuf: 4096, Linger: &record.Linger{Seconds: 1}, Options: []record.SockOption{{Name: 16, Value: 1}}},
+		record.TypeMemFD:    &record.MemFD{Object: record.Object{Objref: 1}, Name: "m", Size: 4096, Seals: 15},
+		record.TypeProcFile: &record.ProcFile{Object: record.Object{Objref: 1}, Path: "/proc/7/task/7/status"},
 	}
-	content := map[stream.Type]any{
-		stream.TypePipe:     &stream.PipeData{Packets: []int64{1, 2}, Refs: stream.InodeRef{Inode: 1}},
-		stream.TypeUnixSock: &stream.SockData{Messages: []int64{1, 2}, Creds: []stream.SockCreds{{Count: 1, PID: 5}}, Refs: stream.InodeRef{Inode: 1}},
-		stream.TypeMemFD:    &stream.Content{Offset: 4, Refs: stream.InodeRef{Inode: 1}},
+	content := map[record.Type]any{
+		record.TypePipe:     &record.PipeData{Packets: []int64{1, 2}, Refs: record.InodeRef{Inode: 1}},
+		record.TypeUnixSock: &record.SockData{Messages: []int64{1, 2}, Creds: []record.SockCreds{{Count: 1, PID: 5}}, Refs: record.InodeRef{Inode: 1}},
+		record.TypeMemFD:    &record.Content{Offset: 4, Refs: record.InodeRef{Inode: 1}},
 	}
 	marshal := func(v any) []byte {
 		b, err := stream.Marshal(v)
@@ -44,9 +45,9 @@ func FuzzCheck(f *testing.F) {
 		}
 		return b
 	}
-	file := marshal(&stream.File{Object: stream.Object{Objref: 2}, Flags: unix.O_RDWR, Pos: 3, Owner: &stream.Owner{PID: 7}, Refs: stream.InodeRef{Inode: 1}})
+	file := marshal(&record.File{Object: record.Object{Objref: 2}, Flags: unix.O_RDWR, Pos: 3, Owner: &record.Owner{PID: 7}, Refs: record.InodeRef{Inode: 1}})
 	for i := range Kinds {
-		for _, v := range []any{stream.Lookup(Kinds[i].Type).New(), good[Kinds[i].Type]} {
+		for _, v := range []any{record.Lookup(Kinds[i].Type).New(), good[Kinds[i].Type]} {
 			if v == nil {
 				continue
 			}
@@ -59,7 +60,7 @@ func FuzzCheck(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, which byte, fd uint16, inode, file, more, data []byte) {
 		k := &Kinds[int(which)%len(Kinds)]
-		recs := []*stream.Record{{Type: k.Type, Meta: inode}, {Type: stream.TypeFile, Meta: file}}
+		recs := []*stream.Record{{Type: k.Type, Meta: inode}, {Type: record.TypeFile, Meta: file}}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		begin := time.Now()
@@ -83,19 +84,19 @@ func fuzzed(t *testing.T, paper bool) *Restorer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := &User{PID: 7, Comm: "x", Creds: &stream.Creds{UID: []uint32{1, 1, 1, 65534}, GID: []uint32{1, 1, 1, 65534}}, Read: true, Write: true}
+	u := &User{PID: 7, Comm: "x", Creds: &record.Creds{UID: []uint32{1, 1, 1, 65534}, GID: []uint32{1, 1, 1, 65534}}, Read: true, Write: true}
 	return &Restorer{Restart: &object.Restart{Paper: paper, Depot: newDepot(t), Hash: objhash.New[object.Object](), Note: func(string, ...any) {}}, Stdio: stdio, Ends: decided, Root: 7,
 		InTree: func(id int) bool { return id == 7 }, Elsewhere: func(uint64) bool { return false }, Users: map[uint64]*User{1: u},
 		Lives: func(int) bool { return false }, Owns: func(uid, gid uint32) bool { return uid == gid }}
 }
 
 // inKernel are kinds with no name that anybody else could know.
-var inKernel = []stream.Type{stream.TypePipe, stream.TypeEventFD, stream.TypeEpoll, stream.TypeUnixSock, stream.TypeMemFD}
+var inKernel = []record.Type{record.TypePipe, record.TypeEventFD, record.TypeEpoll, record.TypeUnixSock, record.TypeMemFD}
 
 func checkKind(t *testing.T, k *Kind, recs []*stream.Record, fd int, more, data []byte) {
-	fds := []stream.FD{{PID: 7, FD: fd, Refs: stream.FDRefs{File: 2}}}
-	var o stream.Object
-	if recs[0].Decode(&o) != nil || recs[1].Decode(&stream.File{}) != nil {
+	fds := []record.FD{{TID: 7, FD: fd, Refs: record.FDRefs{File: 2}}}
+	var o record.Object
+	if recs[0].Decode(&o) != nil || recs[1].Decode(&record.File{}) != nil {
 		return
 	}
 	judged := func(paper bool) (kinds *object.Set, errs []error) {
@@ -111,7 +112,7 @@ func checkKind(t *testing.T, k *Kind, recs []*stream.Record, fd int, more, data 
 	if len(errs) > 0 {
 		return
 	}
-	if recs[0].Decode(stream.Lookup(k.Type).New()) != nil {
+	if recs[0].Decode(record.Lookup(k.Type).New()) != nil {
 		t.Fatalf("a %v that can't be decoded is good", k.Type)
 	}
 	if o.Objref == 0 || !slices.Contains(inKernel, k.Type) || !small(recs[0]) {

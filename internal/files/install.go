@@ -8,11 +8,11 @@ import (
 
 	"ckpt/internal/depot"
 	"ckpt/internal/tracee"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Install gives a puppet, which has none, its descriptors, in ascending order.
-func (r *Restorer) Install(p *tracee.Puppet, fds []stream.FD) error {
+func (r *Restorer) Install(p *tracee.Puppet, fds []record.FD) error {
 	fds = r.plan.left(fds)
 	numbers := make([]int, len(fds))
 	for i := range fds {
@@ -63,7 +63,7 @@ type given struct {
 }
 
 // place adds the calls that place a descriptor. None that is free is above it.
-func (r *Restorer) place(t *table, fd *stream.FD) error {
+func (r *Restorer) place(t *table, fd *record.FD) error {
 	source, err := r.plan.descriptor(r, fd)
 	if err != nil {
 		return err
@@ -106,7 +106,7 @@ func (t *table) run() error {
 	return nil
 }
 
-func cloexec(fd *stream.FD) uint64 {
+func cloexec(fd *record.FD) uint64 {
 	if fd.Cloexec {
 		return unix.O_CLOEXEC
 	}
@@ -116,7 +116,7 @@ func cloexec(fd *stream.FD) uint64 {
 // laterFD is a descriptor that is placed when all others are.
 type laterFD struct {
 	p    *tracee.Puppet
-	fd   stream.FD
+	fd   record.FD
 	when int
 }
 
@@ -169,7 +169,7 @@ func raiseLimit(pid int, n uint64) uint64 {
 }
 
 // install places a descriptor among others.
-func (r *Restorer) install(p *tracee.Puppet, fd *stream.FD) error {
+func (r *Restorer) install(p *tracee.Puppet, fd *record.FD) error {
 	source, err := r.plan.descriptor(r, fd)
 	if err != nil {
 		return err

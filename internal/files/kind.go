@@ -5,15 +5,16 @@ import (
 
 	"ckpt/internal/object"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Kind is a kind of open file, one row of Kinds: its records and how it is saved
 // and restored. What a checkpoint or restart must remember of a kind is in what
 // Save and Restore return, made anew for each.
 type Kind struct {
-	Type    stream.Type
-	Data    []stream.Type // bulk records of its data
-	Part    []stream.Type // records that add to one
+	Type    record.Type
+	Data    []record.Type // bulk records of its data
+	Part    []record.Type // records that add to one
 	Save    func(c *Collector) Saver
 	Restore func(r *Restorer) Maker
 }
@@ -51,7 +52,7 @@ type Thing struct {
 	// Paired: another one in the image needs it.
 	Paired bool
 	// Reg is what a regular file was.
-	Reg *stream.Reg
+	Reg *record.Reg
 }
 
 // Kinds are tried in order; the first that matches takes the subject.
@@ -70,8 +71,8 @@ var Kinds = []Kind{
 }
 
 // Types are the record types of things that can be open.
-func Types() []stream.Type {
-	types := make([]stream.Type, len(Kinds))
+func Types() []record.Type {
+	types := make([]record.Type, len(Kinds))
 	for i := range Kinds {
 		types[i] = Kinds[i].Type
 	}
@@ -79,13 +80,13 @@ func Types() []stream.Type {
 }
 
 // IsPart reports whether records of a type add to things that are open.
-func IsPart(t stream.Type) bool {
+func IsPart(t record.Type) bool {
 	return slices.ContainsFunc(Kinds, func(k Kind) bool { return slices.Contains(k.Part, t) })
 }
 
 // Kinds are all kinds of this package, for a restart.
 func (r *Restorer) Kinds() []object.Kind {
-	kinds := []object.Kind{{Type: stream.TypeFile, Check: checkFile, Here: r.ownerHere, Make: r.makeFile}}
+	kinds := []object.Kind{{Type: record.TypeFile, Check: checkFile, Here: r.ownerHere, Make: r.makeFile}}
 	for i := range Kinds {
 		kinds = append(kinds, r.replaceable(r.maker(Kinds[i].Type).Kind))
 	}
@@ -93,9 +94,9 @@ func (r *Restorer) Kinds() []object.Kind {
 }
 
 // maker returns the share of a kind in the restart.
-func (r *Restorer) maker(t stream.Type) *Maker {
+func (r *Restorer) maker(t record.Type) *Maker {
 	if r.makers == nil {
-		r.makers = map[stream.Type]*Maker{}
+		r.makers = map[record.Type]*Maker{}
 		for _, k := range Kinds {
 			m := k.Restore(r)
 			m.Type, m.Data, m.Part = k.Type, k.Data, k.Part
@@ -136,7 +137,7 @@ func (r *Restorer) replaceable(k object.Kind) object.Kind {
 
 // unneeded returns the name of a thing that only replaced descriptions have open.
 func (r *Restorer) unneeded(rec *stream.Record) (name string, is bool) {
-	var o stream.Object
+	var o record.Object
 	if rec.Decode(&o) != nil {
 		return "", false
 	}

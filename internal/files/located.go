@@ -14,13 +14,14 @@ import (
 	"ckpt/internal/object"
 	"ckpt/internal/sys"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // User is a task that uses what a path leads to, the one that may do least.
 type User struct {
 	PID         int
 	Comm        string
-	Creds       *stream.Creds
+	Creds       *record.Creds
 	Read, Write bool // what its descriptions and mappings do
 }
 
@@ -38,13 +39,13 @@ type named struct {
 	object.Base
 	r      *Restorer
 	objref uint64
-	*stream.Stat
+	*record.Stat
 	what string // for messages: "a folder"
 	// judge says what is wrong with what was found.
 	judge func(p *os.File, st *unix.Stat_t) error
 }
 
-func (r *Restorer) named(objref uint64, st *stream.Stat, what string, judge func(*os.File, *unix.Stat_t) error) *named {
+func (r *Restorer) named(objref uint64, st *record.Stat, what string, judge func(*os.File, *unix.Stat_t) error) *named {
 	return &named{r: r, objref: objref, Stat: st, what: what, judge: judge}
 }
 
@@ -326,10 +327,10 @@ func birthOf(dirfd int, path string) int64 {
 }
 
 // handleAt returns a file handle; nil where the file system has none.
-func handleAt(dirfd int, path string, flags int) *stream.Handle {
+func handleAt(dirfd int, path string, flags int) *record.Handle {
 	h, _, err := unix.NameToHandleAt(dirfd, path, flags)
 	if err != nil {
 		return nil
 	}
-	return &stream.Handle{Type: h.Type(), Bytes: h.Bytes()}
+	return &record.Handle{Type: h.Type(), Bytes: h.Bytes()}
 }

@@ -10,25 +10,25 @@ import (
 	"ckpt/internal/abi"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // lockKinds maps the words of fdinfo to those of a LOCK record.
-var lockKinds = map[string]string{"FLOCK": stream.LockFlock, "POSIX": stream.LockPosix, "OFDLCK": stream.LockOFD}
+var lockKinds = map[string]string{"FLOCK": record.LockFlock, "POSIX": record.LockPosix, "OFDLCK": record.LockOFD}
 
 // locks emits the file locks held through a descriptor.
-func (c *Collector) locks(s *Subject, ref stream.FDRefs) error {
+func (c *Collector) locks(s *Subject, ref record.FDRefs) error {
 	for _, l := range s.Info.Locks {
 		kind, ok := lockKinds[l.Type]
 		if !ok {
 			c.Block(s.PID, fmt.Errorf("fd %d (%s) has a %s on it, which can't be saved", s.FD, s.Target, l.Type))
 			continue
 		}
-		rec := stream.Lock{PID: s.PID, FD: s.FD, Kind: kind, Write: l.Mode == "WRITE", Start: l.Start, Owner: max(l.PID, 0), Refs: ref}
+		rec := record.Lock{TID: s.PID, FD: s.FD, Kind: kind, Write: l.Mode == "WRITE", Start: l.Start, Owner: max(l.PID, 0), Refs: ref}
 		if l.End != proc.EOF {
 			rec.Len = l.End - l.Start + 1
 		}
-		if err := c.Emit(stream.TypeLock, &rec); err != nil {
+		if err := c.Emit(record.TypeLock, &rec); err != nil {
 			return err
 		}
 	}
@@ -39,8 +39,8 @@ func (c *Collector) locks(s *Subject, ref stream.FDRefs) error {
 // its owner in /proc/locks. Of one that the description has already, nothing
 // changes. A process's POSIX locks go with any descriptor of that file it
 // closes, so they are taken when nothing more is closed.
-func (r *Restorer) Lock(p *tracee.Puppet, l *stream.Lock) error {
-	if r.plan.of(&stream.FD{FD: l.FD, Refs: l.Refs}).closes() {
+func (r *Restorer) Lock(p *tracee.Puppet, l *record.Lock) error {
+	if r.plan.of(&record.FD{FD: l.FD, Refs: l.Refs}).closes() {
 		return nil
 	}
 	file, err := r.file(l.Refs.File)
@@ -49,30 +49,30 @@ func (r *Restorer) Lock(p *tracee.Puppet, l *stream.Lock) error {
 	}
 	name := file.f.Name()
 	switch l.Kind {
-	case stream.LockFlock:
+	case record.LockFlock:
 		how := uint64(unix.LOCK_SH)
 		if l.Write {
 			how = unix.LOCK_EX
 		}
 		_, err = p.Call(unix.SYS_FLOCK, uint64(l.FD), how|unix.LOCK_NB)
-	case stream.LockOFD:
+	case record.LockOFD:
 		err = rangeLock(p, l, unix.F_OFD_SETLK)
-	case stream.LockPosix:
+	case record.LockPosix:
 		err = rangeLock(p, l, unix.F_SETLK)
 	default:
 		err = fmt.Errorf("lock of kind %q", l.Kind)
 	}
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
-		return fmt.Errorf("%s is locked by another process, pid %d had that lock through fd %d", name, l.PID, l.FD)
+		return fmt.Errorf("%s is locked by another process, pid %d had that lock through fd %d", name, l.TID, l.FD)
 	}
 	if err != nil {
-		return fmt.Errorf("lock %s for fd %d of pid %d: %w", name, l.FD, l.PID, err)
+		return fmt.Errorf("lock %s for fd %d of pid %d: %w", name, l.FD, l.TID, err)
 	}
 	return nil
 }
 
 // rangeLock makes the fcntl(2) call in the puppet.
-func rangeLock(p *tracee.Puppet, l *stream.Lock, cmd uint64) error {
+func rangeLock(p *tracee.Puppet, l *record.Lock, cmd uint64) error {
 	how := uint16(unix.F_RDLCK)
 	if l.Write {
 		how = unix.F_WRLCK

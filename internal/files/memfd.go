@@ -10,6 +10,7 @@ import (
 
 	"ckpt/internal/object"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const memfdPrefix = "/memfd:"
@@ -17,8 +18,8 @@ const memfdPrefix = "/memfd:"
 // memfdKind: files of memfd_create(2). No path leads to one, and it never had a
 // link: that tells it from a file in / that only has such a name.
 var memfdKind = Kind{
-	Type:    stream.TypeMemFD,
-	Data:    []stream.Type{stream.TypeContent},
+	Type:    record.TypeMemFD,
+	Data:    []record.Type{record.TypeContent},
 	Save:    func(c *Collector) Saver { return Saver{Match: isMemFD, Collect: c.memFD} },
 	Restore: func(r *Restorer) Maker { return Maker{Kind: object.Kind{Check: checkMemFD, Make: r.makeMemFD}} },
 }
@@ -33,8 +34,8 @@ func (c *Collector) memFD(s *Subject) (uint64, error) {
 		return 0, err
 	}
 	defer f.Close()
-	m := stream.MemFD{
-		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeMemFD, s.Stat.Dev, s.Stat.Ino)},
+	m := record.MemFD{
+		Object: record.Object{ID: c.NewID(), Ident: ident(record.TypeMemFD, s.Stat.Dev, s.Stat.Ino)},
 		Name:   strings.TrimSuffix(strings.TrimPrefix(s.Target, memfdPrefix), deletedSuffix),
 		Size:   s.Stat.Size, Mode: s.Stat.Mode, UID: s.Stat.Uid, GID: s.Stat.Gid, MtimeNS: s.Stat.Mtim.Nano(),
 	}
@@ -52,7 +53,7 @@ func (c *Collector) memFD(s *Subject) (uint64, error) {
 	if err := c.Content(m.ID, string(m.Ident), s.Link); err != nil {
 		return 0, err
 	}
-	return m.ID, c.Emit(stream.TypeMemFD, &m)
+	return m.ID, c.Emit(record.TypeMemFD, &m)
 }
 
 const (
@@ -62,7 +63,7 @@ const (
 )
 
 func checkMemFD(rec *stream.Record) []error {
-	m, err := decode[stream.MemFD](rec)
+	m, err := decode[record.MemFD](rec)
 	switch {
 	case err != nil:
 	case m.Size < 0, len(m.Name) > maxMemFDName, strings.Contains(m.Name, "\x00"),

@@ -11,17 +11,18 @@ import (
 
 	"ckpt/internal/object"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // memfd is a live one.
 type memfd struct {
 	single
-	rec   *stream.MemFD
+	rec   *record.MemFD
 	given bool // some FILE has the description it was made with
 }
 
 func (r *Restorer) makeMemFD(rec *stream.Record) (object.Object, error) {
-	m, err := decode[stream.MemFD](rec)
+	m, err := decode[record.MemFD](rec)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +37,7 @@ func (r *Restorer) makeMemFD(rec *stream.Record) (object.Object, error) {
 	return obj, nil
 }
 
-func (r *Restorer) newMemFD(m *stream.MemFD) (*os.File, error) {
+func (r *Restorer) newMemFD(m *record.MemFD) (*os.File, error) {
 	flags := unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
 	if m.HugeTLB > 0 {
 		flags |= unix.MFD_HUGETLB | bits.TrailingZeros64(uint64(m.HugeTLB))<<unix.MFD_HUGE_SHIFT

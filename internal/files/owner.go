@@ -10,7 +10,7 @@ import (
 	"ckpt/internal/depot"
 	"ckpt/internal/sys"
 	"ckpt/internal/tracee"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // fcntl(2) operations x/sys/unix has no name for.
@@ -21,7 +21,7 @@ const (
 
 // readOwner reads who gets the signals of a pipe, FIFO or terminal. Regular
 // files send none.
-func readOwner(s *Subject, file *stream.File) error {
+func readOwner(s *Subject, file *record.File) error {
 	switch s.Stat.Mode & unix.S_IFMT {
 	case unix.S_IFREG, unix.S_IFDIR:
 		return nil
@@ -38,7 +38,7 @@ func readOwner(s *Subject, file *stream.File) error {
 	if err != nil || own.PID == 0 {
 		return err
 	}
-	file.Owner = &stream.Owner{Type: int(own.Type), PID: int(own.PID)}
+	file.Owner = &record.Owner{Type: int(own.Type), PID: int(own.PID)}
 	if ids, err := sys.OwnerUIDs(int(f.Fd())); err == nil {
 		file.Owner.UIDs = ids[:]
 	}
@@ -50,7 +50,7 @@ func readOwner(s *Subject, file *stream.File) error {
 // setOwner is readOwner's inverse. The kernel notes whose rights the signals are
 // sent with, so it is done as the user who did it; where that is not known, as
 // the one who may do least. An owner outside of the image that is gone is none.
-func (r *Restorer) setOwner(f *depot.File, s *stream.File) error {
+func (r *Restorer) setOwner(f *depot.File, s *record.File) error {
 	fd, err := f.Fd()
 	if err != nil {
 		return err

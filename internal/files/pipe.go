@@ -16,13 +16,14 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // pipeKind: pipes. The inode beneath both ends is the object; each end is a
 // description of its own that refers to it.
 var pipeKind = Kind{
-	Type: stream.TypePipe,
-	Data: []stream.Type{stream.TypePipeData},
+	Type: record.TypePipe,
+	Data: []record.Type{record.TypePipeData},
 	Save: func(c *Collector) Saver {
 		p := newPipeEnds(c)
 		return Saver{Look: p.look, Match: isPipe, Collect: p.collectPipe, Send: p.send}
@@ -40,7 +41,7 @@ func isPipe(s *Subject) bool {
 }
 
 func checkPipe(rec *stream.Record) []error {
-	p, err := decode[stream.Pipe](rec)
+	p, err := decode[record.Pipe](rec)
 	if err == nil {
 		err = checkCapacity(p.Capacity)
 	}
@@ -51,7 +52,7 @@ func checkPipe(rec *stream.Record) []error {
 }
 
 func pipeThing(rec *stream.Record) (*Thing, error) {
-	p, err := decode[stream.Pipe](rec)
+	p, err := decode[record.Pipe](rec)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +60,7 @@ func pipeThing(rec *stream.Record) (*Thing, error) {
 }
 
 // missingEnd says in words which end of a pipe is outside.
-func missingEnd(t *stream.Pipe) string {
+func missingEnd(t *record.Pipe) string {
 	switch {
 	case t.OutsideReaders:
 		return "whose reader is"
@@ -70,7 +71,7 @@ func missingEnd(t *stream.Pipe) string {
 }
 
 func (r *Restorer) makePipe(rec *stream.Record) (object.Object, error) {
-	p, err := decode[stream.Pipe](rec)
+	p, err := decode[record.Pipe](rec)
 	if err != nil {
 		return nil, err
 	}
@@ -176,8 +177,8 @@ func (e *pipeEnds) collectPipe(s *Subject) (uint64, error) {
 	if err != nil {
 		return 0, os.NewSyscallError("fcntl", err)
 	}
-	p := stream.Pipe{
-		Object: stream.Object{ID: e.c.NewID(), Ident: ident(stream.TypePipe, s.Stat.Dev, s.Stat.Ino)},
+	p := record.Pipe{
+		Object: record.Object{ID: e.c.NewID(), Ident: ident(record.TypePipe, s.Stat.Dev, s.Stat.Ino)},
 		Ino:    s.Stat.Ino, Capacity: int64(capacity), Mode: s.Stat.Mode, UID: s.Stat.Uid, GID: s.Stat.Gid,
 	}
 	others, err := otherEnd(f, s.Info.Flags)
@@ -190,7 +191,7 @@ func (e *pipeEnds) collectPipe(s *Subject) (uint64, error) {
 		e.c.lead(s, ends.Pipe(p.Ino), what+" outside", s.Stat.Ino)
 	}
 	e.data(p.ID, string(p.Ident), s, capacity)
-	return p.ID, e.c.Emit(stream.TypePipe, &p)
+	return p.ID, e.c.Emit(record.TypePipe, &p)
 }
 
 // otherEnd reports whether the other end of a pipe is open anywhere, by what
@@ -250,7 +251,7 @@ func sendPipeData(w *stream.Writer, id uint64, f *os.File, capacity int, packets
 	}
 	buf := make([]byte, stream.DataChunkBytes)
 	for left > 0 {
-		meta, n := stream.PipeData{Refs: stream.InodeRef{Inode: id}}, 0
+		meta, n := record.PipeData{Refs: record.InodeRef{Inode: id}}, 0
 		for n < len(buf) && left > 0 && len(meta.Packets) < 1<<16 {
 			k, err := r.Read(buf[n:])
 			if err != nil {
@@ -264,7 +265,7 @@ func sendPipeData(w *stream.Writer, id uint64, f *os.File, capacity int, packets
 				break // the next packet might not fit
 			}
 		}
-		rec, err := stream.New(stream.TypePipeData, &meta)
+		rec, err := stream.New(record.TypePipeData, &meta)
 		if err != nil {
 			return err
 		}
@@ -281,7 +282,7 @@ func (p *pipe) Fill(rec *stream.Record, data io.Reader) error {
 	if p.busy {
 		return nil
 	}
-	d, err := decode[stream.PipeData](rec)
+	d, err := decode[record.PipeData](rec)
 	if err != nil {
 		return err
 	}
@@ -333,7 +334,7 @@ func checkCapacity(n int64) error {
 }
 
 func (r *Restorer) pipeHere(rec *stream.Record) []error {
-	p, err := decode[stream.Pipe](rec)
+	p, err := decode[record.Pipe](rec)
 	if err != nil {
 		return nil
 	}

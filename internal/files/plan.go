@@ -10,6 +10,7 @@ import (
 	"ckpt/internal/depot"
 	"ckpt/internal/ends"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // plan is which descriptions and descriptors are replaced.
@@ -28,10 +29,10 @@ type place struct {
 	fd    int
 }
 
-func placeOf(fd *stream.FD) place { return place{fd.Refs.Of, fd.FD} }
+func placeOf(fd *record.FD) place { return place{fd.Refs.Of, fd.FD} }
 
 // of returns what replaces a descriptor, or nil.
-func (p *plan) of(fd *stream.FD) *substitute {
+func (p *plan) of(fd *record.FD) *substitute {
 	if sub := p.fds[placeOf(fd)]; sub != nil {
 		return sub
 	}
@@ -39,7 +40,7 @@ func (p *plan) of(fd *stream.FD) *substitute {
 }
 
 // descriptor returns what of ours a descriptor of the task is to have open.
-func (p *plan) descriptor(r *Restorer, fd *stream.FD) (*depot.File, error) {
+func (p *plan) descriptor(r *Restorer, fd *record.FD) (*depot.File, error) {
 	sub := p.fds[placeOf(fd)]
 	if sub == nil || sub == p.files[fd.Refs.File] {
 		f, err := r.file(fd.Refs.File)
@@ -53,12 +54,12 @@ func (p *plan) descriptor(r *Restorer, fd *stream.FD) (*depot.File, error) {
 		return nil, err
 	}
 	r.extra++
-	return f, r.Hash.Add(1<<63|r.extra, stream.TypeFile, &file{f: f})
+	return f, r.Hash.Add(1<<63|r.extra, record.TypeFile, &file{f: f})
 }
 
 // left returns the descriptors of a table without those that are closed.
-func (p *plan) left(fds []stream.FD) []stream.FD {
-	return slices.DeleteFunc(slices.Clone(fds), func(fd stream.FD) bool { return p.of(&fd).closes() })
+func (p *plan) left(fds []record.FD) []record.FD {
+	return slices.DeleteFunc(slices.Clone(fds), func(fd record.FD) bool { return p.of(&fd).closes() })
 }
 
 // UsesTerminal reports, after Check, whether some descriptor is to be
@@ -70,7 +71,7 @@ type planner struct {
 	*Restorer
 	plan
 	things    map[uint64]*Thing
-	files     map[uint64]*stream.File
+	files     map[uint64]*record.File
 	order     []uint64 // FILEs
 	stdioUsed map[int]bool
 	undecided []*ends.Undecided
@@ -79,10 +80,10 @@ type planner struct {
 
 // makePlan decides what of the user's takes the place of what, and says what
 // nobody decided.
-func (r *Restorer) makePlan(objects []*stream.Record, fds []stream.FD) (plan, []error) {
-	p := planner{Restorer: r, things: map[uint64]*Thing{}, files: map[uint64]*stream.File{}, stdioUsed: map[int]bool{}, blamed: map[uint64]bool{},
+func (r *Restorer) makePlan(objects []*stream.Record, fds []record.FD) (plan, []error) {
+	p := planner{Restorer: r, things: map[uint64]*Thing{}, files: map[uint64]*record.File{}, stdioUsed: map[int]bool{}, blamed: map[uint64]bool{},
 		plan: plan{files: map[uint64]*substitute{}, fds: map[place]*substitute{}, unwanted: map[uint64]string{}}}
-	r.regs = map[uint64]*stream.Reg{}
+	r.regs = map[uint64]*record.Reg{}
 	for _, rec := range objects {
 		p.note(rec)
 	}
@@ -104,14 +105,14 @@ func (r *Restorer) makePlan(objects []*stream.Record, fds []stream.FD) (plan, []
 // note finds what a record says of things and descriptions. What can't be
 // decoded is told by its Check.
 func (p *planner) note(rec *stream.Record) {
-	if rec.Type == stream.TypeFile {
-		if f, err := decode[stream.File](rec); err == nil {
+	if rec.Type == record.TypeFile {
+		if f, err := decode[record.File](rec); err == nil {
 			p.files[f.Objref] = f
 			p.order = append(p.order, f.Objref)
 		}
 		return
 	}
-	var o stream.Object
+	var o record.Object
 	if Find(rec.Type) == nil || rec.Decode(&o) != nil {
 		return
 	}
@@ -129,7 +130,7 @@ func (p *planner) note(rec *stream.Record) {
 }
 
 // thing returns what a description has open.
-func (p *planner) thing(desc *stream.File) *Thing {
+func (p *planner) thing(desc *record.File) *Thing {
 	if t := p.things[desc.Refs.Inode]; t != nil {
 		return t
 	}
@@ -137,9 +138,9 @@ func (p *planner) thing(desc *stream.File) *Thing {
 }
 
 // decided looks for what the user said of a descriptor.
-func (p *planner) decided(fd *stream.FD, desc *stream.File) bool {
+func (p *planner) decided(fd *record.FD, desc *record.File) bool {
 	t := p.thing(desc)
-	if d := p.Ends.Find(p.Root, fd.PID, fd.FD, t.Name); d != nil {
+	if d := p.Ends.Find(p.Root, fd.TID, fd.FD, t.Name); d != nil {
 		p.fds[placeOf(fd)] = &substitute{flag: d.Flag, how: *d}
 	} else if t.Loose != "" {
 		p.stdioUsed[fd.FD] = true
@@ -149,7 +150,7 @@ func (p *planner) decided(fd *stream.FD, desc *stream.File) bool {
 }
 
 // byStdio applies --stdio.
-func (p *planner) byStdio(fd *stream.FD, t *Thing) {
+func (p *planner) byStdio(fd *record.FD, t *Thing) {
 	sub := &substitute{}
 	switch path := p.Stdio.files[fd.FD]; {
 	case path != "":
@@ -166,7 +167,7 @@ func (p *planner) byStdio(fd *stream.FD, t *Thing) {
 
 // take replaces a descriptor, and with the first of them the description. Those
 // that share it and have the same said of them share what takes its place.
-func (p *planner) take(fd *stream.FD, desc *stream.File) (errs []error) {
+func (p *planner) take(fd *record.FD, desc *record.File) (errs []error) {
 	sub := p.fds[placeOf(fd)]
 	sub.flags = desc.Flags
 	if p.thing(desc).Reg != nil {
@@ -180,7 +181,7 @@ func (p *planner) take(fd *stream.FD, desc *stream.File) (errs []error) {
 		return nil
 	}
 	if desc.Flags&unix.O_PATH != 0 && sub.how.Action != ends.Close {
-		return []error{fmt.Errorf("%s: %s is an O_PATH descriptor, whose place nothing can take", sub.flag, ends.Fd(fd.PID, fd.FD))}
+		return []error{fmt.Errorf("%s: %s is an O_PATH descriptor, whose place nothing can take", sub.flag, ends.Fd(fd.TID, fd.FD))}
 	}
 	if err := sub.check(); err != nil {
 		return []error{err}
@@ -189,7 +190,7 @@ func (p *planner) take(fd *stream.FD, desc *stream.File) (errs []error) {
 }
 
 // follow says what becomes of a loose descriptor that nothing replaces.
-func (p *planner) follow(fd *stream.FD, t *Thing) {
+func (p *planner) follow(fd *record.FD, t *Thing) {
 	if t.TTY && hasTerminal() {
 		p.terminal = true
 		return
@@ -198,9 +199,9 @@ func (p *planner) follow(fd *stream.FD, t *Thing) {
 		return
 	}
 	p.blamed[fd.Refs.File] = true
-	why := fmt.Sprintf("fd %d of %s leads to %s, %s not in the image", fd.FD, p.Name(fd.PID), t.Name, t.Loose)
+	why := fmt.Sprintf("fd %d of %s leads to %s, %s not in the image", fd.FD, p.Name(fd.TID), t.Name, t.Loose)
 	if t.TTY {
-		why = fmt.Sprintf("fd %d of %s was a terminal (%s), and ckpt-apply has none to give it", fd.FD, p.Name(fd.PID), t.Name)
+		why = fmt.Sprintf("fd %d of %s was a terminal (%s), and ckpt-apply has none to give it", fd.FD, p.Name(fd.TID), t.Name)
 	}
 	if fd.FD <= 2 {
 		why += fmt.Sprintf(": --stdio %d=FILE replaces it", fd.FD)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Policy says how much a file may have changed since the checkpoint.
@@ -70,7 +71,7 @@ func (ps Policies) of(path string) Policy {
 
 // checkReg compares a file with what it was.
 func (r *Restorer) checkReg(rec *stream.Record) []error {
-	reg, err := decode[stream.Reg](rec)
+	reg, err := decode[record.Reg](rec)
 	if err != nil {
 		return []error{err}
 	}
@@ -90,7 +91,7 @@ func (r *Restorer) checkReg(rec *stream.Record) []error {
 }
 
 // reg is a file that has the path it had.
-func (r *Restorer) reg(reg *stream.Reg) *named {
+func (r *Restorer) reg(reg *record.Reg) *named {
 	judge := func(p *os.File, st *unix.Stat_t) error {
 		if st.Mode&unix.S_IFMT != unix.S_IFREG {
 			return fmt.Errorf("%s was a regular file and is one no more", reg.Path)
@@ -104,7 +105,7 @@ func (r *Restorer) reg(reg *stream.Reg) *named {
 }
 
 // changed says in words how a file differs from what the policy allows, or "".
-func (r *Restorer) changed(reg *stream.Reg, p *os.File, st *unix.Stat_t, policy Policy) string {
+func (r *Restorer) changed(reg *record.Reg, p *os.File, st *unix.Stat_t, policy Policy) string {
 	sameInode, mtime := st.Ino == reg.Ino, st.Mtim.Nano()
 	if sameInode && st.Size == reg.Size && mtime == reg.MtimeNS {
 		return ""

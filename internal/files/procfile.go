@@ -14,6 +14,7 @@ import (
 	"ckpt/internal/object"
 	"ckpt/internal/sys"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const procRoot = "/proc"
@@ -21,7 +22,7 @@ const procRoot = "/proc"
 // procFileKind: files and folders of proc(5). They are not what they were but
 // what they are of: those of a task are opened when that is there again.
 var procFileKind = Kind{
-	Type: stream.TypeProcFile,
+	Type: record.TypeProcFile,
 	Save: func(c *Collector) Saver { return Saver{Match: isProcFile, Collect: c.procFile} },
 	Restore: func(r *Restorer) Maker {
 		return Maker{Kind: object.Kind{Check: r.checkProcFile, Make: r.makeProcFile}, Thing: pathThing}
@@ -35,7 +36,7 @@ func isProcFile(s *Subject) bool {
 }
 
 func (r *Restorer) checkProcFile(rec *stream.Record) []error {
-	p, err := decode[stream.ProcFile](rec)
+	p, err := decode[record.ProcFile](rec)
 	if err == nil {
 		err = r.reachable(p)
 	}
@@ -46,14 +47,14 @@ func (r *Restorer) checkProcFile(rec *stream.Record) []error {
 }
 
 func (r *Restorer) makeProcFile(rec *stream.Record) (object.Object, error) {
-	p, err := decode[stream.ProcFile](rec)
+	p, err := decode[record.ProcFile](rec)
 	if err != nil {
 		return nil, err
 	}
 	return r.procFile(p), nil
 }
 
-func (r *Restorer) procFile(p *stream.ProcFile) *procFile {
+func (r *Restorer) procFile(p *record.ProcFile) *procFile {
 	return &procFile{r: r, objref: p.Objref, path: p.Path}
 }
 
@@ -92,8 +93,8 @@ func (c *Collector) procFile(s *Subject) (uint64, error) {
 	case strings.HasPrefix(s.Target, procRoot+"/pressure/") && s.Info.Flags&unix.O_ACCMODE != unix.O_RDONLY:
 		return block("open for a pressure trigger, which can't be saved")
 	}
-	p := stream.ProcFile{Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeProcFile, s.Stat.Dev, s.Stat.Ino)}, Path: s.Target, Mode: s.Stat.Mode}
-	return p.ID, c.Emit(stream.TypeProcFile, &p)
+	p := record.ProcFile{Object: record.Object{ID: c.NewID(), Ident: ident(record.TypeProcFile, s.Stat.Dev, s.Stat.Ino)}, Path: s.Target, Mode: s.Stat.Mode}
+	return p.ID, c.Emit(record.TypeProcFile, &p)
 }
 
 // procOwners returns the process and the thread whose file a path of proc(5) is,
@@ -112,7 +113,7 @@ func procOwners(name string) (pid, tid int) {
 }
 
 // reachable says why a file of proc(5) can't be opened.
-func (r *Restorer) reachable(p *stream.ProcFile) error {
+func (r *Restorer) reachable(p *record.ProcFile) error {
 	if err := checkPath(p.Path); err != nil {
 		return err
 	}

@@ -14,14 +14,15 @@ import (
 	"ckpt/internal/depot"
 	"ckpt/internal/object"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const deletedSuffix = " (deleted)"
 
 // regKind: regular files. A file no path leads to travels in the stream.
 var regKind = Kind{
-	Type: stream.TypeReg,
-	Data: []stream.Type{stream.TypeContent},
+	Type: record.TypeReg,
+	Data: []record.Type{record.TypeContent},
 	Save: func(c *Collector) Saver { return Saver{Match: isReg, Collect: c.reg} },
 	Restore: func(r *Restorer) Maker {
 		return Maker{Kind: object.Kind{Check: r.checkReg, Here: r.ghostHere, Make: r.makeReg}, Thing: regThing}
@@ -33,7 +34,7 @@ func isReg(s *Subject) bool {
 }
 
 func regThing(rec *stream.Record) (*Thing, error) {
-	reg, err := decode[stream.Reg](rec)
+	reg, err := decode[record.Reg](rec)
 	if err != nil {
 		return nil, err
 	}
@@ -41,8 +42,8 @@ func regThing(rec *stream.Record) (*Thing, error) {
 }
 
 func (c *Collector) reg(s *Subject) (uint64, error) {
-	reg := stream.Reg{
-		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeReg, s.Stat.Dev, s.Stat.Ino)},
+	reg := record.Reg{
+		Object: record.Object{ID: c.NewID(), Ident: ident(record.TypeReg, s.Stat.Dev, s.Stat.Ino)},
 		Stat:   statOf(s), Size: s.Stat.Size, Nlink: uint64(s.Stat.Nlink), // 32 bits wide on arm64
 	}
 	there, known := c.isThere(s)
@@ -70,12 +71,12 @@ func (c *Collector) reg(s *Subject) (uint64, error) {
 	if s.FD < 0 {
 		reg.BuildID = c.buildID(s)
 	}
-	return reg.ID, c.Emit(stream.TypeReg, &reg)
+	return reg.ID, c.Emit(record.TypeReg, &reg)
 }
 
 // buildID returns the build-id of an ELF file, read once for each.
 func (c *Collector) buildID(s *Subject) []byte {
-	key := string(ident(stream.TypeReg, s.Stat.Dev, s.Stat.Ino))
+	key := string(ident(record.TypeReg, s.Stat.Dev, s.Stat.Ino))
 	if id, ok := c.buildIDs[key]; ok {
 		return id
 	}
@@ -91,7 +92,7 @@ func (c *Collector) buildID(s *Subject) []byte {
 }
 
 func (r *Restorer) makeReg(rec *stream.Record) (object.Object, error) {
-	reg, err := decode[stream.Reg](rec)
+	reg, err := decode[record.Reg](rec)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +113,7 @@ func (r *Restorer) makeReg(rec *stream.Record) (object.Object, error) {
 }
 
 // openHandle finds a file by its handle, or returns nil.
-func (r *Restorer) openHandle(reg *stream.Reg) *os.File {
+func (r *Restorer) openHandle(reg *record.Reg) *os.File {
 	dir, err := walk(filepath.Dir(reg.Path), unix.O_RDONLY|unix.O_DIRECTORY, false)
 	if err != nil {
 		return nil
@@ -142,7 +143,7 @@ type ghost struct {
 
 // newGhost makes one in the folder it was in, or where that is not to be had in
 // the one for temporary files.
-func newGhost(r *Restorer, reg *stream.Reg) (*ghost, error) {
+func newGhost(r *Restorer, reg *record.Reg) (*ghost, error) {
 	w, err := nameless(filepath.Dir(reg.Path), false)
 	if err != nil {
 		r.Note("%s was deleted and is restored in %s, for %v", reg.Path, os.TempDir(), err)

@@ -12,6 +12,7 @@ import (
 	"ckpt/internal/ends"
 	"ckpt/internal/object"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Restorer makes open files again. The hash holds one reference on each while
@@ -28,7 +29,7 @@ type Restorer struct {
 	// Users are the tasks that use what paths lead to, by the inode's objref.
 	Users map[uint64]*User
 	// Pair, if not nil, makes a pair of unix sockets of a type as their maker did.
-	Pair func(kind int, maker *stream.PeerCred) ([2]int, error)
+	Pair func(kind int, maker *record.PeerCred) ([2]int, error)
 	// SameBoot: the system was not started again since the checkpoint, so that
 	// devices have the numbers they had.
 	SameBoot bool
@@ -44,10 +45,10 @@ type Restorer struct {
 	// program had.
 	Termios []byte
 
-	makers map[stream.Type]*Maker // of Kinds
+	makers map[record.Type]*Maker // of Kinds
 	plan   plan
 	uses   map[uint64]*use // of what is open
-	regs   map[uint64]*stream.Reg
+	regs   map[uint64]*record.Reg
 	later  []laterFD
 	extra  uint64 // objects put in the hash that no record defines
 }
@@ -57,7 +58,7 @@ type file struct {
 	object.Base
 	r     *Restorer
 	f     *depot.File   // nil of one that is opened later
-	rec   *stream.File  // nil of what takes the place of another
+	rec   *record.File  // nil of what takes the place of another
 	inode object.Object // the same
 	async bool          // it is to have O_ASYNC, which a task sets
 }
@@ -90,7 +91,7 @@ func (r *Restorer) keep(f *os.File, err error) (*depot.File, error) {
 }
 
 func (r *Restorer) file(objref uint64) (*file, error) {
-	obj, err := r.Hash.Get(objref, stream.TypeFile)
+	obj, err := r.Hash.Get(objref, record.TypeFile)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +105,7 @@ func (r *Restorer) file(objref uint64) (*file, error) {
 // made returns a description that was made, nil if there is none, for all that
 // have it get something else.
 func (r *Restorer) made(objref uint64) *file {
-	obj, err := r.Hash.Get(objref, stream.TypeFile)
+	obj, err := r.Hash.Get(objref, record.TypeFile)
 	if err != nil {
 		return nil
 	}
@@ -133,7 +134,7 @@ type replaced struct {
 
 // Fill tells of what waited in it.
 func (d *replaced) Fill(rec *stream.Record, _ io.Reader) error {
-	if rec.Type != stream.TypeContent {
+	if rec.Type != record.TypeContent {
 		d.note("%d bytes that waited in %s are lost, for something else takes its place", rec.DataLen, d.name)
 	}
 	return nil
@@ -141,7 +142,7 @@ func (d *replaced) Fill(rec *stream.Record, _ io.Reader) error {
 
 // makeFile opens a description. One that is closed is nil.
 func (r *Restorer) makeFile(rec *stream.Record) (object.Object, error) {
-	s, err := decode[stream.File](rec)
+	s, err := decode[record.File](rec)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +171,7 @@ func (r *Restorer) makeFile(rec *stream.Record) (object.Object, error) {
 
 // openFile opens what a FILE record describes, at its position. O_ASYNC is set
 // when a task has it.
-func (r *Restorer) openFile(s *stream.File) (*os.File, error) {
+func (r *Restorer) openFile(s *record.File) (*os.File, error) {
 	f, err := r.Open(s.Refs.Inode, int(s.Flags&fileFlags))
 	if err != nil {
 		return nil, err

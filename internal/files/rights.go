@@ -14,6 +14,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // giveOwner gives something new that has no name its owner, which matters to who
@@ -36,7 +37,7 @@ func (r *Restorer) giveOwner(f *os.File, uid, gid uint32, what string) error {
 
 // ghostHere: what a deleted file that is made again takes.
 func (r *Restorer) ghostHere(rec *stream.Record) []error {
-	reg, err := decode[stream.Reg](rec)
+	reg, err := decode[record.Reg](rec)
 	if err != nil || !reg.Deleted || reg.Nlink != 0 {
 		return nil
 	}
@@ -58,7 +59,7 @@ func mayMakeIn(dir string) bool {
 
 // unixSockHere: what options of a socket take, see socket(7).
 func (r *Restorer) unixSockHere(rec *stream.Record) (errs []error) {
-	s, err := decode[stream.UnixSock](rec)
+	s, err := decode[record.UnixSock](rec)
 	if err != nil {
 		return nil
 	}
@@ -91,7 +92,7 @@ func (r *Restorer) unixSockHere(rec *stream.Record) (errs []error) {
 // ownerHere: signals of a descriptor are sent with the rights of who asked for
 // them, who may be another user.
 func (r *Restorer) ownerHere(rec *stream.Record) []error {
-	f, err := decode[stream.File](rec)
+	f, err := decode[record.File](rec)
 	if err != nil || f.Owner == nil || len(f.Owner.UIDs) != 2 {
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 	"ckpt/internal/object"
 	"ckpt/internal/proc"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // TestCapacityHere: a pipe, and a FIFO, larger than the limit take a capability.
@@ -18,10 +19,10 @@ func TestCapacityHere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	record := func(typ stream.Type, capacity int64) *stream.Record {
-		meta := any(&stream.Pipe{Ino: 7, Capacity: capacity})
-		if typ == stream.TypeFifo {
-			meta = &stream.Fifo{Stat: stream.Stat{Path: "/f"}, Capacity: capacity}
+	recordOf := func(typ record.Type, capacity int64) *stream.Record {
+		meta := any(&record.Pipe{Ino: 7, Capacity: capacity})
+		if typ == record.TypeFifo {
+			meta = &record.Fifo{Stat: record.Stat{Path: "/f"}, Capacity: capacity}
 		}
 		rec, err := stream.New(typ, meta)
 		if err != nil {
@@ -35,11 +36,11 @@ func TestCapacityHere(t *testing.T) {
 			r.Own.CapEff = 1 << unix.CAP_SYS_RESOURCE
 		}
 		kinds := object.NewSet(nil, r.Kinds())
-		for typ, who := range map[stream.Type]string{stream.TypePipe: "pipe:[7]", stream.TypeFifo: "/f"} {
-			if errs := kinds.Here(record(typ, limit)); errs != nil {
+		for typ, who := range map[record.Type]string{record.TypePipe: "pipe:[7]", record.TypeFifo: "/f"} {
+			if errs := kinds.Here(recordOf(typ, limit)); errs != nil {
 				t.Errorf("%v as large as the limit: %v", typ, errs)
 			}
-			errs := kinds.Here(record(typ, 2*limit))
+			errs := kinds.Here(recordOf(typ, 2*limit))
 			if may != (len(errs) == 0) || !may && !strings.Contains(errs[0].Error(), "CAP_SYS_RESOURCE is missing, which is needed to give "+who+" its capacity") {
 				t.Errorf("%v larger than the limit, and may be: %v: %v", typ, may, errs)
 			}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const (
@@ -24,7 +25,7 @@ var sockOptions = []int{unix.SO_DEBUG, unix.SO_REUSEADDR, unix.SO_DONTROUTE, uni
 	unix.SO_RXQ_OVFL, unix.SO_PEEK_OFF, unix.SO_PASSPIDFD, soPassRights, soBufLock}
 
 // readSockOptions fills in the options of a socket.
-func readSockOptions(fd int, rec *stream.UnixSock) error {
+func readSockOptions(fd int, rec *record.UnixSock) error {
 	var errs [3]error
 	rec.SndBuf, errs[0] = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
 	rec.RcvBuf, errs[1] = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
@@ -36,7 +37,7 @@ func readSockOptions(fd int, rec *stream.UnixSock) error {
 		return os.NewSyscallError("getsockopt", err)
 	}
 	if linger.Onoff != 0 {
-		rec.Linger = &stream.Linger{Seconds: int(linger.Linger)}
+		rec.Linger = &record.Linger{Seconds: int(linger.Linger)}
 	}
 	for _, name := range sockOptions {
 		v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, name)
@@ -46,7 +47,7 @@ func readSockOptions(fd int, rec *stream.UnixSock) error {
 		if err != nil {
 			return fmt.Errorf("getsockopt %d: %w", name, err)
 		}
-		rec.Options = append(rec.Options, stream.SockOption{Name: name, Value: v})
+		rec.Options = append(rec.Options, record.SockOption{Name: name, Value: v})
 	}
 	return nil
 }
@@ -60,7 +61,7 @@ func sockTimeout(fd, name int) (us int64, err error) {
 }
 
 // checkSockOptions says what of a record's options can't be.
-func checkSockOptions(rec *stream.UnixSock) error {
+func checkSockOptions(rec *record.UnixSock) error {
 	if rec.SndBuf < 0 || rec.RcvBuf < 0 || rec.SndTimeo < 0 || rec.RcvTimeo < 0 || rec.Linger != nil && rec.Linger.Seconds < 0 {
 		return fmt.Errorf("%w: a socket with negative buffers or timeouts", stream.ErrCorrupt)
 	}
@@ -73,7 +74,7 @@ func checkSockOptions(rec *stream.UnixSock) error {
 }
 
 // setSockOptions is readSockOptions' inverse.
-func setSockOptions(fd int, rec *stream.UnixSock) error {
+func setSockOptions(fd int, rec *record.UnixSock) error {
 	err := errors.Join(
 		setSockBuf(fd, "SO_SNDBUF", unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, rec.SndBuf),
 		setSockBuf(fd, "SO_RCVBUF", unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, rec.RcvBuf))

@@ -9,6 +9,7 @@ import (
 	"ckpt/internal/object"
 	"ckpt/internal/sys"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // ttyMajors are virtual consoles, /dev/tty and the console, serial lines, and
@@ -19,7 +20,7 @@ const ptmxMinor = 2 // of major 5: a master, which is not a terminal to restore
 
 // ttyKind: terminals. Restored, one is the terminal of ckpt-apply.
 var ttyKind = Kind{
-	Type: stream.TypeTTY,
+	Type: record.TypeTTY,
 	Save: func(c *Collector) Saver { return Saver{Match: isTTY, Collect: c.tty} },
 	Restore: func(r *Restorer) Maker {
 		return Maker{Kind: object.Kind{Check: checkTTY, Make: r.makeTTY}, Thing: ttyThing}
@@ -32,7 +33,7 @@ func isTTY(s *Subject) bool {
 }
 
 func (c *Collector) tty(s *Subject) (uint64, error) {
-	t := stream.TTY{Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeTTY, s.Stat.Dev, s.Stat.Ino)},
+	t := record.TTY{Object: record.Object{ID: c.NewID(), Ident: ident(record.TypeTTY, s.Stat.Dev, s.Stat.Ino)},
 		Stat: statOf(s), Rdev: s.Stat.Rdev}
 	if s.FD >= 0 && s.Info.Flags&unix.O_PATH == 0 {
 		f, err := borrow(s)
@@ -44,13 +45,13 @@ func (c *Collector) tty(s *Subject) (uint64, error) {
 		t.Termios, t.Rows, t.Cols, _ = sys.GetTermios(int(f.Fd()))
 	}
 	c.lead(s, t.Path, "", 0)
-	return t.ID, c.Emit(stream.TypeTTY, &t)
+	return t.ID, c.Emit(record.TypeTTY, &t)
 }
 
 // checkTTY: what stands in the way depends on what takes its place, and is judged
 // there.
 func checkTTY(rec *stream.Record) []error {
-	t, err := decode[stream.TTY](rec)
+	t, err := decode[record.TTY](rec)
 	if err == nil {
 		err = checkPath(t.Path)
 	}
@@ -70,7 +71,7 @@ func ttyThing(rec *stream.Record) (*Thing, error) {
 }
 
 func (r *Restorer) makeTTY(rec *stream.Record) (object.Object, error) {
-	t, err := decode[stream.TTY](rec)
+	t, err := decode[record.TTY](rec)
 	if err != nil {
 		return nil, err
 	}

@@ -13,12 +13,13 @@ import (
 	"ckpt/internal/object"
 	"ckpt/internal/sys"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // unixSockKind: unnamed unix sockets, as socketpair(2) makes them.
 var unixSockKind = Kind{
-	Type: stream.TypeUnixSock,
-	Data: []stream.Type{stream.TypeSockData},
+	Type: record.TypeUnixSock,
+	Data: []record.Type{record.TypeSockData},
 	Save: func(c *Collector) Saver {
 		u := &unixSocks{c: c, inside: map[uint64]bool{}, met: map[uint64]*unixEnd{}}
 		return Saver{Look: u.look, Match: isUnixSock, Collect: u.collect, Settle: u.judgePeers, Send: func() []Sender { return u.full }}
@@ -30,7 +31,7 @@ var unixSockKind = Kind{
 }
 
 func unixSockThing(rec *stream.Record) (*Thing, error) {
-	s, err := decode[stream.UnixSock](rec)
+	s, err := decode[record.UnixSock](rec)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +45,7 @@ func unixSockThing(rec *stream.Record) (*Thing, error) {
 // unixSockNames: who made a pair of sockets, see PeerCred, is there again for a
 // moment.
 func unixSockNames(rec *stream.Record) []int {
-	s, err := decode[stream.UnixSock](rec)
+	s, err := decode[record.UnixSock](rec)
 	if err != nil || s.Maker == nil {
 		return nil
 	}
@@ -132,8 +133,8 @@ func (u *unixSocks) collect(s *Subject) (uint64, error) {
 	if why := unixObstacle(f, d, failed); why != "" {
 		return block(why)
 	}
-	rec := stream.UnixSock{
-		Object: stream.Object{ID: c.NewID(), Ident: ident(stream.TypeUnixSock, s.Stat.Dev, s.Stat.Ino)},
+	rec := record.UnixSock{
+		Object: record.Object{ID: c.NewID(), Ident: ident(record.TypeUnixSock, s.Stat.Dev, s.Stat.Ino)},
 		Ino:    s.Stat.Ino, Peer: d.Peer, Orphan: d.HasPeer && d.Peer == 0, Reset: failed, Kind: d.Type,
 		UID: s.Stat.Uid, GID: s.Stat.Gid, Shutdown: d.Shutdown,
 		Outside: d.Peer != 0 && !u.inside[d.Peer],
@@ -164,11 +165,11 @@ func (u *unixSocks) collect(s *Subject) (uint64, error) {
 		}
 	}
 	u.met[s.Stat.Ino].id = rec.ID
-	return rec.ID, c.Emit(stream.TypeUnixSock, &rec)
+	return rec.ID, c.Emit(record.TypeUnixSock, &rec)
 }
 
 // makerOf tells who made a pair of sockets; nil of one that has no other end.
-func makerOf(fd int) (*stream.PeerCred, error) {
+func makerOf(fd int) (*record.PeerCred, error) {
 	c, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {
 		return nil, os.NewSyscallError("getsockopt", err)
@@ -177,7 +178,7 @@ func makerOf(fd int) (*stream.PeerCred, error) {
 		return nil, nil
 	}
 	groups, err := sys.PeerGroups(fd)
-	return &stream.PeerCred{PID: int(c.Pid), UID: c.Uid, GID: c.Gid, Groups: groups}, err
+	return &record.PeerCred{PID: int(c.Pid), UID: c.Uid, GID: c.Gid, Groups: groups}, err
 }
 
 // meet notes a socket, and reports whether it is met for the first time.
@@ -249,7 +250,7 @@ func (u *unixSocks) data(id uint64, number int, f *os.File, d *sys.UnixSocket, f
 func (q *queue) send(w *stream.Writer, id uint64) error {
 	data, messages, creds := q.data, q.messages, q.creds
 	for len(data) > 0 || len(messages) > 0 {
-		meta, n := stream.SockData{Refs: stream.InodeRef{Inode: id}}, min(len(data), q.chunkBytes())
+		meta, n := record.SockData{Refs: record.InodeRef{Inode: id}}, min(len(data), q.chunkBytes())
 		if len(messages) > 0 {
 			n = 0
 			for len(messages) > 0 && len(meta.Messages) < 1<<14 && (n == 0 || n+int(messages[0]) <= stream.DataChunkBytes) {
@@ -260,7 +261,7 @@ func (q *queue) send(w *stream.Writer, id uint64) error {
 		} else {
 			meta.Creds = nextSenders(&creds, int64(n))
 		}
-		rec, err := stream.New(stream.TypeSockData, &meta)
+		rec, err := stream.New(record.TypeSockData, &meta)
 		if err != nil {
 			return err
 		}

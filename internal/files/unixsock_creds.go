@@ -12,16 +12,17 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Who sent what waits in a socket is told with SO_PASSCRED or SO_PASSPIDFD only,
 // and nobody can ask for it afterwards who did not set one of them before.
 
 // noSender is what the kernel tells of a message that names none.
-var noSender = stream.SockCreds{UID: 65534, GID: 65534}
+var noSender = record.SockCreds{UID: 65534, GID: 65534}
 
 // sender returns who sent a message, of its control messages.
-func sender(control []byte) stream.SockCreds {
+func sender(control []byte) record.SockCreds {
 	from := noSender
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
@@ -58,7 +59,7 @@ func pidOf(fd int) int {
 }
 
 // sentBy notes who sent the next message, or bytes of a stream.
-func (q *queue) sentBy(from stream.SockCreds, n int64) {
+func (q *queue) sentBy(from record.SockCreds, n int64) {
 	from.Count = 1
 	if q.messages == nil {
 		from.Count = n
@@ -70,13 +71,13 @@ func (q *queue) sentBy(from stream.SockCreds, n int64) {
 	q.creds = append(q.creds, from)
 }
 
-func sameSender(a, b stream.SockCreds) bool {
+func sameSender(a, b record.SockCreds) bool {
 	return a.PID == b.PID && a.UID == b.UID && a.GID == b.GID
 }
 
 // nextSenders takes who sent the next n messages or bytes out of runs. Where
 // nobody is named that is nil.
-func nextSenders(runs *[]stream.SockCreds, n int64) (next []stream.SockCreds) {
+func nextSenders(runs *[]record.SockCreds, n int64) (next []record.SockCreds) {
 	named := false
 	for ; n > 0 && len(*runs) > 0; *runs = (*runs)[1:] {
 		r := (*runs)[0]
@@ -180,13 +181,13 @@ func (s *scale) weigh(n int) (int64, error) {
 // process it is to be from exists.
 type letter struct {
 	data []byte
-	from stream.SockCreds
+	from record.SockCreds
 }
 
 // keepLetters is FillSocket for messages that name their senders.
-func (u *unixSock) keepLetters(d *stream.SockData, lengths []int64, buf []byte) error {
+func (u *unixSock) keepLetters(d *record.SockData, lengths []int64, buf []byte) error {
 	runs := d.Creds
-	take := func(n int64, from stream.SockCreds) error {
+	take := func(n int64, from record.SockCreds) error {
 		if n < 0 || n > int64(len(buf)) || len(u.letters) >= maxLetters {
 			return fmt.Errorf("%w: message of %d bytes", stream.ErrCorrupt, n)
 		}

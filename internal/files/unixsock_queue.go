@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/sys"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // errInFlight: descriptors wait in a socket.
@@ -24,7 +24,7 @@ const (
 type queue struct {
 	data     []byte
 	messages []int64 // their lengths; nil for a stream
-	creds    []stream.SockCreds
+	creds    []record.SockCreds
 }
 
 func (q *queue) empty() bool { return len(q.data) == 0 && len(q.messages) == 0 }
@@ -81,7 +81,7 @@ type peeker struct {
 	total   int  // bytes there are, of a stream or SOCK_SEQPACKET
 	counted bool // stop there
 	buf     []byte
-	from    stream.SockCreds // who sent what was looked at last
+	from    record.SockCreds // who sent what was looked at last
 }
 
 // seen is the queue without the room it was read into: it is kept until it is sent.

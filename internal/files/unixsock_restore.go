@@ -11,6 +11,7 @@ import (
 	"ckpt/internal/depot"
 	"ckpt/internal/object"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const (
@@ -24,7 +25,7 @@ const (
 // written.
 type unixSock struct {
 	single
-	rec    *stream.UnixSock
+	rec    *record.UnixSock
 	other  *depot.File
 	closed bool // the program had closed the other end
 	alone  bool // the record of the other end is still to come
@@ -36,7 +37,7 @@ type unixSock struct {
 }
 
 func checkUnixSock(rec *stream.Record) []error {
-	s, err := decode[stream.UnixSock](rec)
+	s, err := decode[record.UnixSock](rec)
 	if err == nil {
 		err = judgeUnixSock(s)
 	}
@@ -46,7 +47,7 @@ func checkUnixSock(rec *stream.Record) []error {
 	return nil
 }
 
-func judgeUnixSock(s *stream.UnixSock) error {
+func judgeUnixSock(s *record.UnixSock) error {
 	switch {
 	case s.Kind != unix.SOCK_STREAM && s.Kind != unix.SOCK_DGRAM && s.Kind != unix.SOCK_SEQPACKET,
 		s.Shutdown&^shutBoth != 0, s.Ino == 0 || s.Ino == s.Peer, s.Orphan && s.Peer != 0, s.Reset && !s.Orphan, s.Outside && s.Peer == 0:
@@ -66,7 +67,7 @@ type sockMaker struct {
 
 // make makes a pair for the first of two ends; the second finds its own waiting.
 func (r *sockMaker) make(rec *stream.Record) (object.Object, error) {
-	s, err := decode[stream.UnixSock](rec)
+	s, err := decode[record.UnixSock](rec)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +120,7 @@ func (r *Restorer) keepSocket(u *unixSock, fd, other int) error {
 	return errors.Join(errs[:]...)
 }
 
-func (r *Restorer) pair(s *stream.UnixSock) ([2]int, error) {
+func (r *Restorer) pair(s *record.UnixSock) ([2]int, error) {
 	if r.Pair == nil {
 		return unix.Socketpair(unix.AF_UNIX, s.Kind|unix.SOCK_CLOEXEC, 0)
 	}
@@ -136,7 +137,7 @@ func (u *unixSock) Close() error {
 
 // Fill puts the bytes of a SOCKDATA record in, by way of the other end.
 func (u *unixSock) Fill(rec *stream.Record, data io.Reader) error {
-	d, err := decode[stream.SockData](rec)
+	d, err := decode[record.SockData](rec)
 	if err != nil {
 		return err
 	}

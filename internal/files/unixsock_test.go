@@ -17,6 +17,7 @@ import (
 	"ckpt/internal/objhash"
 	"ckpt/internal/sys"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // socketPair returns both ends.
@@ -157,7 +158,7 @@ func gather(t *testing.T, pids ...int) *gathered {
 	t.Helper()
 	g, last := &gathered{}, uint64(0)
 	c := &Collector{
-		Emit: func(typ stream.Type, meta any) error {
+		Emit: func(typ record.Type, meta any) error {
 			rec, err := stream.New(typ, meta)
 			g.records = append(g.records, rec)
 			return err
@@ -262,10 +263,10 @@ func newDepot(t *testing.T) *depot.Depot {
 func restoreSockets(t *testing.T, r *object.Set, g *gathered) (socks []*unixSock) {
 	t.Helper()
 	for _, rec := range g.records {
-		if rec.Type != stream.TypeUnixSock {
+		if rec.Type != record.TypeUnixSock {
 			continue
 		}
-		s, err := decode[stream.UnixSock](rec)
+		s, err := decode[record.UnixSock](rec)
 		if err == nil {
 			err = rec.Set(map[string]any{"objref": s.ID})
 		}
@@ -289,11 +290,11 @@ func refill(t *testing.T, r *object.Set, g *gathered) {
 	t.Helper()
 	var b bytes.Buffer
 	w := stream.NewWriter(&b)
-	err := w.Add(stream.TypeHeader, &stream.Header{})
+	err := w.Add(record.TypeHeader, &record.Header{})
 	for _, send := range g.bulk {
 		err = errors.Join(err, send(w, func() bool { return false }))
 	}
-	if err := errors.Join(err, w.End(stream.End{})); err != nil {
+	if err := errors.Join(err, w.End(record.End{})); err != nil {
 		t.Fatal(err)
 	}
 	in := stream.NewReader(&b)
@@ -302,7 +303,7 @@ func refill(t *testing.T, r *object.Set, g *gathered) {
 		if err != nil {
 			return
 		}
-		if rec.Type == stream.TypeSockData {
+		if rec.Type == record.TypeSockData {
 			if err := r.Fill(rec, in.Data()); err != nil {
 				t.Fatal(err)
 			}
@@ -313,7 +314,7 @@ func refill(t *testing.T, r *object.Set, g *gathered) {
 // TestHalfAPair: an image with one end of two is refused.
 func TestHalfAPair(t *testing.T) {
 	r := newRestart(t)
-	rec, err := stream.New(stream.TypeUnixSock, &stream.UnixSock{Object: stream.Object{Objref: 1}, Ino: 5, Peer: 6, Kind: unix.SOCK_STREAM})
+	rec, err := stream.New(record.TypeUnixSock, &record.UnixSock{Object: record.Object{Objref: 1}, Ino: 5, Peer: 6, Kind: unix.SOCK_STREAM})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -343,19 +344,19 @@ func TestSharedEpoll(t *testing.T) {
 		t.Fatal(g.blocked)
 	}
 	fileOf := map[[2]int]uint64{}
-	var targets []stream.EpollTarget
+	var targets []record.EpollTarget
 	for _, rec := range g.records {
 		switch rec.Type {
-		case stream.TypeFD:
-			fd, _ := decode[stream.FD](rec)
-			fileOf[[2]int{fd.PID, fd.FD}] = fd.Refs.File
-		case stream.TypeEpollTarget:
-			target, _ := decode[stream.EpollTarget](rec)
+		case record.TypeFD:
+			fd, _ := decode[record.FD](rec)
+			fileOf[[2]int{fd.TID, fd.FD}] = fd.Refs.File
+		case record.TypeEpollTarget:
+			target, _ := decode[record.EpollTarget](rec)
 			targets = append(targets, *target)
 		}
 	}
-	want := []stream.EpollTarget{{PID: a, FD: p[0], Events: unix.EPOLLIN | unix.EPOLLERR | unix.EPOLLHUP, Data: 77,
-		Refs: stream.EpollFileRef{Epoll: fileOf[[2]int{a, 3}], File: fileOf[[2]int{b, 4}]}}}
+	want := []record.EpollTarget{{TID: a, FD: p[0], Events: unix.EPOLLIN | unix.EPOLLERR | unix.EPOLLHUP, Data: 77,
+		Refs: record.EpollFileRef{Epoll: fileOf[[2]int{a, 3}], File: fileOf[[2]int{b, 4}]}}}
 	if !reflect.DeepEqual(targets, want) {
 		t.Errorf("%+v, want %+v", targets, want)
 	}

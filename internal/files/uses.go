@@ -10,7 +10,7 @@ import (
 
 	"ckpt/internal/depot"
 	"ckpt/internal/object"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Mapped is how the image's address spaces use a file.
@@ -27,7 +27,7 @@ type use struct {
 
 // noteUse notes a description of a file. One that only appends has no position
 // that matters.
-func (r *Restorer) noteUse(f *stream.File) {
+func (r *Restorer) noteUse(f *record.File) {
 	if f.Flags&unix.O_PATH != 0 || f.Flags&unix.O_ACCMODE == unix.O_WRONLY && f.Flags&unix.O_APPEND != 0 {
 		return
 	}
@@ -46,13 +46,13 @@ func (r *Restorer) noteUse(f *stream.File) {
 }
 
 // writesOn reports whether a description writes at a position of its own.
-func writesOn(f *stream.File) bool {
+func writesOn(f *record.File) bool {
 	return f.Flags&unix.O_ACCMODE != unix.O_RDONLY && f.Flags&(unix.O_APPEND|unix.O_PATH) == 0
 }
 
 // needs is how much of a file must be there: as far as the program had read or
 // written, and mapped.
-func (r *Restorer) needs(reg *stream.Reg) int64 {
+func (r *Restorer) needs(reg *record.Reg) int64 {
 	need := r.Mapped[reg.Objref].End
 	if u := r.uses[reg.Objref]; u != nil {
 		need = max(need, u.pos)
@@ -61,14 +61,14 @@ func (r *Restorer) needs(reg *stream.Reg) int64 {
 }
 
 // inTheMiddle reports whether the program writes a file, but not at its end.
-func (r *Restorer) inTheMiddle(reg *stream.Reg) bool {
+func (r *Restorer) inTheMiddle(reg *record.Reg) bool {
 	u := r.uses[reg.Objref]
 	return u != nil && u.middle >= 0 && u.middle < reg.Size
 }
 
 // grown returns where a description goes on: one that wrote at the end of a file
 // which grew under --files append goes on at its new end.
-func (r *Restorer) grown(s *stream.File, f *os.File) (int64, error) {
+func (r *Restorer) grown(s *record.File, f *os.File) (int64, error) {
 	reg := r.regs[s.Refs.Inode]
 	if reg == nil || !writesOn(s) || s.Pos < reg.Size || r.Policies.of(reg.Path) != Append {
 		return s.Pos, nil
@@ -83,7 +83,7 @@ func (r *Restorer) grown(s *stream.File, f *os.File) (int64, error) {
 
 // cutTo returns a file that --files truncate gives the size it had, if it has
 // another, when all else is done.
-func (r *Restorer) cutTo(reg *stream.Reg, n *named) (object.Object, error) {
+func (r *Restorer) cutTo(reg *record.Reg, n *named) (object.Object, error) {
 	if r.Policies.of(reg.Path) != Truncate {
 		return n, nil
 	}
@@ -105,7 +105,7 @@ func (r *Restorer) cutTo(reg *stream.Reg, n *named) (object.Object, error) {
 type truncated struct {
 	*named
 	w   *depot.File
-	reg *stream.Reg
+	reg *record.Reg
 }
 
 // Commit gives it that size.

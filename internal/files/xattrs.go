@@ -11,6 +11,7 @@ import (
 
 	"ckpt/internal/sys"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // What a file has besides its bytes and its owner. Only of files that travel in
@@ -29,7 +30,7 @@ func travels(name string) bool {
 
 // readExtras returns the extended attributes of an open file and what it told of
 // the lives of its data, see F_SET_RW_HINT in fcntl(2).
-func readExtras(f *os.File) (attrs []stream.Xattr, hint uint64, err error) {
+func readExtras(f *os.File) (attrs []record.Xattr, hint uint64, err error) {
 	fd := int(f.Fd())
 	if hint, err = sys.RWHint(fd); err != nil {
 		hint = 0 // before Linux 4.13, or a file that takes none
@@ -51,13 +52,13 @@ func readExtras(f *os.File) (attrs []stream.Xattr, hint uint64, err error) {
 		if err != nil {
 			return nil, 0, fmt.Errorf("extended attribute %s of %s: %w", name, f.Name(), err)
 		}
-		attrs = append(attrs, stream.Xattr{Name: string(name), Value: value[:n]})
+		attrs = append(attrs, record.Xattr{Name: string(name), Value: value[:n]})
 	}
 	return attrs, hint, nil
 }
 
 // checkExtras says what of them no file has.
-func checkExtras(path string, attrs []stream.Xattr, hint uint64) error {
+func checkExtras(path string, attrs []record.Xattr, hint uint64) error {
 	const lastHint = 5 // RWH_WRITE_LIFE_EXTREME of uapi linux/fcntl.h
 	if hint > lastHint {
 		return fmt.Errorf("%w: %s has write hint %d", stream.ErrCorrupt, path, hint)
@@ -74,7 +75,7 @@ func checkExtras(path string, attrs []stream.Xattr, hint uint64) error {
 // and capabilities that a program is run with stay only where all processes of
 // the image have the file's owner, or root is: an image says what it likes, and
 // no file may come of it that makes anybody another user.
-func (r *Restorer) setExtras(f *os.File, s *stream.Stat, attrs []stream.Xattr, hint uint64) error {
+func (r *Restorer) setExtras(f *os.File, s *record.Stat, attrs []record.Xattr, hint uint64) error {
 	const setID = unix.S_ISUID | unix.S_ISGID
 	fd, mode := int(f.Fd()), s.Mode&0o7777
 	trusted := r.Owns != nil && r.Owns(s.UID, s.GID)
@@ -111,7 +112,7 @@ func (r *Restorer) setExtras(f *os.File, s *stream.Stat, attrs []stream.Xattr, h
 
 // setCapability gives a new file its capabilities, when its contents are in:
 // who writes to a file takes them away.
-func (r *Restorer) setCapability(f *os.File, s *stream.Stat, attrs []stream.Xattr) error {
+func (r *Restorer) setCapability(f *os.File, s *record.Stat, attrs []record.Xattr) error {
 	for _, a := range attrs {
 		if a.Name == capability && s.UID == 0 && r.Owns != nil && r.Owns(s.UID, s.GID) {
 			return os.NewSyscallError("fsetxattr", unix.Fsetxattr(int(f.Fd()), a.Name, a.Value, 0))

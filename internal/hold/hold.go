@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const (
@@ -34,7 +34,7 @@ type Ref struct {
 }
 
 // RefOf returns the hold that a stream names, or nil.
-func RefOf(h *stream.Header) *Ref {
+func RefOf(h *record.Header) *Ref {
 	if h.Hold == nil {
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Decode writes a stream as JSON Lines, with the bulk data if withData.
@@ -41,7 +42,7 @@ func decode(ctx context.Context, r *stream.Reader, w *bufio.Writer, withData boo
 		if err := writeLine(w, line, rec, r.Data(), withData); err != nil {
 			return err
 		}
-		if rec.Type == stream.TypeHeader { // at once, as stream.Writer does
+		if rec.Type == record.TypeHeader { // at once, as stream.Writer does
 			if err := w.Flush(); err != nil {
 				return err
 			}
@@ -51,7 +52,7 @@ func decode(ctx context.Context, r *stream.Reader, w *bufio.Writer, withData boo
 }
 
 func writeAbort(w io.Writer, a *stream.AbortError) error {
-	rec, err := stream.New(stream.TypeAbort, &a.Abort)
+	rec, err := stream.New(record.TypeAbort, &a.Abort)
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func recordJSON(rec *stream.Record, v stream.Version) ([]byte, error) {
 		return nil, err
 	}
 	line := []byte(`{"type":`)
-	if info := stream.Lookup(rec.Type); info != nil {
+	if info := record.Lookup(rec.Type); info != nil {
 		line = appendQuoted(line, info.Name)
 		if rec.Flags != info.Flags {
 			line = appendFlags(line, rec.Flags)
@@ -100,14 +101,14 @@ func recordJSON(rec *stream.Record, v stream.Version) ([]byte, error) {
 	} else {
 		line = appendFlags(fmt.Append(line, uint16(rec.Type)), rec.Flags)
 	}
-	if rec.Type == stream.TypeHeader {
+	if rec.Type == record.TypeHeader {
 		line = fmt.Appendf(line, `,"version":"%v"`, v)
 	}
 	line, _, err := toJSON(append(line, `,"meta":`...), rec.Meta)
 	return line, err
 }
 
-func appendFlags(line []byte, f stream.Flags) []byte {
+func appendFlags(line []byte, f record.Flags) []byte {
 	var names []string
 	for i, name := range flagNames {
 		if f&(1<<i) != 0 {

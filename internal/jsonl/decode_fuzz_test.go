@@ -9,13 +9,14 @@ import (
 	"testing"
 
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // FuzzDecode: whatever is in a stream, decode refuses it or writes lines of which
 // encode makes the same stream again.
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(write(f)))
-	f.Add([]byte(write(f, add(f, stream.TypeDir, &stream.Dir{}, ""), add(f, stream.TypeContent, &stream.Content{}, "some data"))))
+	f.Add([]byte(write(f, add(f, record.TypeDir, &record.Dir{}, ""), add(f, record.TypeContent, &record.Content{}, "some data"))))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, in []byte) {
 		for _, withData := range []bool{false, true} {
@@ -56,7 +57,7 @@ func bodies(t *testing.T, b []byte) (all []byte) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if rec.Type != stream.TypeEnd {
+		if rec.Type != record.TypeEnd {
 			all = append(append(append(all, byte(rec.Type), byte(rec.Type>>8), byte(rec.Flags)), rec.Meta...), data...)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Encode writes a stream of JSON Lines. END gets the totals of what is written.
@@ -82,7 +83,7 @@ type encoder struct {
 // as stream.Reader's Next.
 func (e *encoder) check(rec *stream.Record) error {
 	switch {
-	case rec.Type == stream.TypeAbort:
+	case rec.Type == record.TypeAbort:
 		var a stream.AbortError
 		if err := rec.Decode(&a.Abort); err != nil {
 			return err
@@ -90,13 +91,13 @@ func (e *encoder) check(rec *stream.Record) error {
 		return &a
 	case e.end != nil:
 		return errors.New("a record behind END")
-	case e.begun != (rec.Type != stream.TypeHeader):
+	case e.begun != (rec.Type != record.TypeHeader):
 		return errors.New("HEADER must be the first record and only that")
-	case rec.Type == stream.TypeEnd:
+	case rec.Type == record.TypeEnd:
 		if rec.DataLen != 0 {
 			return errors.New("END has data")
 		}
-	case e.bulk && rec.Flags&stream.Bulk == 0:
+	case e.bulk && rec.Flags&record.Bulk == 0:
 		return errors.New("a description after the first bulk record")
 	}
 	return nil
@@ -108,7 +109,7 @@ func (e *encoder) version(rec *stream.Record, text []byte) error {
 	switch {
 	case text == nil:
 		return nil
-	case rec.Type != stream.TypeHeader:
+	case rec.Type != record.TypeHeader:
 		return errors.New(`only HEADER has a "version"`)
 	}
 	v, err := parseVersion(text)
@@ -128,11 +129,11 @@ func parseVersion(text []byte) (v stream.Version, err error) {
 }
 
 func (e *encoder) write(rec *stream.Record, data []byte) error {
-	if rec.Type == stream.TypeEnd {
+	if rec.Type == record.TypeEnd {
 		e.end = rec
 		return nil
 	}
-	e.begun, e.bulk = true, rec.Flags&stream.Bulk != 0
+	e.begun, e.bulk = true, rec.Flags&record.Bulk != 0
 	return e.w.Write(rec, bytes.NewReader(data))
 }
 
@@ -222,40 +223,40 @@ func dataOf(coded, size []byte) ([]byte, error) {
 	return nil, fmt.Errorf("data_len is %.100s, and data has %d bytes", size, len(data))
 }
 
-func typeAndFlags(typ, flags []byte) (stream.Type, stream.Flags, error) {
+func typeAndFlags(typ, flags []byte) (record.Type, record.Flags, error) {
 	t, err := typeOf(typ)
 	if err != nil || flags != nil {
 		f, ferr := flagsOf(flags)
 		return t, f, errors.Join(err, ferr)
 	}
-	info := stream.Lookup(t)
+	info := record.Lookup(t)
 	if info == nil {
 		return 0, 0, fmt.Errorf("record type %d is not in the table, so it needs its flags", t)
 	}
 	return t, info.Flags, nil
 }
 
-func typeOf(v []byte) (stream.Type, error) {
+func typeOf(v []byte) (record.Type, error) {
 	switch {
 	case len(v) > 0 && v[0] == '"':
 		name, err := unquote(v)
 		if err != nil {
 			return 0, err
 		}
-		if t, ok := stream.TypeByName(name); ok {
+		if t, ok := record.TypeByName(name); ok {
 			return t, nil
 		}
 		return 0, fmt.Errorf("there is no record type %.100q; one that is not in the table stands by its number", name)
 	case len(v) > 0 && (v[0] == '-' || v[0] >= '0' && v[0] <= '9'):
 		if n, err := strconv.ParseUint(string(v), 10, 16); err == nil {
-			return stream.Type(n), nil
+			return record.Type(n), nil
 		}
 		return 0, fmt.Errorf("there is no record type %.100s", v)
 	}
 	return 0, errors.New("it has no type, a name or a number")
 }
 
-func flagsOf(v []byte) (f stream.Flags, err error) {
+func flagsOf(v []byte) (f record.Flags, err error) {
 	if v == nil {
 		return 0, nil
 	}

@@ -13,10 +13,11 @@ import (
 
 	"ckpt/internal/cli"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // retyped returns a record without data under another type.
-func retyped(rec []byte, typ stream.Type) []byte {
+func retyped(rec []byte, typ record.Type) []byte {
 	binary.LittleEndian.PutUint16(rec, uint16(typ))
 	table := crc32.MakeTable(crc32.Castagnoli)
 	crc := crc32.Update(crc32.Checksum(rec[:16], table), table, rec[20:])
@@ -171,7 +172,7 @@ func TestEncodeTakes(t *testing.T) {
 }
 
 func TestExitStatuses(t *testing.T) {
-	in := write(t, add(t, stream.TypeContent, &stream.Content{}, "data"))
+	in := write(t, add(t, record.TypeContent, &record.Content{}, "data"))
 	lines := decoded(t, in, true)
 	abort := headLine + `{"type":"ABORT","meta":{"tool":"t","reason":"r"}}` + "\n"
 	_, aborted, _ := run(t, abort, "encode")

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // FuzzEncode: no input makes encode panic, and what it takes comes back.
@@ -28,7 +29,7 @@ func FuzzEncode(f *testing.F) {
 
 // FuzzMeta: meta is refused, or it is the same again behind decode and encode.
 func FuzzMeta(f *testing.F) {
-	for _, info := range stream.Types() {
+	for _, info := range record.Types() {
 		rec, err := stream.New(info.Type, info.New())
 		if err != nil {
 			f.Fatal(err)
@@ -38,8 +39,8 @@ func FuzzMeta(f *testing.F) {
 	f.Add(uint16(0x9000), uint16(3), []byte("\xa2\x61a\x63abc\x61b\x1b\xff\xff\xff\xff\xff\xff\xff\xff"), "data")
 	f.Add(uint16(0), uint16(0), []byte("\xa1\x61a\x84\xf6\x20\x18\x20\x44int:"), "")
 	f.Fuzz(func(t *testing.T, typ, flags uint16, meta []byte, data string) {
-		rec := &stream.Record{Type: stream.Type(typ), Flags: stream.Flags(flags & 7), Meta: meta, DataLen: int64(len(data))}
-		if rec.Type <= stream.TypeAbort && rec.Type > 0 {
+		rec := &stream.Record{Type: record.Type(typ), Flags: record.Flags(flags & 7), Meta: meta, DataLen: int64(len(data))}
+		if rec.Type <= record.TypeAbort && rec.Type > 0 {
 			return
 		}
 		in := write(t, part{rec, data})

@@ -15,11 +15,12 @@ import (
 	"github.com/fxamacker/cbor/v2"
 
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 func TestEveryRecordTypeComesBack(t *testing.T) {
-	for _, info := range stream.Types() {
-		if info.Type == stream.TypeHeader || info.Type == stream.TypeEnd || info.Type == stream.TypeAbort {
+	for _, info := range record.Types() {
+		if info.Type == record.TypeHeader || info.Type == record.TypeEnd || info.Type == record.TypeAbort {
 			continue // write adds the first two, of ABORT see below
 		}
 		t.Run(info.Name, func(t *testing.T) {
@@ -46,7 +47,7 @@ func checkLines(t *testing.T, lines string) {
 }
 
 func TestLines(t *testing.T) {
-	odd := add(t, stream.TypePipe, &stream.Pipe{}, "")
+	odd := add(t, record.TypePipe, &record.Pipe{}, "")
 	odd.rec.Flags = 0
 	meta, err := detEnc(t).Marshal(map[string]any{
 		"t": "é", "b": []byte("<é&>"), "x": []byte("\xff"), "p": []byte("int:7"), "n": nil, "a": []any{true, false, map[string]any{}},
@@ -60,9 +61,9 @@ func TestLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	custom := part{&stream.Record{Type: 0x8001, Flags: stream.Critical | stream.Shareable, Meta: meta}, ""}
+	custom := part{&stream.Record{Type: 0x8001, Flags: record.Critical | record.Shareable, Meta: meta}, ""}
 	zero := part{&stream.Record{Type: 0, Meta: lowest}, ""}
-	pages := add(t, stream.TypeContent, &stream.Content{}, "some bytes")
+	pages := add(t, record.TypeContent, &record.Content{}, "some bytes")
 	in := write(t, odd, custom, zero, pages)
 	same(t, in)
 	lines := strings.Split(decoded(t, in, false), "\n")
@@ -95,7 +96,7 @@ func TestDecodeEscapes(t *testing.T) {
 		"\U000e0001":       `\udb40\udc01`,
 		"é😀\u2028\"\\":     `é😀\u2028\"\\`,
 	} {
-		in := write(t, add(t, stream.TypeReg, &stream.Reg{Stat: stream.Stat{Path: path}}, ""))
+		in := write(t, add(t, record.TypeReg, &record.Reg{Stat: record.Stat{Path: path}}, ""))
 		if lines := decoded(t, in, true); !strings.Contains(lines, `"path":"`+want+`"`) {
 			t.Errorf("%q: %s", path, lines)
 		}
@@ -170,7 +171,7 @@ func TestRandomCBORComesBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		same(t, write(t, part{&stream.Record{Type: 0x9000, Flags: stream.Critical, Meta: meta}, ""}))
+		same(t, write(t, part{&stream.Record{Type: 0x9000, Flags: record.Critical, Meta: meta}, ""}))
 	}
 }
 
@@ -234,7 +235,7 @@ func TestDecodeEnd(t *testing.T) {
 	}
 	var b bytes.Buffer
 	w := stream.NewWriter(&b)
-	p := add(t, stream.TypeHeader, &stream.Header{}, "")
+	p := add(t, record.TypeHeader, &record.Header{}, "")
 	if err := w.Write(p.rec, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -259,19 +260,19 @@ func endRecord(t *testing.T, metaBytes int) []byte {
 	// A stream of this one record, of another type, with END's number put in.
 	var b bytes.Buffer
 	w := stream.NewWriter(&b)
-	if err := w.Write(&stream.Record{Type: 0x9000, Flags: stream.Critical, Meta: meta}, nil); err != nil {
+	if err := w.Write(&stream.Record{Type: 0x9000, Flags: record.Critical, Meta: meta}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	return retyped(b.Bytes()[16:], stream.TypeEnd)
+	return retyped(b.Bytes()[16:], record.TypeEnd)
 }
 
 func TestDecodeAbort(t *testing.T) {
 	var b strings.Builder
 	w := stream.NewWriter(&b)
-	p := add(t, stream.TypeHeader, &stream.Header{}, "")
+	p := add(t, record.TypeHeader, &record.Header{}, "")
 	if err := w.Write(p.rec, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +291,7 @@ func TestDecodeAbort(t *testing.T) {
 
 // A program that takes no more is named once.
 func TestDecodeToFailingWriter(t *testing.T) {
-	in := write(t, add(t, stream.TypeContent, &stream.Content{}, strings.Repeat("x", 1<<20)))
+	in := write(t, add(t, record.TypeContent, &record.Content{}, strings.Repeat("x", 1<<20)))
 	for _, left := range []int{0, 1 << 10, 100 << 10} {
 		err := Decode(context.Background(), strings.NewReader(in), &failingWriter{left}, true)
 		if !errors.Is(err, io.ErrClosedPipe) || err.Error() != io.ErrClosedPipe.Error() {
@@ -307,9 +308,9 @@ func TestDataThatFitsInNoLine(t *testing.T) {
 	pr, pw := io.Pipe()
 	go func() {
 		w := stream.NewWriter(pw)
-		h, c := add(t, stream.TypeHeader, &stream.Header{}, ""), add(t, stream.TypeContent, &stream.Content{}, "")
+		h, c := add(t, record.TypeHeader, &record.Header{}, ""), add(t, record.TypeContent, &record.Content{}, "")
 		c.rec.DataLen = maxDataBytes + 1
-		err := errors.Join(w.Write(h.rec, nil), w.Write(c.rec, zeros{}), w.End(stream.End{}))
+		err := errors.Join(w.Write(h.rec, nil), w.Write(c.rec, zeros{}), w.End(record.End{}))
 		pw.CloseWithError(err)
 	}()
 	var out strings.Builder
@@ -338,9 +339,9 @@ func jq(t *testing.T, in, program string) string {
 }
 
 func TestJQ(t *testing.T) {
-	reg := &stream.Reg{Stat: stream.Stat{Path: "/old/\x7f<é>", Dev: 1<<64 - 1, Ino: 1<<53 + 1, MtimeNS: -1 << 63}, Size: 1<<53 - 1, BuildID: []byte("\x00\xff")}
-	mm := add(t, stream.TypeMM, &stream.MM{}, "")
-	regPart, content := add(t, stream.TypeReg, reg, ""), add(t, stream.TypeContent, &stream.Content{Offset: 5}, "\x00\xffdata")
+	reg := &record.Reg{Stat: record.Stat{Path: "/old/\x7f<é>", Dev: 1<<64 - 1, Ino: 1<<53 + 1, MtimeNS: -1 << 63}, Size: 1<<53 - 1, BuildID: []byte("\x00\xff")}
+	mm := add(t, record.TypeMM, &record.MM{}, "")
+	regPart, content := add(t, record.TypeReg, reg, ""), add(t, record.TypeContent, &record.Content{Offset: 5}, "\x00\xffdata")
 	in := write(t, regPart, mm, content)
 	if got := jq(t, in, "."); got != in {
 		t.Errorf("jq . makes\n%q of\n%q", got, in)
@@ -350,14 +351,14 @@ func TestJQ(t *testing.T) {
 	}
 	renamed := *reg
 	renamed.Path = "/new/\x7f<é>"
-	want := write(t, add(t, stream.TypeReg, &renamed, ""), mm, content)
+	want := write(t, add(t, record.TypeReg, &renamed, ""), mm, content)
 	if got := jq(t, in, `if .type == "REG" then .meta.path |= sub("^/old/"; "/new/") else . end`); got != want {
 		t.Errorf("a renamed path gives\n%q, want\n%q", got, want)
 	}
 	// jq as a calculator: a float that is whole is an integer.
 	grown := *reg
 	grown.Size = 3000
-	want = write(t, add(t, stream.TypeReg, &grown, ""), mm, content)
+	want = write(t, add(t, record.TypeReg, &grown, ""), mm, content)
 	if got := jq(t, in, `if .type == "REG" then .meta.size = 1.5e3 * 2.0 else . end`); got != want {
 		t.Errorf("a computed size gives\n%q, want\n%q", got, want)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"ckpt/internal/cli"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // The test binary, run again with this set, is ckpt-json.
@@ -47,7 +48,7 @@ type part struct {
 	data string
 }
 
-func add(t testing.TB, typ stream.Type, meta any, data string) part {
+func add(t testing.TB, typ record.Type, meta any, data string) part {
 	t.Helper()
 	rec, err := stream.New(typ, meta)
 	if err != nil {
@@ -62,8 +63,8 @@ func write(t testing.TB, parts ...part) string {
 	t.Helper()
 	var b bytes.Buffer
 	w := stream.NewWriter(&b)
-	parts = append([]part{add(t, stream.TypeHeader, &stream.Header{Host: "h"}, "")}, parts...)
-	for _, p := range append(parts, add(t, stream.TypeEnd, &stream.End{FrozenUS: 7}, "")) {
+	parts = append([]part{add(t, record.TypeHeader, &record.Header{Host: "h"}, "")}, parts...)
+	for _, p := range append(parts, add(t, record.TypeEnd, &record.End{FrozenUS: 7}, "")) {
 		if err := w.Write(p.rec, strings.NewReader(p.data)); err != nil {
 			t.Fatal(err)
 		}

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/task"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // birth plans one process.
@@ -90,7 +90,7 @@ func (p *Plan) elsewhere(parent, c *Task, session int) bool {
 }
 
 // shares says what of a process's objects, if made already, its maker has not.
-func (p *Plan) shares(maker, refs stream.ThreadRefs) string {
+func (p *Plan) shares(maker, refs record.ThreadRefs) string {
 	for _, k := range task.Cloned {
 		if ref := *k.Ref(&refs); ref != 0 && p.made[ref] && *k.Ref(&maker) != ref {
 			return k.What
@@ -115,7 +115,7 @@ func (p *Plan) sharesWithNone(parent, c *Task, exit unix.Signal) string {
 }
 
 // flags are the CLONE_ flags for what two share.
-func flags(maker, refs stream.ThreadRefs) (f uint64) {
+func flags(maker, refs record.ThreadRefs) (f uint64) {
 	for _, k := range task.Cloned {
 		if ref := *k.Ref(&refs); ref != 0 && *k.Ref(&maker) == ref {
 			f |= k.Flag
@@ -157,7 +157,7 @@ func (p *Plan) underHelper(parent, c *Task, session int, exit unix.Signal) []Ste
 		return nil
 	}
 	maker := p.alive[parent.PID]
-	shared := stream.ThreadRefs{}
+	shared := record.ThreadRefs{}
 	for _, k := range task.Cloned {
 		if ref := *k.Ref(&maker.refs); ref == *k.Ref(ptr(p.born(c))) {
 			*k.Ref(&shared) = ref
@@ -181,7 +181,7 @@ func (p *Plan) adopted(c *Task) []Step {
 	for _, pid := range p.in[session] {
 		p.effort++
 		b := p.alive[pid]
-		if b.session != session || !p.below(pid, c.Parent) || p.shares(stream.ThreadRefs{}, p.born(c)) != "" {
+		if b.session != session || !p.below(pid, c.Parent) || p.shares(record.ThreadRefs{}, p.born(c)) != "" {
 			continue
 		}
 		p.inline--

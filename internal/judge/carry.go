@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/task"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // kinship is who descends from whom.
@@ -97,7 +97,7 @@ func (p *Plan) findCarried() {
 }
 
 // born returns what a process is born with.
-func (p *Plan) born(t *Task) stream.ThreadRefs {
+func (p *Plan) born(t *Task) record.ThreadRefs {
 	if refs, ok := p.births[t]; ok {
 		return refs
 	}

@@ -18,6 +18,7 @@ import (
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const maxPID = 1 << 22 // PID_MAX_LIMIT of linux/threads.h
@@ -40,7 +41,7 @@ func (m *Model) check(f *files.Restorer, objects *object.Set) (reasons []error) 
 	f.InTree = func(id int) bool { return m.ByPID[id] != nil || m.ByTID[id] != nil }
 	f.Mapped = m.mapped
 	f.Root, f.Elsewhere = m.Tasks[0].PID, func(objref uint64) bool { return m.elsewhere[objref] }
-	var fds []stream.FD
+	var fds []record.FD
 	for _, ref := range slices.Sorted(maps.Keys(m.Spaces)) {
 		add(memory.Check(m.Spaces[ref].VMAs)...)
 	}
@@ -82,7 +83,7 @@ func (m *Model) checkHere(cgroups task.CgroupPolicy) (reasons []error) {
 				taken(th.TID)
 			}
 		}
-		reasons = append(reasons, task.CheckCgroups(t.Resources[stream.TypeCgroups], cgroups)...)
+		reasons = append(reasons, task.CheckCgroups(t.Resources[record.TypeCgroups], cgroups)...)
 	}
 	return reasons
 }
@@ -124,14 +125,14 @@ func checkTask(t *Task) (errs []error) {
 	for _, rec := range inOrder(t.Resources) {
 		errs = append(errs, checkResource(rec)...)
 	}
-	if rec := t.Resources[stream.TypeCgroups]; rec != nil {
+	if rec := t.Resources[record.TypeCgroups]; rec != nil {
 		errs = append(errs, checkMembers(t, rec)...)
 	}
 	return errs
 }
 
 // inOrder returns the records of resources in the order of their table.
-func inOrder(recs map[stream.Type]*stream.Record) (list []*stream.Record) {
+func inOrder(recs map[record.Type]*stream.Record) (list []*stream.Record) {
 	for i := range task.Resources {
 		if rec := recs[task.Resources[i].Type]; rec != nil {
 			list = append(list, rec)
@@ -168,7 +169,7 @@ func checkMembers(t *Task, rec *stream.Record) []error {
 }
 
 // checkOrigin compares the system the image was made on with this one.
-func checkOrigin(h *stream.Header) []error {
+func checkOrigin(h *record.Header) []error {
 	var errs []error
 	if h.Arch != runtime.GOARCH {
 		errs = append(errs, fmt.Errorf("the image is of a %s system, this is %s", h.Arch, runtime.GOARCH))
@@ -188,7 +189,7 @@ func checkOrigin(h *stream.Header) []error {
 }
 
 // isThisBoot reports whether this system was not started again since the image.
-func isThisBoot(h *stream.Header) bool {
+func isThisBoot(h *record.Header) bool {
 	now, err := proc.BootID()
 	return err == nil && now == h.BootID
 }

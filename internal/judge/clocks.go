@@ -11,7 +11,7 @@ import (
 	"ckpt/internal/cli"
 	"ckpt/internal/proc"
 	"ckpt/internal/task"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // What the restored tree's clocks show, but for the time of day.
@@ -23,13 +23,13 @@ const (
 
 // ClockPlan is which time namespace the tree is made in; with neither, ours.
 type ClockPlan struct {
-	GoOn  *stream.Clocks    // one in which the clocks go on from these
+	GoOn  *record.Clocks    // one in which the clocks go on from these
 	Again *proc.TimeOffsets // the one it had been in
 }
 
 // planClocks decides about the clocks. On another boot, the monotonic clock
 // began anew, and all times the program took from it would be wrong.
-func planClocks(h *stream.Header, policy string, note func(string, ...any)) (p ClockPlan, err error) {
+func planClocks(h *record.Header, policy string, note func(string, ...any)) (p ClockPlan, err error) {
 	boot, err := proc.BootID()
 	if err != nil || policy == ClockHost {
 		return p, err

@@ -13,7 +13,7 @@ import (
 	"ckpt/internal/depot"
 	"ckpt/internal/proc"
 	"ckpt/internal/task"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // allowance is what this system lets this user have.
@@ -175,7 +175,7 @@ func (m *Model) tableOwner(ref uint64) string {
 func (m *Model) openFiles() (described, kept int) {
 	for _, rec := range m.Objects {
 		switch {
-		case rec.Type == stream.TypeFile:
+		case rec.Type == record.TypeFile:
 			described++
 			kept++
 		case isThing(rec.Type):

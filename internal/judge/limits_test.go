@@ -8,6 +8,7 @@ import (
 
 	"ckpt/internal/proc"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // tableOf is a model of one process with descriptors 0 to n-1, and the last one more.
@@ -19,11 +20,11 @@ func tableOf(t *testing.T, n, last int) *Model {
 	m.ByTID[7] = th
 	table := &Table{}
 	for fd := range n {
-		table.FDs = append(table.FDs, stream.FD{FD: fd})
-		m.Objects = append(m.Objects, &stream.Record{Type: stream.TypeFile}, &stream.Record{Type: stream.TypeEventFD})
+		table.FDs = append(table.FDs, record.FD{FD: fd})
+		m.Objects = append(m.Objects, &stream.Record{Type: record.TypeFile}, &stream.Record{Type: record.TypeEventFD})
 	}
 	if last >= n {
-		table.FDs = append(table.FDs, stream.FD{FD: last})
+		table.FDs = append(table.FDs, record.FD{FD: last})
 	}
 	m.Tables = map[uint64]*Table{th.Refs.Files: table}
 	return m

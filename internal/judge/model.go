@@ -10,11 +10,12 @@ import (
 	"ckpt/internal/files"
 	"ckpt/internal/task"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Model is all metadata of a stream, sorted, before anything is done.
 type Model struct {
-	Header    stream.Header
+	Header    record.Header
 	Objects   []*stream.Record // what has an objref, in the stream's order
 	Parts     []*stream.Record // what adds to one of them, see object.Kind
 	Defined   map[uint64]*stream.Record
@@ -30,11 +31,11 @@ type Model struct {
 
 // Task is one process of it.
 type Task struct {
-	stream.Task
+	record.Task
 	Parent    *Task
 	Children  []*Task
 	Threads   []*Thread // the first is the leader; none of a zombie
-	Resources map[stream.Type]*stream.Record
+	Resources map[record.Type]*stream.Record
 
 	// Session and Group are what it is to have, 0 for ckpt-apply's own. They
 	// are what it had, but for those whose leader is not in the image.
@@ -42,29 +43,29 @@ type Task struct {
 }
 
 // Refs are what the first thread has; of a zombie, nothing.
-func (t *Task) Refs() stream.ThreadRefs {
+func (t *Task) Refs() record.ThreadRefs {
 	if len(t.Threads) == 0 {
-		return stream.ThreadRefs{}
+		return record.ThreadRefs{}
 	}
 	return t.Threads[0].Refs
 }
 
 // Thread is one thread of a process.
 type Thread struct {
-	stream.Thread
-	Resources map[stream.Type]*stream.Record
+	record.Thread
+	Resources map[record.Type]*stream.Record
 }
 
 // Space is an address space.
 type Space struct {
 	Rec  *stream.Record
-	VMAs []stream.VMA
+	VMAs []record.VMA
 }
 
 // Table is a descriptor table.
 type Table struct {
-	FDs   []stream.FD
-	Locks []stream.Lock
+	FDs   []record.FD
+	Locks []record.Lock
 	Slots []int // numbers that parts of objects need for a moment, see Model.Parts
 }
 
@@ -87,7 +88,7 @@ const extentBytes = 16
 const recordBytes = 512
 
 // New returns the model of a stream that begins with header.
-func New(header *stream.Header) *Model {
+func New(header *record.Header) *Model {
 	return &Model{Header: *header, Defined: map[uint64]*stream.Record{}, ByPID: map[int]*Task{}, ByTID: map[int]*Thread{},
 		Spaces: map[uint64]*Space{}, Tables: map[uint64]*Table{}, elsewhere: map[uint64]bool{}, mapped: map[uint64]files.Mapped{}}
 }
@@ -98,11 +99,11 @@ func Read(r *stream.Reader) (*Model, *stream.Record, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	var h stream.Header
+	var h record.Header
 	if err := first.Decode(&h); err != nil {
 		return nil, nil, err
 	}
-	if h.Stage != stream.StageShared {
+	if h.Stage != record.StageShared {
 		return nil, nil, &Refused{[]error{fmt.Errorf("the stream is as ckpt-collect wrote it (stage %q); it must pass through ckpt-dedup while the target is held", h.Stage)}}
 	}
 	m := New(&h)
@@ -125,16 +126,16 @@ func Read(r *stream.Reader) (*Model, *stream.Record, error) {
 
 // Ends reports whether a record is the first behind all metadata.
 func Ends(rec *stream.Record) bool {
-	return rec.Type == stream.TypeEnd || rec.Flags&stream.Bulk != 0
+	return rec.Type == record.TypeEnd || rec.Flags&record.Bulk != 0
 }
 
 // sort brings mappings and descriptors into ascending order.
 func (m *Model) sort() {
 	for _, s := range m.Spaces {
-		slices.SortFunc(s.VMAs, func(a, b stream.VMA) int { return cmp.Compare(a.Start, b.Start) })
+		slices.SortFunc(s.VMAs, func(a, b record.VMA) int { return cmp.Compare(a.Start, b.Start) })
 	}
 	for _, t := range m.Tables {
-		slices.SortFunc(t.FDs, func(a, b stream.FD) int { return cmp.Compare(a.FD, b.FD) })
+		slices.SortFunc(t.FDs, func(a, b record.FD) int { return cmp.Compare(a.FD, b.FD) })
 	}
 }
 
@@ -147,24 +148,24 @@ func (m *Model) Add(rec *stream.Record) error {
 		return err
 	}
 	switch {
-	case rec.Type == stream.TypeObjref:
+	case rec.Type == record.TypeObjref:
 		return m.again(rec)
-	case rec.Flags&stream.Shareable != 0 && stream.Lookup(rec.Type) != nil:
+	case rec.Flags&record.Shareable != 0 && record.Lookup(rec.Type) != nil:
 		return m.define(rec)
-	case stream.Lookup(rec.Type) == nil:
+	case record.Lookup(rec.Type) == nil:
 		return m.unknown(rec)
 	}
 	switch rec.Type {
-	case stream.TypeTask:
+	case record.TypeTask:
 		return m.task(rec)
-	case stream.TypeThread:
+	case record.TypeThread:
 		return m.thread(rec)
-	case stream.TypeVMA:
+	case record.TypeVMA:
 		return m.vma(rec)
-	case stream.TypeFD:
-		return appendPart(m, rec, func(t *Table, fd stream.FD) { t.FDs = append(t.FDs, fd) })
-	case stream.TypeLock:
-		return appendPart(m, rec, func(t *Table, l stream.Lock) { t.Locks = append(t.Locks, l) })
+	case record.TypeFD:
+		return appendPart(m, rec, func(t *Table, fd record.FD) { t.FDs = append(t.FDs, fd) })
+	case record.TypeLock:
+		return appendPart(m, rec, func(t *Table, l record.Lock) { t.Locks = append(t.Locks, l) })
 	}
 	if files.IsPart(rec.Type) {
 		return m.part(rec)
@@ -173,7 +174,7 @@ func (m *Model) Add(rec *stream.Record) error {
 }
 
 func (m *Model) task(rec *stream.Record) error {
-	t := &Task{Resources: map[stream.Type]*stream.Record{}}
+	t := &Task{Resources: map[record.Type]*stream.Record{}}
 	if err := rec.Decode(&t.Task); err != nil {
 		return err
 	}
@@ -195,7 +196,7 @@ func (m *Model) task(rec *stream.Record) error {
 }
 
 func (m *Model) thread(rec *stream.Record) error {
-	t := &Thread{Resources: map[stream.Type]*stream.Record{stream.TypeThread: rec}}
+	t := &Thread{Resources: map[record.Type]*stream.Record{record.TypeThread: rec}}
 	if err := rec.Decode(&t.Thread); err != nil {
 		return err
 	}
@@ -228,7 +229,7 @@ func (m *Model) thread(rec *stream.Record) error {
 }
 
 func (m *Model) vma(rec *stream.Record) error {
-	var v stream.VMA
+	var v record.VMA
 	if err := rec.Decode(&v); err != nil {
 		return err
 	}
@@ -252,7 +253,7 @@ func (m *Model) vma(rec *stream.Record) error {
 // appendPart gives a record that is part of a descriptor table to it.
 func appendPart[T any](m *Model, rec *stream.Record, add func(*Table, T)) error {
 	var of struct {
-		Refs stream.PartOf `cbor:"refs"`
+		Refs record.PartOf `cbor:"refs"`
 	}
 	var v T
 	if err := errors.Join(rec.Decode(&of), rec.Decode(&v)); err != nil {
@@ -299,7 +300,7 @@ func (m *Model) belongs(rec *stream.Record) error {
 	if r == nil || r.Scope == task.Shared {
 		return fmt.Errorf("%w: it has no place there", stream.ErrCorrupt)
 	}
-	var to map[stream.Type]*stream.Record
+	var to map[record.Type]*stream.Record
 	if r.Scope == task.PerProcess {
 		if t := m.ByPID[of.PID]; t != nil && len(t.Threads) > 0 {
 			to = t.Resources
@@ -319,7 +320,7 @@ func (m *Model) belongs(rec *stream.Record) error {
 
 // define notes an object.
 func (m *Model) define(rec *stream.Record) error {
-	var o stream.Object
+	var o record.Object
 	if err := rec.Decode(&o); err != nil {
 		return err
 	}
@@ -327,12 +328,12 @@ func (m *Model) define(rec *stream.Record) error {
 		return err
 	}
 	switch rec.Type {
-	case stream.TypeMM:
+	case record.TypeMM:
 		m.Spaces[o.Objref] = &Space{Rec: rec}
-	case stream.TypeFDTable:
+	case record.TypeFDTable:
 		m.Tables[o.Objref] = &Table{}
 	default:
-		if r := task.Find(rec.Type); (r == nil || r.Scope != task.Shared) && rec.Type != stream.TypeFile && !isThing(rec.Type) {
+		if r := task.Find(rec.Type); (r == nil || r.Scope != task.Shared) && rec.Type != record.TypeFile && !isThing(rec.Type) {
 			return fmt.Errorf("%w: it can't be an object", stream.ErrCorrupt)
 		}
 	}
@@ -342,7 +343,7 @@ func (m *Model) define(rec *stream.Record) error {
 
 // again checks an OBJREF record: defined before, and of that type.
 func (m *Model) again(rec *stream.Record) error {
-	var o stream.ObjrefUse
+	var o record.ObjrefUse
 	if err := rec.Decode(&o); err != nil {
 		return err
 	}

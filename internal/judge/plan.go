@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/task"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Step is one act in making the processes.
@@ -41,7 +41,7 @@ const anySession = -1
 type being struct {
 	session int
 	parent  int
-	refs    stream.ThreadRefs
+	refs    record.ThreadRefs
 	exit    unix.Signal
 }
 
@@ -73,7 +73,7 @@ type Plan struct {
 	inline int // helpers of any process id
 	kin    *kinship
 	effort int
-	births map[*Task]stream.ThreadRefs // what each is born with, where it is not what it has
+	births map[*Task]record.ThreadRefs // what each is born with, where it is not what it has
 }
 
 // ThreadStep is how a thread comes to be.
@@ -84,7 +84,7 @@ type ThreadStep struct {
 
 // makePlan plans. Session 0 is ckpt-apply's own.
 func makePlan(m *Model) *Plan {
-	p := &Plan{m: m, alive: map[int]*being{}, in: map[int][]int{}, made: map[uint64]bool{}, needs: map[*Task]int{}, births: map[*Task]stream.ThreadRefs{},
+	p := &Plan{m: m, alive: map[int]*being{}, in: map[int][]int{}, made: map[uint64]bool{}, needs: map[*Task]int{}, births: map[*Task]record.ThreadRefs{},
 		kin: kinshipOf(m), Deferred: map[*Task]bool{}, Threads: map[int][]ThreadStep{}}
 	p.findNeeds()
 	p.findCarried()

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // person is a process of a test's model.
@@ -20,13 +20,13 @@ type person struct {
 func modelOf(people ...person) *Model {
 	m := &Model{ByPID: map[int]*Task{}, ByTID: map[int]*Thread{}}
 	for i, p := range people {
-		t := &Task{Task: stream.Task{PID: p.pid, PPID: p.ppid, SID: p.sid, ExitSignal: int(unix.SIGCHLD)}, Session: p.sid, Group: cmp.Or(p.pgid, p.sid)}
+		t := &Task{Task: record.Task{PID: p.pid, PPID: p.ppid, SID: p.sid, ExitSignal: int(unix.SIGCHLD)}, Session: p.sid, Group: cmp.Or(p.pgid, p.sid)}
 		own := uint64(1000 * (i + 1))
-		refs := stream.ThreadRefs{MM: own, Sighand: own + 1, FS: own + 2, Files: p.files}
+		refs := record.ThreadRefs{MM: own, Sighand: own + 1, FS: own + 2, Files: p.files}
 		if p.files == 0 {
 			refs.Files = own + 3
 		}
-		t.Threads = []*Thread{{Thread: stream.Thread{PID: p.pid, TID: p.pid, Refs: refs}}}
+		t.Threads = []*Thread{{Thread: record.Thread{PID: p.pid, TID: p.pid, Refs: refs}}}
 		if i > 0 {
 			t.Parent = m.ByPID[p.ppid]
 			t.Parent.Children = append(t.Parent.Children, t)

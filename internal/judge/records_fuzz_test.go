@@ -15,6 +15,7 @@ import (
 	"ckpt/internal/files"
 	"ckpt/internal/object"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // What judging a stream of maxStream bytes may take: CPU time, for a machine may be
@@ -76,11 +77,11 @@ func worth(t testing.TB, b []byte) {
 // unpackRecords makes records of bytes: type, length and meta of each.
 func unpackRecords(b []byte) (recs []*stream.Record) {
 	for len(b) >= 4 {
-		typ, n := stream.Type(binary.LittleEndian.Uint16(b)), int(binary.LittleEndian.Uint16(b[2:]))
+		typ, n := record.Type(binary.LittleEndian.Uint16(b)), int(binary.LittleEndian.Uint16(b[2:]))
 		b = b[4:]
 		n = min(n, len(b))
 		rec := &stream.Record{Type: typ, Meta: b[:n]}
-		if info := stream.Lookup(typ); info != nil {
+		if info := record.Lookup(typ); info != nil {
 			rec.Flags = info.Flags
 		}
 		recs, b = append(recs, rec), b[n:]
@@ -130,8 +131,8 @@ func FuzzRecords(f *testing.F) {
 // TestWorth fills a MiB with records of each type, which differ in what has to, and
 // all belong to what there is.
 func TestWorth(t *testing.T) {
-	for _, info := range stream.Types() {
-		if info.Type == stream.TypeHeader || info.Type == stream.TypeEnd || info.Type == stream.TypeAbort {
+	for _, info := range record.Types() {
+		if info.Type == record.TypeHeader || info.Type == record.TypeEnd || info.Type == record.TypeAbort {
 			continue
 		}
 		recs := example(t)
@@ -162,8 +163,8 @@ func TestWorth(t *testing.T) {
 // among puts more records where they may stand: before the bulk, if they are not of
 // that.
 func among(recs, more []*stream.Record) []*stream.Record {
-	i := slices.IndexFunc(recs, func(r *stream.Record) bool { return r.Flags&stream.Bulk != 0 })
-	if i < 0 || more[0].Flags&stream.Bulk != 0 {
+	i := slices.IndexFunc(recs, func(r *stream.Record) bool { return r.Flags&record.Bulk != 0 })
+	if i < 0 || more[0].Flags&record.Bulk != 0 {
 		i = len(recs)
 	}
 	return slices.Insert(slices.Clone(recs), i, more...)

@@ -7,44 +7,45 @@ import (
 	"ckpt/internal/files"
 	"ckpt/internal/memory"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // reference is a name in the refs of a type of record: what it may lead to.
 type reference struct {
 	name   string
-	to     []stream.Type
+	to     []record.Type
 	needed bool
 }
 
 var (
-	folders  = []stream.Type{stream.TypeDir, stream.TypeProcFile}
-	programs = []stream.Type{stream.TypeReg, stream.TypeMemFD}
-	opened   = []stream.Type{stream.TypeFile}
+	folders  = []record.Type{record.TypeDir, record.TypeProcFile}
+	programs = []record.Type{record.TypeReg, record.TypeMemFD}
+	opened   = []record.Type{record.TypeFile}
 )
 
 // references are all but those to what clone(2) shares and to what a record is
 // part of. What a reference leads to is opened, mapped or entered later with no
 // more questions asked, and some of it by a number that other types have, too.
-var references = map[stream.Type][]reference{
-	stream.TypeMM:          {{"exe", programs, true}},
-	stream.TypeFS:          {{"cwd", folders, true}, {"root", folders, false}},
-	stream.TypeFile:        {{"inode", files.Types(), true}},
-	stream.TypeFD:          {{"file", opened, true}},
-	stream.TypeLock:        {{"file", opened, true}},
-	stream.TypeEpollTarget: {{"epoll", opened, true}, {"file", opened, true}},
+var references = map[record.Type][]reference{
+	record.TypeMM:          {{"exe", programs, true}},
+	record.TypeFS:          {{"cwd", folders, true}, {"root", folders, false}},
+	record.TypeFile:        {{"inode", files.Types(), true}},
+	record.TypeFD:          {{"file", opened, true}},
+	record.TypeLock:        {{"file", opened, true}},
+	record.TypeEpollTarget: {{"epoll", opened, true}, {"file", opened, true}},
 }
 
 // things are what is open or mapped.
 var things = slices.Concat(files.Types(), memory.Types())
 
-func isThing(t stream.Type) bool { return slices.Contains(things, t) }
+func isThing(t record.Type) bool { return slices.Contains(things, t) }
 
 // mappable are what a mapping of a kind is of; of any other kind, nothing.
-var mappable = map[string][]stream.Type{
-	stream.VMAFile:    {stream.TypeReg, stream.TypeMemFD, stream.TypeCharDev, stream.TypeProcFile},
-	stream.VMADev:     {stream.TypeCharDev},
-	stream.VMAShmem:   {stream.TypeShmem},
-	stream.VMASysVShm: {stream.TypeSysVShm},
+var mappable = map[string][]record.Type{
+	record.VMAFile:    {record.TypeReg, record.TypeMemFD, record.TypeCharDev, record.TypeProcFile},
+	record.VMADev:     {record.TypeCharDev},
+	record.VMAShmem:   {record.TypeShmem},
+	record.VMASysVShm: {record.TypeSysVShm},
 }
 
 // refs checks that what a record refers to is defined, and of a type it may
@@ -63,7 +64,7 @@ func (m *Model) refs(rec *stream.Record) error {
 		if name == "exe" {
 			m.mapped[ref] = files.Mapped{End: m.mapped[ref].End, Program: true}
 		}
-		if rec.Type != stream.TypeFile {
+		if rec.Type != record.TypeFile {
 			m.elsewhere[ref] = true
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"ckpt/internal/object"
 	"ckpt/internal/task"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // rights says what this process may not do that the restore takes.
@@ -29,8 +30,8 @@ func (m *Model) rights(own *caps.Process, objects *object.Set) (reasons []error)
 	for _, rec := range m.Objects {
 		reasons = append(reasons, resourceHere(h, rec)...)
 		reasons = append(reasons, objects.Here(rec)...)
-		var mm stream.MM
-		if rec.Type == stream.TypeMM && rec.Decode(&mm) == nil && m.Spaces[mm.Objref] != nil {
+		var mm record.MM
+		if rec.Type == record.TypeMM && rec.Decode(&mm) == nil && m.Spaces[mm.Objref] != nil {
 			reasons = append(reasons, memory.Here(own, m.Spaces[mm.Objref].VMAs, m.who(mm.PID))...)
 		}
 	}
@@ -59,7 +60,7 @@ func ForSave(m *Model, note func(format string, args ...any)) error {
 	var lacks []error
 	for _, err := range caps.Merge(m.rights(own, Objects(&files.Restorer{Restart: &object.Restart{Paper: true, Own: own, Who: m.who}}))) {
 		err = fmt.Errorf("this user could not restore it: %w", err)
-		if m.Header.Leave == stream.LeaveKilled {
+		if m.Header.Leave == record.LeaveKilled {
 			lacks = append(lacks, cli.WithHint(err, hint))
 		} else {
 			note("%v", err)

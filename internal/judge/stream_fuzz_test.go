@@ -18,13 +18,14 @@ import (
 	"ckpt/internal/files"
 	"ckpt/internal/object"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // example is a stream with a record of every kind of description, which can be
 // restored: a process with two threads, a child that shares its descriptors, and
 // a zombie.
 func example(t testing.TB) (recs []*stream.Record) {
-	add := func(typ stream.Type, meta any) {
+	add := func(typ record.Type, meta any) {
 		rec, err := stream.New(typ, meta)
 		if err != nil {
 			t.Fatal(err)
@@ -32,83 +33,83 @@ func example(t testing.TB) (recs []*stream.Record) {
 		recs = append(recs, rec)
 	}
 	last := uint64(0)
-	object := func() stream.Object { last++; return stream.Object{Objref: last} }
-	st := func(path string, mode uint32) stream.Stat { return stream.Stat{Path: path, Mode: mode, Ino: 7} }
+	object := func() record.Object { last++; return record.Object{Objref: last} }
+	st := func(path string, mode uint32) record.Stat { return record.Stat{Path: path, Mode: mode, Ino: 7} }
 	const root, thread, child, zombie = firstPID, firstPID + 1, firstPID + 2, firstPID + 3
 
-	add(stream.TypeHeader, &stream.Header{Stage: stream.StageShared, Arch: runtime.GOARCH, PageSize: int64(os.Getpagesize()), RootPID: root,
-		Clocks: &stream.Clocks{Monotonic: 1e12, Boottime: 2e12, MonotonicOffset: -5}})
-	add(stream.TypeReg, &stream.Reg{Object: object(), Stat: st("/bin/x", unix.S_IFREG|0o755), Size: 8192, Nlink: 1}) // 1
-	add(stream.TypeDir, &stream.Dir{Object: object(), Stat: st("/", unix.S_IFDIR|0o755)})                            // 2
+	add(record.TypeHeader, &record.Header{Stage: record.StageShared, Arch: runtime.GOARCH, PageSize: int64(os.Getpagesize()), RootPID: root,
+		Clocks: &record.Clocks{Monotonic: 1e12, Boottime: 2e12, MonotonicOffset: -5}})
+	add(record.TypeReg, &record.Reg{Object: object(), Stat: st("/bin/x", unix.S_IFREG|0o755), Size: 8192, Nlink: 1}) // 1
+	add(record.TypeDir, &record.Dir{Object: object(), Stat: st("/", unix.S_IFDIR|0o755)})                            // 2
 	for i := range uint64(2) {                                                                                       // 3 to 6, 7 to 10
 		pid := root + 2*int(i)
-		add(stream.TypeMM, &stream.MM{Object: object(), PID: pid, Auxv: make([]byte, 16), Membarrier: 1 << 4, Refs: stream.ExeRef{Exe: 1}})
-		add(stream.TypeSigactions, &stream.Sigactions{Object: object(), PID: pid, Actions: []stream.Sigaction{{Signal: 10, Handler: 4096}}})
-		add(stream.TypeFS, &stream.FS{Object: object(), PID: pid, Umask: 0o22, Refs: stream.FSRefs{Cwd: 2}})
-		add(stream.TypeFDTable, &stream.FDTable{Object: object(), PID: pid})
+		add(record.TypeMM, &record.MM{Object: object(), PID: pid, Auxv: make([]byte, 16), Membarrier: 1 << 4, Refs: record.ExeRef{Exe: 1}})
+		add(record.TypeSigactions, &record.Sigactions{Object: object(), PID: pid, Actions: []record.Sigaction{{Signal: 10, Handler: 4096}}})
+		add(record.TypeFS, &record.FS{Object: object(), TID: pid, Umask: 0o22, Refs: record.FSRefs{Cwd: 2}})
+		add(record.TypeFDTable, &record.FDTable{Object: object(), TID: pid})
 	}
-	add(stream.TypeIOCtx, &stream.IOCtx{Object: object(), PID: root})                     // 11
-	add(stream.TypeSemUndo, &stream.SemUndo{Object: object(), PID: root})                 // 12
-	add(stream.TypeShmem, &stream.Shmem{Object: object(), Size: 8192})                    // 13
-	add(stream.TypeSysVShm, &stream.SysVShm{Object: object(), ShmID: 1<<31 - 1, Size: 1}) // 14
-	add(stream.TypeVMA, &stream.VMA{PID: root, Start: 0x10000, End: 0x12000, Kind: stream.VMAFile, Prot: 5, VmFlags: "rd ex mr", Refs: stream.VMARefs{Of: 3, Inode: 1}})
-	add(stream.TypeVMA, &stream.VMA{PID: root, Start: 0x20000, End: 0x22000, Kind: stream.VMAAnon, Prot: 3, VmFlags: "rd wr ac",
-		Guards: []stream.Extent{{Start: 0x20000, End: 0x21000}}, NUMA: &stream.MemPolicy{Mode: 2, Nodes: []byte{1}}, Refs: stream.VMARefs{Of: 3}})
-	add(stream.TypeVMA, &stream.VMA{PID: root, Start: 0x30000, End: 0x32000, Kind: stream.VMAShmem, Prot: 3, Shared: true, RW: true, Refs: stream.VMARefs{Of: 3, Inode: 13}})
-	add(stream.TypeVMA, &stream.VMA{PID: root, Start: 0x40000, End: 0x41000, Kind: stream.VMASysVShm, Prot: 3, Shared: true, Refs: stream.VMARefs{Of: 7, Inode: 14}})
-	add(stream.TypeVMA, &stream.VMA{PID: root, Start: 1<<64 - 10<<20, End: 1<<64 - 10<<20 + 4096, Kind: stream.VMAVsyscall, Prot: 4, Refs: stream.VMARefs{Of: 3}})
+	add(record.TypeIOCtx, &record.IOCtx{Object: object(), TID: root})                     // 11
+	add(record.TypeSemUndo, &record.SemUndo{Object: object(), TID: root})                 // 12
+	add(record.TypeShmem, &record.Shmem{Object: object(), Size: 8192})                    // 13
+	add(record.TypeSysVShm, &record.SysVShm{Object: object(), ShmID: 1<<31 - 1, Size: 1}) // 14
+	add(record.TypeVMA, &record.VMA{PID: root, Start: 0x10000, End: 0x12000, Kind: record.VMAFile, Prot: 5, VmFlags: "rd ex mr", Refs: record.VMARefs{Of: 3, Inode: 1}})
+	add(record.TypeVMA, &record.VMA{PID: root, Start: 0x20000, End: 0x22000, Kind: record.VMAAnon, Prot: 3, VmFlags: "rd wr ac",
+		Guards: []record.Extent{{Start: 0x20000, End: 0x21000}}, NUMA: &record.MemPolicy{Mode: 2, Nodes: []byte{1}}, Refs: record.VMARefs{Of: 3}})
+	add(record.TypeVMA, &record.VMA{PID: root, Start: 0x30000, End: 0x32000, Kind: record.VMAShmem, Prot: 3, Shared: true, RW: true, Refs: record.VMARefs{Of: 3, Inode: 13}})
+	add(record.TypeVMA, &record.VMA{PID: root, Start: 0x40000, End: 0x41000, Kind: record.VMASysVShm, Prot: 3, Shared: true, Refs: record.VMARefs{Of: 7, Inode: 14}})
+	add(record.TypeVMA, &record.VMA{PID: root, Start: 1<<64 - 10<<20, End: 1<<64 - 10<<20 + 4096, Kind: record.VMAVsyscall, Prot: 4, Refs: record.VMARefs{Of: 3}})
 
-	opened := func(fd int, table uint64, flags uint32, typ stream.Type, meta any) {
+	opened := func(fd int, table uint64, flags uint32, typ record.Type, meta any) {
 		inode := last
 		add(typ, meta)
 		file := object()
-		add(stream.TypeFile, &stream.File{Object: file, Flags: flags, Refs: stream.InodeRef{Inode: inode}})
-		add(stream.TypeFD, &stream.FD{PID: root, FD: fd, Refs: stream.FDRefs{Of: table, File: file.Objref}})
+		add(record.TypeFile, &record.File{Object: file, Flags: flags, Refs: record.InodeRef{Inode: inode}})
+		add(record.TypeFD, &record.FD{TID: root, FD: fd, Refs: record.FDRefs{Of: table, File: file.Objref}})
 	}
-	opened(0, 6, unix.O_RDWR, stream.TypeCharDev, &stream.CharDev{Object: object(), Stat: st("/dev/null", unix.S_IFCHR|0o666), Rdev: unix.Mkdev(1, 3)})
-	opened(1, 6, unix.O_WRONLY, stream.TypePipe, &stream.Pipe{Object: object(), Ino: 5, Capacity: 65536, OutsideReaders: true})
-	opened(2, 6, unix.O_RDWR, stream.TypeTTY, &stream.TTY{Object: object(), Stat: st("/dev/pts/0", unix.S_IFCHR|0o620)})
-	opened(3, 6, unix.O_RDWR, stream.TypeFifo, &stream.Fifo{Object: object(), Stat: st("/tmp/fifo", unix.S_IFIFO|0o600), Capacity: 4096})
-	opened(4, 6, unix.O_RDWR, stream.TypeEventFD, &stream.EventFD{Object: object(), Count: 3})
-	opened(5, 6, unix.O_RDWR, stream.TypeEpoll, &stream.Epoll{Object: object()})
+	opened(0, 6, unix.O_RDWR, record.TypeCharDev, &record.CharDev{Object: object(), Stat: st("/dev/null", unix.S_IFCHR|0o666), Rdev: unix.Mkdev(1, 3)})
+	opened(1, 6, unix.O_WRONLY, record.TypePipe, &record.Pipe{Object: object(), Ino: 5, Capacity: 65536, OutsideReaders: true})
+	opened(2, 6, unix.O_RDWR, record.TypeTTY, &record.TTY{Object: object(), Stat: st("/dev/pts/0", unix.S_IFCHR|0o620)})
+	opened(3, 6, unix.O_RDWR, record.TypeFifo, &record.Fifo{Object: object(), Stat: st("/tmp/fifo", unix.S_IFIFO|0o600), Capacity: 4096})
+	opened(4, 6, unix.O_RDWR, record.TypeEventFD, &record.EventFD{Object: object(), Count: 3})
+	opened(5, 6, unix.O_RDWR, record.TypeEpoll, &record.Epoll{Object: object()})
 	epoll := last
-	opened(6, 6, unix.O_RDWR, stream.TypeUnixSock, &stream.UnixSock{Object: object(), Ino: 8, Peer: 9, Kind: unix.SOCK_STREAM, Maker: &stream.PeerCred{PID: root, Groups: []uint32{1}},
-		Options: []stream.SockOption{{Name: unix.SO_PASSCRED, Value: 1}}})
-	opened(7, 10, unix.O_RDWR, stream.TypeUnixSock, &stream.UnixSock{Object: object(), Ino: 9, Peer: 8, Kind: unix.SOCK_STREAM})
-	opened(8, 10, unix.O_RDWR, stream.TypeMemFD, &stream.MemFD{Object: object(), Name: "m", Size: 4096, Mode: unix.S_IFREG | 0o777, Seals: 1})
-	opened(9, 10, unix.O_RDONLY, stream.TypeProcFile, &stream.ProcFile{Object: object(), Path: "/proc/4000000/status", Mode: unix.S_IFREG | 0o444})
-	opened(10, 10, unix.O_RDWR, stream.TypeReg, &stream.Reg{Object: object(), Stat: st("/tmp/gone", unix.S_IFREG|0o600), Size: 10, Deleted: true,
-		Xattrs: []stream.Xattr{{Name: "user.a", Value: []byte("b")}}})
-	add(stream.TypeLock, &stream.Lock{PID: root, FD: 10, Kind: stream.LockPosix, Write: true, Refs: stream.FDRefs{Of: 10, File: last}})
+	opened(6, 6, unix.O_RDWR, record.TypeUnixSock, &record.UnixSock{Object: object(), Ino: 8, Peer: 9, Kind: unix.SOCK_STREAM, Maker: &record.PeerCred{PID: root, Groups: []uint32{1}},
+		Options: []record.SockOption{{Name: unix.SO_PASSCRED, Value: 1}}})
+	opened(7, 10, unix.O_RDWR, record.TypeUnixSock, &record.UnixSock{Object: object(), Ino: 9, Peer: 8, Kind: unix.SOCK_STREAM})
+	opened(8, 10, unix.O_RDWR, record.TypeMemFD, &record.MemFD{Object: object(), Name: "m", Size: 4096, Mode: unix.S_IFREG | 0o777, Seals: 1})
+	opened(9, 10, unix.O_RDONLY, record.TypeProcFile, &record.ProcFile{Object: object(), Path: "/proc/4000000/status", Mode: unix.S_IFREG | 0o444})
+	opened(10, 10, unix.O_RDWR, record.TypeReg, &record.Reg{Object: object(), Stat: st("/tmp/gone", unix.S_IFREG|0o600), Size: 10, Deleted: true,
+		Xattrs: []record.Xattr{{Name: "user.a", Value: []byte("b")}}})
+	add(record.TypeLock, &record.Lock{TID: root, FD: 10, Kind: record.LockPosix, Write: true, Refs: record.FDRefs{Of: 10, File: last}})
 
-	add(stream.TypeTask, &stream.Task{PID: root, PPID: 1, PGID: root, SID: root, Comm: "root", ExitSignal: int(unix.SIGCHLD)})
-	refs := stream.ThreadRefs{MM: 3, Sighand: 4, FS: 5, Files: 6, IO: 11, SysVSem: 12}
+	add(record.TypeTask, &record.Task{PID: root, PPID: 1, PGID: root, SID: root, Comm: "root", ExitSignal: int(unix.SIGCHLD)})
+	refs := record.ThreadRefs{MM: 3, Sighand: 4, FS: 5, Files: 6, IO: 11, SysVSem: 12}
 	attr := make([]byte, binary.Size(unix.SchedAttr{}))
-	describe := func(pid, tid int, refs stream.ThreadRefs) {
-		add(stream.TypeThread, &stream.Thread{PID: pid, TID: tid, Comm: "thread", Refs: refs})
-		add(stream.TypeCreds, &stream.Creds{PID: pid, TID: tid, UID: make([]uint32, 4), GID: make([]uint32, 4), Groups: []uint32{4}, Dumpable: 1})
-		add(stream.TypeSched, &stream.Sched{PID: pid, TID: tid, Attr: attr, Affinity: []byte{3}, NUMA: &stream.MemPolicy{Mode: 1, Nodes: []byte{1}}})
-		add(stream.TypePrctl, &stream.Prctl{PID: pid, TID: tid, Values: []stream.PrctlValue{{Name: "tsc", Value: 1}}})
-		add(stream.TypeSignals, &stream.Signals{PID: pid, TID: tid, Pending: [][]byte{make([]byte, 128)}})
-		add(stream.TypeRegs, &stream.Regs{PID: pid, TID: tid, GP: make([]byte, 27*8), XState: []byte{0}})
-		add(stream.TypeUserPtrs, &stream.UserPtrs{PID: pid, TID: tid})
-		add(stream.TypeSeccomp, &stream.Seccomp{PID: pid, TID: tid, Mode: 2, Filters: []stream.SeccompFilter{{Program: make([]byte, 8)}}, Common: 1})
-		add(stream.TypeRseq, &stream.Rseq{PID: pid, TID: tid, Addr: 4096, Size: 32})
-		add(stream.TypeLoginUID, &stream.LoginUID{PID: pid, TID: tid, UID: 5})
+	describe := func(pid, tid int, refs record.ThreadRefs) {
+		add(record.TypeThread, &record.Thread{PID: pid, TID: tid, Comm: "thread", Refs: refs})
+		add(record.TypeCreds, &record.Creds{PID: pid, TID: tid, UID: make([]uint32, 4), GID: make([]uint32, 4), Groups: []uint32{4}, Dumpable: 1})
+		add(record.TypeSched, &record.Sched{PID: pid, TID: tid, Attr: attr, Affinity: []byte{3}, NUMA: &record.MemPolicy{Mode: 1, Nodes: []byte{1}}})
+		add(record.TypePrctl, &record.Prctl{PID: pid, TID: tid, Values: []record.PrctlValue{{Name: "tsc", Value: 1}}})
+		add(record.TypeSignals, &record.Signals{PID: pid, TID: tid, Pending: [][]byte{make([]byte, 128)}})
+		add(record.TypeRegs, &record.Regs{PID: pid, TID: tid, GP: make([]byte, 27*8), XState: []byte{0}})
+		add(record.TypeUserPtrs, &record.UserPtrs{PID: pid, TID: tid})
+		add(record.TypeSeccomp, &record.Seccomp{PID: pid, TID: tid, Mode: 2, Filters: []record.SeccompFilter{{Program: make([]byte, 8)}}, Common: 1})
+		add(record.TypeRseq, &record.Rseq{PID: pid, TID: tid, Addr: 4096, Size: 32})
+		add(record.TypeLoginUID, &record.LoginUID{PID: pid, TID: tid, UID: 5})
 		if pid == tid {
-			add(stream.TypeLimits, &stream.Limits{PID: pid, Limits: make([]stream.Limit, 16)})
-			add(stream.TypeProcAttr, &stream.ProcAttr{PID: pid, CoredumpFilter: 0x33})
-			add(stream.TypeTimers, &stream.Timers{PID: pid, Timers: []stream.Timer{{ID: 0, Signal: 14, ValueNS: 5}}})
-			add(stream.TypeItimers, &stream.Itimers{PID: pid, Timers: []stream.Itimer{{ValueUS: 5}}})
-			add(stream.TypeCgroups, &stream.Cgroups{PID: pid, Groups: []stream.Cgroup{{Path: []byte("/")}}})
+			add(record.TypeLimits, &record.Limits{PID: pid, Limits: make([]record.Limit, 16)})
+			add(record.TypeProcAttr, &record.ProcAttr{PID: pid, CoredumpFilter: 0x33})
+			add(record.TypeTimers, &record.Timers{PID: pid, Timers: []record.Timer{{ID: 0, Signal: 14, ValueNS: 5}}})
+			add(record.TypeItimers, &record.Itimers{PID: pid, Timers: []record.Itimer{{ValueUS: 5}}})
+			add(record.TypeCgroups, &record.Cgroups{PID: pid, Groups: []record.Cgroup{{Path: []byte("/")}}})
 		}
 	}
 	describe(root, root, refs)
 	describe(root, thread, refs)
-	add(stream.TypeEpollTarget, &stream.EpollTarget{PID: root, FD: 4, Events: 1, Refs: stream.EpollFileRef{Epoll: epoll, File: epoll}})
-	add(stream.TypeTask, &stream.Task{PID: child, PPID: root, PGID: root, SID: root, Comm: "child", ExitSignal: int(unix.SIGCHLD), StopSig: 19})
-	describe(child, child, stream.ThreadRefs{MM: 7, Sighand: 8, FS: 9, Files: 6})
-	add(stream.TypeTask, &stream.Task{PID: zombie, PPID: child, PGID: 5, SID: root, Comm: "zombie", Zombie: true, PGIDOutside: true, ExitSignal: int(unix.SIGCHLD)})
+	add(record.TypeEpollTarget, &record.EpollTarget{TID: root, FD: 4, Events: 1, Refs: record.EpollFileRef{Epoll: epoll, File: epoll}})
+	add(record.TypeTask, &record.Task{PID: child, PPID: root, PGID: root, SID: root, Comm: "child", ExitSignal: int(unix.SIGCHLD), StopSig: 19})
+	describe(child, child, record.ThreadRefs{MM: 7, Sighand: 8, FS: 9, Files: 6})
+	add(record.TypeTask, &record.Task{PID: zombie, PPID: child, PGID: 5, SID: root, Comm: "zombie", Zombie: true, PGIDOutside: true, ExitSignal: int(unix.SIGCHLD)})
 	return recs
 }
 
@@ -139,9 +140,9 @@ func edit(recs []*stream.Record, s *script) []*stream.Record {
 				rec.Meta[s.below(len(rec.Meta))] = s.next()
 			}
 		case 4:
-			rec.Type = stream.Types()[s.below(len(stream.Types()))].Type
-			rec.Flags = stream.Flags(s.next() & 7)
-			if rec.Type == stream.TypeHeader || rec.Type == stream.TypeEnd || rec.Type == stream.TypeAbort {
+			rec.Type = record.Types()[s.below(len(record.Types()))].Type
+			rec.Flags = record.Flags(s.next() & 7)
+			if rec.Type == record.TypeHeader || rec.Type == record.TypeEnd || rec.Type == record.TypeAbort {
 				continue
 			}
 		case 5:
@@ -172,7 +173,7 @@ func fields(rec *stream.Record) (names []string, all map[string]any) {
 
 func setField(rec *stream.Record, s *script) {
 	names, _ := fields(rec)
-	if info := stream.Lookup(rec.Type); info != nil && s.next()&1 != 0 {
+	if info := record.Lookup(rec.Type); info != nil && s.next()&1 != 0 {
 		whole := *rec
 		if b, err := stream.Marshal(info.New()); err == nil {
 			whole.Meta = b
@@ -200,7 +201,7 @@ var ints, texts = func() (ints []int64, texts []string) {
 
 // spoil changes something in a record that stays what its type says.
 func spoil(rec *stream.Record, s *script) {
-	info := stream.Lookup(rec.Type)
+	info := record.Lookup(rec.Type)
 	if info == nil {
 		return
 	}
@@ -306,14 +307,14 @@ func pack(t testing.TB, recs []*stream.Record) []byte {
 		if b.Len() > maxStream {
 			return nil
 		}
-		if bulk = bulk || rec.Flags&stream.Bulk != 0; bulk && rec.Flags&stream.Bulk == 0 {
+		if bulk = bulk || rec.Flags&record.Bulk != 0; bulk && rec.Flags&record.Bulk == 0 {
 			continue
 		}
 		if w.Write(rec, nil) != nil {
 			return nil
 		}
 	}
-	if err := w.Add(stream.TypeEnd, &stream.End{}); err != nil {
+	if err := w.Add(record.TypeEnd, &record.End{}); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()

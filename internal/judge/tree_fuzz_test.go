@@ -7,6 +7,7 @@ import (
 
 	"ckpt/internal/task"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // script is a fuzzer's input, read from the front. Behind its end are zeros.
@@ -38,8 +39,8 @@ const (
 // process has ten of them: whose child it is, its session and group, what it
 // is, whom it shares what with, and its threads.
 func family(t *testing.T, s *script) *Model {
-	m := New(&stream.Header{})
-	add := func(typ stream.Type, meta any) bool {
+	m := New(&record.Header{})
+	add := func(typ record.Type, meta any) bool {
 		rec, err := stream.New(typ, meta)
 		if err != nil {
 			t.Fatal(err)
@@ -47,7 +48,7 @@ func family(t *testing.T, s *script) *Model {
 		return m.Add(rec) == nil
 	}
 	const exe, cwd = 1, 2
-	if !add(stream.TypeReg, &stream.Reg{Object: stream.Object{Objref: exe}}) || !add(stream.TypeDir, &stream.Dir{Object: stream.Object{Objref: cwd}}) {
+	if !add(record.TypeReg, &record.Reg{Object: record.Object{Objref: exe}}) || !add(record.TypeDir, &record.Dir{Object: record.Object{Objref: cwd}}) {
 		t.Fatal("a file is refused")
 	}
 	last := uint64(cwd)
@@ -57,16 +58,16 @@ func family(t *testing.T, s *script) *Model {
 			return objects[kind][of]
 		}
 		last++
-		o := stream.Object{Objref: last}
-		meta := map[stream.Type]any{stream.TypeMM: &stream.MM{Object: o, Refs: stream.ExeRef{Exe: exe}}, stream.TypeSigactions: &stream.Sigactions{Object: o}, stream.TypeFDTable: &stream.FDTable{Object: o},
-			stream.TypeFS: &stream.FS{Object: o, Refs: stream.FSRefs{Cwd: cwd}}, stream.TypeIOCtx: &stream.IOCtx{Object: o}, stream.TypeSemUndo: &stream.SemUndo{Object: o}}
+		o := record.Object{Objref: last}
+		meta := map[record.Type]any{record.TypeMM: &record.MM{Object: o, Refs: record.ExeRef{Exe: exe}}, record.TypeSigactions: &record.Sigactions{Object: o}, record.TypeFDTable: &record.FDTable{Object: o},
+			record.TypeFS: &record.FS{Object: o, Refs: record.FSRefs{Cwd: cwd}}, record.TypeIOCtx: &record.IOCtx{Object: o}, record.TypeSemUndo: &record.SemUndo{Object: o}}
 		if !add(task.Cloned[kind].Type, meta[task.Cloned[kind].Type]) {
 			t.Fatal("an object is refused")
 		}
 		objects[kind] = append(objects[kind], last)
 		return last
 	}
-	refs := func(what byte) (r stream.ThreadRefs) {
+	refs := func(what byte) (r record.ThreadRefs) {
 		for kind, k := range task.Cloned {
 			own := len(objects[kind])
 			if what>>kind&1 != 0 {
@@ -81,7 +82,7 @@ func family(t *testing.T, s *script) *Model {
 	tid := firstPID + mostInForest
 	for i := 0; i < mostInForest && len(s.b) > 0; i++ {
 		pid := func() int { return firstPID - 2 + s.below(i+3) } // two of the dead, those before, itself
-		p := stream.Task{PID: firstPID + i, PPID: firstPID - 1, ExitSignal: int(unix.SIGCHLD)}
+		p := record.Task{PID: firstPID + i, PPID: firstPID - 1, ExitSignal: int(unix.SIGCHLD)}
 		if i > 0 {
 			p.PPID = m.Tasks[s.below(len(m.Tasks))].PID
 		}
@@ -91,19 +92,19 @@ func family(t *testing.T, s *script) *Model {
 		if what&0x80 != 0 {
 			p.ExitSignal = s.below(3)
 		}
-		if !add(stream.TypeTask, &p) || p.Zombie {
+		if !add(record.TypeTask, &p) || p.Zombie {
 			continue
 		}
 		r := refs(s.next())
 		threads := s.below(3)
 		for n := range 1 + threads {
-			th := stream.Thread{PID: p.PID, TID: p.PID, Refs: r}
+			th := record.Thread{PID: p.PID, TID: p.PID, Refs: r}
 			if n > 0 {
 				tid++
 				th.TID, th.Refs = tid, refs(s.next())
 				th.Refs.MM, th.Refs.Sighand = r.MM, r.Sighand
 			}
-			if !add(stream.TypeThread, &th) {
+			if !add(record.TypeThread, &th) {
 				t.Fatalf("thread %d is refused", th.TID)
 			}
 		}
@@ -136,7 +137,7 @@ func FuzzPlan(f *testing.F) {
 // body is a process or thread of a plan that is carried out.
 type body struct {
 	parent, session, group int
-	has                    stream.ThreadRefs // of numbers given here
+	has                    record.ThreadRefs // of numbers given here
 	subreaper              bool
 }
 
@@ -147,7 +148,7 @@ type world struct {
 	objects uint64
 }
 
-func (w *world) alone(flags uint64, has stream.ThreadRefs) stream.ThreadRefs {
+func (w *world) alone(flags uint64, has record.ThreadRefs) record.ThreadRefs {
 	for _, k := range task.Cloned {
 		if flags&k.Flag == 0 {
 			w.objects++

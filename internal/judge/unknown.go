@@ -4,12 +4,13 @@ import (
 	"fmt"
 
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // unknownType: a record that must not be passed over is of a type that this
 // program does not know.
 type unknownType struct {
-	typ  stream.Type
+	typ  record.Type
 	tool string // what saved it
 }
 
@@ -23,8 +24,8 @@ func (u *unknownType) Hint() string {
 
 // Known is an error for a record that must not be passed over and is of a type
 // that is not in the table.
-func Known(rec *stream.Record, h *stream.Header) error {
-	if rec.Flags&stream.Critical == 0 || stream.Lookup(rec.Type) != nil {
+func Known(rec *stream.Record, h *record.Header) error {
+	if rec.Flags&record.Critical == 0 || record.Lookup(rec.Type) != nil {
 		return nil
 	}
 	return &Refused{[]error{&unknownType{rec.Type, h.Tool}}}
@@ -33,10 +34,10 @@ func Known(rec *stream.Record, h *stream.Header) error {
 // unknown sorts in a record of a type that is not in the table. What it describes
 // others may refer to, that are not known either.
 func (m *Model) unknown(rec *stream.Record) error {
-	if err := Known(rec, &m.Header); err != nil || rec.Flags&stream.Shareable == 0 {
+	if err := Known(rec, &m.Header); err != nil || rec.Flags&record.Shareable == 0 {
 		return err
 	}
-	var o stream.Object
+	var o record.Object
 	if err := rec.Decode(&o); err != nil {
 		return err
 	}
@@ -45,7 +46,7 @@ func (m *Model) unknown(rec *stream.Record) error {
 
 // name notes what an objref stands for. One defined twice is an error, see package
 // objhash.
-func (m *Model) name(o *stream.Object, rec *stream.Record) error {
+func (m *Model) name(o *record.Object, rec *stream.Record) error {
 	if o.Objref == 0 {
 		return fmt.Errorf("%w: it has no objref", stream.ErrCorrupt)
 	}

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/files"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // users are, by the objref of a table, FS or MM and of an inode, the task that
@@ -29,16 +29,16 @@ func (m *Model) users() users {
 	for ref, u := range shared {
 		rec := m.Defined[ref]
 		switch rec.Type {
-		case stream.TypeFDTable:
+		case record.TypeFDTable:
 			inodes.table(m, u, m.Tables[ref].FDs)
-		case stream.TypeFS:
-			var fs stream.FS
+		case record.TypeFS:
+			var fs record.FS
 			if rec.Decode(&fs) == nil {
 				inodes.add(fs.Refs.Cwd, u, false, false)
 				inodes.add(fs.Refs.Root, u, false, false)
 			}
-		case stream.TypeMM:
-			var mm stream.MM
+		case record.TypeMM:
+			var mm record.MM
 			if rec.Decode(&mm) == nil {
 				inodes.add(mm.Refs.Exe, u, true, false)
 			}
@@ -52,17 +52,17 @@ func (m *Model) users() users {
 
 // userOf is a thread as a user, nil without good credentials.
 func userOf(t *Task, th *Thread) *files.User {
-	rec := th.Resources[stream.TypeCreds]
-	c := new(stream.Creds)
+	rec := th.Resources[record.TypeCreds]
+	c := new(record.Creds)
 	if rec == nil || rec.Decode(c) != nil || len(c.UID) != 4 || len(c.GID) != 4 {
 		return nil
 	}
 	return &files.User{PID: th.PID, Comm: t.Comm, Creds: c}
 }
 
-func (us users) table(m *Model, u *files.User, fds []stream.FD) {
+func (us users) table(m *Model, u *files.User, fds []record.FD) {
 	for i := range fds {
-		var f stream.File
+		var f record.File
 		if rec := m.Defined[fds[i].Refs.File]; rec == nil || rec.Decode(&f) != nil {
 			continue
 		}
@@ -81,7 +81,7 @@ func (us users) add(ref uint64, u *files.User, read, write bool) {
 		now = &files.User{PID: u.PID, Comm: u.Comm, Creds: u.Creds}
 		us[ref] = now
 	}
-	root := func(c *stream.Creds) bool { return c.UID[3] == 0 }
+	root := func(c *record.Creds) bool { return c.UID[3] == 0 }
 	if a, b := u.Creds, now.Creds; root(b) && !root(a) || root(a) == root(b) && a.Eff&^b.Eff == 0 && a.Eff != b.Eff ||
 		root(a) == root(b) && a.Eff == b.Eff && u.PID < now.PID {
 		now.PID, now.Comm, now.Creds = u.PID, u.Comm, u.Creds
@@ -94,8 +94,8 @@ func (us users) add(ref uint64, u *files.User, read, write bool) {
 func (m *Model) Owns(uid, gid uint32) bool {
 	for _, t := range m.Tasks {
 		for _, th := range t.Threads {
-			rec := th.Resources[stream.TypeCreds]
-			var c stream.Creds
+			rec := th.Resources[record.TypeCreds]
+			var c record.Creds
 			if rec == nil || rec.Decode(&c) != nil {
 				return false
 			}

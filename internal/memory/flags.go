@@ -9,7 +9,7 @@ import (
 
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // vmaFlag is one of the VmFlags in /proc/PID/smaps that matter to a restore, see
@@ -65,7 +65,7 @@ const (
 
 // has reports whether a mapping has one of the VmFlags, which are two letters
 // each with blanks between.
-func has(v *stream.VMA, flag string) bool {
+func has(v *record.VMA, flag string) bool {
 	for word := range strings.SplitSeq(v.VmFlags, " ") {
 		if word == flag {
 			return true
@@ -86,7 +86,7 @@ func blockedBy(m *proc.Mapping) string {
 
 // serves reports whether a mapping that has the flags of one can have those of
 // another.
-func serves(p, v *stream.VMA) bool {
+func serves(p, v *record.VMA) bool {
 	for _, f := range vmaFlags {
 		if f.lasting && has(p, f.code) != has(v, f.code) {
 			return false
@@ -96,7 +96,7 @@ func serves(p, v *stream.VMA) bool {
 }
 
 // mmapFlags are those that mmap(2) sets.
-func mmapFlags(v *stream.VMA) (bits uint64) {
+func mmapFlags(v *record.VMA) (bits uint64) {
 	for _, f := range vmaFlags {
 		if f.mmap != 0 && has(v, f.code) {
 			bits |= f.mmap
@@ -106,11 +106,11 @@ func mmapFlags(v *stream.VMA) (bits uint64) {
 }
 
 // unknownHere says what of mappings this kernel can't do, each once.
-func unknownHere(vmas []stream.VMA, who string) (errs []error) {
+func unknownHere(vmas []record.VMA, who string) (errs []error) {
 	lacks := func(what string) {
 		errs = append(errs, fmt.Errorf("%s has %s, which this kernel does not know", who, what))
 	}
-	any := func(is func(*stream.VMA) bool) bool {
+	any := func(is func(*record.VMA) bool) bool {
 		for i := range vmas {
 			if is(&vmas[i]) && !ofKernel(vmas[i].Kind) {
 				return true
@@ -119,17 +119,17 @@ func unknownHere(vmas []stream.VMA, who string) (errs []error) {
 		return false
 	}
 	for _, f := range vmaFlags {
-		if f.advice != unix.MADV_NORMAL && any(func(v *stream.VMA) bool { return has(v, f.code) }) && !sys.KnowsAdvice(f.advice) {
+		if f.advice != unix.MADV_NORMAL && any(func(v *record.VMA) bool { return has(v, f.code) }) && !sys.KnowsAdvice(f.advice) {
 			lacks(fmt.Sprintf("memory with the flag %s (advice %d of madvise)", f.code, f.advice))
 		}
 	}
-	if any(func(v *stream.VMA) bool { return len(v.Guards) > 0 }) && !sys.KnowsAdvice(madvGuardInstall) {
+	if any(func(v *record.VMA) bool { return len(v.Guards) > 0 }) && !sys.KnowsAdvice(madvGuardInstall) {
 		lacks("guard pages")
 	}
-	if any(func(v *stream.VMA) bool { return has(v, flagSealed) }) && errors.Is(sys.Mseal(0, 0), unix.ENOSYS) {
+	if any(func(v *record.VMA) bool { return has(v, flagSealed) }) && errors.Is(sys.Mseal(0, 0), unix.ENOSYS) {
 		lacks("sealed memory (mseal)")
 	}
-	if any(func(v *stream.VMA) bool { return has(v, flagDroppable) }) && !sys.KnowsMapping(mapDroppable) {
+	if any(func(v *record.VMA) bool { return has(v, flagDroppable) }) && !sys.KnowsMapping(mapDroppable) {
 		lacks("memory that may be dropped (MAP_DROPPABLE)")
 	}
 	return errs
@@ -137,5 +137,5 @@ func unknownHere(vmas []stream.VMA, who string) (errs []error) {
 
 // ofKernel reports whether a kind of mapping is put there by the kernel itself.
 func ofKernel(kind string) bool {
-	return kind == stream.VMAVDSO || kind == stream.VMAVVar || kind == stream.VMAVsyscall
+	return kind == record.VMAVDSO || kind == record.VMAVVar || kind == record.VMAVsyscall
 }

@@ -8,7 +8,7 @@ import (
 
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // TestFlags: each code stands once, and has a meaning.
@@ -23,7 +23,7 @@ func TestFlags(t *testing.T) {
 			t.Errorf("flag %s can be set and is in the way, or comes and goes: %+v", f.code, f)
 		}
 	}
-	v := &stream.VMA{VmFlags: "rd wr mr mw me gd ac nr"}
+	v := &record.VMA{VmFlags: "rd wr mr mw me gd ac nr"}
 	if got, want := mmapFlags(v), uint64(unix.MAP_GROWSDOWN|unix.MAP_NORESERVE); got != want {
 		t.Errorf("mmap flags %#x, want %#x", got, want)
 	}
@@ -31,7 +31,7 @@ func TestFlags(t *testing.T) {
 		a, b string
 		good bool
 	}{{"rd wr ac", "rd ac", true}, {"rd wr ac", "rd wr", false}, {"rd dc", "rd", false}, {"rd lo", "rd", true}} {
-		if got := serves(&stream.VMA{VmFlags: c.a}, &stream.VMA{VmFlags: c.b}); got != c.good {
+		if got := serves(&record.VMA{VmFlags: c.a}, &record.VMA{VmFlags: c.b}); got != c.good {
 			t.Errorf("one with %q serves as one with %q: %v", c.a, c.b, got)
 		}
 	}
@@ -48,18 +48,18 @@ func TestUnknownHere(t *testing.T) {
 	if sys.KnowsMapping(0x0c) || !sys.KnowsMapping(unix.MAP_PRIVATE) {
 		t.Error("which mappings the kernel knows is not told")
 	}
-	known := []stream.VMA{{Kind: stream.VMAAnon, VmFlags: "rd wr dc dd wf"}}
+	known := []record.VMA{{Kind: record.VMAAnon, VmFlags: "rd wr dc dd wf"}}
 	if errs := unknownHere(known, "pid 7"); errs != nil {
 		t.Error(errs)
 	}
 	old := vmaFlags
 	defer func() { vmaFlags = old }()
 	vmaFlags[5].advice = 99 // of "sr"
-	errs := unknownHere([]stream.VMA{{Kind: stream.VMAAnon, VmFlags: "sr"}, {Kind: stream.VMAAnon, VmFlags: "rd sr"}}, "pid 7 (x)")
+	errs := unknownHere([]record.VMA{{Kind: record.VMAAnon, VmFlags: "sr"}, {Kind: record.VMAAnon, VmFlags: "rd sr"}}, "pid 7 (x)")
 	if len(errs) != 1 || !strings.Contains(errs[0].Error(), "pid 7 (x) has memory with the flag sr (advice 99 of madvise), which this kernel does not know") {
 		t.Error(errs)
 	}
-	if errs := unknownHere([]stream.VMA{{Kind: stream.VMAVDSO, VmFlags: "sr"}}, "pid 7"); errs != nil {
+	if errs := unknownHere([]record.VMA{{Kind: record.VMAVDSO, VmFlags: "sr"}}, "pid 7"); errs != nil {
 		t.Errorf("of the vdso: %v", errs)
 	}
 }

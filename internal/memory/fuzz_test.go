@@ -10,6 +10,7 @@ import (
 	"ckpt/internal/object"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // FuzzCheck: whatever is in the records of mappings and of shared memory, they
@@ -27,11 +28,11 @@ func FuzzCheck(f *testing.F) {
 		f.Add(metas[0], metas[1])
 	}
 	for _, k := range kinds {
-		seed(&stream.VMA{Start: 0x10000, End: 0x12000, Kind: k.name, Prot: 7, VmFlags: "rd wr ex ac", Guards: []stream.Extent{{Start: 0x10000, End: 0x11000}}},
-			&stream.VMA{Start: 0x400000, End: 0x800000, Kind: stream.VMAHuge, HugePage: 2 << 20, VmFlags: "ac ht", NUMA: &stream.MemPolicy{Mode: 2, Nodes: []byte{1}}})
+		seed(&record.VMA{Start: 0x10000, End: 0x12000, Kind: k.name, Prot: 7, VmFlags: "rd wr ex ac", Guards: []record.Extent{{Start: 0x10000, End: 0x11000}}},
+			&record.VMA{Start: 0x400000, End: 0x800000, Kind: record.VMAHuge, HugePage: 2 << 20, VmFlags: "ac ht", NUMA: &record.MemPolicy{Mode: 2, Nodes: []byte{1}}})
 	}
-	seed(&stream.VMA{Start: 1<<47 - 8192, End: 1<<47 - 4096, Kind: stream.VMAAnon}, &stream.VMA{Start: 1<<64 - 10<<20, End: 1<<64 - 10<<20 + 4096, Kind: stream.VMAVsyscall})
-	seed(&stream.Shmem{Size: 4 << 20, HugePage: 2 << 20}, &stream.SysVShm{ShmID: 1<<31 - 1, Key: 5, Size: 1})
+	seed(&record.VMA{Start: 1<<47 - 8192, End: 1<<47 - 4096, Kind: record.VMAAnon}, &record.VMA{Start: 1<<64 - 10<<20, End: 1<<64 - 10<<20 + 4096, Kind: record.VMAVsyscall})
+	seed(&record.Shmem{Size: 4 << 20, HugePage: 2 << 20}, &record.SysVShm{ShmID: 1<<31 - 1, Key: 5, Size: 1})
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
@@ -39,14 +40,14 @@ func FuzzCheck(f *testing.F) {
 		for _, meta := range [][]byte{a, b} {
 			for _, k := range Kinds(&object.Restart{}) {
 				rec := &stream.Record{Type: k.Type, Meta: meta}
-				if len(k.Check(rec)) == 0 && rec.Decode(stream.Lookup(rec.Type).New()) != nil {
+				if len(k.Check(rec)) == 0 && rec.Decode(record.Lookup(rec.Type).New()) != nil {
 					t.Fatalf("a %v that can't be decoded is good", rec.Type)
 				}
 			}
 		}
-		var vmas []stream.VMA
+		var vmas []record.VMA
 		for _, meta := range [][]byte{a, b} {
-			var v stream.VMA
+			var v record.VMA
 			if stream.Unmarshal(meta, &v) == nil {
 				vmas = append(vmas, v)
 			}
@@ -61,8 +62,8 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
-func checkMappings(t *testing.T, vmas []stream.VMA) {
-	slices.SortFunc(vmas, func(a, b stream.VMA) int {
+func checkMappings(t *testing.T, vmas []record.VMA) {
+	slices.SortFunc(vmas, func(a, b record.VMA) int {
 		if a.Start < b.Start {
 			return -1
 		}
@@ -81,7 +82,7 @@ func checkMappings(t *testing.T, vmas []stream.VMA) {
 	}
 	last := uint64(0)
 	for _, v := range vmas {
-		user := v.Kind != stream.VMAVsyscall
+		user := v.Kind != record.VMAVsyscall
 		if v.Start >= v.End || v.Start < last || (v.Start|v.End)&pageMask != 0 || user != (v.End <= taskSize) || v.Offset+(v.End-v.Start) < v.Offset {
 			t.Fatalf("%x-%x of %q at offset %x is good", v.Start, v.End, v.Kind, v.Offset)
 		}

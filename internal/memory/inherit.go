@@ -13,6 +13,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // extentsPerRecord bounds an INHERIT record, well below the limit of its meta.
@@ -54,11 +55,11 @@ func Inherited(parent, child int, pages []tracee.Range) (inherited, own []tracee
 func SendInherited(w *stream.Writer, pid int, id uint64, pages []tracee.Range) error {
 	for len(pages) > 0 {
 		n := min(len(pages), extentsPerRecord)
-		meta := stream.Inherit{PID: pid, Refs: stream.PartOf{Of: id}}
+		meta := record.Inherit{PID: pid, Refs: record.PartOf{Of: id}}
 		for _, r := range pages[:n] {
-			meta.Extents = append(meta.Extents, stream.Extent{Start: r.Addr, End: r.Addr + r.Len})
+			meta.Extents = append(meta.Extents, record.Extent{Start: r.Addr, End: r.Addr + r.Len})
 		}
-		if err := w.Add(stream.TypeInherit, &meta); err != nil {
+		if err := w.Add(record.TypeInherit, &meta); err != nil {
 			return err
 		}
 		pages = pages[n:]
@@ -70,13 +71,13 @@ func SendInherited(w *stream.Writer, pid int, id uint64, pages []tracee.Range) e
 // that stays: a mapping of the same thing.
 type kept struct {
 	start, end uint64
-	from       *stream.VMA // the parent's
+	from       *record.VMA // the parent's
 }
 
 // MapForked makes a forked puppet's address space, which is a copy of its
 // parent's, the one that vmas describe. Mappings that both have stay, and with
 // them the pages the parent has at this moment; Inherit says which of them hold.
-func (r *Restorer) MapForked(parent *Restorer, vmas []stream.VMA) error {
+func (r *Restorer) MapForked(parent *Restorer, vmas []record.VMA) error {
 	r.vmas, r.in, r.parent = vmas, -1, parent
 	r.kept = common(parent.vmas, vmas)
 	r.dropRest(parent)
@@ -103,7 +104,7 @@ func (r *Restorer) MapForked(parent *Restorer, vmas []stream.VMA) error {
 func (r *Restorer) CopyFrom(parent *Restorer) { r.parent = parent }
 
 // common finds what of the parent's mappings can stay. The lists ascend.
-func common(parent, vmas []stream.VMA) []kept {
+func common(parent, vmas []record.VMA) []kept {
 	var all []kept
 	j := 0
 	for i := range vmas {
@@ -122,7 +123,7 @@ func common(parent, vmas []stream.VMA) []kept {
 
 // sameMapping reports whether a fork's copy of p serves as v, where they overlap.
 // Protection can be changed.
-func sameMapping(p, v *stream.VMA) bool {
+func sameMapping(p, v *record.VMA) bool {
 	if p.Kind != v.Kind || p.Shared != v.Shared || p.RW != v.RW || p.Refs.Inode != v.Refs.Inode || p.Anon != v.Anon ||
 		kindNamed(p.Kind).restore == nil || ofKernel(p.Kind) {
 		return false
@@ -136,10 +137,10 @@ func sameMapping(p, v *stream.VMA) bool {
 	return serves(p, v) && !has(p, flagDontFork) && !has(p, flagWiped) // a fork's copy is not there, or has no pages
 }
 
-func sameVDSO(a, b []stream.VMA) bool {
-	at := func(vmas []stream.VMA) uint64 {
+func sameVDSO(a, b []record.VMA) bool {
+	at := func(vmas []record.VMA) uint64 {
 		for i := range vmas {
-			if vmas[i].Kind == stream.VMAVDSO {
+			if vmas[i].Kind == record.VMAVDSO {
 				return vmas[i].Start
 			}
 		}
@@ -152,12 +153,12 @@ func sameVDSO(a, b []stream.VMA) bool {
 func (r *Restorer) dropRest(parent *Restorer) {
 	staying := r.kept
 	vdsoStays := sameVDSO(parent.vmas, r.vmas)
-	var run stream.Extent // unmapped as one, holes and all
+	var run record.Extent // unmapped as one, holes and all
 	flush := func() {
 		if run.End > run.Start {
 			r.call("unmap what it does not have", unix.SYS_MUNMAP, run.Start, run.End-run.Start)
 		}
-		run = stream.Extent{}
+		run = record.Extent{}
 	}
 	own := r.Puppet.Own()
 	drop := func(start, end uint64) {
@@ -174,8 +175,8 @@ func (r *Restorer) dropRest(parent *Restorer) {
 	}
 	for i := range parent.vmas {
 		p := &parent.vmas[i]
-		vdso := p.Kind == stream.VMAVDSO || p.Kind == stream.VMAVVar
-		if p.Kind == stream.VMAVsyscall || has(p, flagDontFork) && !vdso {
+		vdso := p.Kind == record.VMAVDSO || p.Kind == record.VMAVVar
+		if p.Kind == record.VMAVsyscall || has(p, flagDontFork) && !vdso {
 			continue
 		}
 		if vdso {
@@ -210,7 +211,7 @@ func (r *Restorer) keptBehind(addr uint64) []kept {
 
 // mapMissing maps what of v did not come from the parent, and gives what did the
 // protection it is to have while pages are filled in.
-func (r *Restorer) mapMissing(v *stream.VMA, stays []kept) error {
+func (r *Restorer) mapMissing(v *record.VMA, stays []kept) error {
 	at := v.Start
 	for _, k := range stays {
 		if k.start >= v.End {
@@ -244,7 +245,7 @@ func (r *Restorer) grow(from, to uint64) (grown bool, err error) {
 	return err == nil, nil
 }
 
-func (r *Restorer) mapPart(v *stream.VMA, start, end uint64) error {
+func (r *Restorer) mapPart(v *record.VMA, start, end uint64) error {
 	if start >= end {
 		return nil
 	}
@@ -262,7 +263,7 @@ func (r *Restorer) mapPart(v *stream.VMA, start, end uint64) error {
 // Inherit takes an INHERIT record: of what came from the parent these pages
 // hold, and those between them don't.
 func (r *Restorer) Inherit(rec *stream.Record) error {
-	var in stream.Inherit
+	var in record.Inherit
 	if err := rec.Decode(&in); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // base is where the address spaces of these tests are, spacePages how large.
@@ -31,7 +32,7 @@ const (
 )
 
 // layout makes up mappings.
-func layout(rng *rand.Rand) (vmas []stream.VMA) {
+func layout(rng *rand.Rand) (vmas []record.VMA) {
 	for at := rng.Uint64N(6); at < spacePages; {
 		n := min(1+rng.Uint64N(12), spacePages-at)
 		vmas = append(vmas, *mapping(rng, at, n))
@@ -40,12 +41,12 @@ func layout(rng *rand.Rand) (vmas []stream.VMA) {
 	return vmas
 }
 
-func mapping(rng *rand.Rand, at, pages uint64) *stream.VMA {
-	v := &stream.VMA{Start: base + at*pageBytes, End: base + (at+pages)*pageBytes, Kind: stream.VMAAnon, VmFlags: "mr mw me"}
+func mapping(rng *rand.Rand, at, pages uint64) *record.VMA {
+	v := &record.VMA{Start: base + at*pageBytes, End: base + (at+pages)*pageBytes, Kind: record.VMAAnon, VmFlags: "mr mw me"}
 	v.Prot = []uint32{rw, rw, unix.PROT_READ, unix.PROT_NONE}[rng.UintN(4)]
 	switch rng.UintN(6) {
 	case 0, 1:
-		v.Kind, v.Refs.Inode, v.Offset = stream.VMAFile, fileA+rng.Uint64N(2), rng.Uint64N(8)*pageBytes
+		v.Kind, v.Refs.Inode, v.Offset = record.VMAFile, fileA+rng.Uint64N(2), rng.Uint64N(8)*pageBytes
 		if rng.UintN(2) == 0 { // so that neighbours are of the same file as a parent's
 			v.Offset = v.Start - base
 		}
@@ -53,13 +54,13 @@ func mapping(rng *rand.Rand, at, pages uint64) *stream.VMA {
 			v.Prot, v.RW = v.Prot&unix.PROT_READ, true
 		}
 	case 2:
-		v.Kind, v.Refs.Inode, v.Offset, v.Shared, v.RW = stream.VMAShmem, shmem, v.Start-base, true, true
+		v.Kind, v.Refs.Inode, v.Offset, v.Shared, v.RW = record.VMAShmem, shmem, v.Start-base, true, true
 	}
 	if !v.Shared {
 		v.VmFlags += " ac"
 	}
 	for _, flag := range []string{"nr", "dd", "wf", "dc"} {
-		if rng.UintN(10) == 0 && (flag != "wf" || v.Kind == stream.VMAAnon) {
+		if rng.UintN(10) == 0 && (flag != "wf" || v.Kind == record.VMAAnon) {
 			v.VmFlags += " " + flag
 		}
 	}
@@ -68,7 +69,7 @@ func mapping(rng *rand.Rand, at, pages uint64) *stream.VMA {
 
 // changed makes a child's mappings of its parent's: some are gone, cut, longer, of
 // another protection, or others altogether.
-func changed(rng *rand.Rand, parent []stream.VMA) (vmas []stream.VMA) {
+func changed(rng *rand.Rand, parent []record.VMA) (vmas []record.VMA) {
 	end := base
 	for i := range parent {
 		v := parent[i]
@@ -77,7 +78,7 @@ func changed(rng *rand.Rand, parent []stream.VMA) (vmas []stream.VMA) {
 			continue
 		case 1:
 			v.Prot = []uint32{rw, unix.PROT_READ, unix.PROT_NONE}[rng.UintN(3)]
-			if v.Shared && v.Kind == stream.VMAFile {
+			if v.Shared && v.Kind == record.VMAFile {
 				v.Prot &= unix.PROT_READ
 			}
 		case 2:
@@ -108,7 +109,7 @@ func changed(rng *rand.Rand, parent []stream.VMA) (vmas []stream.VMA) {
 }
 
 // at finds the mapping of an address, the simple way.
-func at(vmas []stream.VMA, addr uint64) *stream.VMA {
+func at(vmas []record.VMA, addr uint64) *record.VMA {
 	for i := range vmas {
 		if vmas[i].Start <= addr && addr < vmas[i].End {
 			return &vmas[i]
@@ -164,7 +165,7 @@ func TestCommon(t *testing.T) {
 type family struct {
 	t       *testing.T
 	rng     *rand.Rand
-	vdso    []stream.VMA
+	vdso    []record.VMA
 	open    func(id uint64, flags int) (*os.File, error)
 	content map[uint64][]byte // of objects
 }
@@ -200,7 +201,7 @@ func reopened(f *os.File, flags int) (*os.File, error) {
 }
 
 // own makes up pages of a process's own: in private mappings, one in so many.
-func (f *family) own(vmas []stream.VMA, oneIn uint, but map[uint64][]byte) map[uint64][]byte {
+func (f *family) own(vmas []record.VMA, oneIn uint, but map[uint64][]byte) map[uint64][]byte {
 	pages := map[uint64][]byte{}
 	for i := range uint64(spacePages + 8) {
 		addr := base + i*pageBytes
@@ -214,20 +215,20 @@ func (f *family) own(vmas []stream.VMA, oneIn uint, but map[uint64][]byte) map[u
 // fill has a process given its pages by PAGES records.
 func (f *family) fill(r *Restorer, pages map[uint64][]byte) {
 	f.t.Helper()
-	var ranges []stream.Extent
+	var ranges []record.Extent
 	var data []byte
 	for _, addr := range sorted(pages) {
 		if n := len(ranges); n > 0 && ranges[n-1].End == addr && at(r.vmas, addr) == at(r.vmas, addr-1) {
 			ranges[n-1].End += pageBytes
 		} else {
-			ranges = append(ranges, stream.Extent{Start: addr, End: addr + pageBytes})
+			ranges = append(ranges, record.Extent{Start: addr, End: addr + pageBytes})
 		}
 		data = append(data, pages[addr]...)
 	}
 	in := source(f.t, func(w *stream.Writer) error {
 		for len(ranges) > 0 { // in several records
 			n := min(1+f.rng.IntN(8), len(ranges))
-			rec := must(stream.New(stream.TypePages, &stream.Pages{Extents: ranges[:n]}))(f.t)
+			rec := must(stream.New(record.TypePages, &record.Pages{Extents: ranges[:n]}))(f.t)
 			for _, e := range ranges[:n] {
 				rec.DataLen += int64(e.End - e.Start)
 			}
@@ -238,7 +239,7 @@ func (f *family) fill(r *Restorer, pages map[uint64][]byte) {
 		}
 		return nil
 	})
-	for rec := must(in.Next())(f.t); rec.Type != stream.TypeEnd; rec = must(in.Next())(f.t) {
+	for rec := must(in.Next())(f.t); rec.Type != record.TypeEnd; rec = must(in.Next())(f.t) {
 		check(f.t, r.Fill(rec, in))
 	}
 }
@@ -255,7 +256,7 @@ func sorted(pages map[uint64][]byte) (all []uint64) {
 func (f *family) inherit(r *Restorer, parent map[uint64][]byte) map[uint64][]byte {
 	f.t.Helper()
 	pages := map[uint64][]byte{}
-	var ranges []stream.Extent
+	var ranges []record.Extent
 	for _, addr := range sorted(parent) {
 		v := at(r.vmas, addr)
 		if v == nil || v.Shared || f.rng.UintN(2) == 0 {
@@ -265,19 +266,19 @@ func (f *family) inherit(r *Restorer, parent map[uint64][]byte) map[uint64][]byt
 		if n := len(ranges); n > 0 && ranges[n-1].End == addr && at(r.vmas, addr) == at(r.vmas, addr-1) {
 			ranges[n-1].End += pageBytes
 		} else {
-			ranges = append(ranges, stream.Extent{Start: addr, End: addr + pageBytes})
+			ranges = append(ranges, record.Extent{Start: addr, End: addr + pageBytes})
 		}
 	}
 	for len(ranges) > 0 {
 		n := min(1+f.rng.IntN(8), len(ranges))
-		check(f.t, r.Inherit(must(stream.New(stream.TypeInherit, &stream.Inherit{Extents: ranges[:n]}))(f.t)))
+		check(f.t, r.Inherit(must(stream.New(record.TypeInherit, &record.Inherit{Extents: ranges[:n]}))(f.t)))
 		ranges = ranges[n:]
 	}
 	return pages
 }
 
 // judge compares a process with what it is to be.
-func (f *family) judge(who string, pid int, vmas []stream.VMA, pages map[uint64][]byte) {
+func (f *family) judge(who string, pid int, vmas []record.VMA, pages map[uint64][]byte) {
 	f.t.Helper()
 	maps := must(proc.ReadMappings(pid))(f.t)
 	for i := range uint64(spacePages + 8) {
@@ -323,11 +324,11 @@ func TestInheritance(t *testing.T) {
 		f := newFamily(t, rng)
 		p := newPuppet(t, tracee.Range{Addr: base, Len: (spacePages + 16) * pageBytes})
 		for _, v := range describe(t, p).vmas {
-			if v.Kind == stream.VMAVDSO || v.Kind == stream.VMAVVar {
+			if v.Kind == record.VMAVDSO || v.Kind == record.VMAVVar {
 				f.vdso = append(f.vdso, v)
 			}
 		}
-		parent, vmas := layout(rng), []stream.VMA(nil)
+		parent, vmas := layout(rng), []record.VMA(nil)
 		vmas = changed(rng, parent)
 		r := &Restorer{PID: p.Tracee().PID, Puppet: p, Inode: f.open, Note: t.Logf}
 		check(t, r.Map(slices.Concat(parent, f.vdso)))
@@ -361,11 +362,11 @@ func TestInheritance(t *testing.T) {
 
 // TestInheritHostile: what a child can't inherit is refused.
 func TestInheritHostile(t *testing.T) {
-	r := Restorer{parent: &Restorer{}, vmas: []stream.VMA{
-		{Start: base, End: base + 4*pageBytes, Kind: stream.VMAAnon},
-		{Start: base + 8*pageBytes, End: base + 12*pageBytes, Kind: stream.VMAAnon, Shared: true},
-		{Start: base + 16*pageBytes, End: base + 20*pageBytes, Kind: stream.VMAVDSO}}}
-	for name, e := range map[string]stream.Extent{
+	r := Restorer{parent: &Restorer{}, vmas: []record.VMA{
+		{Start: base, End: base + 4*pageBytes, Kind: record.VMAAnon},
+		{Start: base + 8*pageBytes, End: base + 12*pageBytes, Kind: record.VMAAnon, Shared: true},
+		{Start: base + 16*pageBytes, End: base + 20*pageBytes, Kind: record.VMAVDSO}}}
+	for name, e := range map[string]record.Extent{
 		"nowhere":      {Start: base + 5*pageBytes, End: base + 6*pageBytes},
 		"half a page":  {Start: base, End: base + 100},
 		"empty":        {Start: base, End: base},
@@ -374,13 +375,13 @@ func TestInheritHostile(t *testing.T) {
 		"shared":       {Start: base + 8*pageBytes, End: base + 9*pageBytes},
 		"the vdso":     {Start: base + 16*pageBytes, End: base + 17*pageBytes},
 	} {
-		rec := must(stream.New(stream.TypeInherit, &stream.Inherit{Extents: []stream.Extent{e}}))(t)
+		rec := must(stream.New(record.TypeInherit, &record.Inherit{Extents: []record.Extent{e}}))(t)
 		if err := r.Inherit(rec); err == nil {
 			t.Errorf("%s is inherited", name)
 		}
 	}
 	r.cursor = base + 2*pageBytes // these have been before
-	rec := must(stream.New(stream.TypeInherit, &stream.Inherit{Extents: []stream.Extent{{Start: base + pageBytes, End: base + 2*pageBytes}}}))(t)
+	rec := must(stream.New(record.TypeInherit, &record.Inherit{Extents: []record.Extent{{Start: base + pageBytes, End: base + 2*pageBytes}}}))(t)
 	if err := r.Inherit(rec); err == nil {
 		t.Error("pages that do not ascend are inherited")
 	}

@@ -5,7 +5,7 @@ import (
 
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // kind is a kind of mapping, one row of kinds.
@@ -13,28 +13,28 @@ type kind struct {
 	name  string
 	match func(m *proc.Mapping) bool
 	// collect fills in what is special to the kind.
-	collect func(c *Collector, m *proc.Mapping, v *stream.VMA) error
+	collect func(c *Collector, m *proc.Mapping, v *record.VMA) error
 	// pages says that private mappings of the kind have pages of their own.
 	pages bool
 	// restore maps it in a puppet.
-	restore func(r *Restorer, v *stream.VMA) error
+	restore func(r *Restorer, v *record.VMA) error
 }
 
 // kinds are tried in order; the first that matches takes the mapping.
 var kinds = [...]kind{
-	{stream.VMAVDSO, named("[vdso]"), nothing, false, placedByKernel},
-	{stream.VMAVVar, func(m *proc.Mapping) bool { return strings.HasPrefix(m.Name(), "[vvar") }, nothing, false, placedByKernel},
-	{stream.VMAVsyscall, named("[vsyscall]"), nothing, false, placedByKernel},
-	{stream.VMAShmem, isShmem, collectShmem, true, restoreMapped},
-	{stream.VMASysVShm, isSysVShm, collectSysVShm, false, (*Restorer).attach},
-	{stream.VMAHuge, isHuge, nothing, true, restoreAnon},
-	{stream.VMADev, func(m *proc.Mapping) bool { return m.Path == "/dev/zero" && !m.Shared }, collectInode, true, restoreMapped},
-	{stream.VMAFile, func(m *proc.Mapping) bool { return m.Inode != 0 }, collectInode, true, restoreMapped},
-	{stream.VMAAnon, func(*proc.Mapping) bool { return true }, nothing, true, restoreAnon},
+	{record.VMAVDSO, named("[vdso]"), nothing, false, placedByKernel},
+	{record.VMAVVar, func(m *proc.Mapping) bool { return strings.HasPrefix(m.Name(), "[vvar") }, nothing, false, placedByKernel},
+	{record.VMAVsyscall, named("[vsyscall]"), nothing, false, placedByKernel},
+	{record.VMAShmem, isShmem, collectShmem, true, restoreMapped},
+	{record.VMASysVShm, isSysVShm, collectSysVShm, false, (*Restorer).attach},
+	{record.VMAHuge, isHuge, nothing, true, restoreAnon},
+	{record.VMADev, func(m *proc.Mapping) bool { return m.Path == "/dev/zero" && !m.Shared }, collectInode, true, restoreMapped},
+	{record.VMAFile, func(m *proc.Mapping) bool { return m.Inode != 0 }, collectInode, true, restoreMapped},
+	{record.VMAAnon, func(*proc.Mapping) bool { return true }, nothing, true, restoreAnon},
 }
 
 // Plenty is what there can be more of than a record of the type holds, in words.
-var Plenty = map[stream.Type]string{stream.TypeVMA: "guard pages in one mapping"}
+var Plenty = map[record.Type]string{record.TypeVMA: "guard pages in one mapping"}
 
 func kindOf(m *proc.Mapping) *kind {
 	for i := range kinds {
@@ -58,7 +58,7 @@ func named(name string) func(*proc.Mapping) bool {
 	return func(m *proc.Mapping) bool { return m.Name() == name }
 }
 
-func nothing(*Collector, *proc.Mapping, *stream.VMA) error { return nil }
+func nothing(*Collector, *proc.Mapping, *record.VMA) error { return nil }
 
 // isShmem: also a private mapping, made through map_files, is of the object.
 func isShmem(m *proc.Mapping) bool {
@@ -88,7 +88,7 @@ func obstacle(m *proc.Mapping, k *kind) string {
 	switch {
 	case m.ProtectionKey != 0:
 		return "under a memory protection key"
-	case m.VmFlags.Has(flagHuge) && !m.Shared && k.name == stream.VMAFile:
+	case m.VmFlags.Has(flagHuge) && !m.Shared && k.name == record.VMAFile:
 		return "a private mapping of a file in huge pages"
 	case m.Path == "/secretmem (deleted)":
 		return "secret memory (memfd_secret)"
@@ -108,7 +108,7 @@ func obstacle(m *proc.Mapping, k *kind) string {
 	return ""
 }
 
-func collectInode(c *Collector, m *proc.Mapping, v *stream.VMA) (err error) {
+func collectInode(c *Collector, m *proc.Mapping, v *record.VMA) (err error) {
 	key := Mapped{m.Dev, m.Inode, m.Path}
 	if v.Refs.Inode = c.Known[key]; v.Refs.Inode != 0 {
 		return nil

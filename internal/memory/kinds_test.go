@@ -5,7 +5,7 @@ import (
 
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // TestBorrowedNames: what a program has given the kernel's own names, in a file
@@ -20,18 +20,18 @@ func TestBorrowedNames(t *testing.T) {
 		shared bool
 		kind   string
 	}{
-		{"/dev/zero (deleted)", true, stream.VMAShmem},
-		{"/dev/zero (deleted)", false, stream.VMAShmem},
-		{"/SYSV00000000 (deleted)", true, stream.VMASysVShm},
-		{"/anon_hugepage (deleted)", true, stream.VMAShmem},
-		{"/anon_hugepage (deleted)", false, stream.VMAHuge},
+		{"/dev/zero (deleted)", true, record.VMAShmem},
+		{"/dev/zero (deleted)", false, record.VMAShmem},
+		{"/SYSV00000000 (deleted)", true, record.VMASysVShm},
+		{"/anon_hugepage (deleted)", true, record.VMAShmem},
+		{"/anon_hugepage (deleted)", false, record.VMAHuge},
 	} {
 		m := proc.Mapping{Start: 4096, End: 8192, Path: c.path, Shared: c.shared, Inode: 5, Dev: own}
 		if got := kindOf(&m).name; got != c.kind {
 			t.Errorf("%s of the kernel is %s, not %s", c.path, got, c.kind)
 		}
 		m.Dev++
-		if got := kindOf(&m).name; got != stream.VMAFile {
+		if got := kindOf(&m).name; got != record.VMAFile {
 			t.Errorf("%s of another file system is %s", c.path, got)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 var seed = flag.Uint64("seed", 0, "of the random tests; 0: a new one")
@@ -128,9 +129,9 @@ func source(t testing.TB, write func(w *stream.Writer) error) *stream.Reader {
 	f := must(os.CreateTemp(t.TempDir(), ""))(t)
 	t.Cleanup(func() { f.Close() })
 	w := stream.NewWriter(f)
-	check(t, w.Add(stream.TypeHeader, &stream.Header{Stage: stream.StageShared}))
+	check(t, w.Add(record.TypeHeader, &record.Header{Stage: record.StageShared}))
 	check(t, write(w))
-	check(t, w.End(stream.End{}))
+	check(t, w.End(record.End{}))
 	_ = must(f.Seek(0, 0))(t)
 	r := stream.NewReader(f)
 	_ = must(r.Next())(t) // HEADER
@@ -138,9 +139,9 @@ func source(t testing.TB, write func(w *stream.Writer) error) *stream.Reader {
 }
 
 // extents returns ranges as a record has them.
-func extents(ranges []tracee.Range) (all []stream.Extent) {
+func extents(ranges []tracee.Range) (all []record.Extent) {
 	for _, r := range ranges {
-		all = append(all, stream.Extent{Start: r.Addr, End: r.Addr + r.Len})
+		all = append(all, record.Extent{Start: r.Addr, End: r.Addr + r.Len})
 	}
 	return all
 }

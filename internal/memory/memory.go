@@ -10,7 +10,7 @@ import (
 
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Collector is one address space that stands still and is to be described.
@@ -18,7 +18,7 @@ type Collector struct {
 	PID int
 	ID  uint64 // of the MM record
 	// Emit adds a record to the stream.
-	Emit func(t stream.Type, meta any) error
+	Emit func(t record.Type, meta any) error
 	// Inode describes what a link like /proc/PID/map_files/… leads to and
 	// returns the number to refer to it by.
 	Inode func(link string) (uint64, error)
@@ -63,9 +63,9 @@ func (c *Collector) Collect(maps []proc.Mapping) error {
 			c.Block(fmt.Errorf("its mapping at %x-%x (%s) is %s, which can't be saved", m.Start, m.End, m.Path, why))
 			continue
 		}
-		v := stream.VMA{PID: c.PID, Start: m.Start, End: m.End, Kind: kind.name, Prot: uint32(m.Prot), Shared: m.Shared,
+		v := record.VMA{PID: c.PID, Start: m.Start, End: m.End, Kind: kind.name, Prot: uint32(m.Prot), Shared: m.Shared,
 			Offset: m.Offset, Name: m.Path, VmFlags: string(m.VmFlags), RW: m.Shared && m.VmFlags.Has(flagMayWrite),
-			HugePage: hugePage(m), Refs: stream.VMARefs{Of: c.ID}}
+			HugePage: hugePage(m), Refs: record.VMARefs{Of: c.ID}}
 		if name, ok := m.AnonName(); ok {
 			v.Anon = name
 		}
@@ -86,7 +86,7 @@ func (c *Collector) Collect(maps []proc.Mapping) error {
 				return err
 			}
 		}
-		if err := c.Emit(stream.TypeVMA, &v); err != nil {
+		if err := c.Emit(record.TypeVMA, &v); err != nil {
 			return err
 		}
 	}
@@ -94,7 +94,7 @@ func (c *Collector) Collect(maps []proc.Mapping) error {
 }
 
 // scan finds a private mapping's own pages and its guard pages.
-func (c *Collector) scan(pagemap *os.File, m *proc.Mapping, v *stream.VMA) error {
+func (c *Collector) scan(pagemap *os.File, m *proc.Mapping, v *record.VMA) error {
 	own, err := proc.ScanPages(pagemap, m.Start, m.End, proc.ContentPages)
 	if err != nil {
 		return fmt.Errorf("pages of pid %d at %x-%x: %w", c.PID, m.Start, m.End, err)
@@ -107,7 +107,7 @@ func (c *Collector) scan(pagemap *os.File, m *proc.Mapping, v *stream.VMA) error
 		return fmt.Errorf("guard pages of pid %d at %x-%x: %w", c.PID, m.Start, m.End, err)
 	}
 	for _, g := range guards {
-		v.Guards = append(v.Guards, stream.Extent{Start: g.Start, End: g.End})
+		v.Guards = append(v.Guards, record.Extent{Start: g.Start, End: g.End})
 	}
 	return nil
 }

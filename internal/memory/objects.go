@@ -6,16 +6,16 @@ import (
 
 	"ckpt/internal/depot"
 	"ckpt/internal/object"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // objects are the kinds of what shared mappings map, other than files.
 var objects = []struct {
-	typ  stream.Type
+	typ  record.Type
 	kind func(r *object.Restart) object.Kind
 }{
-	{stream.TypeShmem, shmemKind},
-	{stream.TypeSysVShm, sysVShmKind},
+	{record.TypeShmem, shmemKind},
+	{record.TypeSysVShm, sysVShmKind},
 }
 
 // Kinds are all kinds of objects of this package, for a restart.
@@ -23,14 +23,14 @@ func Kinds(r *object.Restart) []object.Kind {
 	kinds := make([]object.Kind, len(objects))
 	for i, o := range objects {
 		kinds[i] = o.kind(r)
-		kinds[i].Type, kinds[i].Data = o.typ, []stream.Type{stream.TypeContent}
+		kinds[i].Type, kinds[i].Data = o.typ, []record.Type{record.TypeContent}
 	}
 	return kinds
 }
 
 // Types are their record types.
-func Types() []stream.Type {
-	types := make([]stream.Type, len(objects))
+func Types() []record.Type {
+	types := make([]record.Type, len(objects))
 	for i := range objects {
 		types[i] = objects[i].typ
 	}

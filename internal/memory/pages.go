@@ -13,6 +13,7 @@ import (
 	"ckpt/internal/abi"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const (
@@ -117,11 +118,11 @@ func (s *Source) readForced(buf []byte, addr uint64) (int, error) {
 const pageBytes = abi.PageBytes
 
 func (s *Source) emit(w *stream.Writer, chunk []tracee.Range, data io.Reader) error {
-	meta := stream.Pages{PID: s.PID, Refs: stream.PartOf{Of: s.ID}}
+	meta := record.Pages{PID: s.PID, Refs: record.PartOf{Of: s.ID}}
 	for _, r := range chunk {
-		meta.Extents = append(meta.Extents, stream.Extent{Start: r.Addr, End: r.Addr + r.Len})
+		meta.Extents = append(meta.Extents, record.Extent{Start: r.Addr, End: r.Addr + r.Len})
 	}
-	rec, err := stream.New(stream.TypePages, &meta)
+	rec, err := stream.New(record.TypePages, &meta)
 	if err != nil {
 		return err
 	}
@@ -172,7 +173,7 @@ func size(ranges []tracee.Range) int {
 // them from the stream itself where it may write, and where it may not they go
 // through /proc/PID/mem.
 func (r *Restorer) Fill(rec *stream.Record, in *stream.Reader) error {
-	var p stream.Pages
+	var p record.Pages
 	if err := rec.Decode(&p); err != nil {
 		return err
 	}
@@ -203,7 +204,7 @@ func (r *Restorer) Fill(rec *stream.Record, in *stream.Reader) error {
 }
 
 // checkExtents makes sure that each lies inside one private mapping.
-func (r *Restorer) checkExtents(p *stream.Pages, dataLen int64) error {
+func (r *Restorer) checkExtents(p *record.Pages, dataLen int64) error {
 	total := uint64(0)
 	for _, e := range p.Extents {
 		v := r.find(e.Start)
@@ -220,7 +221,7 @@ func (r *Restorer) checkExtents(p *stream.Pages, dataLen int64) error {
 }
 
 // find returns the mapping that addr lies in, or nil.
-func (r *Restorer) find(addr uint64) *stream.VMA {
+func (r *Restorer) find(addr uint64) *record.VMA {
 	i := sort.Search(len(r.vmas), func(i int) bool { return r.vmas[i].End > addr })
 	if i == len(r.vmas) || r.vmas[i].Start > addr {
 		return nil
@@ -231,7 +232,7 @@ func (r *Restorer) find(addr uint64) *stream.VMA {
 func (r *Restorer) writable(addr uint64) bool { return mapProt(r.find(addr))&unix.PROT_WRITE != 0 }
 
 // fillDirect has the puppet read(2) from the stream's own descriptor.
-func (r *Restorer) fillDirect(extents []stream.Extent, in *stream.Reader) error {
+func (r *Restorer) fillDirect(extents []record.Extent, in *stream.Reader) error {
 	if r.in < 0 {
 		fd, err := r.Puppet.Give(int(in.File().Fd()))
 		if err != nil {
@@ -283,7 +284,7 @@ func (r *Restorer) forced() (_ *os.File, err error) {
 }
 
 // fillForced writes past the protection of read-only pages.
-func (r *Restorer) fillForced(extents []stream.Extent, in *stream.Reader) error {
+func (r *Restorer) fillForced(extents []record.Extent, in *stream.Reader) error {
 	mem, err := r.forced()
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // TestCut: what is cut off and what is left are together what there was.
@@ -62,10 +63,10 @@ func received(t *testing.T, r *stream.Reader) (pages map[uint64][]byte, order []
 	pages = map[uint64][]byte{}
 	for {
 		rec := must(r.Next())(t)
-		if rec.Type == stream.TypeEnd {
+		if rec.Type == record.TypeEnd {
 			return pages, order
 		}
-		var p stream.Pages
+		var p record.Pages
 		check(t, rec.Decode(&p))
 		data := must(io.ReadAll(r.Data()))(t)
 		for _, e := range p.Extents {
@@ -211,7 +212,7 @@ func TestSendGone(t *testing.T) {
 	f := must(p.Tracee().OpenMem())(t)
 	defer f.Close()
 	w := stream.NewWriter(io.Discard)
-	check(t, w.Add(stream.TypeHeader, &stream.Header{Stage: stream.StageShared}))
+	check(t, w.Add(record.TypeHeader, &record.Header{Stage: record.StageShared}))
 	src := Source{PID: p.Tracee().PID, ByReference: func() bool { return false }}
 	if err := src.Send(w, []tracee.Range{{Addr: at, Len: pageBytes}}); err == nil {
 		t.Error("it was sent")
@@ -262,10 +263,10 @@ func TestSendInherited(t *testing.T) {
 		ranges = append(ranges, tracee.Range{Addr: 2 * i * pageBytes, Len: pageBytes})
 	}
 	r := source(t, func(w *stream.Writer) error { return SendInherited(w, 7, 9, ranges) })
-	var got []stream.Extent
+	var got []record.Extent
 	records := 0
-	for rec := must(r.Next())(t); rec.Type != stream.TypeEnd; rec = must(r.Next())(t) {
-		var in stream.Inherit
+	for rec := must(r.Next())(t); rec.Type != record.TypeEnd; rec = must(r.Next())(t) {
+		var in record.Inherit
 		check(t, rec.Decode(&in))
 		if in.PID != 7 || in.Refs.Of != 9 {
 			t.Errorf("%+v", in.Refs)

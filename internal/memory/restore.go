@@ -12,7 +12,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/internal/tracee"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const (
@@ -35,7 +35,7 @@ type Restorer struct {
 	// Note tells the user of something that is not as it was.
 	Note func(format string, args ...any)
 
-	vmas  []stream.VMA
+	vmas  []record.VMA
 	calls *tracee.Vector // that were asked for, see call
 	after []func() error // look at what those returned
 	open  []*os.File     // files that they map
@@ -53,7 +53,7 @@ type Restorer struct {
 const maxOffset = 1 << 62
 
 // Check says what in the VMA records, sorted by address, can't be built.
-func Check(vmas []stream.VMA) []error {
+func Check(vmas []record.VMA) []error {
 	var errs []error
 	last := uint64(0)
 	for i := range vmas {
@@ -71,13 +71,13 @@ func Check(vmas []stream.VMA) []error {
 
 // wrong says in words why a mapping can't be built behind one that ends at last,
 // or "".
-func wrong(v *stream.VMA, last uint64) string {
+func wrong(v *record.VMA, last uint64) string {
 	switch {
 	case kindNamed(v.Kind) == nil:
 		return fmt.Sprintf("kind %q is not known to this version", v.Kind)
 	case v.Start >= v.End || (v.Start|v.End|v.Offset)&pageMask != 0:
 		return "not whole pages"
-	case v.Kind == stream.VMAVsyscall && v.Start <= taskSize, v.Kind != stream.VMAVsyscall && v.End > taskSize:
+	case v.Kind == record.VMAVsyscall && v.Start <= taskSize, v.Kind != record.VMAVsyscall && v.End > taskSize:
 		return "outside of what a process may map"
 	case v.Start < last:
 		return "overlaps the one before"
@@ -97,7 +97,7 @@ func wrong(v *stream.VMA, last uint64) string {
 }
 
 // Occupied are the ranges that the mappings take.
-func Occupied(vmas []stream.VMA) []tracee.Range {
+func Occupied(vmas []record.VMA) []tracee.Range {
 	r := make([]tracee.Range, len(vmas))
 	for i, v := range vmas {
 		r[i] = tracee.Range{Addr: v.Start, Len: v.End - v.Start}
@@ -107,7 +107,7 @@ func Occupied(vmas []stream.VMA) []tracee.Range {
 
 // Map unmaps everything but the puppet's own pages and maps vmas, which Check
 // has passed.
-func (r *Restorer) Map(vmas []stream.VMA) error {
+func (r *Restorer) Map(vmas []record.VMA) error {
 	r.vmas, r.in = vmas, -1
 	own := r.Puppet.Own()
 	r.call("empty its address space", unix.SYS_MUNMAP, 0, own.Addr)
@@ -152,13 +152,13 @@ func (r *Restorer) make() error {
 	return errors.Join(errs...)
 }
 
-func placedByKernel(*Restorer, *stream.VMA) error { return nil }
+func placedByKernel(*Restorer, *record.VMA) error { return nil }
 
 // placeVDSO has the kernel map vdso and vvar where they were.
 func (r *Restorer) placeVDSO() error {
-	var want []stream.VMA
+	var want []record.VMA
 	for _, v := range r.vmas {
-		if v.Kind == stream.VMAVDSO || v.Kind == stream.VMAVVar {
+		if v.Kind == record.VMAVDSO || v.Kind == record.VMAVVar {
 			want = append(want, v)
 		}
 	}
@@ -188,7 +188,7 @@ func (r *Restorer) placeVDSO() error {
 	return nil
 }
 
-func restoreAnon(r *Restorer, v *stream.VMA) error {
+func restoreAnon(r *Restorer, v *record.VMA) error {
 	r.mmap(v, unix.MAP_ANONYMOUS|uint64(hugeFlags(v.HugePage)), nil)
 	return nil
 }
@@ -196,7 +196,7 @@ func restoreAnon(r *Restorer, v *stream.VMA) error {
 // maxOpen is how many files are open at most to be mapped.
 const maxOpen = 16
 
-func restoreMapped(r *Restorer, v *stream.VMA) error {
+func restoreMapped(r *Restorer, v *record.VMA) error {
 	flags := unix.O_RDONLY
 	if v.RW {
 		flags = unix.O_RDWR
@@ -216,7 +216,7 @@ func restoreMapped(r *Restorer, v *stream.VMA) error {
 }
 
 // mmap maps memory, or with fd a file.
-func (r *Restorer) mmap(v *stream.VMA, flags uint64, fd *tracee.Later) {
+func (r *Restorer) mmap(v *record.VMA, flags uint64, fd *tracee.Later) {
 	flags |= mapFixedNoreplace | mmapFlags(v)
 	switch {
 	case v.Shared:
@@ -233,7 +233,7 @@ func (r *Restorer) mmap(v *stream.VMA, flags uint64, fd *tracee.Later) {
 }
 
 // at has a call that maps v be an error if that is elsewhere.
-func (r *Restorer) at(v *stream.VMA, c *tracee.Later, what string) {
+func (r *Restorer) at(v *record.VMA, c *tracee.Later, what string) {
 	start := v.Start
 	r.after = append(r.after, func() error {
 		if got, _ := c.Result(); got != start {
@@ -246,7 +246,7 @@ func (r *Restorer) at(v *stream.VMA, c *tracee.Later, what string) {
 // mapProt is the protection a mapping has until its pages are filled in. What
 // was writable once is accounted for by the kernel ("ac"), and stays so only if
 // it has pages when it becomes read-only.
-func mapProt(v *stream.VMA) uint32 {
+func mapProt(v *record.VMA) uint32 {
 	if !v.Shared && has(v, flagAccounted) {
 		return v.Prot | unix.PROT_WRITE
 	}
@@ -262,7 +262,7 @@ func orWord(s, word string) string {
 
 // advise gives a mapping what mmap(2) doesn't: its name and the advice that
 // bears on how pages are filled in.
-func (r *Restorer) advise(v *stream.VMA) error {
+func (r *Restorer) advise(v *record.VMA) error {
 	if ofKernel(v.Kind) {
 		return nil
 	}
@@ -281,7 +281,7 @@ func (r *Restorer) advise(v *stream.VMA) error {
 }
 
 // place says which NUMA nodes a mapping's pages are to come from.
-func (r *Restorer) place(v *stream.VMA) error {
+func (r *Restorer) place(v *record.VMA) error {
 	if v.NUMA == nil {
 		return nil
 	}
@@ -330,7 +330,7 @@ func (r *Restorer) Finish() error {
 
 // lock locks a mapping. Pages that can't be touched are not faulted in, and ENOMEM
 // says so; the mapping is locked all the same, see mlock(2).
-func (r *Restorer) lock(v *stream.VMA) {
+func (r *Restorer) lock(v *record.VMA) {
 	how := uint64(0)
 	if has(v, flagLockedOnFault) {
 		how = mlockOnfault

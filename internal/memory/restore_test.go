@@ -17,11 +17,12 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // described is an address space as Collect finds it, and what it refers to.
 type described struct {
-	vmas    []stream.VMA
+	vmas    []record.VMA
 	pages   []tracee.Range
 	blocked []string
 	links   map[uint64]string         // of files, by number
@@ -37,8 +38,8 @@ func describe(t testing.TB, p *tracee.Puppet) *described {
 	next := func() uint64 { last++; return last }
 	c := &Collector{
 		PID: p.Tracee().PID, ID: 1000, NewID: next, Loan: p, Known: map[Mapped]uint64{},
-		Emit: func(typ stream.Type, meta any) error {
-			if v, ok := meta.(*stream.VMA); ok {
+		Emit: func(typ record.Type, meta any) error {
+			if v, ok := meta.(*record.VMA); ok {
 				d.vmas = append(d.vmas, *v)
 				return nil
 			}
@@ -114,14 +115,14 @@ func furnish(t testing.TB, p *tracee.Puppet, rng *rand.Rand) tracee.Range {
 	return tracee.Range{Addr: space.Addr, Len: at - space.Addr}
 }
 
-func kindOfObject(r *object.Restart, typ stream.Type) *object.Kind {
+func kindOfObject(r *object.Restart, typ record.Type) *object.Kind {
 	kinds := Kinds(r)
 	return &kinds[slices.IndexFunc(kinds, func(k object.Kind) bool { return k.Type == typ })]
 }
 
 // fill gives an object bytes.
 func fill(o object.Object, at int64, b []byte) error {
-	rec, err := stream.New(stream.TypeContent, &stream.Content{Offset: at})
+	rec, err := stream.New(record.TypeContent, &record.Content{Offset: at})
 	if err != nil {
 		return err
 	}
@@ -169,7 +170,7 @@ func TestRestore(t *testing.T) {
 			never := func() bool { return false }
 			return (&Source{PID: p.Tracee().PID, ID: 1, ByReference: never}).Send(w, slices.Clone(d.pages))
 		})
-		for rec := must(in.Next())(t); rec.Type != stream.TypeEnd; rec = must(in.Next())(t) {
+		for rec := must(in.Next())(t); rec.Type != record.TypeEnd; rec = must(in.Next())(t) {
 			check(t, r.Fill(rec, in))
 		}
 		check(t, r.Filled())
@@ -283,30 +284,30 @@ func TestObstacles(t *testing.T) {
 
 // TestWrong: mappings that can't be built, each with its reason.
 func TestWrong(t *testing.T) {
-	good := stream.VMA{Start: 0x10000, End: 0x20000, Kind: stream.VMAAnon, Prot: 3}
+	good := record.VMA{Start: 0x10000, End: 0x20000, Kind: record.VMAAnon, Prot: 3}
 	for _, c := range []struct {
-		change func(v *stream.VMA)
+		change func(v *record.VMA)
 		says   string
 	}{
-		{func(*stream.VMA) {}, ""},
-		{func(v *stream.VMA) { v.Kind = "x" }, `kind "x" is not known`},
-		{func(v *stream.VMA) { v.Start++ }, "not whole pages"},
-		{func(v *stream.VMA) { v.End = v.Start }, "not whole pages"},
-		{func(v *stream.VMA) { v.Offset = 7 }, "not whole pages"},
-		{func(v *stream.VMA) { v.End = 1 << 48 }, "outside of what a process may map"},
-		{func(v *stream.VMA) { v.Kind = stream.VMAVsyscall }, "outside of what a process may map"},
-		{func(v *stream.VMA) { v.Start = 0x1000 }, "overlaps the one before"},
-		{func(v *stream.VMA) { v.Offset = maxOffset }, "from offset"},
-		{func(v *stream.VMA) { v.HugePage = 3 << 20 }, "pages of 3145728 bytes"},
-		{func(v *stream.VMA) { v.HugePage = 4096 }, "pages of 4096 bytes"},
-		{func(v *stream.VMA) { v.HugePage = 2 << 20 }, "pages of 2097152 bytes"},
-		{func(v *stream.VMA) { v.Prot = 8 }, "protection 0x8"},
-		{func(v *stream.VMA) { v.Guards = []stream.Extent{{Start: 0x20000, End: 0x21000}} }, "guard pages 20000-21000"},
-		{func(v *stream.VMA) { v.NUMA = &stream.MemPolicy{Mode: -1} }, "no memory policy"},
+		{func(*record.VMA) {}, ""},
+		{func(v *record.VMA) { v.Kind = "x" }, `kind "x" is not known`},
+		{func(v *record.VMA) { v.Start++ }, "not whole pages"},
+		{func(v *record.VMA) { v.End = v.Start }, "not whole pages"},
+		{func(v *record.VMA) { v.Offset = 7 }, "not whole pages"},
+		{func(v *record.VMA) { v.End = 1 << 48 }, "outside of what a process may map"},
+		{func(v *record.VMA) { v.Kind = record.VMAVsyscall }, "outside of what a process may map"},
+		{func(v *record.VMA) { v.Start = 0x1000 }, "overlaps the one before"},
+		{func(v *record.VMA) { v.Offset = maxOffset }, "from offset"},
+		{func(v *record.VMA) { v.HugePage = 3 << 20 }, "pages of 3145728 bytes"},
+		{func(v *record.VMA) { v.HugePage = 4096 }, "pages of 4096 bytes"},
+		{func(v *record.VMA) { v.HugePage = 2 << 20 }, "pages of 2097152 bytes"},
+		{func(v *record.VMA) { v.Prot = 8 }, "protection 0x8"},
+		{func(v *record.VMA) { v.Guards = []record.Extent{{Start: 0x20000, End: 0x21000}} }, "guard pages 20000-21000"},
+		{func(v *record.VMA) { v.NUMA = &record.MemPolicy{Mode: -1} }, "no memory policy"},
 	} {
 		v := good
 		c.change(&v)
-		errs := Check([]stream.VMA{{Start: 0x1000, End: 0x2000, Kind: stream.VMAAnon}, v})
+		errs := Check([]record.VMA{{Start: 0x1000, End: 0x2000, Kind: record.VMAAnon}, v})
 		if c.says == "" && len(errs) == 0 {
 			continue
 		}
@@ -322,31 +323,31 @@ func TestFillHostile(t *testing.T) {
 	p := newPuppet(t)
 	d := describe(t, p)
 	at := tracee.Range{Addr: 1 << 40, Len: 4 * pageBytes}
-	vmas := append(slices.DeleteFunc(d.vmas, func(v stream.VMA) bool { return v.Kind != stream.VMAVDSO && v.Kind != stream.VMAVVar }),
-		stream.VMA{Start: at.Addr, End: at.Addr + at.Len, Kind: stream.VMAAnon, Prot: rw, VmFlags: "ac"},
-		stream.VMA{Start: at.Addr + at.Len, End: at.Addr + 2*at.Len, Kind: stream.VMAAnon, Shared: true, Prot: rw})
-	slices.SortFunc(vmas, func(a, b stream.VMA) int { return map[bool]int{true: -1, false: 1}[a.Start < b.Start] })
+	vmas := append(slices.DeleteFunc(d.vmas, func(v record.VMA) bool { return v.Kind != record.VMAVDSO && v.Kind != record.VMAVVar }),
+		record.VMA{Start: at.Addr, End: at.Addr + at.Len, Kind: record.VMAAnon, Prot: rw, VmFlags: "ac"},
+		record.VMA{Start: at.Addr + at.Len, End: at.Addr + 2*at.Len, Kind: record.VMAAnon, Shared: true, Prot: rw})
+	slices.SortFunc(vmas, func(a, b record.VMA) int { return map[bool]int{true: -1, false: 1}[a.Start < b.Start] })
 	r := &Restorer{PID: p.Tracee().PID, Puppet: p, vmas: vmas, in: -1}
 	for name, c := range map[string]struct {
-		extents []stream.Extent
+		extents []record.Extent
 		data    int64
 	}{
-		"nowhere":        {[]stream.Extent{{Start: 1 << 30, End: 1<<30 + pageBytes}}, pageBytes},
-		"half a page":    {[]stream.Extent{{Start: at.Addr, End: at.Addr + 2048}}, 2048},
-		"backwards":      {[]stream.Extent{{Start: at.Addr + pageBytes, End: at.Addr}}, 0},
-		"over the end":   {[]stream.Extent{{Start: at.Addr + 3*pageBytes, End: at.Addr + 5*pageBytes}}, 2 * pageBytes},
-		"shared":         {[]stream.Extent{{Start: at.Addr + at.Len, End: at.Addr + at.Len + pageBytes}}, pageBytes},
-		"the vdso":       {[]stream.Extent{{Start: vmas[len(vmas)-1].Start, End: vmas[len(vmas)-1].Start + pageBytes}}, pageBytes},
-		"too few bytes":  {[]stream.Extent{{Start: at.Addr, End: at.Addr + 2*pageBytes}}, pageBytes},
-		"too many bytes": {[]stream.Extent{{Start: at.Addr, End: at.Addr + pageBytes}}, 2 * pageBytes},
+		"nowhere":        {[]record.Extent{{Start: 1 << 30, End: 1<<30 + pageBytes}}, pageBytes},
+		"half a page":    {[]record.Extent{{Start: at.Addr, End: at.Addr + 2048}}, 2048},
+		"backwards":      {[]record.Extent{{Start: at.Addr + pageBytes, End: at.Addr}}, 0},
+		"over the end":   {[]record.Extent{{Start: at.Addr + 3*pageBytes, End: at.Addr + 5*pageBytes}}, 2 * pageBytes},
+		"shared":         {[]record.Extent{{Start: at.Addr + at.Len, End: at.Addr + at.Len + pageBytes}}, pageBytes},
+		"the vdso":       {[]record.Extent{{Start: vmas[len(vmas)-1].Start, End: vmas[len(vmas)-1].Start + pageBytes}}, pageBytes},
+		"too few bytes":  {[]record.Extent{{Start: at.Addr, End: at.Addr + 2*pageBytes}}, pageBytes},
+		"too many bytes": {[]record.Extent{{Start: at.Addr, End: at.Addr + pageBytes}}, 2 * pageBytes},
 	} {
-		rec := must(stream.New(stream.TypePages, &stream.Pages{Extents: c.extents}))(t)
+		rec := must(stream.New(record.TypePages, &record.Pages{Extents: c.extents}))(t)
 		rec.DataLen = c.data
 		if err := r.Fill(rec, nil); err == nil || !strings.Contains(err.Error(), stream.ErrCorrupt.Error()) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	in := must(stream.New(stream.TypeInherit, &stream.Inherit{Extents: []stream.Extent{{Start: at.Addr, End: at.Addr + pageBytes}}}))(t)
+	in := must(stream.New(record.TypeInherit, &record.Inherit{Extents: []record.Extent{{Start: at.Addr, End: at.Addr + pageBytes}}}))(t)
 	if err := r.Inherit(in); err == nil || !strings.Contains(err.Error(), "which it has none of") {
 		t.Error(err)
 	}

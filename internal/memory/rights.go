@@ -8,17 +8,17 @@ import (
 
 	"ckpt/internal/caps"
 	"ckpt/internal/proc"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Here says what the mappings of an address space take that this kernel has not, or
 // this process may not; who names the program.
-func Here(own *caps.Process, vmas []stream.VMA, who string) []error {
+func Here(own *caps.Process, vmas []record.VMA, who string) []error {
 	return append(unknownHere(vmas, who), lockedHere(own, vmas, who)...)
 }
 
 // lockedHere: mappings are locked under this process's own limits.
-func lockedHere(own *caps.Process, vmas []stream.VMA, who string) []error {
+func lockedHere(own *caps.Process, vmas []record.VMA, who string) []error {
 	var locked uint64
 	for i := range vmas {
 		if v := &vmas[i]; has(v, flagLocked) {

@@ -15,11 +15,12 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // collectShmem describes the object behind shared anonymous mappings, which has
 // no name but its inode number.
-func collectShmem(c *Collector, m *proc.Mapping, v *stream.VMA) error {
+func collectShmem(c *Collector, m *proc.Mapping, v *record.VMA) error {
 	link := mapFiles(c.PID, m)
 	st, err := os.Stat(link)
 	if errors.Is(err, unix.EPERM) {
@@ -35,8 +36,8 @@ func collectShmem(c *Collector, m *proc.Mapping, v *stream.VMA) error {
 		return fmt.Errorf("shared memory of pid %d: %w", c.PID, err)
 	}
 	v.Refs.Inode = id
-	return c.Emit(stream.TypeShmem, &stream.Shmem{
-		Object: stream.Object{ID: id, Ident: ident},
+	return c.Emit(record.TypeShmem, &record.Shmem{
+		Object: record.Object{ID: id, Ident: ident},
 		Size:   uint64(st.Size()), HugePage: hugePage(m),
 	})
 }
@@ -53,7 +54,7 @@ func shmemKind(r *object.Restart) object.Kind {
 }
 
 func checkShmem(rec *stream.Record) []error {
-	var s stream.Shmem
+	var s record.Shmem
 	err := rec.Decode(&s)
 	switch {
 	case err != nil:
@@ -68,7 +69,7 @@ func checkShmem(rec *stream.Record) []error {
 
 // makeShmem makes the object of a SHMEM record, empty as yet.
 func makeShmem(r *object.Restart, rec *stream.Record) (object.Object, error) {
-	var s stream.Shmem
+	var s record.Shmem
 	if err := rec.Decode(&s); err != nil {
 		return nil, err
 	}

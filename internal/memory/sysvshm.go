@@ -17,6 +17,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const (
@@ -31,7 +32,7 @@ func isSysVShm(m *proc.Mapping) bool {
 
 // collectSysVShm describes the System V segment that a mapping attaches. Its
 // inode number is its id.
-func collectSysVShm(c *Collector, m *proc.Mapping, v *stream.VMA) error {
+func collectSysVShm(c *Collector, m *proc.Mapping, v *record.VMA) error {
 	var d unix.SysvShmDesc
 	id := int(m.Inode)
 	if _, err := unix.SysvShmCtl(id, unix.IPC_STAT, &d); err != nil {
@@ -47,8 +48,8 @@ func collectSysVShm(c *Collector, m *proc.Mapping, v *stream.VMA) error {
 	if err := c.Content(v.Refs.Inode, string(ident), mapFiles(c.PID, m)); err != nil {
 		return fmt.Errorf("shared memory (System V) of pid %d: %w", c.PID, err)
 	}
-	return c.Emit(stream.TypeSysVShm, &stream.SysVShm{
-		Object: stream.Object{ID: v.Refs.Inode, Ident: ident},
+	return c.Emit(record.TypeSysVShm, &record.SysVShm{
+		Object: record.Object{ID: v.Refs.Inode, Ident: ident},
 		ShmID:  id, Key: d.Perm.Key, Size: uint64(d.Segsz), Mode: uint32(d.Perm.Mode), UID: d.Perm.Uid, GID: d.Perm.Gid,
 	})
 }
@@ -66,7 +67,7 @@ func unattachable(m *proc.Mapping) string {
 
 // attach is shmat(2) made in the puppet. What of the segment it had unmapped is
 // unmapped again.
-func (r *Restorer) attach(v *stream.VMA) error {
+func (r *Restorer) attach(v *record.VMA) error {
 	f, err := r.Inode(v.Refs.Inode, unix.O_RDONLY)
 	if err != nil {
 		return err
@@ -95,7 +96,7 @@ func (r *Restorer) attach(v *stream.VMA) error {
 type segment struct {
 	object.Base
 	f    *depot.File
-	rec  *stream.SysVShm
+	rec  *record.SysVShm
 	made bool // by us
 	full bool // it has its contents, for others use it
 }
@@ -148,8 +149,8 @@ func sysVShmHere(own *caps.Process, rec *stream.Record) []error {
 	return nil
 }
 
-func decodeSysVShm(rec *stream.Record) (*stream.SysVShm, error) {
-	s := new(stream.SysVShm)
+func decodeSysVShm(rec *stream.Record) (*record.SysVShm, error) {
+	s := new(record.SysVShm)
 	if err := rec.Decode(s); err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"ckpt/internal/object"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // TestForeignSegment: a segment with the id, key and size of the program's that
@@ -32,7 +33,7 @@ func TestForeignSegment(t *testing.T) {
 		uid, gid uint32
 		good     bool
 	}{{d.Perm.Uid, d.Perm.Gid, true}, {d.Perm.Uid + 1, d.Perm.Gid, false}, {d.Perm.Uid, d.Perm.Gid + 1, false}} {
-		rec, err := stream.New(stream.TypeSysVShm, &stream.SysVShm{ShmID: id, Key: d.Perm.Key, Size: 4096, UID: c.uid, GID: c.gid})
+		rec, err := stream.New(record.TypeSysVShm, &record.SysVShm{ShmID: id, Key: d.Perm.Key, Size: 4096, UID: c.uid, GID: c.gid})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +52,7 @@ func newSegment(t *testing.T, mode uint32) *stream.Record {
 		if _, err := unix.SysvShmCtl(id, unix.IPC_STAT, &d); err == nil {
 			continue
 		}
-		rec, err := stream.New(stream.TypeSysVShm, &stream.SysVShm{ShmID: id, Key: 0, Size: 5000, Mode: mode, UID: 12, GID: 34})
+		rec, err := stream.New(record.TypeSysVShm, &record.SysVShm{ShmID: id, Key: 0, Size: 5000, Mode: mode, UID: 12, GID: 34})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +75,7 @@ func TestSegment(t *testing.T) {
 			t.Fatal(err)
 		}
 		note := ""
-		makes := kindOfObject(&object.Restart{Depot: box, Note: func(format string, _ ...any) { note = format }}, stream.TypeSysVShm).Make
+		makes := kindOfObject(&object.Restart{Depot: box, Note: func(format string, _ ...any) { note = format }}, record.TypeSysVShm).Make
 		o, err := makes(rec)
 		if err != nil {
 			t.Fatal(err)
@@ -118,8 +119,8 @@ func TestSegment(t *testing.T) {
 			t.Error("it is still there")
 		}
 	}
-	for _, s := range []stream.SysVShm{{ShmID: -1, Size: 1}, {ShmID: 1 << 31, Size: 1}, {Size: 0}, {Size: 1 << 50}} {
-		rec, err := stream.New(stream.TypeSysVShm, &s)
+	for _, s := range []record.SysVShm{{ShmID: -1, Size: 1}, {ShmID: 1 << 31, Size: 1}, {Size: 0}, {Size: 1 << 50}} {
+		rec, err := stream.New(record.TypeSysVShm, &s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +143,7 @@ func TestSysVShmMapped(t *testing.T) {
 	put(t, p, at, []byte("in the segment"))
 	check(t, tracee.CallOK(p, "unmap", unix.SYS_MUNMAP, at+2*pageBytes, pageBytes))
 	d := describe(t, p)
-	i := slices.IndexFunc(d.vmas, func(v stream.VMA) bool { return v.Kind == stream.VMASysVShm })
+	i := slices.IndexFunc(d.vmas, func(v record.VMA) bool { return v.Kind == record.VMASysVShm })
 	if i < 0 || len(d.objects) != 1 || len(d.blocked) > 0 {
 		t.Fatalf("%d, %v, %v", i, d.objects, d.blocked)
 	}
@@ -165,14 +166,14 @@ func TestSysVShmMapped(t *testing.T) {
 // TestCheckShmem: sizes that can't be.
 func TestCheckShmem(t *testing.T) {
 	for _, c := range []struct {
-		s    stream.Shmem
+		s    record.Shmem
 		good bool
 	}{
-		{stream.Shmem{Size: 4096}, true}, {stream.Shmem{Size: 0}, false}, {stream.Shmem{Size: 5}, false}, {stream.Shmem{Size: 1 << 48}, false},
-		{stream.Shmem{Size: 4 << 20, HugePage: 2 << 20}, true}, {stream.Shmem{Size: 3 << 20, HugePage: 2 << 20}, false},
-		{stream.Shmem{Size: 4 << 20, HugePage: 4096}, false}, {stream.Shmem{Size: 6 << 20, HugePage: 3 << 20}, false},
+		{record.Shmem{Size: 4096}, true}, {record.Shmem{Size: 0}, false}, {record.Shmem{Size: 5}, false}, {record.Shmem{Size: 1 << 48}, false},
+		{record.Shmem{Size: 4 << 20, HugePage: 2 << 20}, true}, {record.Shmem{Size: 3 << 20, HugePage: 2 << 20}, false},
+		{record.Shmem{Size: 4 << 20, HugePage: 4096}, false}, {record.Shmem{Size: 6 << 20, HugePage: 3 << 20}, false},
 	} {
-		rec, err := stream.New(stream.TypeShmem, &c.s)
+		rec, err := stream.New(record.TypeShmem, &c.s)
 		if err != nil {
 			t.Fatal(err)
 		}

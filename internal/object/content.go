@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // FillContent writes the bytes of a CONTENT record into f, which it closes. If f is
@@ -15,7 +16,7 @@ import (
 // page is 0.
 func FillContent(rec *stream.Record, data io.Reader, f *os.File, page, size int64) error {
 	defer f.Close()
-	var c stream.Content
+	var c record.Content
 	if err := rec.Decode(&c); err != nil {
 		return err
 	}

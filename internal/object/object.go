@@ -10,14 +10,15 @@ import (
 
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Kind is one kind of object in a restart, before there is one: its records and
 // what is done with them, in this order. All but the type and Make may be nil.
 type Kind struct {
-	Type stream.Type
-	Data []stream.Type // the bulk records that Fill takes
-	Part []stream.Type // the records that Add takes
+	Type record.Type
+	Data []record.Type // the bulk records that Fill takes
+	Part []record.Type // the records that Add takes
 	// Check says what in a record, or in one of its parts, can't be restored.
 	Check func(rec *stream.Record) []error
 	// Here says which capabilities it needs that this process lacks.

@@ -8,6 +8,7 @@ import (
 
 	"ckpt/internal/objhash"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Hash holds the reference that a restart has on each object.
@@ -17,15 +18,15 @@ type Hash = objhash.Hash[Object]
 // of the stream, before the next begins.
 type Set struct {
 	Hash  *Hash
-	kinds map[stream.Type]*Kind
-	parts map[stream.Type]*Kind
-	bulk  map[stream.Type]bool
+	kinds map[record.Type]*Kind
+	parts map[record.Type]*Kind
+	bulk  map[record.Type]bool
 	made  []Object
 }
 
 // NewSet returns an empty Set that keeps its objects in hash.
 func NewSet(hash *Hash, kinds ...[]Kind) *Set {
-	s := &Set{Hash: hash, kinds: map[stream.Type]*Kind{}, parts: map[stream.Type]*Kind{}, bulk: map[stream.Type]bool{}}
+	s := &Set{Hash: hash, kinds: map[record.Type]*Kind{}, parts: map[record.Type]*Kind{}, bulk: map[record.Type]bool{}}
 	for _, k := range slices.Concat(kinds...) {
 		s.kinds[k.Type] = &k
 		for _, t := range k.Part {
@@ -39,10 +40,10 @@ func NewSet(hash *Hash, kinds ...[]Kind) *Set {
 }
 
 // Takes reports whether records of a bulk type are of objects.
-func (s *Set) Takes(t stream.Type) bool { return s.bulk[t] }
+func (s *Set) Takes(t record.Type) bool { return s.bulk[t] }
 
 // of returns the kind whose object or part a record is, or nil.
-func (s *Set) of(t stream.Type) *Kind {
+func (s *Set) of(t record.Type) *Kind {
 	if k := s.kinds[t]; k != nil {
 		return k
 	}
@@ -79,7 +80,7 @@ func (s *Set) Make(rec *stream.Record) error {
 	if k == nil {
 		return nil
 	}
-	var o stream.Object
+	var o record.Object
 	if err := rec.Decode(&o); err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func (s *Set) Add(rec *stream.Record) error {
 // Fill gives bytes to their object.
 func (s *Set) Fill(rec *stream.Record, data io.Reader) error {
 	var of struct {
-		Refs stream.InodeRef `cbor:"refs"`
+		Refs record.InodeRef `cbor:"refs"`
 	}
 	if err := rec.Decode(&of); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"slices"
 
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // What can be wrong with a reference, each with the errno of its ancestor.
@@ -27,8 +27,8 @@ var (
 // RefError names the objref.
 type RefError struct {
 	Objref uint64
-	Want   []stream.Type
-	Got    stream.Type
+	Want   []record.Type
+	Got    record.Type
 	Err    error
 }
 
@@ -48,7 +48,7 @@ func (e *RefError) Unwrap() error { return e.Err }
 type Object interface{ Close() error }
 
 type entry[T Object] struct {
-	typ stream.Type
+	typ record.Type
 	obj T
 }
 
@@ -60,7 +60,7 @@ type Hash[T Object] struct{ m map[uint64]entry[T] }
 func New[T Object]() *Hash[T] { return &Hash[T]{m: map[uint64]entry[T]{}} }
 
 // Add defines objref. The hash owns obj from then on, also when Add fails.
-func (h *Hash[T]) Add(objref uint64, t stream.Type, obj T) error {
+func (h *Hash[T]) Add(objref uint64, t record.Type, obj T) error {
 	if objref == 0 {
 		return errors.Join(&RefError{Objref: objref, Err: ErrUndefined}, obj.Close())
 	}
@@ -73,7 +73,7 @@ func (h *Hash[T]) Add(objref uint64, t stream.Type, obj T) error {
 
 // Get returns the object that objref names, which must have one of the types if
 // any are given.
-func (h *Hash[T]) Get(objref uint64, want ...stream.Type) (T, error) {
+func (h *Hash[T]) Get(objref uint64, want ...record.Type) (T, error) {
 	e, ok := h.m[objref]
 	if !ok {
 		return e.obj, &RefError{Objref: objref, Want: want, Err: ErrUndefined}
@@ -86,7 +86,7 @@ func (h *Hash[T]) Get(objref uint64, want ...stream.Type) (T, error) {
 }
 
 // Type returns the type that an objref was defined with, 0 if it was not.
-func (h *Hash[T]) Type(objref uint64) stream.Type { return h.m[objref].typ }
+func (h *Hash[T]) Type(objref uint64) record.Type { return h.m[objref].typ }
 
 // Len returns how many objects there are.
 func (h *Hash[T]) Len() int { return len(h.m) }

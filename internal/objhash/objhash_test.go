@@ -4,7 +4,7 @@ import (
 	"errors"
 	"testing"
 
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 type counted struct{ closed *int }
@@ -15,22 +15,22 @@ func TestHash(t *testing.T) {
 	closed := 0
 	h := New[counted]()
 	obj := counted{&closed}
-	if err := h.Add(1, stream.TypePipe, obj); err != nil {
+	if err := h.Add(1, record.TypePipe, obj); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := h.Get(1, stream.TypeFifo, stream.TypePipe); err != nil || got != obj {
+	if got, err := h.Get(1, record.TypeFifo, record.TypePipe); err != nil || got != obj {
 		t.Errorf("Get: %v, %v", got, err)
 	}
-	if err := h.Add(1, stream.TypePipe, obj); !errors.Is(err, ErrTwice) || closed != 1 {
+	if err := h.Add(1, record.TypePipe, obj); !errors.Is(err, ErrTwice) || closed != 1 {
 		t.Errorf("second definition: %v, closed %d", err, closed)
 	}
-	if err := h.Add(0, stream.TypePipe, obj); !errors.Is(err, ErrUndefined) {
+	if err := h.Add(0, record.TypePipe, obj); !errors.Is(err, ErrUndefined) {
 		t.Errorf("objref 0: %v", err)
 	}
-	if _, err := h.Get(2, stream.TypePipe); !errors.Is(err, ErrUndefined) {
+	if _, err := h.Get(2, record.TypePipe); !errors.Is(err, ErrUndefined) {
 		t.Errorf("undefined: %v", err)
 	}
-	if _, err := h.Get(1, stream.TypeFile); !errors.Is(err, ErrType) {
+	if _, err := h.Get(1, record.TypeFile); !errors.Is(err, ErrType) {
 		t.Errorf("wrong type: %v", err)
 	}
 	closed = 0

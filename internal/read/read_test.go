@@ -17,6 +17,7 @@ import (
 
 	"ckpt/internal/image"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 var seed = flag.Uint64("seed", 0, "of the random tests; 0: a new one")
@@ -43,20 +44,20 @@ func sample(t testing.TB, dataBytes int) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := stream.NewWriter(&b)
-	check(t, w.Add(stream.TypeHeader, &stream.Header{Stage: stream.StageShared}))
+	check(t, w.Add(record.TypeHeader, &record.Header{Stage: record.StageShared}))
 	for i := range uint64(20) {
-		check(t, w.Add(stream.TypeReg, &stream.Reg{Object: stream.Object{Objref: i + 1}, Size: int64(i)}))
+		check(t, w.Add(record.TypeReg, &record.Reg{Object: record.Object{Objref: i + 1}, Size: int64(i)}))
 	}
 	data := make([]byte, dataBytes)
 	rnd := rand.NewChaCha8([32]byte{7})
 	_, _ = rnd.Read(data)
 	for part := range slices.Chunk(data, stream.DataChunkBytes) {
-		rec, err := stream.New(stream.TypeContent, &stream.Content{})
+		rec, err := stream.New(record.TypeContent, &record.Content{})
 		check(t, err)
 		rec.DataLen = int64(len(part))
 		check(t, w.Write(rec, bytes.NewReader(part)))
 	}
-	check(t, w.End(stream.End{}))
+	check(t, w.End(record.End{}))
 	return b.Bytes()
 }
 
@@ -108,7 +109,7 @@ func input(t testing.TB, img []byte, pipe bool, before string) *os.File {
 }
 
 // records are the types of the records in a stream, and whether it is whole.
-func records(b []byte) (types []stream.Type, err error) {
+func records(b []byte) (types []record.Type, err error) {
 	r := stream.NewReader(bytes.NewReader(b))
 	for {
 		rec, err := r.Next()
@@ -171,7 +172,7 @@ func TestDamaged(t *testing.T) {
 				t.Errorf("%s: %d records of a file that is damaged", name, len(types))
 			}
 			for i, typ := range types {
-				if typ == stream.TypeEnd || typ != good[i] {
+				if typ == record.TypeEnd || typ != good[i] {
 					t.Errorf("%s, pipe %v: record %d is %v", name, pipe, i, typ)
 				}
 			}
@@ -189,7 +190,7 @@ func TestNoStream(t *testing.T) {
 		for _, pipe := range []bool{false, true} {
 			got, err := unpack(t, context.Background(), packed(t, b), pipe, "")
 			types, rerr := records(got)
-			if err == nil || rerr == io.EOF || len(types) > 0 && types[len(types)-1] == stream.TypeEnd {
+			if err == nil || rerr == io.EOF || len(types) > 0 && types[len(types)-1] == record.TypeEnd {
 				t.Errorf("%s, pipe %v: %v, %v, %v", name, pipe, err, rerr, types)
 			}
 		}

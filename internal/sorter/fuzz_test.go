@@ -8,6 +8,7 @@ import (
 
 	"ckpt/internal/kcmp"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // fakeKernel says how objects stand to each other by what a table has for
@@ -45,7 +46,7 @@ func (k *fakeKernel) Compare(a, b kcmp.Handle, t kcmp.Type) (kcmp.Ordering, erro
 // met is an object as the plainest way to sort knows it: an encounter is
 // compared with all before it.
 type met struct {
-	typ   stream.Type
+	typ   record.Type
 	kcmp  bool
 	which int // the object, or the kind of comparison
 	cmp   int
@@ -81,7 +82,7 @@ func (r *reference) misnamed(m met) bool {
 	return m.ident != "" && slices.ContainsFunc(r.known, func(o met) bool { return o.ident == m.ident && o.typ != m.typ })
 }
 
-var types = []stream.Type{stream.TypeFile, stream.TypeEpoll, stream.TypeReg, stream.TypeMM, stream.TypePipe}
+var types = []record.Type{record.TypeFile, record.TypeEpoll, record.TypeReg, record.TypeMM, record.TypePipe}
 
 // FuzzSorter: what comes out is what comparing everything with everything gives,
 // whatever kcmp says as long as it makes sense; a kcmp that fails is an error,
@@ -96,7 +97,7 @@ func FuzzSorter(f *testing.F) {
 			return
 		}
 		k := &fakeKernel{objects: objects, lies: lies, failAt: int(failAt)}
-		c := &check{t: t, k: k, s: New(k), b: script, ref: reference{refs: map[uint64]uint64{}, again: map[uint64]bool{}}, out: map[uint64]stream.Type{}}
+		c := &check{t: t, k: k, s: New(k), b: script, ref: reference{refs: map[uint64]uint64{}, again: map[uint64]bool{}}, out: map[uint64]record.Type{}}
 		for len(c.b) > 0 && c.step() {
 		}
 	})
@@ -110,7 +111,7 @@ type check struct {
 	b   []byte
 	id  uint64
 	ref reference
-	out map[uint64]stream.Type // objrefs that came out
+	out map[uint64]record.Type // objrefs that came out
 }
 
 func (c *check) next() byte {
@@ -133,20 +134,20 @@ func (c *check) step() bool {
 		h := kcmp.Handle{PID: int(c.next()), Idx: uint64(c.next())}
 		m.which = c.k.object(h)
 		// equal for equal objects, and for some others
-		return c.object(m, stream.Object{Genid: uint32(m.which % 3), Kcmp: &stream.Kcmp{Type: m.cmp, PID: h.PID, Idx: h.Idx}})
+		return c.object(m, record.Object{Genid: uint32(m.which % 3), Kcmp: &record.Kcmp{Type: m.cmp, TID: h.PID, Idx: h.Idx}})
 	case 2:
 		m := met{typ: types[int(c.next())%len(types)], ident: string(c.some(int(c.next()) % 4))}
-		return c.object(m, stream.Object{Ident: []byte(m.ident)})
+		return c.object(m, record.Object{Ident: []byte(m.ident)})
 	case 3:
 		return c.part()
 	case 4: // anything
-		rec := &stream.Record{Type: stream.Type(c.next()), Flags: stream.Flags(c.next() & 7)}
+		rec := &stream.Record{Type: record.Type(c.next()), Flags: record.Flags(c.next() & 7)}
 		rec.Meta = slices.Clone(c.some(int(c.next())))
 		_, err := c.s.Sort(rec)
-		return err == nil && rec.Flags&stream.Shareable == 0
+		return err == nil && rec.Flags&record.Shareable == 0
 	default: // an id that was there
-		rec, _ := stream.New(stream.TypeReg, &stream.Reg{Object: stream.Object{ID: uint64(c.next()), Ident: []byte("x")}})
-		var o stream.Object
+		rec, _ := stream.New(record.TypeReg, &record.Reg{Object: record.Object{ID: uint64(c.next()), Ident: []byte("x")}})
+		var o record.Object
 		if err := rec.Decode(&o); err != nil {
 			c.t.Fatal(err)
 		}
@@ -172,12 +173,12 @@ func (c *check) refsOut() (ids, objrefs map[string]uint64) {
 	return ids, objrefs
 }
 
-func (c *check) object(m met, o stream.Object) bool {
+func (c *check) object(m met, o record.Object) bool {
 	ids, objrefs := c.refsOut()
 	c.id++
 	o.ID = c.id
 	rec, err := stream.New(m.typ, &struct {
-		stream.Object
+		record.Object
 		Refs map[string]uint64 `cbor:"refs"`
 		More int               `cbor:"zzz"`
 	}{o, ids, 7})
@@ -197,15 +198,15 @@ func (c *check) object(m met, o stream.Object) bool {
 		c.t.Fatal(err)
 	}
 	var got struct {
-		stream.Object
-		Type stream.Type       `cbor:"type"`
+		record.Object
+		Type record.Type       `cbor:"type"`
 		Refs map[string]uint64 `cbor:"refs"`
 		More int               `cbor:"zzz"`
 	}
 	if err := out.Decode(&got); err != nil {
 		c.t.Fatal(err)
 	}
-	isNew := out.Type != stream.TypeObjref
+	isNew := out.Type != record.TypeObjref
 	if c.k.lies != 0 { // any object of that type
 		if there, ok := c.out[got.Objref]; isNew == ok || !isNew && (there != m.typ || got.Type != m.typ) {
 			c.t.Fatalf("object %d, new %v, is a %v, was a %v", got.Objref, isNew, m.typ, there)
@@ -234,7 +235,7 @@ func (c *check) part() bool {
 	}
 	ids["of"] = uint64(c.next()) % (c.id + 1)
 	objrefs["of"] = c.ref.refs[ids["of"]]
-	rec, err := stream.New(stream.TypeVMA, &struct {
+	rec, err := stream.New(record.TypeVMA, &struct {
 		Refs map[string]uint64 `cbor:"refs"`
 	}{ids})
 	if err != nil {

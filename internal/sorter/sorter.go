@@ -9,6 +9,7 @@ import (
 
 	"ckpt/internal/kcmp"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // ErrStage: the stream is not a raw one.
@@ -37,13 +38,13 @@ func New(cmp kcmp.Comparer) *Sorter {
 // identified is an object known by its ident.
 type identified struct {
 	ref uint64
-	typ stream.Type
+	typ record.Type
 }
 
 // treeKey has the record's type, too: records of two types may be compared in the
 // same way, as EPOLL and FILE of an epoll are, and an objref is of one type.
 type treeKey struct {
-	rec stream.Type
+	rec record.Type
 	cmp kcmp.Type
 }
 
@@ -59,11 +60,11 @@ func (s *Sorter) Report(step func(string, ...any)) {
 // Sort returns what takes the place of rec, nil for nothing.
 func (s *Sorter) Sort(rec *stream.Record) (*stream.Record, error) {
 	switch {
-	case rec.Type == stream.TypeObjref:
+	case rec.Type == record.TypeObjref:
 		return nil, ErrStage
-	case rec.Flags&stream.Shareable != 0:
+	case rec.Flags&record.Shareable != 0:
 		return s.object(rec)
-	case rec.Type == stream.TypeFD:
+	case rec.Type == record.TypeFD:
 		s.fds++
 	}
 	return s.plain(rec)
@@ -89,7 +90,7 @@ func refsOf(rec *stream.Record) (map[string]uint64, error) {
 
 // object gives the object its objref, or turns a later encounter into OBJREF.
 func (s *Sorter) object(rec *stream.Record) (*stream.Record, error) {
-	var o stream.Object
+	var o record.Object
 	if err := rec.Decode(&o); err != nil {
 		return nil, err
 	}
@@ -107,7 +108,7 @@ func (s *Sorter) object(rec *stream.Record) (*stream.Record, error) {
 	s.objref[o.ID] = ref
 	if !isNew {
 		s.again[o.ID] = true
-		return stream.New(stream.TypeObjref, &stream.ObjrefUse{Objref: ref, Type: rec.Type})
+		return stream.New(record.TypeObjref, &record.ObjrefUse{Objref: ref, Type: rec.Type})
 	}
 	if err := s.refs(rec); err != nil {
 		return nil, err
@@ -115,7 +116,7 @@ func (s *Sorter) object(rec *stream.Record) (*stream.Record, error) {
 	return rec, rec.Set(map[string]any{"objref": ref, "id": nil, "genid": nil, "kcmp": nil, "ident": nil})
 }
 
-func (s *Sorter) sort(t stream.Type, o *stream.Object) (ref uint64, isNew bool, err error) {
+func (s *Sorter) sort(t record.Type, o *record.Object) (ref uint64, isNew bool, err error) {
 	next := func() uint64 { s.last++; return s.last }
 	switch {
 	case o.Kcmp != nil:
@@ -127,7 +128,7 @@ func (s *Sorter) sort(t stream.Type, o *stream.Object) (ref uint64, isNew bool, 
 		if s.trees[key] == nil {
 			s.trees[key] = kcmp.NewTree(typ, s.cmp)
 		}
-		return s.trees[key].Insert(o.Genid, kcmp.Handle{PID: o.Kcmp.PID, Idx: o.Kcmp.Idx}, next)
+		return s.trees[key].Insert(o.Genid, kcmp.Handle{PID: o.Kcmp.TID, Idx: o.Kcmp.Idx}, next)
 	case len(o.Ident) > 0:
 		if first, ok := s.idents[string(o.Ident)]; ok {
 			if first.typ != t {

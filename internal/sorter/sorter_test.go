@@ -5,6 +5,7 @@ import (
 
 	"ckpt/internal/kcmp"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // byIdx takes descriptors of one number for one file.
@@ -26,25 +27,25 @@ func TestTreePerType(t *testing.T) {
 	s := New(byIdx{})
 	id := uint64(0)
 	for i, c := range []struct {
-		typ  stream.Type
+		typ  record.Type
 		pid  int
 		fd   uint64
 		want uint64
-		out  stream.Type
+		out  record.Type
 	}{
-		{stream.TypeEpoll, 1, 5, 1, stream.TypeEpoll},
-		{stream.TypeFile, 1, 5, 2, stream.TypeFile},
-		{stream.TypeEpoll, 1, 6, 3, stream.TypeEpoll},
-		{stream.TypeFile, 1, 6, 4, stream.TypeFile},
-		{stream.TypeEpoll, 2, 5, 1, stream.TypeObjref},
-		{stream.TypeFile, 2, 5, 2, stream.TypeObjref},
-		{stream.TypeFile, 2, 7, 5, stream.TypeFile},
+		{record.TypeEpoll, 1, 5, 1, record.TypeEpoll},
+		{record.TypeFile, 1, 5, 2, record.TypeFile},
+		{record.TypeEpoll, 1, 6, 3, record.TypeEpoll},
+		{record.TypeFile, 1, 6, 4, record.TypeFile},
+		{record.TypeEpoll, 2, 5, 1, record.TypeObjref},
+		{record.TypeFile, 2, 5, 2, record.TypeObjref},
+		{record.TypeFile, 2, 7, 5, record.TypeFile},
 	} {
 		id++
-		o := stream.Object{ID: id, Genid: 9, Kcmp: &stream.Kcmp{PID: c.pid, Idx: c.fd}}
-		var meta any = &stream.Epoll{Object: o}
-		if c.typ == stream.TypeFile {
-			meta = &stream.File{Object: o}
+		o := record.Object{ID: id, Genid: 9, Kcmp: &record.Kcmp{TID: c.pid, Idx: c.fd}}
+		var meta any = &record.Epoll{Object: o}
+		if c.typ == record.TypeFile {
+			meta = &record.File{Object: o}
 		}
 		rec, err := stream.New(c.typ, meta)
 		if err != nil {
@@ -54,7 +55,7 @@ func TestTreePerType(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var use stream.ObjrefUse
+		var use record.ObjrefUse
 		if err := out.Decode(&use); err != nil {
 			t.Fatal(err)
 		}

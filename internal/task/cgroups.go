@@ -13,16 +13,17 @@ import (
 	"ckpt/internal/caps"
 	"ckpt/internal/proc"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // cgroups: the control groups of a process, and of those of its threads that
 // are in others; all threads must exist. It comes before scheduling, for a
 // cpuset changes the CPU affinity of who enters it.
-var cgroups = row[stream.Cgroups]{
-	Type:    stream.TypeCgroups,
+var cgroups = row[record.Cgroups]{
+	Type:    record.TypeCgroups,
 	Scope:   PerProcess,
 	Collect: collectCgroups,
-	Check: func(c *stream.Cgroups) []error {
+	Check: func(c *record.Cgroups) []error {
 		for _, m := range membersOf(c) {
 			if len(m.groups) > maxHierarchies {
 				return []error{fmt.Errorf("%w: pid %d is in %d control groups", stream.ErrCorrupt, m.tid, len(m.groups))}
@@ -40,7 +41,7 @@ const maxHierarchies = 256
 // ThreadsOf are the threads that a CGROUPS record names: they must be of its
 // process, for anybody's could be put into a group.
 func ThreadsOf(rec *stream.Record) (tids []int) {
-	if c, err := decode[stream.Cgroups](rec); err == nil {
+	if c, err := decode[record.Cgroups](rec); err == nil {
 		for _, t := range c.Threads {
 			tids = append(tids, t.TID)
 		}
@@ -74,35 +75,35 @@ func collectCgroups(c *Collector) error {
 	if err != nil {
 		return err
 	}
-	rec := stream.Cgroups{PID: c.PID, Groups: c.Facts.cgroups}
+	rec := record.Cgroups{PID: c.PID, Groups: c.Facts.cgroups}
 	for _, tid := range tids {
 		f := c.FactsOf(tid)
 		if tid == c.PID || f == nil {
 			continue
 		}
-		groups := slices.DeleteFunc(slices.Clone(f.cgroups), func(g stream.Cgroup) bool { return hasCgroup(rec.Groups, g) })
+		groups := slices.DeleteFunc(slices.Clone(f.cgroups), func(g record.Cgroup) bool { return hasCgroup(rec.Groups, g) })
 		if len(groups) > 0 {
-			rec.Threads = append(rec.Threads, stream.ThreadCgroups{TID: tid, Groups: groups})
+			rec.Threads = append(rec.Threads, record.ThreadCgroups{TID: tid, Groups: groups})
 		}
 	}
-	return c.Emit(stream.TypeCgroups, &rec)
+	return c.Emit(record.TypeCgroups, &rec)
 }
 
 // readCgroups returns the control groups of a thread.
-func readCgroups(tid int) ([]stream.Cgroup, error) {
+func readCgroups(tid int) ([]record.Cgroup, error) {
 	list, err := proc.Cgroups(tid)
 	if err != nil {
 		return nil, err
 	}
-	groups := make([]stream.Cgroup, len(list))
+	groups := make([]record.Cgroup, len(list))
 	for i, g := range list {
-		groups[i] = stream.Cgroup{Hierarchy: strings.Join(g.Controllers, ","), Path: []byte(g.Path)}
+		groups[i] = record.Cgroup{Hierarchy: strings.Join(g.Controllers, ","), Path: []byte(g.Path)}
 	}
 	return groups, nil
 }
 
-func hasCgroup(groups []stream.Cgroup, g stream.Cgroup) bool {
-	return slices.ContainsFunc(groups, func(h stream.Cgroup) bool {
+func hasCgroup(groups []record.Cgroup, g record.Cgroup) bool {
+	return slices.ContainsFunc(groups, func(h record.Cgroup) bool {
 		return h.Hierarchy == g.Hierarchy && bytes.Equal(h.Path, g.Path)
 	})
 }
@@ -113,7 +114,7 @@ func CheckCgroups(rec *stream.Record, policy CgroupPolicy) []error {
 	if rec == nil || policy != CgroupsStrict {
 		return nil
 	}
-	c, err := decode[stream.Cgroups](rec)
+	c, err := decode[record.Cgroups](rec)
 	if err != nil {
 		return []error{err}
 	}
@@ -147,10 +148,10 @@ func CheckCgroups(rec *stream.Record, policy CgroupPolicy) []error {
 type member struct {
 	tid    int
 	thread bool
-	groups []stream.Cgroup
+	groups []record.Cgroup
 }
 
-func membersOf(c *stream.Cgroups) []member {
+func membersOf(c *record.Cgroups) []member {
 	all := []member{{c.PID, false, c.Groups}}
 	for _, t := range c.Threads {
 		all = append(all, member{t.TID, true, t.Groups})
@@ -158,7 +159,7 @@ func membersOf(c *stream.Cgroups) []member {
 	return all
 }
 
-func restoreCgroups(r *Restorer, c *stream.Cgroups) error {
+func restoreCgroups(r *Restorer, c *record.Cgroups) error {
 	var err error
 	if err != nil || r.Cgroups == CgroupsIgnore {
 		return err
@@ -195,7 +196,7 @@ func restoreCgroups(r *Restorer, c *stream.Cgroups) error {
 }
 
 // membersFile is the file of a group that a process or thread is put into it by.
-func membersFile(dir string, g stream.Cgroup, m member) string {
+func membersFile(dir string, g record.Cgroup, m member) string {
 	switch {
 	case m.thread && g.Hierarchy == "":
 		return path.Join(dir, "cgroup.threads")
@@ -206,7 +207,7 @@ func membersFile(dir string, g stream.Cgroup, m member) string {
 }
 
 // mayEnter is an error if this user may not put anything into a group.
-func mayEnter(dir string, g stream.Cgroup, m member) error {
+func mayEnter(dir string, g record.Cgroup, m member) error {
 	file := membersFile(dir, g, m)
 	if unix.Faccessat(unix.AT_FDCWD, file, unix.W_OK, unix.AT_EACCESS) == unix.EACCES {
 		return &caps.Missing{Set: caps.Of(unix.CAP_DAC_OVERRIDE), To: "write to %s", Who: file}
@@ -215,7 +216,7 @@ func mayEnter(dir string, g stream.Cgroup, m member) error {
 }
 
 // enterCgroup puts a process or thread into a group.
-func enterCgroup(mounts []proc.Mount, g stream.Cgroup, m member) error {
+func enterCgroup(mounts []proc.Mount, g record.Cgroup, m member) error {
 	dir, err := findCgroup(mounts, g)
 	if err != nil {
 		return err
@@ -232,7 +233,7 @@ func enterCgroup(mounts []proc.Mount, g stream.Cgroup, m member) error {
 }
 
 // cgroupName is what people call a group.
-func cgroupName(g stream.Cgroup) string {
+func cgroupName(g record.Cgroup) string {
 	if g.Hierarchy == "" {
 		return fmt.Sprintf("%s of version 2", g.Path)
 	}

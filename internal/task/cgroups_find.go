@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"ckpt/internal/proc"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 var (
@@ -19,7 +19,7 @@ var (
 // findCgroup returns the folder of a group. A hierarchy that is not mounted is
 // the same as a group that is not there. What would be frozen there could not be
 // restored.
-func findCgroup(mounts []proc.Mount, g stream.Cgroup) (string, error) {
+func findCgroup(mounts []proc.Mount, g record.Cgroup) (string, error) {
 	name := string(g.Path)
 	if !path.IsAbs(name) || path.Clean(name) != name || strings.Contains(name, "\x00") {
 		return "", errNoCgroup // outside of the cgroup namespace it was seen from, or made up

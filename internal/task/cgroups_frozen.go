@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"ckpt/internal/proc"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // freezers are the two versions of what keeps the tasks of a control group from
@@ -92,7 +92,7 @@ func frozenIn(list []proc.Cgroup) error {
 			continue
 		}
 		group := list[i].Path
-		dir, err := findCgroup(mounts, stream.Cgroup{Hierarchy: strings.Join(list[i].Controllers, ","), Path: []byte(group)})
+		dir, err := findCgroup(mounts, record.Cgroup{Hierarchy: strings.Join(list[i].Controllers, ","), Path: []byte(group)})
 		if !errors.Is(err, errFrozenCgroup) {
 			continue
 		}

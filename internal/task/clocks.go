@@ -11,6 +11,7 @@ import (
 
 	"ckpt/internal/proc"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Clocks are not a thread's, but of the time namespace that a tree is in: what
@@ -22,12 +23,12 @@ const atOnce = 20 * time.Microsecond
 
 // readClocks reads the clocks as this process sees them. If it was preempted in
 // between, it reads them again.
-func readClocks() stream.Clocks {
-	var best stream.Clocks
+func readClocks() record.Clocks {
+	var best record.Clocks
 	took := time.Duration(1<<63 - 1)
 	for try := 0; try < 100 && took > atOnce; try++ {
 		before := clock(unix.CLOCK_MONOTONIC)
-		c := stream.Clocks{Boottime: clock(unix.CLOCK_BOOTTIME), Realtime: clock(unix.CLOCK_REALTIME)}
+		c := record.Clocks{Boottime: clock(unix.CLOCK_BOOTTIME), Realtime: clock(unix.CLOCK_REALTIME)}
 		after := clock(unix.CLOCK_MONOTONIC)
 		if d := time.Duration(after - before); d < took {
 			c.Monotonic = before + (after-before)/2
@@ -44,7 +45,7 @@ func clock(id int32) int64 {
 }
 
 // ReadClocksOf reads the clocks as a process sees them.
-func ReadClocksOf(pid int) (*stream.Clocks, error) {
+func ReadClocksOf(pid int) (*record.Clocks, error) {
 	own, err := OwnTimeOffsets()
 	if err != nil {
 		return nil, err
@@ -75,7 +76,7 @@ func OwnTimeOffsets() (proc.TimeOffsets, error) {
 const maxClock = 1 << 62
 
 // CheckClocks says why clocks of a stream can't be.
-func CheckClocks(c *stream.Clocks) (errs []error) {
+func CheckClocks(c *record.Clocks) (errs []error) {
 	for _, v := range []int64{c.Monotonic, c.Boottime} {
 		if v < 0 || v >= maxClock {
 			errs = append(errs, fmt.Errorf("%w: a clock that shows %d ns", stream.ErrCorrupt, v))
@@ -91,7 +92,7 @@ func CheckClocks(c *stream.Clocks) (errs []error) {
 
 // OffsetsToGoOn are those of a time namespace in which the clocks go on now from
 // what they showed.
-func OffsetsToGoOn(from *stream.Clocks) (proc.TimeOffsets, error) {
+func OffsetsToGoOn(from *record.Clocks) (proc.TimeOffsets, error) {
 	own, err := OwnTimeOffsets()
 	now := readClocks()
 	return proc.TimeOffsets{

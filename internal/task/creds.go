@@ -11,6 +11,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const (
@@ -21,8 +22,8 @@ const (
 )
 
 // creds: user and group ids, capabilities, securebits, no_new_privs, dumpable.
-var creds = row[stream.Creds]{
-	Type:     stream.TypeCreds,
+var creds = row[record.Creds]{
+	Type:     record.TypeCreds,
 	Required: true,
 	Asks: func(c *Collector) []tracee.Query {
 		return append(c.askKeyrings(), getSecurebits, getDumpable)
@@ -42,9 +43,9 @@ var creds = row[stream.Creds]{
 		if err := c.keyrings(); err != nil {
 			return err
 		}
-		return c.Emit(stream.TypeCreds, &rec)
+		return c.Emit(record.TypeCreds, &rec)
 	},
-	Check: func(c *stream.Creds) []error {
+	Check: func(c *record.Creds) []error {
 		var err error
 		if err == nil && (len(c.UID) != 4 || len(c.GID) != 4 || len(c.Groups) > 65536) {
 			err = fmt.Errorf("pid %d: credentials with %d user ids, %d group ids, %d groups", c.TID, len(c.UID), len(c.GID), len(c.Groups))
@@ -66,12 +67,12 @@ var (
 	getDumpable   = query(0, unix.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 )
 
-func credsOf(s *proc.Status) stream.Creds {
-	return stream.Creds{UID: s.Uid[:], GID: s.Gid[:], Groups: s.Groups, Inh: s.CapInh, Prm: s.CapPrm, Eff: s.CapEff,
+func credsOf(s *proc.Status) record.Creds {
+	return record.Creds{UID: s.Uid[:], GID: s.Gid[:], Groups: s.Groups, Inh: s.CapInh, Prm: s.CapPrm, Eff: s.CapEff,
 		Bnd: s.CapBnd, Amb: s.CapAmb, NoNewPrivs: s.NoNewPrivs}
 }
 
-func restoreCreds(r *Restorer, c *stream.Creds) error {
+func restoreCreds(r *Restorer, c *record.Creds) error {
 	now, err := r.inheritedCreds()
 	if err != nil {
 		return err
@@ -94,7 +95,7 @@ func restoreCreds(r *Restorer, c *stream.Creds) error {
 }
 
 // inheritedCreds returns those that all puppets have from the stub.
-func (r *Restorer) inheritedCreds() (*stream.Creds, error) {
+func (r *Restorer) inheritedCreds() (*record.Creds, error) {
 	if c := r.Inherited.creds; c != nil {
 		return c, nil
 	}
@@ -134,7 +135,7 @@ func (r *Restorer) notDumpable() error {
 // changeCreds goes from what ckpt-apply may do to what the task may, most
 // powerful steps first. What is right already is not set again, for that may take
 // a capability, too: credsHere knows which.
-func (r *Restorer) changeCreds(c, now *stream.Creds) {
+func (r *Restorer) changeCreds(c, now *record.Creds) {
 	changed := c.Inh != now.Inh || c.Prm != now.Prm || c.Eff != now.Eff
 	ids := !slices.Equal(c.UID, now.UID) || !slices.Equal(c.GID, now.GID) || c.Dumpable == dumpableByRoot
 	if changed || ids || c.Amb != now.Amb {
@@ -210,7 +211,7 @@ func PackGroups(groups []uint32) []byte {
 
 // setIDs changes user and group ids. Who stops being root loses its capabilities
 // but for those that are kept on demand.
-func (r *Restorer) setIDs(c, now *stream.Creds) {
+func (r *Restorer) setIDs(c, now *record.Creds) {
 	if now.Securebits&secbitKeepCaps == 0 {
 		r.keepCaps(true)
 	}

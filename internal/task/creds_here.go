@@ -7,12 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/caps"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // credsHere says which capabilities it takes to go from what this process may do
 // to what a task could, by the rules of kernel/sys.c and security/commoncap.c.
-func credsHere(h *Host, c *stream.Creds) (errs []error) {
+func credsHere(h *Host, c *record.Creds) (errs []error) {
 	if len(c.UID) != 4 || len(c.GID) != 4 {
 		return nil // Check says so
 	}
@@ -74,13 +74,13 @@ func sameGroups(a, b []uint32) bool {
 // sameUser reports whether a task that has changed from now to want is still one
 // that this process may trace, see __ptrace_may_access in kernel/ptrace.c. A
 // change of ids makes it not dumpable in between.
-func sameUser(now, want *stream.Creds) bool {
+func sameUser(now, want *record.Creds) bool {
 	return slices.Equal(now.UID, want.UID) && slices.Equal(now.GID, want.GID) &&
 		want.UID[0] == want.UID[1] && want.UID[0] == want.UID[2] && want.GID[0] == want.GID[1] && want.GID[0] == want.GID[2]
 }
 
 // killable reports whether this process may signal a task that has changed to want.
-func killable(now, want *stream.Creds) bool {
+func killable(now, want *record.Creds) bool {
 	for _, id := range now.UID[:2] {
 		if id == want.UID[0] || id == want.UID[2] {
 			return true

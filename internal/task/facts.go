@@ -5,7 +5,7 @@ import (
 	"io/fs"
 
 	"ckpt/internal/proc"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Facts are what /proc tells of a thread that stands still.
@@ -14,7 +14,7 @@ type Facts struct {
 	Comm       string
 	Namespaces map[string]uint64
 
-	cgroups  []stream.Cgroup
+	cgroups  []record.Cgroup
 	loginUID *uint32 // nil where there are none
 	slack    *uint64 // nil where this user may not read it
 }

@@ -7,19 +7,19 @@ import (
 
 	"ckpt/internal/caps"
 	"ckpt/internal/kcmp"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // fsResource: working folder, root folder, umask.
-var fsResource = row[stream.FS]{
-	Type:  stream.TypeFS,
+var fsResource = row[record.FS]{
+	Type:  record.TypeFS,
 	Scope: Shared,
 	Collect: func(c *Collector) error {
 		cwd, err := c.Inode(fmt.Sprintf("/proc/%d/cwd", c.TID))
 		if err != nil {
 			return err
 		}
-		fs := stream.FS{Object: c.object(kcmp.FS), PID: c.TID, Umask: c.Status.Umask, Refs: stream.FSRefs{Cwd: cwd}}
+		fs := record.FS{Object: c.object(kcmp.FS), TID: c.TID, Umask: c.Status.Umask, Refs: record.FSRefs{Cwd: cwd}}
 		if differs, err := hasOwnRoot(c.TID); err != nil {
 			return err
 		} else if differs {
@@ -27,19 +27,19 @@ var fsResource = row[stream.FS]{
 				return err
 			}
 		}
-		return c.Emit(stream.TypeFS, &fs)
+		return c.Emit(record.TypeFS, &fs)
 	},
-	Check: func(fs *stream.FS) []error {
+	Check: func(fs *record.FS) []error {
 		return corruptIf(fs.Umask > 0o777, "a file mode mask of %#o", fs.Umask)
 	},
-	Here: func(h *Host, fs *stream.FS) []error {
+	Here: func(h *Host, fs *record.FS) []error {
 		var err error
 		if err == nil && fs.Refs.Root != 0 {
-			return h.Need(caps.Of(unix.CAP_SYS_CHROOT), h.Who(fs.PID), "give %s its root folder")
+			return h.Need(caps.Of(unix.CAP_SYS_CHROOT), h.Who(fs.TID), "give %s its root folder")
 		}
 		return nil
 	},
-	Restore: func(r *Restorer, fs *stream.FS) error {
+	Restore: func(r *Restorer, fs *record.FS) error {
 		r.call("set its umask", unix.SYS_UMASK, uint64(fs.Umask))
 		if fs.Refs.Root != 0 {
 			if err := r.enter(fs.Refs.Root, true); err != nil {

@@ -13,28 +13,29 @@ import (
 	"ckpt/internal/abi"
 	"ckpt/internal/proc"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // FuzzCheck: whatever is in a record, each resource says that it is good or not,
 // for not much more memory than a record may take, and quickly.
 func FuzzCheck(f *testing.F) {
-	good := map[stream.Type]any{
-		stream.TypeMM:         &stream.MM{PID: 7, Auxv: make([]byte, 16), Membarrier: 1 << 4, LDT: make([]byte, 8), LockFuture: 2},
-		stream.TypeCreds:      &stream.Creds{UID: make([]uint32, 4), GID: make([]uint32, 4), Groups: []uint32{1}, Dumpable: 2},
-		stream.TypeLimits:     &stream.Limits{Limits: make([]stream.Limit, 16)},
-		stream.TypeSched:      &stream.Sched{Attr: make([]byte, binary.Size(unix.SchedAttr{})), Affinity: []byte{3}, NUMA: &stream.MemPolicy{Mode: 1, Nodes: []byte{1}}},
-		stream.TypeSigactions: &stream.Sigactions{Actions: []stream.Sigaction{{Signal: 10}}},
-		stream.TypeSignals:    &stream.Signals{Pending: [][]byte{make([]byte, abi.SiginfoBytes)}, Shared: [][]byte{{}}},
-		stream.TypeRegs:       &stream.Regs{GP: make([]byte, 27*8), XState: []byte{1}, Left: new(int64)},
-		stream.TypeTimers:     &stream.Timers{Timers: []stream.Timer{{ID: 1, Clock: -6, Notify: 4, TID: 7}, {ID: 2}}},
-		stream.TypeSeccomp:    &stream.Seccomp{Mode: 2, Filters: []stream.SeccompFilter{{Program: make([]byte, 16)}}, Common: 1},
-		stream.TypeCgroups:    &stream.Cgroups{Groups: []stream.Cgroup{{Path: []byte("/a")}}, Threads: []stream.ThreadCgroups{{TID: 8}}},
-		stream.TypeSemUndo:    &stream.SemUndo{Adjust: []stream.SemAdjust{{Set: 1, Sems: 2, Num: 1, Adjust: -1}}},
-		stream.TypeItimers:    &stream.Itimers{Timers: []stream.Itimer{{Which: 2, ValueUS: 5}}},
+	good := map[record.Type]any{
+		record.TypeMM:         &record.MM{PID: 7, Auxv: make([]byte, 16), Membarrier: 1 << 4, LDT: make([]byte, 8), LockFuture: 2},
+		record.TypeCreds:      &record.Creds{UID: make([]uint32, 4), GID: make([]uint32, 4), Groups: []uint32{1}, Dumpable: 2},
+		record.TypeLimits:     &record.Limits{Limits: make([]record.Limit, 16)},
+		record.TypeSched:      &record.Sched{Attr: make([]byte, binary.Size(unix.SchedAttr{})), Affinity: []byte{3}, NUMA: &record.MemPolicy{Mode: 1, Nodes: []byte{1}}},
+		record.TypeSigactions: &record.Sigactions{Actions: []record.Sigaction{{Signal: 10}}},
+		record.TypeSignals:    &record.Signals{Pending: [][]byte{make([]byte, abi.SiginfoBytes)}, Shared: [][]byte{{}}},
+		record.TypeRegs:       &record.Regs{GP: make([]byte, 27*8), XState: []byte{1}, Left: new(int64)},
+		record.TypeTimers:     &record.Timers{Timers: []record.Timer{{ID: 1, Clock: -6, Notify: 4, TID: 7}, {ID: 2}}},
+		record.TypeSeccomp:    &record.Seccomp{Mode: 2, Filters: []record.SeccompFilter{{Program: make([]byte, 16)}}, Common: 1},
+		record.TypeCgroups:    &record.Cgroups{Groups: []record.Cgroup{{Path: []byte("/a")}}, Threads: []record.ThreadCgroups{{TID: 8}}},
+		record.TypeSemUndo:    &record.SemUndo{Adjust: []record.SemAdjust{{Set: 1, Sems: 2, Num: 1, Adjust: -1}}},
+		record.TypeItimers:    &record.Itimers{Timers: []record.Itimer{{Which: 2, ValueUS: 5}}},
 	}
 	for i := range Resources {
 		typ := Resources[i].Type
-		for _, v := range []any{stream.Lookup(typ).New(), good[typ]} {
+		for _, v := range []any{record.Lookup(typ).New(), good[typ]} {
 			if v == nil {
 				continue
 			}
@@ -63,25 +64,25 @@ func FuzzCheck(f *testing.F) {
 
 func judgeRecord(t *testing.T, r *Resource, rec *stream.Record) {
 	errs := r.Check(rec)
-	if rec.Decode(stream.Lookup(r.Type).New()) != nil && len(errs) == 0 {
+	if rec.Decode(record.Lookup(r.Type).New()) != nil && len(errs) == 0 {
 		t.Fatal("what can't be decoded is good")
 	}
 	if r.Here != nil { // asked of what is bad, too, so that all is told at once
 		_ = r.Here(host(0), rec)
 	}
 	switch r.Type {
-	case stream.TypeCgroups:
+	case record.TypeCgroups:
 		for _, policy := range []CgroupPolicy{CgroupsKeep, CgroupsStrict} {
 			_ = CheckCgroups(rec, policy)
 		}
-	case stream.TypeLimits:
-		l, err := decode[stream.Limits](rec)
+	case record.TypeLimits:
+		l, err := decode[record.Limits](rec)
 		own, e := proc.ReadLimits(os.Getpid())
 		if err == nil && e == nil {
 			_ = tooHigh(l, own)
 		}
-	case stream.TypeSched:
-		if s, err := decode[stream.Sched](rec); err == nil && len(errs) == 0 {
+	case record.TypeSched:
+		if s, err := decode[record.Sched](rec); err == nil && len(errs) == 0 {
 			if attr, _, err := decodeSched(s); err != nil || reflect.DeepEqual(attr, nil) {
 				t.Fatalf("good scheduling attributes: %v", err)
 			}
@@ -96,14 +97,14 @@ func TestTooManyLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &stream.Limits{Limits: make([]stream.Limit, len(own)+1)}
+	l := &record.Limits{Limits: make([]record.Limit, len(own)+1)}
 	l.Limits[0].Hard = unix.RLIM_INFINITY
 	l.Limits[len(own)].Hard = unix.RLIM_INFINITY
 	own[0].Hard = 1
 	if errs := tooHigh(l, own); len(errs) != 1 {
 		t.Error(errs)
 	}
-	rec, err := stream.New(stream.TypeLimits, l)
+	rec, err := stream.New(record.TypeLimits, l)
 	if err != nil || len(limits.Check(rec)) != 1 {
 		t.Errorf("%v, %v", err, limits.Check(rec))
 	}

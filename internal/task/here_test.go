@@ -9,7 +9,7 @@ import (
 
 	"ckpt/internal/caps"
 	"ckpt/internal/proc"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // host is a process of user 1000 with these capabilities.
@@ -20,9 +20,9 @@ func host(set caps.Set) *Host {
 }
 
 // lacks is what a record takes that a host lacks.
-func lacks(t *testing.T, h *Host, typ stream.Type, meta any) (set caps.Set) {
+func lacks(t *testing.T, h *Host, typ record.Type, meta any) (set caps.Set) {
 	t.Helper()
-	for _, err := range Find(typ).Here(h, record(t, typ, meta)) {
+	for _, err := range Find(typ).Here(h, recordOf(t, typ, meta)) {
 		missing := new(caps.Missing)
 		if !errors.As(err, &missing) {
 			t.Errorf("%v", err)
@@ -33,48 +33,48 @@ func lacks(t *testing.T, h *Host, typ stream.Type, meta any) (set caps.Set) {
 }
 
 func TestCredsHere(t *testing.T) {
-	same := stream.Creds{PID: 7, TID: 7, UID: []uint32{1000, 1000, 1000, 1000}, GID: []uint32{100, 100, 100, 100}, Groups: []uint32{5, 4}, Bnd: 1<<41 - 1, Dumpable: 1}
+	same := record.Creds{PID: 7, TID: 7, UID: []uint32{1000, 1000, 1000, 1000}, GID: []uint32{100, 100, 100, 100}, Groups: []uint32{5, 4}, Bnd: 1<<41 - 1, Dumpable: 1}
 	for name, c := range map[string]struct {
-		change func(c *stream.Creds)
+		change func(c *record.Creds)
 		takes  caps.Set
 	}{
-		"the same":           {func(*stream.Creds) {}, 0},
-		"a larger bounding":  {func(c *stream.Creds) { c.Bnd |= 1 << 50 }, 0},
-		"no_new_privs":       {func(c *stream.Creds) { c.NoNewPrivs = true }, 0},
-		"keeps capabilities": {func(c *stream.Creds) { c.Securebits = secbitKeepCaps }, 0},
-		"a smaller bounding": {func(c *stream.Creds) { c.Bnd = 0 }, caps.Of(unix.CAP_SETPCAP)},
-		"securebits":         {func(c *stream.Creds) { c.Securebits = 1 }, caps.Of(unix.CAP_SETPCAP)},
-		"groups":             {func(c *stream.Creds) { c.Groups = []uint32{4} }, caps.Of(unix.CAP_SETGID)},
-		"a file system id":   {func(c *stream.Creds) { c.UID = []uint32{1000, 1000, 1000, 7} }, caps.Of(unix.CAP_SETUID, unix.CAP_SYS_PTRACE)},
-		"a group":            {func(c *stream.Creds) { c.GID = []uint32{7, 7, 7, 7} }, caps.Of(unix.CAP_SETGID, unix.CAP_SYS_PTRACE)},
-		"another user": {func(c *stream.Creds) { c.UID = []uint32{7, 7, 7, 7} },
+		"the same":           {func(*record.Creds) {}, 0},
+		"a larger bounding":  {func(c *record.Creds) { c.Bnd |= 1 << 50 }, 0},
+		"no_new_privs":       {func(c *record.Creds) { c.NoNewPrivs = true }, 0},
+		"keeps capabilities": {func(c *record.Creds) { c.Securebits = secbitKeepCaps }, 0},
+		"a smaller bounding": {func(c *record.Creds) { c.Bnd = 0 }, caps.Of(unix.CAP_SETPCAP)},
+		"securebits":         {func(c *record.Creds) { c.Securebits = 1 }, caps.Of(unix.CAP_SETPCAP)},
+		"groups":             {func(c *record.Creds) { c.Groups = []uint32{4} }, caps.Of(unix.CAP_SETGID)},
+		"a file system id":   {func(c *record.Creds) { c.UID = []uint32{1000, 1000, 1000, 7} }, caps.Of(unix.CAP_SETUID, unix.CAP_SYS_PTRACE)},
+		"a group":            {func(c *record.Creds) { c.GID = []uint32{7, 7, 7, 7} }, caps.Of(unix.CAP_SETGID, unix.CAP_SYS_PTRACE)},
+		"another user": {func(c *record.Creds) { c.UID = []uint32{7, 7, 7, 7} },
 			caps.Of(unix.CAP_SETUID, unix.CAP_SYS_PTRACE, unix.CAP_KILL)},
-		"the effective user": {func(c *stream.Creds) { c.UID = []uint32{1000, 7, 1000, 7} }, caps.Of(unix.CAP_SETUID, unix.CAP_SYS_PTRACE)},
-		"not dumpable":       {func(c *stream.Creds) { c.Dumpable = 0 }, caps.Of(unix.CAP_SYS_PTRACE)},
-		"dumpable by root":   {func(c *stream.Creds) { c.Dumpable = 2 }, caps.Of(unix.CAP_SYS_PTRACE, unix.CAP_SETUID)},
-		"capabilities":       {func(c *stream.Creds) { c.Prm = 1 << unix.CAP_NET_RAW }, caps.Of(unix.CAP_NET_RAW)},
-		"inheritable ones":   {func(c *stream.Creds) { c.Inh = 1 << unix.CAP_NET_RAW }, caps.Of(unix.CAP_SETPCAP)},
+		"the effective user": {func(c *record.Creds) { c.UID = []uint32{1000, 7, 1000, 7} }, caps.Of(unix.CAP_SETUID, unix.CAP_SYS_PTRACE)},
+		"not dumpable":       {func(c *record.Creds) { c.Dumpable = 0 }, caps.Of(unix.CAP_SYS_PTRACE)},
+		"dumpable by root":   {func(c *record.Creds) { c.Dumpable = 2 }, caps.Of(unix.CAP_SYS_PTRACE, unix.CAP_SETUID)},
+		"capabilities":       {func(c *record.Creds) { c.Prm = 1 << unix.CAP_NET_RAW }, caps.Of(unix.CAP_NET_RAW)},
+		"inheritable ones":   {func(c *record.Creds) { c.Inh = 1 << unix.CAP_NET_RAW }, caps.Of(unix.CAP_SETPCAP)},
 	} {
 		want := same
 		c.change(&want)
-		if got := lacks(t, host(0), stream.TypeCreds, &want); got != c.takes {
+		if got := lacks(t, host(0), record.TypeCreds, &want); got != c.takes {
 			t.Errorf("%s takes %v, want %v", name, got, c.takes)
 		}
-		if got := lacks(t, host(c.takes), stream.TypeCreds, &want); got != 0 {
+		if got := lacks(t, host(c.takes), record.TypeCreds, &want); got != 0 {
 			t.Errorf("%s takes %v beside %v", name, got, c.takes)
 		}
 	}
 	h := host(1<<41 - 1)
 	h.Securebits = 3 // SECBIT_NOROOT, locked
-	if errs := creds.Here(h, record(t, stream.TypeCreds, &same)); len(errs) != 1 {
+	if errs := creds.Here(h, recordOf(t, record.TypeCreds, &same)); len(errs) != 1 {
 		t.Errorf("locked securebits: %v", errs)
 	}
 }
 
 func TestTimersHere(t *testing.T) {
 	for clock, takes := range map[int]caps.Set{unix.CLOCK_MONOTONIC: 0, unix.CLOCK_BOOTTIME_ALARM: caps.Of(unix.CAP_WAKE_ALARM)} {
-		timers := &stream.Timers{PID: 7, Timers: []stream.Timer{{Clock: clock}}}
-		if got := lacks(t, host(0), stream.TypeTimers, timers); got != takes {
+		timers := &record.Timers{PID: 7, Timers: []record.Timer{{Clock: clock}}}
+		if got := lacks(t, host(0), record.TypeTimers, timers); got != takes {
 			t.Errorf("clock %d takes %v", clock, got)
 		}
 	}
@@ -82,8 +82,8 @@ func TestTimersHere(t *testing.T) {
 
 func TestIOFlusherHere(t *testing.T) {
 	for value, takes := range map[uint64]caps.Set{0: 0, 1: caps.Of(unix.CAP_SYS_RESOURCE)} {
-		p := &stream.Prctl{PID: 7, TID: 7, Values: []stream.PrctlValue{{Name: ioFlusher, Value: value}}}
-		if got := lacks(t, host(0), stream.TypePrctl, p); got != takes {
+		p := &record.Prctl{PID: 7, TID: 7, Values: []record.PrctlValue{{Name: ioFlusher, Value: value}}}
+		if got := lacks(t, host(0), record.TypePrctl, p); got != takes {
 			t.Errorf("%d takes %v", value, got)
 		}
 	}

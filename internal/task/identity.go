@@ -3,14 +3,14 @@ package task
 import (
 	"golang.org/x/sys/unix"
 
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // identity: the name. The ids are given when the task is made.
-var identity = row[stream.Thread]{
-	Type:  stream.TypeThread,
-	Check: anything[stream.Thread],
-	Restore: func(r *Restorer, t *stream.Thread) error {
+var identity = row[record.Thread]{
+	Type:  record.TypeThread,
+	Check: anything[record.Thread],
+	Restore: func(r *Restorer, t *record.Thread) error {
 		name := append([]byte(t.Comm), 0)
 		r.poke("set its name", name, unix.SYS_PRCTL, unix.PR_SET_NAME, scratchArg, 0, 0, 0)
 		return nil

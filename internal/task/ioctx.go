@@ -2,16 +2,16 @@ package task
 
 import (
 	"ckpt/internal/kcmp"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // ioCtx is that there is an I/O context, and who shares it. What it holds, the
 // priority, is in SCHED.
-var ioCtx = row[stream.IOCtx]{
-	Type:  stream.TypeIOCtx,
+var ioCtx = row[record.IOCtx]{
+	Type:  record.TypeIOCtx,
 	Scope: Shared,
 	Collect: func(c *Collector) error {
-		return c.Emit(stream.TypeIOCtx, &stream.IOCtx{Object: c.object(kcmp.IO), PID: c.TID})
+		return c.Emit(record.TypeIOCtx, &record.IOCtx{Object: c.object(kcmp.IO), TID: c.TID})
 	},
-	Check: anything[stream.IOCtx],
+	Check: anything[record.IOCtx],
 }.resource()

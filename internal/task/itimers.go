@@ -7,29 +7,29 @@ import (
 
 	"ckpt/internal/abi"
 	"ckpt/internal/tracee"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const itimerProf = 2 // ITIMER_PROF, the last of getitimer(2)
 
 // itimers: the interval timers of setitimer(2), which alarm(2) uses too.
-var itimers = row[stream.Itimers]{
-	Type:  stream.TypeItimers,
+var itimers = row[record.Itimers]{
+	Type:  record.TypeItimers,
 	Scope: PerProcess,
 	Collect: func(c *Collector) error {
 		m, err := c.theMoment()
 		if err != nil || len(m.itimers) == 0 {
 			return err
 		}
-		return c.Emit(stream.TypeItimers, &stream.Itimers{PID: c.PID, Timers: m.itimers})
+		return c.Emit(record.TypeItimers, &record.Itimers{PID: c.PID, Timers: m.itimers})
 	},
-	Check: func(it *stream.Itimers) (errs []error) {
+	Check: func(it *record.Itimers) (errs []error) {
 		for _, t := range it.Timers {
 			errs = append(errs, corruptIf(t.Which < 0 || t.Which > itimerProf || t.ValueUS < 0 || t.IntervalUS < 0, "interval timer %d of %d µs, each %d µs", t.Which, t.ValueUS, t.IntervalUS)...)
 		}
 		return errs
 	},
-	Restore: func(r *Restorer, it *stream.Itimers) error {
+	Restore: func(r *Restorer, it *record.Itimers) error {
 		for _, t := range it.Timers {
 			val := abi.Bytes(uint64(t.IntervalUS/1e6), uint64(t.IntervalUS%1e6), uint64(t.ValueUS/1e6), uint64(t.ValueUS%1e6))
 			r.poke("start its interval timer", val, unix.SYS_SETITIMER, uint64(t.Which), scratchArg, 0)
@@ -47,7 +47,7 @@ func askItimers() (all []tracee.Query) {
 }
 
 // itimersOf returns the timers that run.
-func itimersOf(pid int, answers []tracee.Answer) (timers []stream.Itimer, err error) {
+func itimersOf(pid int, answers []tracee.Answer) (timers []record.Itimer, err error) {
 	for which, a := range answers {
 		if a.Err != nil {
 			return nil, fmt.Errorf("pid %d: interval timer %d: %w", pid, which, a.Err)
@@ -55,7 +55,7 @@ func itimersOf(pid int, answers []tracee.Answer) (timers []stream.Itimer, err er
 		w := abi.Words(a.Data) // struct itimerval: interval, then value, as sec and µs
 		value := int64(w[2])*1e6 + int64(w[3])
 		if value != 0 {
-			timers = append(timers, stream.Itimer{Which: which, ValueUS: value, IntervalUS: int64(w[0])*1e6 + int64(w[1])})
+			timers = append(timers, record.Itimer{Which: which, ValueUS: value, IntervalUS: int64(w[0])*1e6 + int64(w[1])})
 		}
 	}
 	return timers, nil

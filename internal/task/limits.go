@@ -8,7 +8,7 @@ import (
 
 	"ckpt/internal/abi"
 	"ckpt/internal/proc"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // rlimitNames are ulimit(1)'s words for the limits.
@@ -17,8 +17,8 @@ var rlimitNames = [...]string{"CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "N
 
 // limits: resource limits. They are read from /proc, for prlimit(2) on another
 // user's process takes a capability that may be missing.
-var limits = row[stream.Limits]{
-	Type:     stream.TypeLimits,
+var limits = row[record.Limits]{
+	Type:     record.TypeLimits,
 	Required: true,
 	Scope:    PerProcess,
 	Collect: func(c *Collector) error {
@@ -26,18 +26,18 @@ var limits = row[stream.Limits]{
 		if err != nil {
 			return err
 		}
-		rec := stream.Limits{PID: c.PID}
+		rec := record.Limits{PID: c.PID}
 		for _, v := range l {
-			rec.Limits = append(rec.Limits, stream.Limit{Soft: v.Soft, Hard: v.Hard})
+			rec.Limits = append(rec.Limits, record.Limit{Soft: v.Soft, Hard: v.Hard})
 		}
-		return c.Emit(stream.TypeLimits, &rec)
+		return c.Emit(record.TypeLimits, &rec)
 	},
 	Check:   checkLimits,
 	Here:    limitsHere,
 	Restore: restoreLimits,
 }.resource()
 
-func checkLimits(l *stream.Limits) []error {
+func checkLimits(l *record.Limits) []error {
 	if len(l.Limits) != len(rlimitNames) {
 		return []error{fmt.Errorf("%d resource limits, there are %d", len(l.Limits), len(rlimitNames))}
 	}
@@ -45,7 +45,7 @@ func checkLimits(l *stream.Limits) []error {
 }
 
 // limitsHere finds hard limits that can't be raised to what they were.
-func limitsHere(h *Host, l *stream.Limits) []error {
+func limitsHere(h *Host, l *record.Limits) []error {
 	own, err := proc.ReadLimits(os.Getpid())
 	if err != nil {
 		return []error{err}
@@ -58,7 +58,7 @@ func limitsHere(h *Host, l *stream.Limits) []error {
 
 // tooHigh compares them with our own. There may be too many of them, which Check
 // tells.
-func tooHigh(l *stream.Limits, own proc.Limits) (errs []error) {
+func tooHigh(l *record.Limits, own proc.Limits) (errs []error) {
 	for i, want := range l.Limits[:min(len(l.Limits), len(own))] {
 		if want.Hard > own[i].Hard {
 			errs = append(errs, fmt.Errorf("pid %d had a hard limit RLIMIT_%s of %s, ckpt-apply may set at most %s: start it with that limit or with CAP_SYS_RESOURCE",
@@ -75,7 +75,7 @@ func limitText(v uint64) string {
 	return fmt.Sprint(v)
 }
 
-func restoreLimits(r *Restorer, l *stream.Limits) error {
+func restoreLimits(r *Restorer, l *record.Limits) error {
 	now, err := proc.ReadLimits(r.PID)
 	if err != nil {
 		return err

@@ -9,22 +9,22 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // loginUID: the user a thread belongs to for audit(8), of each thread, for each
 // can only set its own. To set one again takes CAP_AUDIT_CONTROL, so it comes
 // before credentials.
-var loginUID = row[stream.LoginUID]{
-	Type: stream.TypeLoginUID,
+var loginUID = row[record.LoginUID]{
+	Type: record.TypeLoginUID,
 	Collect: func(c *Collector) error {
 		if c.Facts.loginUID == nil {
 			return nil
 		}
-		return c.Emit(stream.TypeLoginUID, &stream.LoginUID{PID: c.PID, TID: c.TID, UID: *c.Facts.loginUID})
+		return c.Emit(record.TypeLoginUID, &record.LoginUID{PID: c.PID, TID: c.TID, UID: *c.Facts.loginUID})
 	},
-	Check: anything[stream.LoginUID],
-	Restore: func(r *Restorer, l *stream.LoginUID) error {
+	Check: anything[record.LoginUID],
+	Restore: func(r *Restorer, l *record.LoginUID) error {
 		now, err := proc.ReadLoginUID(l.PID, l.TID)
 		if err == nil && now == l.UID {
 			return nil
@@ -44,7 +44,7 @@ var loginUID = row[stream.LoginUID]{
 
 // setLoginUID has the thread write to its own file, which we open: from its
 // root folder /proc may be out of reach.
-func (r *Restorer) setLoginUID(l *stream.LoginUID) error {
+func (r *Restorer) setLoginUID(l *record.LoginUID) error {
 	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/task/%d/loginuid", l.PID, l.TID), os.O_WRONLY, 0)
 	if err != nil {
 		return err

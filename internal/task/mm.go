@@ -10,6 +10,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const (
@@ -21,8 +22,8 @@ const (
 
 // layout: what the kernel notes of an address space beside its mappings, and
 // the executable.
-var layout = row[stream.MM]{
-	Type:  stream.TypeMM,
+var layout = row[record.MM]{
+	Type:  record.TypeMM,
 	Scope: Shared,
 	Asks: func(*Collector) []tracee.Query {
 		return []tracee.Query{getBreak, getMembarrier, tracee.AnyLDT()}
@@ -45,17 +46,17 @@ var layout = row[stream.MM]{
 			return err
 		}
 		s := &c.Stat
-		m := &stream.MM{
+		m := &record.MM{
 			Object: c.object(kcmp.VM), PID: c.PID, StartCode: s.StartCode, EndCode: s.EndCode, StartData: s.StartData, EndData: s.EndData,
 			StartBrk: s.StartBrk, Brk: brk, StartStack: s.StartStack, ArgStart: s.ArgStart, ArgEnd: s.ArgEnd,
-			EnvStart: s.EnvStart, EnvEnd: s.EnvEnd, Auxv: auxv, LockFuture: future, Refs: stream.ExeRef{Exe: exe},
+			EnvStart: s.EnvStart, EnvEnd: s.EnvEnd, Auxv: auxv, LockFuture: future, Refs: record.ExeRef{Exe: exe},
 		}
 		if err := c.readMMState(m); err != nil {
 			return err
 		}
-		return c.Emit(stream.TypeMM, m)
+		return c.Emit(record.TypeMM, m)
 	},
-	Check: func(m *stream.MM) []error {
+	Check: func(m *record.MM) []error {
 		var err error
 		if err == nil && m.LockFuture&^(unix.MCL_FUTURE|mclOnfault) != 0 {
 			err = fmt.Errorf("%w: memory to come locked by flags %#x", stream.ErrCorrupt, m.LockFuture)
@@ -75,7 +76,7 @@ var getBreak = query(0, unix.SYS_BRK, 0)
 
 // restoreLayout sets it all with PR_SET_MM_MAP, struct prctl_mm_map in uapi
 // linux/prctl.h. The kernel refuses a new executable while the old is mapped.
-func restoreLayout(r *Restorer, m *stream.MM) error {
+func restoreLayout(r *Restorer, m *record.MM) error {
 	exe, err := r.Inode(m.Refs.Exe, unix.O_RDONLY)
 	if err != nil {
 		return err

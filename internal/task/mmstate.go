@@ -8,6 +8,7 @@ import (
 
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // What else belongs to an address space: what it has registered for with
@@ -22,7 +23,7 @@ const (
 var getMembarrier = query(0, unix.SYS_MEMBARRIER, membarrierGetRegistrations, 0, 0)
 
 // readMMState fills in the rest of an MM record.
-func (c *Collector) readMMState(m *stream.MM) error {
+func (c *Collector) readMMState(m *record.MM) error {
 	registered, _, err := c.find(getMembarrier)
 	switch {
 	case err == nil:
@@ -42,7 +43,7 @@ func (c *Collector) readMMState(m *stream.MM) error {
 	return err
 }
 
-func checkMMState(m *stream.MM) (errs []error) {
+func checkMMState(m *record.MM) (errs []error) {
 	if m.Membarrier&^membarrierRegistrations != 0 {
 		errs = append(errs, fmt.Errorf("pid %d has registered for membarrier commands this version does not know (%#x)", m.PID, m.Membarrier))
 	}
@@ -52,7 +53,7 @@ func checkMMState(m *stream.MM) (errs []error) {
 	return errs
 }
 
-func (r *Restorer) restoreMMState(m *stream.MM) error {
+func (r *Restorer) restoreMMState(m *record.MM) error {
 	for cmd := uint64(1); cmd <= membarrierRegistrations; cmd <<= 1 {
 		if m.Membarrier&cmd == 0 {
 			continue

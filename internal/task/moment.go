@@ -3,7 +3,7 @@ package task
 import (
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Notes are kept from one thread of a process to the next.
@@ -17,8 +17,8 @@ type Notes struct {
 type moment struct {
 	shared  [][]byte         // the process's pending signals
 	own     map[int][][]byte // those of each thread
-	itimers []stream.Itimer
-	timers  []stream.Timer
+	itimers []record.Itimer
+	timers  []record.Timer
 }
 
 // theMoment reads it the first time and returns the same afterwards. A timer
@@ -55,7 +55,7 @@ func (c *Collector) theMoment() (*moment, error) {
 }
 
 // readClocked reads both kinds of timers.
-func readClocked(c *Collector) ([]stream.Itimer, []stream.Timer, error) {
+func readClocked(c *Collector) ([]record.Itimer, []record.Timer, error) {
 	list, err := proc.ReadTimers(c.PID)
 	if err != nil {
 		return nil, nil, err

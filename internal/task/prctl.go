@@ -11,7 +11,7 @@ import (
 	"ckpt/internal/caps"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // attribute is something prctl(2) gets and sets.
@@ -53,8 +53,8 @@ var attributes = []attribute{
 }
 
 // prctl: all of them. An attribute this kernel does not know is left out.
-var prctl = row[stream.Prctl]{
-	Type:     stream.TypePrctl,
+var prctl = row[record.Prctl]{
+	Type:     record.TypePrctl,
 	Required: true,
 	Asks: func(c *Collector) (all []tracee.Query) {
 		if c.TID == c.PID {
@@ -71,7 +71,7 @@ var prctl = row[stream.Prctl]{
 		return all
 	},
 	Collect: func(c *Collector) error {
-		rec := stream.Prctl{PID: c.PID, TID: c.TID}
+		rec := record.Prctl{PID: c.PID, TID: c.TID}
 		for _, a := range attributes {
 			if a.process && c.TID != c.PID {
 				continue
@@ -83,7 +83,7 @@ var prctl = row[stream.Prctl]{
 			if err != nil {
 				return fmt.Errorf("pid %d: attribute %s: %w", c.TID, a.name, err)
 			}
-			rec.Values = append(rec.Values, stream.PrctlValue{Name: a.name, Value: v})
+			rec.Values = append(rec.Values, record.PrctlValue{Name: a.name, Value: v})
 		}
 		if c.TID == c.PID {
 			answer, err := c.answer(tracee.TilesQuery)
@@ -91,14 +91,14 @@ var prctl = row[stream.Prctl]{
 				return err
 			}
 			if answer.AllowsTiles() {
-				rec.Values = append(rec.Values, stream.PrctlValue{Name: tiles, Value: 1})
+				rec.Values = append(rec.Values, record.PrctlValue{Name: tiles, Value: 1})
 			}
 		}
-		return c.Emit(stream.TypePrctl, &rec)
+		return c.Emit(record.TypePrctl, &rec)
 	},
 	Check: checkPrctl,
 	Here:  prctlHere,
-	Restore: func(r *Restorer, p *stream.Prctl) error {
+	Restore: func(r *Restorer, p *record.Prctl) error {
 		want := map[string]uint64{}
 		for _, v := range p.Values {
 			want[v.Name] = v.Value
@@ -189,7 +189,7 @@ func (a attribute) value(answer tracee.Answer) (uint64, error) {
 }
 
 // checkPrctl says which attributes are not known to this version.
-func checkPrctl(p *stream.Prctl) (errs []error) {
+func checkPrctl(p *record.Prctl) (errs []error) {
 	for _, v := range p.Values {
 		if v.Name != tiles && !slices.ContainsFunc(attributes, func(a attribute) bool { return a.name == v.Name }) {
 			errs = append(errs, fmt.Errorf("pid %d has the attribute %q, which is not known to this version", p.TID, v.Name))
@@ -200,21 +200,21 @@ func checkPrctl(p *stream.Prctl) (errs []error) {
 
 // prctlHere says which attributes this kernel does not know, and which capability
 // one takes.
-func prctlHere(h *Host, p *stream.Prctl) (errs []error) {
+func prctlHere(h *Host, p *record.Prctl) (errs []error) {
 	for _, a := range attributes {
-		if i := slices.IndexFunc(p.Values, func(v stream.PrctlValue) bool { return v.Name == a.name }); i < 0 || p.Values[i].Value == 0 {
+		if i := slices.IndexFunc(p.Values, func(v record.PrctlValue) bool { return v.Name == a.name }); i < 0 || p.Values[i].Value == 0 {
 			continue
 		}
 		if unix.Prctl(int(a.get), 0, 0, 0, 0) == unix.EINVAL {
 			errs = append(errs, fmt.Errorf("%s has the attribute %s, which this kernel does not know", h.Who(p.PID), a.name))
 		}
 	}
-	if slices.Contains(p.Values, stream.PrctlValue{Name: tiles, Value: 1}) {
+	if slices.Contains(p.Values, record.PrctlValue{Name: tiles, Value: 1}) {
 		if err := tracee.TilesHere(); err != nil {
 			errs = append(errs, fmt.Errorf("%s may use %w", h.Who(p.PID), err))
 		}
 	}
-	if slices.Contains(p.Values, stream.PrctlValue{Name: ioFlusher, Value: 1}) {
+	if slices.Contains(p.Values, record.PrctlValue{Name: ioFlusher, Value: 1}) {
 		errs = append(errs, h.Need(caps.Of(unix.CAP_SYS_RESOURCE), h.Who(p.PID), "mark %s as an I/O flusher")...)
 	}
 	return errs

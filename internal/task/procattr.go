@@ -10,17 +10,17 @@ import (
 
 	"ckpt/internal/caps"
 	"ckpt/internal/proc"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // procAttr: personality, OOM score adjustment, core dump filter, and the nice
 // value of the session's scheduling group.
-var procAttr = row[stream.ProcAttr]{
-	Type:     stream.TypeProcAttr,
+var procAttr = row[record.ProcAttr]{
+	Type:     record.TypeProcAttr,
 	Required: true,
 	Scope:    PerProcess,
 	Collect: func(c *Collector) error {
-		a := stream.ProcAttr{PID: c.PID}
+		a := record.ProcAttr{PID: c.PID}
 		var err error
 		if a.Personality, err = proc.ReadPersonality(c.PID); err != nil {
 			return err
@@ -36,14 +36,14 @@ var procAttr = row[stream.ProcAttr]{
 		if group, err := proc.ReadAutogroup(c.PID); err == nil { // else there are none
 			a.Autogroup = group.Nice
 		}
-		return c.Emit(stream.TypeProcAttr, &a)
+		return c.Emit(record.TypeProcAttr, &a)
 	},
-	Check: func(a *stream.ProcAttr) []error {
+	Check: func(a *record.ProcAttr) []error {
 		return append(corruptIf(a.OOMScoreAdj < -1000 || a.OOMScoreAdj > 1000, "an oom_score_adj of %d", a.OOMScoreAdj),
 			corruptIf(a.Autogroup < -20 || a.Autogroup > 19, "an autogroup of nice value %d", a.Autogroup)...)
 	},
 	Here: procAttrHere,
-	Restore: func(r *Restorer, a *stream.ProcAttr) error {
+	Restore: func(r *Restorer, a *record.ProcAttr) error {
 		if now, err := proc.ReadPersonality(r.PID); err != nil || now != a.Personality {
 			r.call("set its personality", unix.SYS_PERSONALITY, uint64(a.Personality))
 		}
@@ -65,7 +65,7 @@ var procAttr = row[stream.ProcAttr]{
 }.resource()
 
 // procAttrHere says which capabilities they take.
-func procAttrHere(h *Host, a *stream.ProcAttr) (errs []error) {
+func procAttrHere(h *Host, a *record.ProcAttr) (errs []error) {
 	if h.CapEff&(1<<unix.CAP_SYS_RESOURCE) == 0 && !mayScore(a.OOMScoreAdj) {
 		errs = h.Need(caps.Of(unix.CAP_SYS_RESOURCE), h.Who(a.PID), fmt.Sprintf("set the oom_score_adj of %%s to %d", a.OOMScoreAdj))
 	}

@@ -13,9 +13,10 @@ import (
 
 	"ckpt/internal/proc"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
-func record(t *testing.T, typ stream.Type, meta any) *stream.Record {
+func recordOf(t *testing.T, typ record.Type, meta any) *stream.Record {
 	t.Helper()
 	rec, err := stream.New(typ, meta)
 	if err != nil {
@@ -25,19 +26,19 @@ func record(t *testing.T, typ stream.Type, meta any) *stream.Record {
 }
 
 // check returns what the row of its type says of a record.
-func check(t *testing.T, typ stream.Type, meta any) error {
+func check(t *testing.T, typ record.Type, meta any) error {
 	t.Helper()
-	return errors.Join(Find(typ).Check(record(t, typ, meta))...)
+	return errors.Join(Find(typ).Check(recordOf(t, typ, meta))...)
 }
 
 func TestCheckTimers(t *testing.T) {
-	if err := check(t, stream.TypeTimers, &stream.Timers{PID: 7, Timers: []stream.Timer{
+	if err := check(t, record.TypeTimers, &record.Timers{PID: 7, Timers: []record.Timer{
 		{ID: 0, Clock: 1, ValueNS: 5, IntervalNS: 9},
 		{ID: 9, Clock: ^7<<3 | 2, Notify: sigevThreadID, Signal: 40, TID: 7},
 	}}); err != nil {
 		t.Error(err)
 	}
-	for name, bad := range map[string]stream.Timer{
+	for name, bad := range map[string]record.Timer{
 		"negative id":   {ID: -1},
 		"huge id":       {ID: 1 << 31},
 		"negative time": {ValueNS: -1},
@@ -47,11 +48,11 @@ func TestCheckTimers(t *testing.T) {
 		"thread":        {TID: -1},
 		"device clock":  {Clock: ^7<<3 | 3},
 	} {
-		if err := check(t, stream.TypeTimers, &stream.Timers{Timers: []stream.Timer{bad}}); !errors.Is(err, stream.ErrCorrupt) {
+		if err := check(t, record.TypeTimers, &record.Timers{Timers: []record.Timer{bad}}); !errors.Is(err, stream.ErrCorrupt) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := check(t, stream.TypeTimers, &stream.Timers{Timers: []stream.Timer{{ID: 3}, {ID: 3}}}); !errors.Is(err, stream.ErrCorrupt) {
+	if err := check(t, record.TypeTimers, &record.Timers{Timers: []record.Timer{{ID: 3}, {ID: 3}}}); !errors.Is(err, stream.ErrCorrupt) {
 		t.Errorf("the same id twice: %v", err)
 	}
 }
@@ -75,7 +76,7 @@ func TestSavableClock(t *testing.T) {
 		{cpu(other, 4|2), []int{pid, thread}, "thread 55, which has ended"},
 		{cpu(5, 3), []int{pid}, "clock device"},
 	} {
-		err := savableClock(&stream.Timer{Clock: c.clock}, pid, c.tids)
+		err := savableClock(&record.Timer{Clock: c.clock}, pid, c.tids)
 		if (c.says == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.says) {
 			t.Errorf("clock %d: %v, want %q", c.clock, err, c.says)
 		}
@@ -83,26 +84,26 @@ func TestSavableClock(t *testing.T) {
 }
 
 // ret is a filter of one instruction that returns k.
-func ret(k uint32) stream.SeccompFilter {
+func ret(k uint32) record.SeccompFilter {
 	b := binary.LittleEndian.AppendUint32(nil, unix.BPF_RET|unix.BPF_K)
-	return stream.SeccompFilter{Program: binary.LittleEndian.AppendUint32(b, k)}
+	return record.SeccompFilter{Program: binary.LittleEndian.AppendUint32(b, k)}
 }
 
 func TestCheckSeccomp(t *testing.T) {
-	long := stream.SeccompFilter{Program: make([]byte, 8*maxInstructions)}
-	for name, bad := range map[string]stream.Seccomp{
+	long := record.SeccompFilter{Program: make([]byte, 8*maxInstructions)}
+	for name, bad := range map[string]record.Seccomp{
 		"mode":              {Mode: 3},
 		"none":              {Mode: 0},
 		"no filter":         {Mode: unix.SECCOMP_MODE_FILTER},
-		"strict and filter": {Mode: unix.SECCOMP_MODE_STRICT, Filters: []stream.SeccompFilter{ret(0)}},
-		"empty program":     {Mode: 2, Filters: []stream.SeccompFilter{{}}},
-		"odd program":       {Mode: 2, Filters: []stream.SeccompFilter{{Program: make([]byte, 9)}}},
-		"long program":      {Mode: 2, Filters: []stream.SeccompFilter{{Program: make([]byte, 8*(maxInstructions+1))}}},
-		"too many":          {Mode: 2, Filters: []stream.SeccompFilter{long, long, long, long, long, long, long, long}},
-		"flags":             {Mode: 2, Filters: []stream.SeccompFilter{{Program: make([]byte, 8), Flags: unix.SECCOMP_FILTER_FLAG_TSYNC}}},
-		"common":            {Mode: 2, Filters: []stream.SeccompFilter{ret(0)}, Common: 2},
+		"strict and filter": {Mode: unix.SECCOMP_MODE_STRICT, Filters: []record.SeccompFilter{ret(0)}},
+		"empty program":     {Mode: 2, Filters: []record.SeccompFilter{{}}},
+		"odd program":       {Mode: 2, Filters: []record.SeccompFilter{{Program: make([]byte, 9)}}},
+		"long program":      {Mode: 2, Filters: []record.SeccompFilter{{Program: make([]byte, 8*(maxInstructions+1))}}},
+		"too many":          {Mode: 2, Filters: []record.SeccompFilter{long, long, long, long, long, long, long, long}},
+		"flags":             {Mode: 2, Filters: []record.SeccompFilter{{Program: make([]byte, 8), Flags: unix.SECCOMP_FILTER_FLAG_TSYNC}}},
+		"common":            {Mode: 2, Filters: []record.SeccompFilter{ret(0)}, Common: 2},
 	} {
-		if err := check(t, stream.TypeSeccomp, &bad); !errors.Is(err, stream.ErrCorrupt) {
+		if err := check(t, record.TypeSeccomp, &bad); !errors.Is(err, stream.ErrCorrupt) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -112,7 +113,7 @@ func TestCheckSeccomp(t *testing.T) {
 	}
 	logged := a
 	logged.Flags = unix.SECCOMP_FILTER_FLAG_LOG
-	if n := samePrefix([]stream.SeccompFilter{a, b, a}, []stream.SeccompFilter{a, b, logged, a}); n != 2 {
+	if n := samePrefix([]record.SeccompFilter{a, b, a}, []record.SeccompFilter{a, b, logged, a}); n != 2 {
 		t.Errorf("%d filters are the same, want 2", n)
 	}
 }
@@ -124,8 +125,8 @@ func insn(code uint16, yes, no byte, k uint32) []byte {
 }
 
 // on is a filter that returns k for one system call and allows all others.
-func on(nr, k uint32) stream.SeccompFilter {
-	return stream.SeccompFilter{Program: slices.Concat(
+func on(nr, k uint32) record.SeccompFilter {
+	return record.SeccompFilter{Program: slices.Concat(
 		insn(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, 0, 0, 0),
 		insn(unix.BPF_JMP|unix.BPF_JEQ, 0, 1, nr),
 		insn(unix.BPF_RET, 0, 0, k),
@@ -134,7 +135,7 @@ func on(nr, k uint32) stream.SeccompFilter {
 
 func TestGoesHome(t *testing.T) {
 	// Sets by arithmetic, memory and registers what a comparison of nr would.
-	computed := stream.SeccompFilter{Program: slices.Concat(
+	computed := record.SeccompFilter{Program: slices.Concat(
 		insn(unix.BPF_LDX|unix.BPF_IMM, 0, 0, 3),
 		insn(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, 0, 0, 0),
 		insn(unix.BPF_ALU|unix.BPF_ADD|unix.BPF_X, 0, 0, 0),
@@ -147,7 +148,7 @@ func TestGoesHome(t *testing.T) {
 		insn(unix.BPF_RET, 0, 0, unix.SECCOMP_RET_ALLOW),
 		insn(unix.BPF_RET, 0, 0, unix.SECCOMP_RET_KILL_THREAD))}
 	for name, c := range map[string]struct {
-		f    stream.SeccompFilter
+		f    record.SeccompFilter
 		home bool
 	}{
 		"all":         {ret(unix.SECCOMP_RET_ALLOW), true},
@@ -158,10 +159,10 @@ func TestGoesHome(t *testing.T) {
 		"unmap trap":  {on(unix.SYS_MUNMAP, unix.SECCOMP_RET_TRAP), false},
 		"mask error":  {on(unix.SYS_RT_SIGPROCMASK, unix.SECCOMP_RET_ERRNO|1), false},
 		"computed":    {computed, false},
-		"no end":      {stream.SeccompFilter{Program: insn(unix.BPF_LD, 0, 0, 0)}, false},
-		"far":         {stream.SeccompFilter{Program: insn(unix.BPF_JMP, 0, 0, ^uint32(0))}, false},
+		"no end":      {record.SeccompFilter{Program: insn(unix.BPF_LD, 0, 0, 0)}, false},
+		"far":         {record.SeccompFilter{Program: insn(unix.BPF_JMP, 0, 0, ^uint32(0))}, false},
 	} {
-		if got := goesHome([]stream.SeccompFilter{ret(unix.SECCOMP_RET_ALLOW), c.f}); got != c.home {
+		if got := goesHome([]record.SeccompFilter{ret(unix.SECCOMP_RET_ALLOW), c.f}); got != c.home {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -207,7 +208,7 @@ func TestFindCgroup(t *testing.T) {
 		if want != "" {
 			want = root + want
 		}
-		dir, err := findCgroup(mounts, stream.Cgroup{Hierarchy: c.hierarchy, Path: []byte(c.path)})
+		dir, err := findCgroup(mounts, record.Cgroup{Hierarchy: c.hierarchy, Path: []byte(c.path)})
 		if dir != want || !errors.Is(err, c.err) {
 			t.Errorf("%s:%s: %q, %v", c.hierarchy, c.path, dir, err)
 		}
@@ -215,7 +216,7 @@ func TestFindCgroup(t *testing.T) {
 }
 
 func TestCgroupPolicy(t *testing.T) {
-	gone := record(t, stream.TypeCgroups, &stream.Cgroups{PID: 7, Groups: []stream.Cgroup{{Hierarchy: "memory", Path: []byte("/no such group")}}})
+	gone := recordOf(t, record.TypeCgroups, &record.Cgroups{PID: 7, Groups: []record.Cgroup{{Hierarchy: "memory", Path: []byte("/no such group")}}})
 	for text, errs := range map[string]int{"": 0, "keep": 0, "ignore": 0, "strict": 1} {
 		p, err := ParseCgroupPolicy(text)
 		if err != nil {

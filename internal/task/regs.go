@@ -7,12 +7,13 @@ import (
 
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // regs: general and extended registers, and with them an interrupted system
 // call.
-var regs = row[stream.Regs]{
-	Type:     stream.TypeRegs,
+var regs = row[record.Regs]{
+	Type:     record.TypeRegs,
 	Required: true,
 	Collect: func(c *Collector) error {
 		saved := c.Loan.Saved()
@@ -27,7 +28,7 @@ var regs = row[stream.Regs]{
 		if err != nil {
 			return err
 		}
-		rec := stream.Regs{PID: c.PID, TID: c.TID, GP: saved.Encode(), XState: xstate, IP: saved.IP(), Syscall: saved.Interrupted()}
+		rec := record.Regs{PID: c.PID, TID: c.TID, GP: saved.Encode(), XState: xstate, IP: saved.IP(), Syscall: saved.Interrupted()}
 		wait, err := c.Loan.Tracee().TimeLeft(saved, c.Asleep)
 		if err != nil {
 			return err
@@ -36,9 +37,9 @@ var regs = row[stream.Regs]{
 			left := int64(wait.Left)
 			rec.Syscall, rec.Left = wait.NR, &left
 		}
-		return c.Emit(stream.TypeRegs, &rec)
+		return c.Emit(record.TypeRegs, &rec)
 	},
-	Check: func(g *stream.Regs) []error {
+	Check: func(g *record.Regs) []error {
 		var err error
 		if err == nil {
 			_, err = tracee.DecodeRegs(g.GP)
@@ -51,7 +52,7 @@ var regs = row[stream.Regs]{
 		}
 		return nil
 	},
-	Restore: func(r *Restorer, g *stream.Regs) error {
+	Restore: func(r *Restorer, g *record.Regs) error {
 		r.Final.XState = g.XState
 		if g.Left != nil {
 			r.Final.Wait = &tracee.Wait{NR: g.Syscall, Left: time.Duration(*g.Left)}

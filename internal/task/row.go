@@ -5,11 +5,12 @@ import (
 
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // row is a Resource by the Go type of its record, which is decoded in one place.
 type row[T any] struct {
-	Type     stream.Type
+	Type     record.Type
 	Scope    Scope
 	Required bool
 	Plenty   string

@@ -4,24 +4,24 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/abi"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // rseq: the registration of restartable sequences. A thread caught inside one
 // has been moved to its abort handler when it was borrowed.
-var rseq = row[stream.Rseq]{
-	Type: stream.TypeRseq,
+var rseq = row[record.Rseq]{
+	Type: record.TypeRseq,
 	Collect: func(c *Collector) error {
 		conf, err := c.Loan.Tracee().RseqConfiguration()
 		if err != nil || conf.Addr == 0 {
 			return err
 		}
-		return c.Emit(stream.TypeRseq, &stream.Rseq{PID: c.PID, TID: c.TID, Addr: conf.Addr, Size: conf.Size, Signature: conf.Signature})
+		return c.Emit(record.TypeRseq, &record.Rseq{PID: c.PID, TID: c.TID, Addr: conf.Addr, Size: conf.Size, Signature: conf.Signature})
 	},
-	Check: func(q *stream.Rseq) []error {
+	Check: func(q *record.Rseq) []error {
 		return corruptIf(q.Addr == 0 || q.Addr%abi.RseqBytes != 0 || q.Size < abi.RseqBytes || q.Addr > 1<<63-uint64(q.Size), "an rseq area of %d bytes at %#x", q.Size, q.Addr)
 	},
-	Restore: func(r *Restorer, q *stream.Rseq) error {
+	Restore: func(r *Restorer, q *record.Rseq) error {
 		r.call("register its rseq area", unix.SYS_RSEQ, q.Addr, uint64(q.Size), 0, uint64(q.Signature))
 		return nil
 	},

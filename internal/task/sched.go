@@ -10,7 +10,7 @@ import (
 
 	"ckpt/internal/sys"
 	"ckpt/internal/tracee"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // sched: policy, nice value, CPU affinity, I/O priority and NUMA policy, of each
@@ -18,8 +18,8 @@ import (
 // is restored when all threads and children exist, for a task under
 // SCHED_DEADLINE can't make any; and affinity before policy, for such a task
 // must be allowed on all CPUs.
-var sched = row[stream.Sched]{
-	Type:     stream.TypeSched,
+var sched = row[record.Sched]{
+	Type:     record.TypeSched,
 	Required: true,
 	Asks:     func(*Collector) []tracee.Query { return []tracee.Query{tracee.ThreadMemPolicy()} },
 	Collect: func(c *Collector) error {
@@ -39,9 +39,9 @@ var sched = row[stream.Sched]{
 		if err != nil {
 			return err
 		}
-		return c.Emit(stream.TypeSched, &stream.Sched{PID: c.PID, TID: c.TID, Attr: attr, Affinity: affinity, IOPrio: prio, NUMA: numa})
+		return c.Emit(record.TypeSched, &record.Sched{PID: c.PID, TID: c.TID, Attr: attr, Affinity: affinity, IOPrio: prio, NUMA: numa})
 	},
-	Check: func(s *stream.Sched) []error {
+	Check: func(s *record.Sched) []error {
 		var err error
 		if err == nil {
 			_, _, err = decodeSched(s)
@@ -76,7 +76,7 @@ func readSched(tid int) (attr, affinity []byte, err error) {
 	return attr, bytes.TrimRight(affinity, "\x00"), nil
 }
 
-func decodeSched(s *stream.Sched) (*unix.SchedAttr, *unix.CPUSet, error) {
+func decodeSched(s *record.Sched) (*unix.SchedAttr, *unix.CPUSet, error) {
 	a := new(unix.SchedAttr)
 	if len(s.Attr) != binary.Size(a) {
 		return nil, nil, fmt.Errorf("scheduling attributes of %d bytes, this system has %d", len(s.Attr), binary.Size(a))
@@ -95,7 +95,7 @@ func decodeSched(s *stream.Sched) (*unix.SchedAttr, *unix.CPUSet, error) {
 	return a, set, nil
 }
 
-func restoreSched(r *Restorer, s *stream.Sched) error {
+func restoreSched(r *Restorer, s *record.Sched) error {
 	attr, set, err := decodeSched(s)
 	if err != nil {
 		return err
@@ -127,7 +127,7 @@ func restoreSched(r *Restorer, s *stream.Sched) error {
 
 // restoreNUMA sets a thread's memory policy, if it is not what all puppets have
 // from ckpt-apply.
-func (r *Restorer) restoreNUMA(p *stream.MemPolicy) error {
+func (r *Restorer) restoreNUMA(p *record.MemPolicy) error {
 	const name = "numa"
 	other, known := r.Inherited.values[name]
 	if !known {

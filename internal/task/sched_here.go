@@ -11,7 +11,7 @@ import (
 	"ckpt/internal/caps"
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const (
@@ -26,7 +26,7 @@ var ownSched = sync.OnceValues(func() (*schedNow, error) {
 	if err != nil {
 		return nil, err
 	}
-	attr, _, err := decodeSched(&stream.Sched{Attr: raw})
+	attr, _, err := decodeSched(&record.Sched{Attr: raw})
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ type schedNow struct {
 }
 
 // schedHere says which capabilities a thread's scheduling takes.
-func schedHere(h *Host, s *stream.Sched) []error {
+func schedHere(h *Host, s *record.Sched) []error {
 	want, _, err := decodeSched(s)
 	if err != nil {
 		return nil // Check says so

@@ -14,6 +14,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const (
@@ -28,8 +29,8 @@ const (
 // no_new_privs, which the program may have had only then; from there on the
 // puppets' seccomp is suspended, see SuspendSeccomp. All threads must exist, and
 // no more tasks may be made: new ones would inherit it.
-var seccomp = row[stream.Seccomp]{
-	Type:    stream.TypeSeccomp,
+var seccomp = row[record.Seccomp]{
+	Type:    record.TypeSeccomp,
 	Collect: collectSeccomp,
 	Check:   checkSeccomp,
 	Here:    seccompHere,
@@ -60,7 +61,7 @@ func SuspendSeccomp(t *tracee.Tracee, f *Facts) error {
 
 func collectSeccomp(c *Collector) error {
 	var err error
-	rec := stream.Seccomp{PID: c.PID, TID: c.TID, Mode: c.Facts.Status.Seccomp}
+	rec := record.Seccomp{PID: c.PID, TID: c.TID, Mode: c.Facts.Status.Seccomp}
 	switch rec.Mode {
 	case unix.SECCOMP_MODE_DISABLED:
 		return nil
@@ -86,17 +87,17 @@ func collectSeccomp(c *Collector) error {
 	if rec.Mode == unix.SECCOMP_MODE_STRICT || !goesHome(rec.Filters) {
 		c.Note("pid %d is confined so tightly by seccomp that it would be lost if ckpt-collect were killed by SIGKILL just now", c.TID)
 	}
-	return c.Emit(stream.TypeSeccomp, &rec)
+	return c.Emit(record.TypeSeccomp, &rec)
 }
 
-func filtersOf(pid, tid int) ([]stream.SeccompFilter, error) {
+func filtersOf(pid, tid int) ([]record.SeccompFilter, error) {
 	list, err := (&tracee.Tracee{PID: pid, TID: tid}).SeccompFilters()
 	if err != nil {
 		return nil, err
 	}
-	all := make([]stream.SeccompFilter, len(list))
+	all := make([]record.SeccompFilter, len(list))
 	for i, f := range list {
-		all[i] = stream.SeccompFilter{Flags: f.Flags, Program: f.Program}
+		all[i] = record.SeccompFilter{Flags: f.Flags, Program: f.Program}
 	}
 	return all, nil
 }
@@ -128,7 +129,7 @@ func (c *Collector) commonFilters() (int, error) {
 }
 
 // samePrefix says how many filters are the same in both, from the first on.
-func samePrefix(a, b []stream.SeccompFilter) int {
+func samePrefix(a, b []record.SeccompFilter) int {
 	n := 0
 	for n < min(len(a), len(b)) && a[n].Flags == b[n].Flags && bytes.Equal(a[n].Program, b[n].Program) {
 		n++
@@ -138,7 +139,7 @@ func samePrefix(a, b []stream.SeccompFilter) int {
 
 // notifies reports whether a filter has an instruction that returns
 // SECCOMP_RET_USER_NOTIF.
-func notifies(f stream.SeccompFilter) bool {
+func notifies(f record.SeccompFilter) bool {
 	for insn := range slices.Chunk(f.Program, sockFilterBytes) {
 		code, k := binary.LittleEndian.Uint16(insn), binary.LittleEndian.Uint32(insn[4:])
 		if code == unix.BPF_RET|unix.BPF_K && k&unix.SECCOMP_RET_ACTION_FULL == unix.SECCOMP_RET_USER_NOTIF {
@@ -148,7 +149,7 @@ func notifies(f stream.SeccompFilter) bool {
 	return false
 }
 
-func checkSeccomp(s *stream.Seccomp) []error {
+func checkSeccomp(s *record.Seccomp) []error {
 	total := 0
 	for _, f := range s.Filters {
 		n := len(f.Program) / sockFilterBytes
@@ -165,7 +166,7 @@ func checkSeccomp(s *stream.Seccomp) []error {
 	return nil
 }
 
-func seccompHere(h *Host, s *stream.Seccomp) []error {
+func seccompHere(h *Host, s *record.Seccomp) []error {
 	var err error
 	switch {
 	case err != nil:
@@ -176,7 +177,7 @@ func seccompHere(h *Host, s *stream.Seccomp) []error {
 	return h.Need(caps.Of(unix.CAP_SYS_ADMIN), h.Who(s.PID), "confine %s by seccomp again")
 }
 
-func restoreSeccomp(r *Restorer, s *stream.Seccomp) error {
+func restoreSeccomp(r *Restorer, s *record.Seccomp) error {
 	if err := r.Puppet.SuspendSeccomp(); err != nil {
 		return err
 	}

@@ -8,13 +8,13 @@ import (
 	"ckpt/internal/abi"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // goesHome reports whether a thread under these filters would survive the death
 // of ckpt-collect during a Loan, see SuspendSeccomp: whether they let it unmap
 // memory, or at least refuse that with an error, and set its signal mask.
-func goesHome(filters []stream.SeccompFilter) bool {
+func goesHome(filters []record.SeccompFilter) bool {
 	for _, f := range filters {
 		unmap := verdict(f.Program, unix.SYS_MUNMAP, 1<<20, abi.PageBytes)
 		mask := verdict(f.Program, unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, 1<<20, 0, abi.SigsetBytes)

@@ -13,6 +13,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // A semaphore undo list holds what the kernel adds to semaphores when the last
@@ -165,11 +166,11 @@ func adjustOps(num, value, by int) []semOp {
 }
 
 // semUndo: what is on a semaphore undo list.
-var semUndo = row[stream.SemUndo]{
-	Type:  stream.TypeSemUndo,
+var semUndo = row[record.SemUndo]{
+	Type:  record.TypeSemUndo,
 	Scope: Shared,
 	Collect: func(c *Collector) error {
-		rec := stream.SemUndo{Object: c.object(kcmp.SysVSem), PID: c.TID}
+		rec := record.SemUndo{Object: c.object(kcmp.SysVSem), TID: c.TID}
 		sets, err := proc.ReadSems()
 		if err != nil {
 			return err
@@ -189,11 +190,11 @@ var semUndo = row[stream.SemUndo]{
 					return fmt.Errorf("pid %d (%s): semaphore %d of set %d (System V): %w", c.PID, c.Stat.Comm, num, set.ID, err)
 				}
 				if adj != 0 {
-					rec.Adjust = append(rec.Adjust, stream.SemAdjust{Key: set.Key, Set: set.ID, Sems: set.Sems, Num: num, Adjust: adj})
+					rec.Adjust = append(rec.Adjust, record.SemAdjust{Key: set.Key, Set: set.ID, Sems: set.Sems, Num: num, Adjust: adj})
 				}
 			}
 		}
-		if err := c.Emit(stream.TypeSemUndo, &rec); err != nil || c.Keep == nil {
+		if err := c.Emit(record.TypeSemUndo, &rec); err != nil || c.Keep == nil {
 			return err
 		}
 		for i, adjust := range bySet(rec.Adjust) {
@@ -209,11 +210,11 @@ var semUndo = row[stream.SemUndo]{
 		}
 		return nil
 	},
-	Check: func(u *stream.SemUndo) []error {
+	Check: func(u *record.SemUndo) []error {
 		return checkUndo(u)
 	},
-	Last: func(r *Restorer, u *stream.SemUndo) (undo func() error, err error) {
-		var done []stream.SemAdjust
+	Last: func(r *Restorer, u *record.SemUndo) (undo func() error, err error) {
+		var done []record.SemAdjust
 		undo = func() error {
 			var errs []error
 			for _, a := range done {
@@ -232,7 +233,7 @@ var semUndo = row[stream.SemUndo]{
 }.resource()
 
 // checkUndo finds semaphores that are not there.
-func checkUndo(u *stream.SemUndo) (errs []error) {
+func checkUndo(u *record.SemUndo) (errs []error) {
 	if len(u.Adjust) == 0 {
 		return nil
 	}
@@ -248,14 +249,14 @@ func checkUndo(u *stream.SemUndo) (errs []error) {
 			}
 		}
 		if i < 0 || sets[i].Key != a[0].Key || sets[i].Sems != a[0].Sems {
-			errs = append(errs, fmt.Errorf("pid %d uses set %d of semaphores (System V, key %#x, %d semaphores), which is not there", u.PID, a[0].Set, uint32(a[0].Key), a[0].Sems))
+			errs = append(errs, fmt.Errorf("pid %d uses set %d of semaphores (System V, key %#x, %d semaphores), which is not there", u.TID, a[0].Set, uint32(a[0].Key), a[0].Sems))
 		}
 	}
 	return errs
 }
 
 // bySet sorts adjustments, which come set by set, into one list a set.
-func bySet(all []stream.SemAdjust) (sets [][]stream.SemAdjust) {
+func bySet(all []record.SemAdjust) (sets [][]record.SemAdjust) {
 	for i, a := range all {
 		if i == 0 || a.Set != all[i-1].Set {
 			sets = append(sets, nil)
@@ -289,7 +290,7 @@ func undoAreaBytes(l *tracee.Loan) int {
 
 // clearUndo empties the undo list of what it has of one set, so that the task's
 // end leaves the semaphores as they are. area is a part of the scratch memory.
-func clearUndo(l *tracee.Loan, area int, all []stream.SemAdjust) error {
+func clearUndo(l *tracee.Loan, area int, all []record.SemAdjust) error {
 	areaBytes := undoAreaBytes(l)
 	set := all[0].Set
 	for range maxRaces {

@@ -8,7 +8,7 @@ import (
 	"ckpt/internal/abi"
 	"ckpt/internal/kcmp"
 	"ckpt/internal/tracee"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const (
@@ -18,8 +18,8 @@ const (
 // sigactions: what a process does on each signal. Asking for each takes a system
 // call in the process, so only those are asked for that the kernel shows as
 // caught or ignored, and SIGCHLD, whose flags mean something by themselves.
-var sigactions = row[stream.Sigactions]{
-	Type:  stream.TypeSigactions,
+var sigactions = row[record.Sigactions]{
+	Type:  record.TypeSigactions,
 	Scope: Shared,
 	Asks: func(c *Collector) (all []tracee.Query) {
 		for _, sig := range c.actions() {
@@ -28,28 +28,28 @@ var sigactions = row[stream.Sigactions]{
 		return all
 	},
 	Collect: func(c *Collector) error {
-		all := stream.Sigactions{Object: c.object(kcmp.Sighand), PID: c.PID}
+		all := record.Sigactions{Object: c.object(kcmp.Sighand), PID: c.PID}
 		for _, sig := range c.actions() {
 			_, b, err := c.find(sigactionOf(sig))
 			if err != nil {
 				return fmt.Errorf("pid %d: action of signal %d: %w", c.PID, sig, err)
 			}
 			if w := abi.Words(b); w[0]|w[1]|w[2]|w[3] != 0 {
-				all.Actions = append(all.Actions, stream.Sigaction{Signal: sig, Handler: w[0], Flags: w[1], Restorer: w[2], Mask: w[3]})
+				all.Actions = append(all.Actions, record.Sigaction{Signal: sig, Handler: w[0], Flags: w[1], Restorer: w[2], Mask: w[3]})
 			}
 		}
-		return c.Emit(stream.TypeSigactions, &all)
+		return c.Emit(record.TypeSigactions, &all)
 	},
-	Check: func(s *stream.Sigactions) (errs []error) {
+	Check: func(s *record.Sigactions) (errs []error) {
 		for _, a := range s.Actions {
 			fixed := a.Signal == int(unix.SIGKILL) || a.Signal == int(unix.SIGSTOP)
 			errs = append(errs, corruptIf(a.Signal < 1 || a.Signal > lastSignal || fixed, "an action of signal %d", a.Signal)...)
 		}
 		return errs
 	},
-	Restore: func(r *Restorer, s *stream.Sigactions) error {
+	Restore: func(r *Restorer, s *record.Sigactions) error {
 		// The puppet has all at their default but SIGCHLD, which may be ignored.
-		actions := append([]stream.Sigaction{{Signal: int(unix.SIGCHLD)}}, s.Actions...)
+		actions := append([]record.Sigaction{{Signal: int(unix.SIGCHLD)}}, s.Actions...)
 		for _, a := range actions {
 			r.poke(fmt.Sprintf("set the action of signal %d", a.Signal),
 				abi.Bytes(a.Handler, a.Flags, a.Restorer, a.Mask), unix.SYS_RT_SIGACTION, uint64(a.Signal), scratchArg, 0, abi.SigsetBytes)

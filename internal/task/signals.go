@@ -8,7 +8,7 @@ import (
 
 	"ckpt/internal/abi"
 	"ckpt/internal/tracee"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const (
@@ -16,8 +16,8 @@ const (
 )
 
 // signals: blocked and pending signals and the alternate stack.
-var signals = row[stream.Signals]{
-	Type:     stream.TypeSignals,
+var signals = row[record.Signals]{
+	Type:     record.TypeSignals,
 	Plenty:   "signals waiting",
 	Required: true,
 	Asks:     func(*Collector) []tracee.Query { return []tracee.Query{altStack} },
@@ -26,7 +26,7 @@ var signals = row[stream.Signals]{
 		if err != nil {
 			return err
 		}
-		s := stream.Signals{PID: c.PID, TID: c.TID, Blocked: c.Loan.SavedMask(), Pending: m.own[c.TID]}
+		s := record.Signals{PID: c.PID, TID: c.TID, Blocked: c.Loan.SavedMask(), Pending: m.own[c.TID]}
 		if c.PID == c.TID {
 			s.Shared = m.shared
 		}
@@ -35,10 +35,10 @@ var signals = row[stream.Signals]{
 			return fmt.Errorf("pid %d: alternate signal stack: %w", c.TID, err)
 		}
 		w := abi.Words(b)
-		s.AltStack = stream.AltStack{Sp: w[0], Flags: uint32(w[1]), Size: w[2]}
-		return c.Emit(stream.TypeSignals, &s)
+		s.AltStack = record.AltStack{Sp: w[0], Flags: uint32(w[1]), Size: w[2]}
+		return c.Emit(record.TypeSignals, &s)
 	},
-	Check: func(s *stream.Signals) []error {
+	Check: func(s *record.Signals) []error {
 		for _, info := range append(s.Pending, s.Shared...) {
 			if len(info) != abi.SiginfoBytes {
 				return []error{fmt.Errorf("pending signal of %d bytes, %d are needed", len(info), abi.SiginfoBytes)}
@@ -52,7 +52,7 @@ var signals = row[stream.Signals]{
 // altStack asks for the alternate signal stack.
 var altStack = query(abi.StackBytes, unix.SYS_SIGALTSTACK, 0, scratchArg)
 
-func restoreSignals(r *Restorer, s *stream.Signals) error {
+func restoreSignals(r *Restorer, s *record.Signals) error {
 	r.Final.Mask = s.Blocked
 	stack := abi.Bytes(s.AltStack.Sp, uint64(s.AltStack.Flags&^ssOnStack), s.AltStack.Size)
 	r.poke("set its alternate signal stack", stack, unix.SYS_SIGALTSTACK, scratchArg, 0)

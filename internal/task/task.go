@@ -16,6 +16,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Collector is one thread that stands still and is to be described.
@@ -33,7 +34,7 @@ type Collector struct {
 	ID    uint64
 	NewID func() uint64
 	// Emit adds a record to the stream.
-	Emit func(t stream.Type, meta any) error
+	Emit func(t record.Type, meta any) error
 	// Inode describes what a link like /proc/PID/exe leads to and returns the
 	// number to refer to it by.
 	Inode func(link string) (uint64, error)
@@ -82,7 +83,7 @@ type Restorer struct {
 // from the first that needs it.
 type Inherited struct {
 	values map[string]uint64 // attributes, by name
-	creds  *stream.Creds
+	creds  *record.Creds
 }
 
 // NewInherited returns one of which nothing is known yet.
@@ -124,7 +125,7 @@ const (
 
 // Resource is a kind of state, one record type. Each is a row, see there.
 type Resource struct {
-	Type  stream.Type
+	Type  record.Type
 	Scope Scope
 	// Required: no task can do without a record of it.
 	Required bool
@@ -178,7 +179,7 @@ var Resources = [...]Resource{
 }
 
 // Find returns the row of a record type, or nil.
-func Find(t stream.Type) *Resource {
+func Find(t record.Type) *Resource {
 	for i := range Resources {
 		if Resources[i].Type == t {
 			return &Resources[i]
@@ -188,8 +189,8 @@ func Find(t stream.Type) *Resource {
 }
 
 // object is the part of a Shared resource's record that tells it from others.
-func (c *Collector) object(kind kcmp.Type) stream.Object {
-	return stream.Object{ID: c.ID, Kcmp: &stream.Kcmp{Type: int(kind), PID: c.TID}}
+func (c *Collector) object(kind kcmp.Type) record.Object {
+	return record.Object{ID: c.ID, Kcmp: &record.Kcmp{Type: int(kind), TID: c.TID}}
 }
 
 // decode returns the Go value of a record.

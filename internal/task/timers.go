@@ -13,6 +13,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const (
@@ -30,8 +31,8 @@ var notifyModes = map[string]int{"signal": 0, "none": sigevNone, "thread": 2}
 
 // timers: the timers of timer_create(2), of the process. They are started as
 // late as can be, and when all threads exist: some of them may get the signals.
-var timers = row[stream.Timers]{
-	Type:   stream.TypeTimers,
+var timers = row[record.Timers]{
+	Type:   record.TypeTimers,
 	Plenty: "POSIX timers",
 	Scope:  PerProcess,
 	Collect: func(c *Collector) error {
@@ -48,9 +49,9 @@ var timers = row[stream.Timers]{
 				c.Block(err)
 			}
 		}
-		return c.Emit(stream.TypeTimers, &stream.Timers{PID: c.PID, Timers: m.timers})
+		return c.Emit(record.TypeTimers, &record.Timers{PID: c.PID, Timers: m.timers})
 	},
-	Check: func(t *stream.Timers) []error {
+	Check: func(t *record.Timers) []error {
 		var err error
 		if err == nil {
 			err = checkTimers(t)
@@ -60,7 +61,7 @@ var timers = row[stream.Timers]{
 		}
 		return nil
 	},
-	Here: func(h *Host, t *stream.Timers) []error {
+	Here: func(h *Host, t *record.Timers) []error {
 		var err error
 		if err == nil && slices.ContainsFunc(t.Timers, wakes) {
 			return h.Need(caps.Of(unix.CAP_WAKE_ALARM), h.Who(t.PID), "make the timers of %s that wake the system")
@@ -72,7 +73,7 @@ var timers = row[stream.Timers]{
 }.resource()
 
 // wakes reports whether a timer is on a clock that wakes the system.
-func wakes(t stream.Timer) bool {
+func wakes(t record.Timer) bool {
 	return t.Clock == unix.CLOCK_REALTIME_ALARM || t.Clock == unix.CLOCK_BOOTTIME_ALARM
 }
 
@@ -85,10 +86,10 @@ func askTimers(list []proc.Timer) (all []tracee.Query) {
 }
 
 // timersOf returns all timers, by id.
-func timersOf(pid int, list []proc.Timer, answers []tracee.Answer) ([]stream.Timer, error) {
-	all := make([]stream.Timer, len(list))
+func timersOf(pid int, list []proc.Timer, answers []tracee.Answer) ([]record.Timer, error) {
+	all := make([]record.Timer, len(list))
 	for i, p := range list {
-		t := stream.Timer{ID: p.ID, Clock: p.ClockID, Notify: notifyModes[p.Mode], Signal: p.Signal, Value: p.Value}
+		t := record.Timer{ID: p.ID, Clock: p.ClockID, Notify: notifyModes[p.Mode], Signal: p.Signal, Value: p.Value}
 		if p.Thread {
 			t.Notify |= sigevThreadID
 			t.TID = p.Target
@@ -105,7 +106,7 @@ func timersOf(pid int, list []proc.Timer, answers []tracee.Answer) ([]stream.Tim
 		t.Overrun = int(overrun.Ret)
 		all[i] = t
 	}
-	slices.SortFunc(all, func(a, b stream.Timer) int { return a.ID - b.ID })
+	slices.SortFunc(all, func(a, b record.Timer) int { return a.ID - b.ID })
 	return all, nil
 }
 
@@ -116,7 +117,7 @@ func cpuClock(clock int) (id int, thread, ok bool) {
 }
 
 // savableClock says why a timer's clock would not be the same after a restore.
-func savableClock(t *stream.Timer, pid int, tids []int) error {
+func savableClock(t *record.Timer, pid int, tids []int) error {
 	id, thread, cpu := cpuClock(t.Clock)
 	switch {
 	case t.Clock == unix.CLOCK_THREAD_CPUTIME_ID && len(tids) > 1:
@@ -134,7 +135,7 @@ func savableClock(t *stream.Timer, pid int, tids []int) error {
 }
 
 // checkTimers finds what no process can have, and ids that can't be given.
-func checkTimers(r *stream.Timers) error {
+func checkTimers(r *record.Timers) error {
 	last := -1
 	for i := range r.Timers {
 		t := &r.Timers[i]
@@ -159,7 +160,7 @@ func checkTimers(r *stream.Timers) error {
 	return nil
 }
 
-func restoreTimers(r *Restorer, all *stream.Timers) error {
+func restoreTimers(r *Restorer, all *record.Timers) error {
 	_, unable := r.Puppet.Call(unix.SYS_PRCTL, prTimerCreateRestoreIDs, 1, 0, 0, 0)
 	for i := range all.Timers {
 		t := &all.Timers[i]
@@ -180,7 +181,7 @@ func restoreTimers(r *Restorer, all *stream.Timers) error {
 
 // makeTimer makes a timer with the id it had: byID says that the kernel takes
 // the id wanted, else it counts up, and others are made and deleted until then.
-func (r *Restorer) makeTimer(t *stream.Timer, byID bool) error {
+func (r *Restorer) makeTimer(t *record.Timer, byID bool) error {
 	notify := t.Notify
 	if notify&sigevThreadID != 0 && t.TID == 0 {
 		notify = sigevNone // whom it told is gone

@@ -9,12 +9,12 @@ import (
 	"ckpt/internal/abi"
 	"ckpt/internal/sys"
 	"ckpt/internal/tracee"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // userPtrs: the robust futex list and the word cleared when the thread ends.
-var userPtrs = row[stream.UserPtrs]{
-	Type:     stream.TypeUserPtrs,
+var userPtrs = row[record.UserPtrs]{
+	Type:     record.TypeUserPtrs,
 	Required: true,
 	Asks:     func(*Collector) []tracee.Query { return []tracee.Query{tidAddress} },
 	Collect: func(c *Collector) error {
@@ -29,13 +29,13 @@ var userPtrs = row[stream.UserPtrs]{
 		if err != nil {
 			return fmt.Errorf("pid %d: address cleared at its end: %w", c.TID, err)
 		}
-		return c.Emit(stream.TypeUserPtrs, &stream.UserPtrs{PID: c.PID, TID: c.TID,
+		return c.Emit(record.TypeUserPtrs, &record.UserPtrs{PID: c.PID, TID: c.TID,
 			RobustList: head, RobustLen: length, ClearChildTID: binary.LittleEndian.Uint64(b)})
 	},
-	Check: func(u *stream.UserPtrs) []error {
+	Check: func(u *record.UserPtrs) []error {
 		return corruptIf(u.RobustList != 0 && u.RobustLen != abi.RobustHeadBytes, "a robust futex list whose head has %d bytes", u.RobustLen)
 	},
-	Restore: func(r *Restorer, u *stream.UserPtrs) error {
+	Restore: func(r *Restorer, u *record.UserPtrs) error {
 		if u.RobustList != 0 {
 			r.call("set its robust futex list", unix.SYS_SET_ROBUST_LIST, u.RobustList, u.RobustLen)
 		}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 const (
@@ -22,7 +23,7 @@ const (
 var ErrPolicy = errors.New("no memory policy")
 
 // CheckMemPolicy says why a policy can't be set.
-func CheckMemPolicy(p *stream.MemPolicy) error {
+func CheckMemPolicy(p *record.MemPolicy) error {
 	if p != nil && (p.Mode <= 0 || p.Mode >= mpolMaxModes || len(p.Nodes) > nodesBytes) {
 		return fmt.Errorf("%w: %w: mode %d with %d bytes of nodes", stream.ErrCorrupt, ErrPolicy, p.Mode, len(p.Nodes))
 	}
@@ -41,7 +42,7 @@ func getMemPolicy(addr, flags uint64) Query {
 }
 
 // MemPolicy is the policy in the answer to one of these; nil for the default.
-func (t *Tracee) MemPolicy(a Answer) (*stream.MemPolicy, error) {
+func (t *Tracee) MemPolicy(a Answer) (*record.MemPolicy, error) {
 	switch a.Err {
 	case nil:
 	case unix.ENOSYS:
@@ -53,11 +54,11 @@ func (t *Tracee) MemPolicy(a Answer) (*stream.MemPolicy, error) {
 	if mode == 0 {
 		return nil, nil
 	}
-	return &stream.MemPolicy{Mode: mode, Nodes: bytes.TrimRight(a.Data[8:], "\x00")}, nil
+	return &record.MemPolicy{Mode: mode, Nodes: bytes.TrimRight(a.Data[8:], "\x00")}, nil
 }
 
 // SetThreadMemPolicy is the inverse of ThreadMemPolicy.
-func SetThreadMemPolicy(c Caller, p *stream.MemPolicy) error {
+func SetThreadMemPolicy(c Caller, p *record.MemPolicy) error {
 	mode, nodes, bits, err := putNodes(c, p)
 	if err != nil {
 		return err
@@ -66,7 +67,7 @@ func SetThreadMemPolicy(c Caller, p *stream.MemPolicy) error {
 }
 
 // SetMemPolicyAt sets that of a mapping.
-func SetMemPolicyAt(c Caller, addr, length uint64, p *stream.MemPolicy) error {
+func SetMemPolicyAt(c Caller, addr, length uint64, p *record.MemPolicy) error {
 	mode, nodes, bits, err := putNodes(c, p)
 	if err != nil {
 		return err
@@ -75,7 +76,7 @@ func SetMemPolicyAt(c Caller, addr, length uint64, p *stream.MemPolicy) error {
 }
 
 // putNodes writes the nodes into the task and returns the arguments for a policy.
-func putNodes(c Caller, p *stream.MemPolicy) (mode, nodes, bits uint64, err error) {
+func putNodes(c Caller, p *record.MemPolicy) (mode, nodes, bits uint64, err error) {
 	if p == nil {
 		return 0, 0, 0, nil
 	}
@@ -89,7 +90,7 @@ func putNodes(c Caller, p *stream.MemPolicy) (mode, nodes, bits uint64, err erro
 }
 
 // SameMemPolicy compares two.
-func SameMemPolicy(a, b *stream.MemPolicy) bool {
+func SameMemPolicy(a, b *record.MemPolicy) bool {
 	if a == nil || b == nil {
 		return a == b
 	}

@@ -16,7 +16,7 @@ import (
 
 	"ckpt/internal/abi"
 	"ckpt/internal/proc"
-	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // freePID finds a process id that nobody has.
@@ -355,7 +355,7 @@ func TestMemPolicy(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	const bind, local = 2, 4
-	for _, want := range []*stream.MemPolicy{{Mode: bind, Nodes: []byte{1}}, {Mode: local, Nodes: []byte{}}, nil} {
+	for _, want := range []*record.MemPolicy{{Mode: bind, Nodes: []byte{1}}, {Mode: local, Nodes: []byte{}}, nil} {
 		err := SetThreadMemPolicy(p, want)
 		if Errno(err) == unix.ENOSYS {
 			t.Log("this kernel knows no NUMA policies")
@@ -370,12 +370,12 @@ func TestMemPolicy(t *testing.T) {
 			t.Errorf("%+v, not %+v", got, want)
 		}
 	}
-	for _, bad := range []*stream.MemPolicy{{Mode: 0}, {Mode: -1}, {Mode: mpolMaxModes}, {Mode: 1, Nodes: make([]byte, nodesBytes+1)}} {
+	for _, bad := range []*record.MemPolicy{{Mode: 0}, {Mode: -1}, {Mode: mpolMaxModes}, {Mode: 1, Nodes: make([]byte, nodesBytes+1)}} {
 		says(t, CheckMemPolicy(bad), ErrPolicy.Error())
 	}
 	check(t, CheckMemPolicy(nil))
-	check(t, CheckMemPolicy(&stream.MemPolicy{Mode: bind, Nodes: []byte{1}}))
-	if SameMemPolicy(nil, &stream.MemPolicy{}) || SameMemPolicy(&stream.MemPolicy{Mode: 1}, &stream.MemPolicy{Mode: 2}) {
+	check(t, CheckMemPolicy(&record.MemPolicy{Mode: bind, Nodes: []byte{1}}))
+	if SameMemPolicy(nil, &record.MemPolicy{}) || SameMemPolicy(&record.MemPolicy{Mode: 1}, &record.MemPolicy{Mode: 2}) {
 		t.Error("policies that are not the same are")
 	}
 }
@@ -390,7 +390,7 @@ func oneThread(p *Puppet, tid int, flags uint64) (*Puppet, error) {
 }
 
 // policy asks a puppet for one.
-func policy(t *testing.T, p *Puppet, q Query) *stream.MemPolicy {
+func policy(t *testing.T, p *Puppet, q Query) *record.MemPolicy {
 	t.Helper()
 	return must(p.t.MemPolicy(must(Ask(p, q))(t)))(t)
 }

@@ -11,6 +11,7 @@ import (
 
 	"ckpt/internal/cli"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // The test binary, run again with this set, is ckpt-write.
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 // TestCommand: exit statuses and what is said.
 func TestCommand(t *testing.T) {
 	img := filepath.Join(t.TempDir(), "img")
-	good := func() *os.File { return input(t, stream.StageShared, nil, whole) }
+	good := func() *os.File { return input(t, record.StageShared, nil, whole) }
 	for _, c := range []struct {
 		name   string
 		in     *os.File
@@ -34,8 +35,8 @@ func TestCommand(t *testing.T) {
 		status int
 		says   string
 	}{
-		{"raw", input(t, stream.StageRaw, nil, whole), []string{"-o", img}, cli.StatusInput, "hint: put ckpt-dedup before it"},
-		{"cut", input(t, stream.StageShared, nil, func(w *stream.Writer) { _ = w.Flush() }), []string{"-o", img}, cli.StatusInput, "ends before its END"},
+		{"raw", input(t, record.StageRaw, nil, whole), []string{"-o", img}, cli.StatusInput, "hint: put ckpt-dedup before it"},
+		{"cut", input(t, record.StageShared, nil, func(w *stream.Writer) { _ = w.Flush() }), []string{"-o", img}, cli.StatusInput, "ends before its END"},
 		{"level 77", good(), []string{"--level", "77"}, cli.StatusUsage, "error: "},
 		{"into a folder", good(), []string{"-o", t.TempDir()}, cli.StatusFailed, "is not a regular file"},
 		{"good", good(), []string{"-v", "-l", "3", "-T", "1", "-o", img}, 0, "bytes of stream in an image of"},

@@ -12,6 +12,7 @@ import (
 	"ckpt/internal/image"
 	"ckpt/internal/sys"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Tool is the name this filter signs its records with.
@@ -105,7 +106,7 @@ func (t *transfer) begin(first *stream.Record) (err error) {
 // edit passes a record on. A reader of the metadata alone stops before the first
 // bulk record.
 func (t *transfer) edit(w *stream.Writer, rec *stream.Record, data io.Reader) error {
-	if rec.Flags&stream.Bulk != 0 && !t.bulk {
+	if rec.Flags&record.Bulk != 0 && !t.bulk {
 		t.bulk = true
 		if err := errors.Join(w.Flush(), t.img.Cut()); err != nil {
 			return err
@@ -120,11 +121,11 @@ var ErrRaw = errors.New("the stream is as ckpt-collect wrote it, and its image c
 // take takes the target's hold, if it is on this host and not gone: nothing
 // here depends on it but the target's fate.
 func (t *transfer) take(first *stream.Record) error {
-	var h stream.Header
+	var h record.Header
 	if err := first.Decode(&h); err != nil {
 		return err
 	}
-	if h.Stage != stream.StageShared {
+	if h.Stage != record.StageShared {
 		return ErrRaw
 	}
 	ref := hold.RefOf(&h)

@@ -17,6 +17,7 @@ import (
 	"ckpt/internal/hold"
 	"ckpt/internal/image"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 func check(t testing.TB, err error) {
@@ -33,16 +34,16 @@ func input(t *testing.T, stage string, h *hold.Hold, end func(w *stream.Writer))
 	check(t, err)
 	t.Cleanup(func() { f.Close() })
 	w := stream.NewWriter(f)
-	head := stream.Header{Stage: stage}
+	head := record.Header{Stage: stage}
 	if h != nil {
 		ref := h.Ref()
 		head.Checkpoint = ref.Checkpoint
-		head.Hold = &stream.Hold{PID: ref.PID, StartTime: ref.StartTime, FD: ref.FD, BootID: ref.BootID, Mark: ref.Mark}
+		head.Hold = &record.Hold{PID: ref.PID, StartTime: ref.StartTime, FD: ref.FD, BootID: ref.BootID, Mark: ref.Mark}
 	}
-	check(t, w.Add(stream.TypeHeader, &head))
-	check(t, w.Add(stream.TypeReg, &stream.Reg{Object: stream.Object{Objref: 1}}))
+	check(t, w.Add(record.TypeHeader, &head))
+	check(t, w.Add(record.TypeReg, &record.Reg{Object: record.Object{Objref: 1}}))
 	for i := range 3 {
-		rec, err := stream.New(stream.TypeContent, &stream.Content{})
+		rec, err := stream.New(record.TypeContent, &record.Content{})
 		check(t, err)
 		rec.DataLen = 1 << 20
 		check(t, w.Write(rec, bytes.NewReader(bytes.Repeat([]byte{byte(i + 1)}, 1<<20))))
@@ -53,7 +54,7 @@ func input(t *testing.T, stage string, h *hold.Hold, end func(w *stream.Writer))
 	return f
 }
 
-func whole(w *stream.Writer) { _ = w.End(stream.End{}) }
+func whole(w *stream.Writer) { _ = w.End(record.End{}) }
 
 func options(output string) Options {
 	quiet := func(string, ...any) {}
@@ -110,7 +111,7 @@ func TestOutput(t *testing.T) {
 			prepare(img)
 			others := func() string { return strings.TrimSpace(strings.TrimSuffix(" "+names(t, dir), " img")) }
 			before := others()
-			in := input(t, stream.StageShared, nil, whole)
+			in := input(t, record.StageShared, nil, whole)
 			check(t, Run(context.Background(), options(img), in, nil))
 			if got := unpacked(t, img); !bytes.Equal(got, contents(t, in)) {
 				t.Errorf("%d bytes of stream, not %d", len(got), len(contents(t, in)))
@@ -128,7 +129,7 @@ func TestOutput(t *testing.T) {
 // TestLongName: whatever name a file may have, an image may have.
 func TestLongName(t *testing.T) {
 	img := filepath.Join(t.TempDir(), strings.Repeat("n", 255))
-	check(t, Run(context.Background(), options(img), input(t, stream.StageShared, nil, whole), nil))
+	check(t, Run(context.Background(), options(img), input(t, record.StageShared, nil, whole), nil))
 	unpacked(t, img)
 }
 
@@ -140,9 +141,9 @@ func TestFailures(t *testing.T) {
 		is    error
 		says  string
 	}{
-		"raw":       {stream.StageRaw, whole, ErrRaw, "could not be restored"},
-		"truncated": {stream.StageShared, func(w *stream.Writer) { _ = w.Flush() }, stream.ErrTruncated, "ends before its END"},
-		"given up":  {stream.StageShared, func(w *stream.Writer) { w.Abort("ckpt-x", errors.New("a reason")) }, nil, "ckpt-x gave up: a reason"},
+		"raw":       {record.StageRaw, whole, ErrRaw, "could not be restored"},
+		"truncated": {record.StageShared, func(w *stream.Writer) { _ = w.Flush() }, stream.ErrTruncated, "ends before its END"},
+		"given up":  {record.StageShared, func(w *stream.Writer) { w.Abort("ckpt-x", errors.New("a reason")) }, nil, "ckpt-x gave up: a reason"},
 	} {
 		for _, old := range []string{"", "the last image"} {
 			t.Run(name+old, func(t *testing.T) {
@@ -176,7 +177,7 @@ func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	why := errors.New("a signal came")
 	cancel(why)
-	if err := Run(ctx, options(filepath.Join(dir, "img")), input(t, stream.StageShared, nil, whole), nil); !errors.Is(err, why) {
+	if err := Run(ctx, options(filepath.Join(dir, "img")), input(t, record.StageShared, nil, whole), nil); !errors.Is(err, why) {
 		t.Error(err)
 	}
 	if left := names(t, dir); left != "" {
@@ -189,7 +190,7 @@ func TestNotBefore(t *testing.T) {
 	dir := t.TempDir()
 	img := filepath.Join(dir, "img")
 	check(t, os.WriteFile(img, []byte("the last image"), 0o600))
-	all := contents(t, input(t, stream.StageShared, nil, whole))
+	all := contents(t, input(t, record.StageShared, nil, whole))
 	r, w, err := os.Pipe()
 	check(t, err)
 	defer r.Close()
@@ -304,7 +305,7 @@ func TestHold(t *testing.T) {
 				go func() { _, _ = io.Copy(io.Discard, r) }()
 				out = w
 			}
-			err = Run(context.Background(), o, input(t, stream.StageShared, h, c.end), out)
+			err = Run(context.Background(), o, input(t, record.StageShared, h, c.end), out)
 			if (err == nil) != (c.failures == 0) {
 				t.Error(err)
 			}
@@ -322,7 +323,7 @@ func TestHold(t *testing.T) {
 func TestHoldGone(t *testing.T) {
 	h, err := hold.New("00112233445566778899aabbccddeeff")
 	check(t, err)
-	in := input(t, stream.StageShared, h, whole)
+	in := input(t, record.StageShared, h, whole)
 	check(t, h.Close())
 	o := options(filepath.Join(t.TempDir(), "img"))
 	said := ""
@@ -342,7 +343,7 @@ func TestReadByOthers(t *testing.T) {
 		check(t, out.Chmod(mode))
 		o, said := options(""), false
 		o.Note = func(string, ...any) { said = true }
-		check(t, Run(context.Background(), o, input(t, stream.StageShared, nil, whole), out))
+		check(t, Run(context.Background(), o, input(t, record.StageShared, nil, whole), out))
 		if said != told {
 			t.Errorf("mode %o: told %v", mode, said)
 		}
@@ -355,7 +356,7 @@ func TestNoRoom(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	check(t, err)
 	defer full.Close()
-	if err := Run(context.Background(), options(""), input(t, stream.StageShared, nil, whole), full); !errors.Is(err, unix.ENOSPC) {
+	if err := Run(context.Background(), options(""), input(t, record.StageShared, nil, whole), full); !errors.Is(err, unix.ENOSPC) {
 		t.Error(err)
 	}
 }

@@ -110,7 +110,7 @@ type Object struct {
 // Kcmp is one argument pair of kcmp(2).
 type Kcmp struct {
 	Type int    `cbor:"type" range:"0..7"` // KCMP_FILE = 0 and so on
-	PID  int    `cbor:"tid" range:"pid"`   // a thread that has the object
+	TID  int    `cbor:"tid" range:"pid"`   // a thread that has the object
 	Idx  uint64 `cbor:"idx" range:"fd"`    // the descriptor for KCMP_FILE, else 0
 }
 

@@ -16,7 +16,7 @@ type Epoll struct {
 // EpollTarget is one open file description an epoll watches. It stands behind
 // the descriptors of all processes.
 type EpollTarget struct {
-	PID int `cbor:"tid" range:"pid"` // a thread that has the epoll open
+	TID int `cbor:"tid" range:"pid"` // a thread that has the epoll open
 	// FD is the number the target was added under. That descriptor may be
 	// closed since, or have something else open.
 	FD     int          `cbor:"fd" range:"fd"`

@@ -3,7 +3,7 @@ package record
 // FD is a descriptor in a table. In a raw stream its FILE stands right
 // before it.
 type FD struct {
-	PID     int    `cbor:"tid" range:"pid"`   // a thread that has the table
+	TID     int    `cbor:"tid" range:"pid"`   // a thread that has the table
 	FD      int    `cbor:"fd" range:"fd"`     // the descriptor
 	Cloexec bool   `cbor:"cloexec,omitempty"` // FD_CLOEXEC
 	Refs    FDRefs `cbor:"refs"`              // its table and what it has open
@@ -146,7 +146,7 @@ const (
 
 // Lock is a file lock held through a descriptor.
 type Lock struct {
-	PID   int    `cbor:"tid" range:"pid"`                         // a thread that has the table
+	TID   int    `cbor:"tid" range:"pid"`                         // a thread that has the table
 	FD    int    `cbor:"fd" range:"fd"`                           // a descriptor of the file
 	Kind  string `cbor:"kind" range:"flock|ofd|posix"`            // flock(2), or one of the two of fcntl(2)
 	Write bool   `cbor:"write,omitempty"`                         // nobody else may have it locked

@@ -55,20 +55,20 @@ type PartOf struct {
 // records are part of it.
 type FDTable struct {
 	Object
-	PID int `cbor:"tid" range:"pid"` // a thread that has it, for people
+	TID int `cbor:"tid" range:"pid"` // a thread that has it, for people
 }
 
 // IOCtx is an I/O context, what CLONE_IO shares.
 type IOCtx struct {
 	Object
-	PID int `cbor:"tid" range:"pid"` // a thread that has it, for people
+	TID int `cbor:"tid" range:"pid"` // a thread that has it, for people
 }
 
 // SemUndo is a list of System V semaphore adjustments, what CLONE_SYSVSEM
 // shares.
 type SemUndo struct {
 	Object
-	PID    int         `cbor:"tid" range:"pid"`  // a thread that has it
+	TID    int         `cbor:"tid" range:"pid"`  // a thread that has it
 	Adjust []SemAdjust `cbor:"adjust,omitempty"` // those that are not 0, set by set
 }
 
@@ -116,7 +116,7 @@ type ExeRef struct {
 // FS is what CLONE_FS shares.
 type FS struct {
 	Object
-	PID   int    `cbor:"tid" range:"pid"`        // a thread that has it
+	TID   int    `cbor:"tid" range:"pid"`        // a thread that has it
 	Umask uint32 `cbor:"umask" range:"0..2^9-1"` // umask(2)
 	Refs  FSRefs `cbor:"refs"`                   // its folders
 }
