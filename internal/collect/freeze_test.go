@@ -59,6 +59,7 @@ func (t *tree) stands(tb testing.TB) {
 // which it can be restored; then all runs on.
 func TestFreeze(t *testing.T) {
 	p := startTarget(t, "family")
+	p.settle()
 	tr := frozen(t, p.pid)
 	tr.stands(t)
 	was := slices.Clone(p.shared)

@@ -252,10 +252,12 @@ func TestTracerDiesAsking(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			x, rng := startQuizzed(t), random(t)
-			before, err := proc.ReadStatus(x.pid)
-			if err != nil {
-				t.Fatal(err)
-			}
+			var before proc.Status
+			soon(t, "it to block no signals, as it does while it makes threads", func() (is bool) {
+				var err error
+				before, err = proc.ReadStatus(x.pid)
+				return err != nil || before.SigBlk == 0
+			})
 			n := 0
 			for range 25 {
 				if !x.runs() {
