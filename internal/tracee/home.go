@@ -51,7 +51,7 @@ func (t *Tracee) ComeHome(home Home, timeout time.Duration) error {
 			return t.wrap("continue", err)
 		}
 		time.Sleep(100 * time.Microsecond)
-		if err := t.interrupt(timeout); err != nil {
+		if err := t.stopAgain(timeout); err != nil {
 			return err
 		}
 	}

@@ -86,7 +86,7 @@ func (t *Tracee) SettleRseq(timeout time.Duration) (ran bool, err error) {
 			return true, t.wrap("continue", err)
 		}
 		time.Sleep(50 * time.Microsecond)
-		if err := t.interrupt(timeout); err != nil {
+		if err := t.stopAgain(timeout); err != nil {
 			return true, err
 		}
 	}

@@ -59,6 +59,32 @@ func (t *Tracee) interrupt(timeout time.Duration) error {
 	return t.awaitEventStop(timeout)
 }
 
+// stopAgain stops a thread that was let run for a moment. It may have stopped by
+// itself, for something that it was asked before: asked again in that stop, it would
+// stop once more as soon as it is let run, and so each time, without having run.
+func (t *Tracee) stopAgain(timeout time.Duration) error {
+	var ws unix.WaitStatus
+	n, err := unix.Wait4(t.TID, &ws, unix.WNOHANG|unix.WALL, nil)
+	if err != nil || n != t.TID {
+		return t.interrupt(timeout) // which tells what is wrong
+	}
+	s, err := t.classify(ws)
+	if err != nil {
+		return err
+	}
+	if s.event == unix.PTRACE_EVENT_STOP {
+		t.inStop, t.GroupStop = true, s.group()
+		return nil
+	}
+	if err := unix.PtraceInterrupt(t.TID); err != nil {
+		return t.wrap("interrupt", err)
+	}
+	if err := unix.PtraceCont(t.TID, int(given(ws))); err != nil {
+		return t.wrap("continue", err)
+	}
+	return t.awaitEventStop(timeout)
+}
+
 // awaitEventStop waits for a PTRACE_EVENT_STOP. A signal that is just being
 // delivered comes first; it is put back by letting it pass.
 func (t *Tracee) awaitEventStop(timeout time.Duration) error {

@@ -90,7 +90,7 @@ func (t *Tracee) RecallWait(timeout time.Duration) (ran bool, err error) {
 				break
 			}
 		}
-		if err := t.interrupt(timeout); err != nil {
+		if err := t.stopAgain(timeout); err != nil {
 			return true, err
 		}
 		if err := t.HideStop(); err != nil {
