@@ -225,6 +225,9 @@ func TestKill(t *testing.T) {
 			p := startTarget(t, "spin")
 			s := newSaver(p.pid).copies(t)
 			s.Leave = LeaveKilled
+			if c.say != nil || name == "description, done" {
+				s.HoldTimeout = time.Minute // the holder comes as soon as it can
+			}
 			var holder *hold.Holder
 			_, err := s.save(t, func(rec *stream.Record) {
 				switch {
