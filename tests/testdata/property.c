@@ -27,6 +27,7 @@ static volatile struct {
 	int n, ready, noted, phase, told;
 	pid_t pid[MAX];
 	char gone[MAX], said[MAX][400];
+	volatile int umask_taken;
 } *box;
 static unsigned long long random_state;
 static char home[4096];
@@ -57,9 +58,14 @@ static void look(char *to)
 	struct rlimit core;
 	struct stat st;
 	char cwd[4096] = "", name[17] = "";
-	mode_t mask = umask(0);
+	mode_t mask;
 
+	/* It is read by setting it, and another process may share it. */
+	while (__sync_lock_test_and_set(&box->umask_taken, 1))
+		sched_yield();
+	mask = umask(0);
 	umask(mask);
+	__sync_lock_release(&box->umask_taken);
 	sigprocmask(SIG_BLOCK, NULL, &blocked);
 	sigpending(&pending);
 	getrlimit(RLIMIT_CORE, &core);
