@@ -26,8 +26,8 @@ func (r *Restorer) Install(p *tracee.Puppet, fds []record.FD) error {
 	for i := range fds {
 		fd := &fds[i]
 		f := r.made(fd.Refs.File)
-		if f != nil && f.late() > 0 {
-			r.later = append(r.later, laterFD{p, *fd, f.late()})
+		if f != nil && f.Late() > 0 {
+			r.later = append(r.later, laterFD{p, *fd, f.Late()})
 			continue
 		}
 		if err := r.place(t, fd); err != nil {

@@ -144,9 +144,9 @@ type procFile struct {
 	path   string
 }
 
-// late: when all descriptors are placed, those in fdinfo last, which are there when
+// Late: when all descriptors are placed, those in fdinfo last, which are there when
 // the descriptor is.
-func (p *procFile) late() int {
+func (p *procFile) Late() int {
 	if strings.Contains(p.path, "/fdinfo/") {
 		return 2
 	}

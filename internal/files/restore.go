@@ -65,13 +65,13 @@ type file struct {
 
 func (f *file) Close() error { return f.f.Close() }
 
-// late is when it is opened: 0 at once, else in this order when all tasks, and
+// Late is when it is opened: 0 at once, else in this order when all tasks, and
 // what else they have open, are there.
-func (f *file) late() int {
-	if p, ok := f.inode.(*procFile); ok {
-		return p.late()
+func (f *file) Late() int {
+	if f.inode == nil {
+		return 0
 	}
-	return 0
+	return f.inode.Late()
 }
 
 // Attach tells it whom to send signals to.
@@ -160,7 +160,7 @@ func (r *Restorer) makeFile(rec *stream.Record) (object.Object, error) {
 	if f.inode, err = r.Hash.Get(s.Refs.Inode); err != nil {
 		return nil, err
 	}
-	if f.late() > 0 {
+	if f.Late() > 0 {
 		return f, nil
 	}
 	if f.f, err = r.keep(r.openFile(s)); err != nil {

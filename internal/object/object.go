@@ -36,6 +36,9 @@ type Kind struct {
 type Object interface {
 	// Open opens it anew with O_ flags, without creating or truncating.
 	Open(flags int) (*os.File, error)
+	// Late is when it can be opened: 0 at once, else when all tasks are there with
+	// all descriptors of what is less late.
+	Late() int
 	// Fill puts the bytes of one of its bulk records in place.
 	Fill(rec *stream.Record, data io.Reader) error
 	// Complete is called when all bytes of all objects are in.
@@ -72,6 +75,7 @@ func (Base) Fill(*stream.Record, io.Reader) error {
 	return fmt.Errorf("%w: it takes no bytes", stream.ErrCorrupt)
 }
 
+func (Base) Late() int          { return 0 }
 func (Base) Complete() error    { return nil }
 func (Base) Seal() error        { return nil }
 func (Base) Attach(Tasks) error { return nil }

@@ -47,7 +47,7 @@ var creds = row[record.Creds]{
 	},
 	Check: func(c *record.Creds) []error {
 		var err error
-		if err == nil && (len(c.UID) != 4 || len(c.GID) != 4 || len(c.Groups) > 65536) {
+		if len(c.UID) != 4 || len(c.GID) != 4 || len(c.Groups) > 65536 {
 			err = fmt.Errorf("pid %d: credentials with %d user ids, %d group ids, %d groups", c.TID, len(c.UID), len(c.GID), len(c.Groups))
 		}
 		if err == nil && (c.Dumpable < 0 || c.Dumpable > dumpableByRoot) {

@@ -33,8 +33,7 @@ var fsResource = row[record.FS]{
 		return corruptIf(fs.Umask > 0o777, "a file mode mask of %#o", fs.Umask)
 	},
 	Here: func(h *Host, fs *record.FS) []error {
-		var err error
-		if err == nil && fs.Refs.Root != 0 {
+		if fs.Refs.Root != 0 {
 			return h.Need(caps.Of(unix.CAP_SYS_CHROOT), h.Who(fs.TID), "give %s its root folder")
 		}
 		return nil

@@ -58,7 +58,7 @@ var layout = row[record.MM]{
 	},
 	Check: func(m *record.MM) []error {
 		var err error
-		if err == nil && m.LockFuture&^(unix.MCL_FUTURE|mclOnfault) != 0 {
+		if m.LockFuture&^(unix.MCL_FUTURE|mclOnfault) != 0 {
 			err = fmt.Errorf("%w: memory to come locked by flags %#x", stream.ErrCorrupt, m.LockFuture)
 		}
 		if err == nil && len(m.Auxv) > auxvMaxBytes {

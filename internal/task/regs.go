@@ -40,10 +40,7 @@ var regs = row[record.Regs]{
 		return c.Emit(record.TypeRegs, &rec)
 	},
 	Check: func(g *record.Regs) []error {
-		var err error
-		if err == nil {
-			_, err = tracee.DecodeRegs(g.GP)
-		}
+		_, err := tracee.DecodeRegs(g.GP)
 		if err == nil && g.Left != nil && *g.Left < 0 {
 			err = fmt.Errorf("%w: %d ns left of a wait", stream.ErrCorrupt, *g.Left)
 		}

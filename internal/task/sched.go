@@ -42,11 +42,8 @@ var sched = row[record.Sched]{
 		return c.Emit(record.TypeSched, &record.Sched{PID: c.PID, TID: c.TID, Attr: attr, Affinity: affinity, IOPrio: prio, NUMA: numa})
 	},
 	Check: func(s *record.Sched) []error {
-		var err error
-		if err == nil {
-			_, _, err = decodeSched(s)
-			err = errors.Join(err, tracee.CheckMemPolicy(s.NUMA))
-		}
+		_, _, err := decodeSched(s)
+		err = errors.Join(err, tracee.CheckMemPolicy(s.NUMA))
 		if err != nil {
 			return []error{err}
 		}

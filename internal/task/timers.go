@@ -52,18 +52,14 @@ var timers = row[record.Timers]{
 		return c.Emit(record.TypeTimers, &record.Timers{PID: c.PID, Timers: m.timers})
 	},
 	Check: func(t *record.Timers) []error {
-		var err error
-		if err == nil {
-			err = checkTimers(t)
-		}
+		err := checkTimers(t)
 		if err != nil {
 			return []error{err}
 		}
 		return nil
 	},
 	Here: func(h *Host, t *record.Timers) []error {
-		var err error
-		if err == nil && slices.ContainsFunc(t.Timers, wakes) {
+		if slices.ContainsFunc(t.Timers, wakes) {
 			return h.Need(caps.Of(unix.CAP_WAKE_ALARM), h.Who(t.PID), "make the timers of %s that wake the system")
 		}
 		return nil
