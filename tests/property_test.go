@@ -191,7 +191,9 @@ func (r *randomTree) all(pid int) []int {
 // command runs a shell line and returns what it said on stderr and its status.
 func (r *randomTree) command(line string) (string, int) {
 	cmd := exec.Command("bash", "-c", line)
-	cmd.Dir = r.dir
+	// A group of its own, as a shell gives a job: when a restored process ends, the
+	// kernel may send SIGHUP to a group that has stopped ones in it.
+	cmd.Dir, cmd.SysProcAttr = r.dir, &unix.SysProcAttr{Setpgid: true}
 	var said strings.Builder
 	cmd.Stderr = &said
 	err := cmd.Run()
