@@ -2,13 +2,16 @@ package stream
 
 import (
 	"fmt"
+	"reflect"
 
 	"github.com/fxamacker/cbor/v2"
 
 	"ckpt/stream/record"
 )
 
-// Record is one record without its data, which is read and written apart.
+// Record is one record without its data, which is read and written apart. Not
+// even its reading methods may be called by two goroutines at once, and who changes
+// bytes of Meta in place makes a Record of them anew.
 type Record struct {
 	Type  record.Type
 	Flags record.Flags
@@ -16,6 +19,8 @@ type Record struct {
 	Meta []byte
 	// DataLen is how many raw bytes follow meta, at most MaxDataBytes.
 	DataLen int64
+
+	decoded decoded // by Decode, last
 }
 
 // New makes a record of a type in the table from its Go struct (or a pointer
@@ -33,36 +38,38 @@ func New(t record.Type, meta any) (*Record, error) {
 }
 
 // Decode stores the record's meta in v, a pointer to the type's Go struct.
-// Fields v does not have are ignored; they stay in r.Meta.
-func (r *Record) Decode(v any) error { return Unmarshal(r.Meta, v) }
-
-// Set replaces or adds top-level fields of meta and leaves every other field
-// as it is, byte for byte; a nil value removes the field.
-func (r *Record) Set(fields map[string]any) error {
-	var m map[string]cbor.RawMessage
-	if err := keyDecMode.Unmarshal(r.Meta, &m); err != nil {
-		return fmt.Errorf("%w: %v", ErrCorrupt, err)
+// Fields v does not have are ignored; they stay in r.Meta. What v points to
+// afterwards may be shared with other values decoded from r: it is not to be
+// changed.
+func (r *Record) Decode(v any) error {
+	to := reflect.ValueOf(v)
+	info := record.Lookup(r.Type)
+	if info == nil || to.Kind() != reflect.Pointer || to.Type().Elem() != info.Meta || to.IsNil() || !to.Elem().IsZero() {
+		return Unmarshal(r.Meta, v)
 	}
-	if m == nil { // CBOR's null
-		return errNoMap
+	if r.decoded.value.IsValid() && r.decoded.value.Type() == info.Meta && sameBytes(r.decoded.meta, r.Meta) {
+		to.Elem().Set(r.decoded.value)
+		return nil
 	}
-	for k, v := range fields {
-		if v == nil {
-			delete(m, k)
-			continue
-		}
-		b, err := Marshal(v)
-		if err != nil {
-			return err
-		}
-		m[k] = b
-	}
-	b, err := keyMode.Marshal(m)
-	if err != nil {
+	if err := Unmarshal(r.Meta, v); err != nil {
 		return err
 	}
-	r.Meta = b
+	kept := reflect.New(info.Meta).Elem()
+	kept.Set(to.Elem())
+	r.decoded = decoded{r.Meta, kept}
 	return nil
+}
+
+// decoded is a meta and what it was decoded to: a description is looked at in
+// many places, and to decode it is most of the work.
+type decoded struct {
+	meta  []byte
+	value reflect.Value
+}
+
+// sameBytes reports whether two slices are the same memory.
+func sameBytes(a, b []byte) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 // errNoMap: meta is something else than a map.
@@ -70,15 +77,6 @@ var errNoMap = fmt.Errorf("%w: meta is not a CBOR map", ErrCorrupt)
 
 // isMap looks at the major type of meta's first byte, RFC 8949 §3.1.
 func isMap(meta []byte) bool { return len(meta) > 0 && meta[0]>>5 == 5 }
-
-// SetRefs replaces the refs map.
-func (r *Record) SetRefs(refs map[string]uint64) error {
-	b, err := keyMode.Marshal(refs)
-	if err != nil {
-		return err
-	}
-	return r.Set(map[string]any{"refs": cbor.RawMessage(b)})
-}
 
 // Marshal encodes v as a stream's meta: deterministic, map keys as text
 // strings from the cbor tags, every other Go string as a byte string, for
@@ -96,11 +94,13 @@ func Unmarshal(meta []byte, v any) error {
 
 var (
 	encMode = mustEnc(cbor.StringToByteString)
-	keyMode = mustEnc(cbor.StringToTextString)
-	decMode = mustDec(cbor.ByteStringToStringAllowed)
-	// keyDecMode is for maps of raw values, whose only strings are keys: one
-	// of bytes would come back as text.
-	keyDecMode = mustDec(cbor.ByteStringToStringForbidden)
+	decMode = mustDec()
+)
+
+// Limits of what is in meta.
+const (
+	maxNested = 8    // arrays and maps in one another
+	maxPairs  = 4096 // of a map
 )
 
 func mustEnc(s cbor.StringMode) cbor.EncMode {
@@ -115,15 +115,15 @@ func mustEnc(s cbor.StringMode) cbor.EncMode {
 	return m
 }
 
-func mustDec(s cbor.ByteStringToStringMode) cbor.DecMode {
+func mustDec() cbor.DecMode {
 	m, err := cbor.DecOptions{
 		DupMapKey:          cbor.DupMapKeyEnforcedAPF,
 		IndefLength:        cbor.IndefLengthForbidden,
 		TagsMd:             cbor.TagsForbidden,
-		MaxNestedLevels:    8,
+		MaxNestedLevels:    maxNested,
 		MaxArrayElements:   MaxMetaBytes,
-		MaxMapPairs:        4096,
-		ByteStringToString: s,
+		MaxMapPairs:        maxPairs,
+		ByteStringToString: cbor.ByteStringToStringAllowed,
 		FieldNameMatching:  cbor.FieldNameMatchingCaseSensitive,
 		// Filters pass on what they don't look at, also text that is none.
 		UTF8: cbor.UTF8DecodeInvalid,

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/fxamacker/cbor/v2"
 	"github.com/google/go-cmp/cmp"
 
 	"ckpt/stream/record"
@@ -62,6 +63,9 @@ func readAll(r io.Reader) (int, error) {
 		}
 	}
 }
+
+// keyMode encodes Go strings as text, as the keys of a map are.
+var keyMode = mustEnc(cbor.StringToTextString)
 
 func TestRoundTrip(t *testing.T) {
 	for _, info := range record.Types() {

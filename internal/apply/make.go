@@ -11,7 +11,6 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
-	"ckpt/stream/record"
 )
 
 // settle gives the stub room of its own, which all puppets have then.
@@ -385,15 +384,14 @@ func (b *builder) ownSpaces() {
 
 // spaceOwner finds the first process with an address space and its number.
 func (b *builder) spaceOwner(rec *stream.Record) (*memory.Restorer, error) {
-	var of struct {
-		Refs record.PartOf `cbor:"refs"`
-	}
-	if err := rec.Decode(&of); err != nil {
+	refs, err := rec.Refs()
+	if err != nil {
 		return nil, err
 	}
-	n, ok := b.owners[of.Refs.Of]
+	of := refs["of"]
+	n, ok := b.owners[of]
 	if !ok {
-		return nil, fmt.Errorf("%w: it is part of object %d, which is no address space of a process", stream.ErrCorrupt, of.Refs.Of)
+		return nil, fmt.Errorf("%w: it is part of object %d, which is no address space of a process", stream.ErrCorrupt, of)
 	}
 	if n < b.born {
 		return nil, fmt.Errorf("%w: pages of a process behind those of its children", stream.ErrCorrupt)
@@ -401,5 +399,5 @@ func (b *builder) spaceOwner(rec *stream.Record) (*memory.Restorer, error) {
 	if err := b.birthsBefore(n); err != nil {
 		return nil, err
 	}
-	return b.spaces[of.Refs.Of], nil
+	return b.spaces[of], nil
 }

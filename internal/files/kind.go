@@ -137,10 +137,13 @@ func (r *Restorer) replaceable(k object.Kind) object.Kind {
 
 // unneeded returns the name of a thing that only replaced descriptions have open.
 func (r *Restorer) unneeded(rec *stream.Record) (name string, is bool) {
-	var o record.Object
-	if len(r.plan.unwanted) == 0 || rec.Decode(&o) != nil {
+	if len(r.plan.unwanted) == 0 {
 		return "", false
 	}
-	name, is = r.plan.unwanted[o.Objref]
+	objref, err := rec.Uint("objref")
+	if err != nil {
+		return "", false
+	}
+	name, is = r.plan.unwanted[objref]
 	return name, is
 }

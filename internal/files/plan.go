@@ -112,20 +112,19 @@ func (p *planner) note(rec *stream.Record) {
 		}
 		return
 	}
-	var o record.Object
-	if Find(rec.Type) == nil || rec.Decode(&o) != nil {
+	objref, err := rec.Uint("objref")
+	if Find(rec.Type) == nil || err != nil {
 		return
 	}
 	t := new(Thing)
 	if ask := p.maker(rec.Type).Thing; ask != nil {
-		var err error
 		if t, err = ask(rec); err != nil {
 			return
 		}
 	}
-	p.things[o.Objref] = t
+	p.things[objref] = t
 	if t.Reg != nil {
-		p.regs[o.Objref] = t.Reg
+		p.regs[objref] = t.Reg
 	}
 }
 

@@ -2,9 +2,9 @@ package judge
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 
 	"ckpt/internal/files"
@@ -163,9 +163,9 @@ func (m *Model) Add(rec *stream.Record) error {
 	case record.TypeVMA:
 		return m.vma(rec)
 	case record.TypeFD:
-		return appendPart(m, rec, func(t *Table, fd record.FD) { t.FDs = append(t.FDs, fd) })
+		return m.fd(rec)
 	case record.TypeLock:
-		return appendPart(m, rec, func(t *Table, l record.Lock) { t.Locks = append(t.Locks, l) })
+		return m.lock(rec)
 	}
 	if files.IsPart(rec.Type) {
 		return m.part(rec)
@@ -250,50 +250,70 @@ func (m *Model) vma(rec *stream.Record) error {
 	return nil
 }
 
-// appendPart gives a record that is part of a descriptor table to it.
-func appendPart[T any](m *Model, rec *stream.Record, add func(*Table, T)) error {
-	var of struct {
-		Refs record.PartOf `cbor:"refs"`
+// table returns a descriptor table that a record is part of.
+func (m *Model) table(of uint64) (*Table, error) {
+	t := m.Tables[of]
+	if t == nil {
+		return nil, fmt.Errorf("%w: it is part of object %d, which is no FDTABLE", stream.ErrCorrupt, of)
 	}
-	var v T
-	if err := errors.Join(rec.Decode(&of), rec.Decode(&v)); err != nil {
+	return t, nil
+}
+
+func (m *Model) fd(rec *stream.Record) error {
+	var fd record.FD
+	if err := rec.Decode(&fd); err != nil {
 		return err
 	}
-	t := m.Tables[of.Refs.Of]
-	if t == nil {
-		return fmt.Errorf("%w: it is part of object %d, which is no FDTABLE", stream.ErrCorrupt, of.Refs.Of)
+	t, err := m.table(fd.Refs.Of)
+	if err != nil {
+		return err
 	}
-	add(t, v)
+	t.FDs = append(t.FDs, fd)
+	return nil
+}
+
+func (m *Model) lock(rec *stream.Record) error {
+	var l record.Lock
+	if err := rec.Decode(&l); err != nil {
+		return err
+	}
+	t, err := m.table(l.Refs.Of)
+	if err != nil {
+		return err
+	}
+	t.Locks = append(t.Locks, l)
 	return nil
 }
 
 // part notes a record that adds to an object, by the hands of a thread and with
 // a descriptor of that number.
 func (m *Model) part(rec *stream.Record) error {
-	var by struct {
-		TID int `cbor:"tid"`
-		FD  int `cbor:"fd"`
-	}
-	if err := rec.Decode(&by); err != nil {
+	tid, err := idIn(rec, "tid")
+	if err != nil {
 		return err
 	}
-	th := m.ByTID[by.TID]
+	fd, err := idIn(rec, "fd")
+	if err != nil {
+		return err
+	}
+	th := m.ByTID[tid]
 	if th == nil {
-		return fmt.Errorf("%w: it belongs to thread %d, which has no THREAD record before it", stream.ErrCorrupt, by.TID)
+		return fmt.Errorf("%w: it belongs to thread %d, which has no THREAD record before it", stream.ErrCorrupt, tid)
 	}
 	t := m.Tables[th.Refs.Files]
-	t.Slots = append(t.Slots, by.FD)
+	t.Slots = append(t.Slots, fd)
 	m.Parts = append(m.Parts, rec)
 	return nil
 }
 
 // belongs gives a record to the process or thread it names.
 func (m *Model) belongs(rec *stream.Record) error {
-	var of struct {
-		PID int `cbor:"pid"`
-		TID int `cbor:"tid"`
+	pid, err := idIn(rec, "pid")
+	if err != nil {
+		return err
 	}
-	if err := rec.Decode(&of); err != nil {
+	tid, err := idIn(rec, "tid")
+	if err != nil {
 		return err
 	}
 	r := task.Find(rec.Type)
@@ -302,36 +322,42 @@ func (m *Model) belongs(rec *stream.Record) error {
 	}
 	var to map[record.Type]*stream.Record
 	if r.Scope == task.PerProcess {
-		if t := m.ByPID[of.PID]; t != nil && len(t.Threads) > 0 {
+		if t := m.ByPID[pid]; t != nil && len(t.Threads) > 0 {
 			to = t.Resources
 		}
-	} else if t := m.ByTID[of.TID]; t != nil && t.PID == of.PID {
+	} else if t := m.ByTID[tid]; t != nil && t.PID == pid {
 		to = t.Resources
 	}
 	if to == nil {
-		return fmt.Errorf("%w: it belongs to pid %d, which has no TASK and THREAD record before it", stream.ErrCorrupt, of.PID)
+		return fmt.Errorf("%w: it belongs to pid %d, which has no TASK and THREAD record before it", stream.ErrCorrupt, pid)
 	}
 	if to[rec.Type] != nil {
-		return fmt.Errorf("%w: pid %d has it twice", stream.ErrCorrupt, of.PID)
+		return fmt.Errorf("%w: pid %d has it twice", stream.ErrCorrupt, pid)
 	}
 	to[rec.Type] = rec
 	return nil
 }
 
+// idIn returns the process id, thread id or descriptor in a field of a record.
+func idIn(rec *stream.Record, name string) (int, error) {
+	n, err := rec.Uint(name)
+	if err == nil && n > math.MaxInt {
+		err = fmt.Errorf("%w: %s is %d", stream.ErrCorrupt, name, n)
+	}
+	return int(n), err
+}
+
 // define notes an object.
 func (m *Model) define(rec *stream.Record) error {
-	var o record.Object
-	if err := rec.Decode(&o); err != nil {
-		return err
-	}
-	if err := m.name(&o, rec); err != nil {
+	objref, err := m.name(rec)
+	if err != nil {
 		return err
 	}
 	switch rec.Type {
 	case record.TypeMM:
-		m.Spaces[o.Objref] = &Space{Rec: rec}
+		m.Spaces[objref] = &Space{Rec: rec}
 	case record.TypeFDTable:
-		m.Tables[o.Objref] = &Table{}
+		m.Tables[objref] = &Table{}
 	default:
 		if r := task.Find(rec.Type); (r == nil || r.Scope != task.Shared) && rec.Type != record.TypeFile && !isThing(rec.Type) {
 			return fmt.Errorf("%w: it can't be an object", stream.ErrCorrupt)

@@ -51,13 +51,11 @@ var mappable = map[string][]record.Type{
 // refs checks that what a record refers to is defined, and of a type it may
 // refer to.
 func (m *Model) refs(rec *stream.Record) error {
-	var r struct {
-		Refs map[string]uint64 `cbor:"refs"`
-	}
-	if err := rec.Decode(&r); err != nil {
+	refs, err := rec.Refs()
+	if err != nil {
 		return err
 	}
-	for name, ref := range r.Refs {
+	for name, ref := range refs {
 		if m.Defined[ref] == nil && ref != 0 {
 			return fmt.Errorf("%w: its %s is object %d, which is not defined before", stream.ErrCorrupt, name, ref)
 		}
@@ -69,7 +67,7 @@ func (m *Model) refs(rec *stream.Record) error {
 		}
 	}
 	for _, to := range references[rec.Type] {
-		if err := m.leads(to, r.Refs[to.name]); err != nil {
+		if err := m.leads(to, refs[to.name]); err != nil {
 			return err
 		}
 	}

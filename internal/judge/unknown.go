@@ -37,22 +37,22 @@ func (m *Model) unknown(rec *stream.Record) error {
 	if err := Known(rec, &m.Header); err != nil || rec.Flags&record.Shareable == 0 {
 		return err
 	}
-	var o record.Object
-	if err := rec.Decode(&o); err != nil {
-		return err
-	}
-	return m.name(&o, rec)
+	_, err := m.name(rec)
+	return err
 }
 
 // name notes what an objref stands for. One defined twice is an error, see package
 // objhash.
-func (m *Model) name(o *record.Object, rec *stream.Record) error {
-	if o.Objref == 0 {
-		return fmt.Errorf("%w: it has no objref", stream.ErrCorrupt)
+func (m *Model) name(rec *stream.Record) (objref uint64, err error) {
+	if objref, err = rec.Uint("objref"); err != nil {
+		return 0, err
 	}
-	if m.Defined[o.Objref] != nil {
-		return fmt.Errorf("%w: object %d is defined twice", stream.ErrCorrupt, o.Objref)
+	if objref == 0 {
+		return 0, fmt.Errorf("%w: it has no objref", stream.ErrCorrupt)
 	}
-	m.Defined[o.Objref] = rec
-	return nil
+	if m.Defined[objref] != nil {
+		return 0, fmt.Errorf("%w: object %d is defined twice", stream.ErrCorrupt, objref)
+	}
+	m.Defined[objref] = rec
+	return objref, nil
 }

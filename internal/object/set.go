@@ -80,8 +80,8 @@ func (s *Set) Make(rec *stream.Record) error {
 	if k == nil {
 		return nil
 	}
-	var o record.Object
-	if err := rec.Decode(&o); err != nil {
+	objref, err := rec.Uint("objref")
+	if err != nil {
 		return err
 	}
 	obj, err := k.Make(rec)
@@ -89,7 +89,7 @@ func (s *Set) Make(rec *stream.Record) error {
 		return err
 	}
 	s.made = append(s.made, obj)
-	return s.Hash.Add(o.Objref, rec.Type, obj)
+	return s.Hash.Add(objref, rec.Type, obj)
 }
 
 // Add gives a part to its object.
@@ -103,18 +103,17 @@ func (s *Set) Add(rec *stream.Record) error {
 
 // Fill gives bytes to their object.
 func (s *Set) Fill(rec *stream.Record, data io.Reader) error {
-	var of struct {
-		Refs record.InodeRef `cbor:"refs"`
-	}
-	if err := rec.Decode(&of); err != nil {
-		return err
-	}
-	obj, err := s.Hash.Get(of.Refs.Inode)
+	refs, err := rec.Refs()
 	if err != nil {
 		return err
 	}
-	if k := s.kinds[s.Hash.Type(of.Refs.Inode)]; k == nil || !slices.Contains(k.Data, rec.Type) {
-		return fmt.Errorf("%w: object %d takes no such data", stream.ErrCorrupt, of.Refs.Inode)
+	inode := refs["inode"]
+	obj, err := s.Hash.Get(inode)
+	if err != nil {
+		return err
+	}
+	if k := s.kinds[s.Hash.Type(inode)]; k == nil || !slices.Contains(k.Data, rec.Type) {
+		return fmt.Errorf("%w: object %d takes no such data", stream.ErrCorrupt, inode)
 	}
 	return obj.Fill(rec, data)
 }

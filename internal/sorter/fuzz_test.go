@@ -179,10 +179,9 @@ func (c *check) object(m met, o record.Object) bool {
 	o.ID = c.id
 	rec, err := stream.New(m.typ, &struct {
 		record.Object
-		Refs map[string]uint64 `cbor:"refs"`
-		More int               `cbor:"zzz"`
-	}{o, ids, 7})
-	if err != nil {
+		More int `cbor:"zzz"`
+	}{o, 7})
+	if err = errors.Join(err, rec.SetRefs(ids)); err != nil {
 		c.t.Fatal(err)
 	}
 	before := c.k.calls
@@ -235,10 +234,8 @@ func (c *check) part() bool {
 	}
 	ids["of"] = uint64(c.next()) % (c.id + 1)
 	objrefs["of"] = c.ref.refs[ids["of"]]
-	rec, err := stream.New(record.TypeVMA, &struct {
-		Refs map[string]uint64 `cbor:"refs"`
-	}{ids})
-	if err != nil {
+	rec, err := stream.New(record.TypeVMA, &struct{}{})
+	if err = errors.Join(err, rec.SetRefs(ids)); err != nil {
 		c.t.Fatal(err)
 	}
 	out, err := c.s.Sort(rec)
@@ -248,7 +245,7 @@ func (c *check) part() bool {
 	if out == nil {
 		return true
 	}
-	if refs, err := refsOf(out); err != nil || !maps.Equal(refs, objrefs) {
+	if refs, err := out.Refs(); err != nil || !maps.Equal(refs, objrefs) {
 		c.t.Fatalf("references %v, should be %v, %v", refs, objrefs, err)
 	}
 	return true

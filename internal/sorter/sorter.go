@@ -73,25 +73,17 @@ func (s *Sorter) Sort(rec *stream.Record) (*stream.Record, error) {
 // plain rewrites a record that is no object. It drops one that belongs to a later
 // encounter with an object, which has been described already.
 func (s *Sorter) plain(rec *stream.Record) (*stream.Record, error) {
-	refs, err := refsOf(rec)
+	refs, err := rec.Refs()
 	if err != nil || s.again[refs["of"]] {
 		return nil, err
 	}
 	return rec, s.setRefs(rec, refs)
 }
 
-func refsOf(rec *stream.Record) (map[string]uint64, error) {
-	var m struct {
-		Refs map[string]uint64 `cbor:"refs"`
-	}
-	err := rec.Decode(&m)
-	return m.Refs, err
-}
-
 // object gives the object its objref, or turns a later encounter into OBJREF.
 func (s *Sorter) object(rec *stream.Record) (*stream.Record, error) {
-	var o record.Object
-	if err := rec.Decode(&o); err != nil {
+	o, err := rec.Object()
+	if err != nil {
 		return nil, err
 	}
 	if o.ID == 0 {
@@ -101,7 +93,7 @@ func (s *Sorter) object(rec *stream.Record) (*stream.Record, error) {
 		return nil, fmt.Errorf("%w: id %d stands twice", stream.ErrCorrupt, o.ID)
 	}
 	s.seen++
-	ref, isNew, err := s.sort(rec.Type, &o)
+	ref, isNew, err := s.sort(rec.Type, o)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +136,7 @@ func (s *Sorter) sort(t record.Type, o *record.Object) (ref uint64, isNew bool, 
 
 // refs rewrites a record's refs map from ids to objrefs.
 func (s *Sorter) refs(rec *stream.Record) error {
-	refs, err := refsOf(rec)
+	refs, err := rec.Refs()
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func readable(t *testing.T, version string) bool {
 func (s *spec) fields() (list []string) {
 	for _, info := range record.Types() {
 		list = append(list, fmt.Sprintf("%d %s flags %#x since %s", info.Type, info.Name, uint16(info.Flags), info.Since))
-		list = append(list, s.fieldsOf(info.Name, reflect.TypeOf(info.New()).Elem(), info.Since)...)
+		list = append(list, s.fieldsOf(info.Name, info.Meta, info.Since)...)
 	}
 	for i := 0; i < len(s.maps); i++ {
 		list = append(list, s.fieldsOf(s.maps[i].Name(), s.maps[i], record.Types()[0].Since)...)
@@ -236,7 +236,7 @@ func TestFrozenImages(t *testing.T) {
 			if err := rec.Decode(&meta); err != nil {
 				t.Fatal(err)
 			}
-			keeps(t, rec.Type.String(), reflect.TypeOf(record.Lookup(rec.Type).New()).Elem(), meta)
+			keeps(t, rec.Type.String(), record.Lookup(rec.Type).Meta, meta)
 		}
 	}
 }
@@ -330,7 +330,7 @@ func TestLaterFields(t *testing.T) {
 	s.fields()
 	all := slices.Clone(s.maps)
 	for _, info := range record.Types() {
-		all = append(all, reflect.TypeOf(info.New()).Elem())
+		all = append(all, info.Meta)
 	}
 	for _, typ := range all {
 		for i := range typ.NumField() {

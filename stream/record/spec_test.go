@@ -87,14 +87,14 @@ func (s *spec) markdown() string {
 	b.WriteString(s.framing())
 	b.WriteString("\n| number | name | flags besides critical | since | what |\n|---|---|---|---|---|\n")
 	for _, info := range record.Types() {
-		name := reflect.TypeOf(info.New()).Elem().Name()
+		name := info.Meta.Name()
 		what, _, _ := strings.Cut(strings.TrimSuffix(plain(s.about[name], name), "."), ". ")
 		fmt.Fprintf(&b, "| %d | [%s](#%s) | %s | %s | %s |\n", info.Type, info.Name, strings.ToLower(info.Name), flagNames(info.Flags), info.Since, cell(what))
 	}
 	b.WriteString("\n## The fields of each record\n\n")
 	b.WriteString("A range bounds a number, or the length of a string or an array. Where none is given, every value of the type is good.\n")
 	for _, info := range record.Types() {
-		typ := reflect.TypeOf(info.New()).Elem()
+		typ := info.Meta
 		fmt.Fprintf(&b, "\n### %s\n\nType %d. %s\n", info.Name, info.Type, plain(s.about[typ.Name()], typ.Name()))
 		s.table(&b, typ, info.Since)
 	}
@@ -301,7 +301,7 @@ func orElse(s, other string) string {
 // Object are those of shareable records.
 func TestFieldNames(t *testing.T) {
 	for _, info := range record.Types() {
-		typ := reflect.TypeOf(info.New()).Elem()
+		typ := info.Meta
 		seen := map[string]bool{}
 		for _, f := range reflect.VisibleFields(typ) {
 			name, _, _ := strings.Cut(f.Tag.Get("cbor"), ",")

@@ -1,6 +1,9 @@
 package record
 
-import "fmt"
+import (
+	"fmt"
+	"reflect"
+)
 
 // Type says what a record describes. Types from FirstCustom up are free for
 // filters of the user's own.
@@ -28,14 +31,17 @@ const (
 type TypeInfo struct {
 	Type  Type
 	Name  string
-	Flags Flags      // what a record of this type is written with
-	Since string     // the first version of the format that has it
-	New   func() any // a pointer to the zero value of the meta's Go type
+	Flags Flags        // what a record of this type is written with
+	Since string       // the first version of the format that has it
+	Meta  reflect.Type // the struct that meta is decoded to
 }
 
 func row[T any](since string, t Type, name string, flags Flags) TypeInfo {
-	return TypeInfo{t, name, flags, since, func() any { return new(T) }}
+	return TypeInfo{t, name, flags, since, reflect.TypeFor[T]()}
 }
+
+// New returns a pointer to the zero value of the meta's Go type.
+func (i *TypeInfo) New() any { return reflect.New(i.Meta).Interface() }
 
 var (
 	byType = map[Type]*TypeInfo{}
