@@ -81,8 +81,10 @@ type Collector struct {
 	paths    map[pathKey]uint64
 	mounts   map[string]mounts // by mount namespace
 	buildIDs map[string][]byte
-	leases   map[inodeKey]bool // files with a lease on them
+	leases   map[inodeKey]bool // files on which the tree has a lease
 	opened   []opened          // every descriptor of the tree
+	// allLeases are files on which anybody has one, once asked for.
+	allLeases map[inodeKey]bool
 }
 
 // Sender writes bulk records. While byReference reports true, pages of files
@@ -132,6 +134,7 @@ func (c *Collector) Look(tid int) ([]*Subject, error) {
 		if err != nil {
 			return nil, err
 		}
+		c.noteLeases(s)
 		for _, k := range c.kinds() {
 			if k.Look != nil {
 				k.Look(s)

@@ -29,27 +29,57 @@ func (c *Collector) openToRead(s *Subject) (*os.File, error) {
 			return f, err
 		}
 	}
-	if slices.ContainsFunc(s.Info.Locks, func(l proc.Lock) bool { return l.Type == "LEASE" }) {
+	if slices.ContainsFunc(s.Info.Locks, isLease) {
 		return nil, nil // which is blocked with the descriptor's locks
 	}
 	c.Block(s.PID, fmt.Errorf("%s is %s with a LEASE on it (F_SETLEASE), which can't be saved", where(s), s.Target))
 	return nil, nil
 }
 
-// leased reports whether somebody, of those that this process sees, has a lease.
-func (c *Collector) leased(s *Subject) (bool, error) {
+// noteLeases notes the leases that a descriptor has.
+func (c *Collector) noteLeases(s *Subject) {
+	if s.FUSE != "" || !slices.ContainsFunc(s.Info.Locks, isLease) {
+		return
+	}
 	if c.leases == nil {
-		b, err := os.ReadFile("/proc/locks")
-		if err != nil {
+		c.leases = map[inodeKey]bool{}
+	}
+	c.leases[inodeKey{s.Stat.Dev, s.Stat.Ino}] = true
+}
+
+func isLease(l proc.Lock) bool { return l.Type == "LEASE" || l.Type == "DELEG" }
+
+// leased reports whether somebody, of those that this process sees, has a lease that
+// opening a subject for reading breaks: one to write. While the tree has a file open
+// or mapped, nobody but the tree can have one on it (check_conflicting_open in
+// fs/locks.c); its own show at its descriptors. Descriptors of O_PATH don't count,
+// and only /proc/locks tells for them, which the kernel takes some 10 ms to open: it
+// waits for all CPUs.
+func (c *Collector) leased(s *Subject) (bool, error) {
+	key := inodeKey{s.Stat.Dev, s.Stat.Ino}
+	if c.leases[key] || s.Info.Flags&unix.O_PATH == 0 {
+		return c.leases[key], nil
+	}
+	if c.allLeases == nil {
+		var err error
+		if c.allLeases, err = allLeases(); err != nil {
 			return false, err
 		}
-		c.leases = map[inodeKey]bool{}
-		for line := range strings.Lines(string(b)) {
-			l, err := proc.ParseLock(strings.TrimSpace(line))
-			if err == nil && (l.Type == "LEASE" || l.Type == "DELEG") { // others wait for a lock
-				c.leases[inodeKey{unix.Mkdev(l.Major, l.Minor), l.Inode}] = true
-			}
+	}
+	return c.allLeases[key], nil
+}
+
+func allLeases() (map[inodeKey]bool, error) {
+	b, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return nil, err
+	}
+	all := map[inodeKey]bool{}
+	for line := range strings.Lines(string(b)) {
+		l, err := proc.ParseLock(strings.TrimSpace(line))
+		if err == nil && isLease(l) { // others wait for a lock
+			all[inodeKey{unix.Mkdev(l.Major, l.Minor), l.Inode}] = true
 		}
 	}
-	return c.leases[inodeKey{s.Stat.Dev, s.Stat.Ino}], nil
+	return all, nil
 }
