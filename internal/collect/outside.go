@@ -26,7 +26,8 @@ const (
 // was shortly before the tree was stopped.
 type outsiders struct {
 	tree   map[int]bool
-	open   map[string]int     // links of pipes and sockets: one process that has it open
+	links  map[string]bool    // pipes and sockets that the tree has open
+	open   map[string]int     // of those, one process that has it open, too
 	mapped map[sharedFile]int // shared memory of the tree: one process that has it mapped
 	wanted map[sharedFile]bool
 	seen   map[int]bool // who was looked at
@@ -45,14 +46,34 @@ func isLostAlone(m *proc.Mapping) bool {
 
 // lookOutside looks around while the target still runs.
 func lookOutside(root int) *outsiders {
-	o := &outsiders{tree: map[int]bool{}, open: map[string]int{}, mapped: map[sharedFile]int{}, wanted: map[sharedFile]bool{}, seen: map[int]bool{}}
+	o := &outsiders{tree: map[int]bool{}, links: map[string]bool{}, open: map[string]int{},
+		mapped: map[sharedFile]int{}, wanted: map[sharedFile]bool{}, seen: map[int]bool{}}
 	o.addTree(root)
 	for pid := range o.tree {
 		list, _ := proc.ReadMaps(pid)
 		o.want(list)
+		for link := range linksOf(pid) {
+			o.links[link] = true
+		}
 	}
-	o.lookAround(root)
+	if len(o.links)+len(o.wanted) > 0 {
+		o.lookAround(root)
+	}
 	return o
+}
+
+// linksOf yields what a process has of pipes and sockets, as its links in proc(5)
+// read. One that may not be looked at, or has ended, has nothing that we know of.
+func linksOf(pid int) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		fds, _ := proc.FDs(pid)
+		for _, fd := range fds {
+			link, err := proc.FDLink(pid, fd)
+			if err == nil && (strings.HasPrefix(link, "pipe:[") || strings.HasPrefix(link, "socket:[")) && !yield(link) {
+				return
+			}
+		}
+	}
 }
 
 // lookAround looks at those that were not looked at yet.
@@ -129,14 +150,13 @@ func (o *outsiders) want(list []proc.Mapping) {
 	}
 }
 
-// look notes what another process has. One that may not be looked at, or has
-// ended, has nothing that we know of.
+// look notes what another process has of the tree's.
 func (o *outsiders) look(pid int) {
-	fds, _ := proc.FDs(pid)
-	for _, fd := range fds {
-		link, err := proc.FDLink(pid, fd)
-		if err == nil && o.open[link] == 0 && (strings.HasPrefix(link, "pipe:[") || strings.HasPrefix(link, "socket:[")) {
-			o.open[link] = pid
+	if len(o.links) > 0 {
+		for link := range linksOf(pid) {
+			if o.links[link] && o.open[link] == 0 {
+				o.open[link] = pid
+			}
 		}
 	}
 	if len(o.wanted) == 0 {
