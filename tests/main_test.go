@@ -35,7 +35,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	goDir = filepath.Join(strings.TrimSpace(string(root)), "bin")
-	build := exec.Command("go", "build", "-trimpath", "-o", dir, "ckpt/cmd/...")
+	build := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs", "-o", dir, "ckpt/cmd/...")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building the tools: %v\n%s", err, out)

@@ -3,6 +3,7 @@ package task
 import (
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,9 @@ func PIDsLeft() (left int64, group string, err error) {
 		return 0, "", err
 	}
 	for _, g := range groups {
+		if g.Hierarchy != "" && !slices.Contains(strings.Split(g.Hierarchy, ","), "pids") {
+			continue // of version 1, and of another controller
+		}
 		dir, err := findCgroup(mounts, g)
 		if err != nil {
 			continue // not to be seen from here
