@@ -77,7 +77,7 @@ func (b *builder) run(ctx context.Context, o *Options) (*supervisor, error) {
 	if b.stub, err = tracee.StartStub(len(b.model.ByTID) >= manyThreads); err != nil {
 		return nil, err
 	}
-	if err := checkCPU(&b.model.Header, b.stub); err != nil {
+	if b.xstateBytes, err = checkCPU(&b.model.Header, b.stub); err != nil {
 		return nil, err
 	}
 	if o.Check {

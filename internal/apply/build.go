@@ -40,6 +40,8 @@ type builder struct {
 	owners  map[uint64]int              // which task an MM is restored in
 	ids     map[int]bool                // process ids, see needed
 	born    int                         // whose children are made
+	// xstateBytes is the size of a thread's xsave area.
+	xstateBytes int
 }
 
 // discard kills what was made and drops every reference.

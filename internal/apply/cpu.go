@@ -9,14 +9,14 @@ import (
 )
 
 // checkCPU compares the extended registers in use with what this CPU has, as
-// seen in the stub, and fits their area to this kernel's size.
-func checkCPU(h *record.Header, stub *tracee.Puppet) error {
+// seen in the stub, and returns the size of their area here, in bytes.
+func checkCPU(h *record.Header, stub *tracee.Puppet) (xstateBytes int, err error) {
 	xstate, err := stub.Tracee().XState()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if enabled, _ := tracee.XFeatures(xstate); h.XFeatures&^enabled != 0 {
-		return &judge.Refused{Reasons: []error{fmt.Errorf("the program uses CPU registers this machine lacks (xsave components %#x): restore it on a CPU with at least the features of the first", h.XFeatures&^enabled)}}
+		return 0, &judge.Refused{Reasons: []error{fmt.Errorf("the program uses CPU registers this machine lacks (xsave components %#x): restore it on a CPU with at least the features of the first", h.XFeatures&^enabled)}}
 	}
-	return nil
+	return len(xstate), nil
 }

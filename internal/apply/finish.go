@@ -173,7 +173,7 @@ func (b *builder) prepare(all []ready) error {
 		for _, r := range ready[t.PID] {
 			ref := b.model.ByTID[r.puppet.Tracee().TID].Refs.MM
 			left[ref]--
-			if err := prepareThread(r, left[ref] == 0); err != nil {
+			if err := b.prepareThread(r, left[ref] == 0); err != nil {
 				return err
 			}
 		}
@@ -203,7 +203,7 @@ func (b *builder) prepare(all []ready) error {
 
 // prepareThread makes the last calls of a thread; of the last one of its address
 // space they leave nothing of ours in it.
-func prepareThread(r ready, last bool) error {
+func (b *builder) prepareThread(r ready, last bool) error {
 	if tracee.HasTiles(r.final.XState) {
 		if err := r.puppet.MakeTiles(); err != nil {
 			return err
@@ -220,10 +220,7 @@ func prepareThread(r ready, last bool) error {
 			return err
 		}
 	}
-	xstate, err := fitXState(r.puppet, r.final.XState)
-	if err != nil {
-		return err
-	}
+	xstate := fitXState(r.final.XState, b.xstateBytes)
 	return r.puppet.Prepare(r.final.Regs, xstate, r.final.Mask, r.final.Wait != nil)
 }
 
@@ -296,17 +293,13 @@ func (b *builder) ended(tid int) {
 	}()
 }
 
-// fitXState brings the xsave area to this kernel's size. What is cut off or
+// fitXState brings an xsave area to the size it has here. What is cut off or
 // added belongs to components that are not in use.
-func fitXState(p *tracee.Puppet, xstate []byte) ([]byte, error) {
+func fitXState(xstate []byte, size int) []byte {
 	if len(xstate) == 0 {
-		return nil, nil
+		return nil
 	}
-	own, err := p.Tracee().XState()
-	if err != nil {
-		return nil, err
-	}
-	fitted := make([]byte, len(own))
+	fitted := make([]byte, size)
 	copy(fitted, xstate)
-	return fitted, nil
+	return fitted
 }

@@ -316,11 +316,10 @@ func (d *description) vdso(maps []proc.Mapping) error {
 // cpu notes which of the CPU's registers the threads of a process use.
 func (d *description) cpu(p *process) error {
 	for _, t := range p.threads {
-		xstate, err := t.XState()
+		used, err := t.XFeatures()
 		if err != nil {
 			return err
 		}
-		_, used := tracee.XFeatures(xstate)
 		d.header.XFeatures |= used
 	}
 	return nil

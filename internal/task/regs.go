@@ -28,7 +28,7 @@ var regs = row[record.Regs]{
 		if err != nil {
 			return err
 		}
-		rec := record.Regs{PID: c.PID, TID: c.TID, GP: saved.Encode(), XState: xstate, IP: saved.IP(), Syscall: saved.Interrupted()}
+		rec := record.Regs{PID: c.PID, TID: c.TID, GP: saved.Encode(), XState: tracee.TrimXState(xstate), IP: saved.IP(), Syscall: saved.Interrupted()}
 		wait, err := c.Loan.Tracee().TimeLeft(saved, c.Asleep)
 		if err != nil {
 			return err

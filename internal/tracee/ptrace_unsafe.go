@@ -68,15 +68,15 @@ func setSigmask(tid int, mask uint64) error {
 	return err
 }
 
-// getRegset reads a whole register set, see PTRACE_GETREGSET.
-func getRegset(tid, set int) ([]byte, error) {
-	buf := make([]byte, 32<<10)
+// getRegset reads a register set into buf, see PTRACE_GETREGSET, and returns as much
+// of buf as there is of it.
+func getRegset(tid, set int, buf []byte) ([]byte, error) {
 	iov := unix.Iovec{Base: &buf[0]}
 	iov.SetLen(len(buf))
 	if _, err := ptrace(unix.PTRACE_GETREGSET, tid, uintptr(set), unsafe.Pointer(&iov)); err != nil {
 		return nil, err
 	}
-	return append([]byte(nil), buf[:iov.Len]...), nil
+	return buf[:iov.Len], nil
 }
 
 func setRegset(tid, set int, buf []byte) error {

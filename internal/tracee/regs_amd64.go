@@ -1,8 +1,10 @@
 package tracee
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -123,8 +125,37 @@ func (t *Tracee) SetRegs(r *Regs) error {
 
 // XState reads the extended registers, the whole xsave area.
 func (t *Tracee) XState() ([]byte, error) {
-	b, err := getRegset(t.TID, ntX86XState)
+	buf := xstateBuffers.Get().(*[maxXState]byte)
+	defer xstateBuffers.Put(buf)
+	b, err := t.xstate(buf[:])
+	return bytes.Clone(b), err
+}
+
+// XFeatures returns which xsave components the thread uses, see XFeatures.
+func (t *Tracee) XFeatures() (inUse uint64, err error) {
+	b, err := t.xstate(make([]byte, xstateFixed))
+	_, inUse = XFeatures(b)
+	return inUse, err
+}
+
+func (t *Tracee) xstate(buf []byte) ([]byte, error) {
+	b, err := getRegset(t.TID, ntX86XState, buf)
 	return b, t.wrap("read extended registers", err)
+}
+
+// maxXState is more than any CPU's xsave area has, in bytes.
+const maxXState = 32 << 10
+
+var xstateBuffers = sync.Pool{New: func() any { return new([maxXState]byte) }}
+
+// TrimXState cuts off the zeros at the end of an xsave area, of components that are
+// not in use.
+func TrimXState(xstate []byte) []byte {
+	n := len(xstate)
+	for n > xstateFixed && xstate[n-1] == 0 {
+		n--
+	}
+	return xstate[:n]
 }
 
 // SetXState sets the extended registers.
@@ -137,6 +168,7 @@ func (t *Tracee) SetXState(b []byte) error {
 const (
 	xstateXCR0   = 464 // sw_reserved.xfeatures: components the kernel has enabled
 	xstateHeader = 512 // XSTATE_BV: components with state other than initial
+	xstateFixed  = 576 // what every area has: the legacy registers and the header
 )
 
 // XFeatures returns which xsave components the kernel has enabled and which of

@@ -69,6 +69,12 @@ func (t *Tracee) SetRegs(*Regs) error { return ErrArch }
 // XState reads the extended registers.
 func (t *Tracee) XState() ([]byte, error) { return nil, ErrArch }
 
+// XFeatures returns which extended components the thread uses.
+func (t *Tracee) XFeatures() (uint64, error) { return 0, ErrArch }
+
+// TrimXState cuts off what is not in use.
+func TrimXState(xstate []byte) []byte { return xstate }
+
 // SetXState sets the extended registers.
 func (t *Tracee) SetXState([]byte) error { return ErrArch }
 

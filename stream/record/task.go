@@ -248,7 +248,7 @@ type Regs struct {
 	PID    int    `cbor:"pid" range:"pid"`    // its process
 	TID    int    `cbor:"tid" range:"pid"`    // the thread
 	GP     []byte `cbor:"gp"`                 // regset NT_PRSTATUS; 216 bytes on amd64
-	XState []byte `cbor:"xstate,omitempty"`   // regset NT_X86_XSTATE
+	XState []byte `cbor:"xstate,omitempty"`   // regset NT_X86_XSTATE; zeros at its end may be left out
 	IP     uint64 `cbor:"ip" range:"address"` // for people: the instruction pointer in GP
 	// Syscall is the interrupted call's number where GP asks for a restart,
 	// else -1.
