@@ -22,7 +22,9 @@ const endFirst = "end that first, or " + elsewhere
 // PIDTaken says who has a process or thread id that is needed, and how it can
 // become free. Where it finds nobody the kernel will tell for sure.
 func PIDTaken(id int) []error {
-	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+	pause := time.Millisecond / 2
+	for begin := time.Now(); ; time.Sleep(pause) {
+		pause = min(2*pause, 20*time.Millisecond)
 		// Who was killed just now will be waited for any moment.
 		wait := time.Since(begin) < reapTime
 		if stat, err := proc.ReadStat(id); err == nil {

@@ -66,8 +66,9 @@ const (
 // has reports whether a mapping has one of the VmFlags, which are two letters
 // each with blanks between.
 func has(v *record.VMA, flag string) bool {
-	for word := range strings.SplitSeq(v.VmFlags, " ") {
-		if word == flag {
+	for all, more := v.VmFlags, true; more; {
+		var word string
+		if word, all, more = strings.Cut(all, " "); word == flag {
 			return true
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -110,11 +111,16 @@ func readParsed[T any](pid int, path string, parse func([]byte) (T, error)) (T, 
 	return v, nil
 }
 
+// lineBuffer is what lines are read into that are not longer.
+type lineBuffer [64 << 10]byte
+
+var lineBuffers = sync.Pool{New: func() any { return new(lineBuffer) }}
+
 // newLineScanner splits a stream at newlines only. bufio.ScanLines would also
 // drop a carriage return, which a path may end in.
-func newLineScanner(r io.Reader) *bufio.Scanner {
+func newLineScanner(r io.Reader, buf *lineBuffer) *bufio.Scanner {
 	s := bufio.NewScanner(r)
-	s.Buffer(make([]byte, 0, 64<<10), maxLineBytes)
+	s.Buffer(buf[:0], maxLineBytes)
 	s.Split(splitLF)
 	return s
 }

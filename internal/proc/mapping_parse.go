@@ -18,7 +18,9 @@ const maxMappings = 1 << 24
 func ParseMappings(r io.Reader) ([]Mapping, error) {
 	var all []Mapping
 	flags := map[string]VmFlags{} // each of the few different sets is kept once
-	s := newLineScanner(r)
+	buf := lineBuffers.Get().(*lineBuffer)
+	defer lineBuffers.Put(buf)
+	s := newLineScanner(r, buf)
 	for n := 1; s.Scan(); n++ {
 		if key, value, ok := cutAttribute(s.Bytes()); ok {
 			if len(all) == 0 || !setAttribute(&all[len(all)-1], key, value, flags) {
