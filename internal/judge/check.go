@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -68,9 +69,9 @@ func (m *Model) who(pid int) string {
 
 // checkHere judges what depends on this system beside files.
 func (m *Model) checkHere(cgroups task.CgroupPolicy) (reasons []error) {
-	in := sessions()
+	in, until := sessions(), time.Now().Add(reapTime)
 	taken := func(id int) {
-		errs := PIDTaken(id)
+		errs := takenBy(id, until)
 		if member := in[id]; len(errs) == 0 && member != 0 {
 			errs = []error{inUse(id, fmt.Sprintf("the session %d, which %s is in", id, proc.Named(member)), endFirst)}
 		}

@@ -6,6 +6,7 @@ package judge
 
 import (
 	"errors"
+	"time"
 
 	"ckpt/internal/caps"
 	"ckpt/internal/files"
@@ -66,8 +67,9 @@ func Here(m *Model, r *Restore) (*Plan, error) {
 	p := makePlan(m)
 	p.Clocks = clocks
 	reasons = p.errs
+	until := time.Now().Add(reapTime)
 	for _, pid := range p.Helpers {
-		reasons = append(reasons, PIDTaken(pid)...)
+		reasons = append(reasons, takenBy(pid, until)...)
 	}
 	if len(reasons) > 0 {
 		return nil, &Refused{reasons}

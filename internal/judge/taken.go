@@ -21,12 +21,20 @@ const endFirst = "end that first, or " + elsewhere
 
 // PIDTaken says who has a process or thread id that is needed, and how it can
 // become free. Where it finds nobody the kernel will tell for sure.
-func PIDTaken(id int) []error {
+func PIDTaken(id int) []error { return takenBy(id, time.Now().Add(reapTime)) }
+
+// takenBy is PIDTaken, which waits no longer than until then for parents: there
+// may be many who don't wait.
+func takenBy(id int, until time.Time) []error {
+	if most, err := proc.ReadSysctl("kernel/pid_max"); err == nil && int64(id) >= most {
+		return []error{cli.WithHint(fmt.Errorf("process id %d can't be had: this system has none above %d (kernel.pid_max)", id, most-1),
+			fmt.Sprintf("sysctl kernel.pid_max=%d", max(id+1, 1<<16)))}
+	}
 	pause := time.Millisecond / 2
-	for begin := time.Now(); ; time.Sleep(pause) {
+	for ; ; time.Sleep(pause) {
 		pause = min(2*pause, 20*time.Millisecond)
 		// Who was killed just now will be waited for any moment.
-		wait := time.Since(begin) < reapTime
+		wait := time.Now().Before(until)
 		if stat, err := proc.ReadStat(id); err == nil {
 			if wait && ended(stat) {
 				continue
