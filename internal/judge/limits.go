@@ -1,7 +1,6 @@
 package judge
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -111,8 +110,9 @@ func tasksLeft(s *proc.Status) ([]bound, error) {
 
 // beyond says what of the image is more than that.
 func (m *Model) beyond(a allowance, isThere bool) (reasons []error) {
+	owners := m.tableOwners()
 	for _, ref := range slices.Sorted(maps.Keys(m.Tables)) {
-		if err := m.tableBeyond(ref, a); err != nil {
+		if err := m.tableBeyond(ref, owners, a); err != nil {
 			reasons = append(reasons, err)
 		}
 	}
@@ -136,7 +136,7 @@ func (m *Model) beyond(a allowance, isThere bool) (reasons []error) {
 }
 
 // tableBeyond says why a process can't be given a descriptor table.
-func (m *Model) tableBeyond(ref uint64, a allowance) error {
+func (m *Model) tableBeyond(ref uint64, owners map[uint64]int, a allowance) error {
 	t := m.Tables[ref]
 	count, last := len(t.FDs)+forWork, 0
 	for _, fd := range t.FDs {
@@ -148,26 +148,27 @@ func (m *Model) tableBeyond(ref uint64, a allowance) error {
 	if a.descriptors(uint64(max(count, last+1))) {
 		return nil
 	}
-	err := fmt.Errorf("%s has descriptor number %d, and no process of this user's may have one above %d (RLIMIT_NOFILE)", m.tableOwner(ref), last, a.most-1)
+	owner := "no process"
+	if tid, ok := owners[ref]; ok {
+		owner = m.who(tid)
+	}
+	err := fmt.Errorf("%s has descriptor number %d, and no process of this user's may have one above %d (RLIMIT_NOFILE)", owner, last, a.most-1)
 	if uint64(last) < a.most {
 		err = fmt.Errorf("%s has %d descriptors, and needs %d while it is restored, where a process of this user's may have %d (RLIMIT_NOFILE)",
-			m.tableOwner(ref), len(t.FDs), count, a.most)
+			owner, len(t.FDs), count, a.most)
 	}
 	return cli.WithHint(err, "raise the hard limit of descriptors, see ulimit -Hn, or have CAP_SYS_RESOURCE")
 }
 
-// tableOwner names the first process that has a descriptor table.
-func (m *Model) tableOwner(ref uint64) string {
-	var tids []int
+// tableOwners are the first processes that have descriptor tables, by the table.
+func (m *Model) tableOwners() map[uint64]int {
+	owners := make(map[uint64]int, len(m.Tables))
 	for tid, th := range m.ByTID {
-		if th.Refs.Files == ref {
-			tids = append(tids, tid)
+		if first, ok := owners[th.Refs.Files]; !ok || tid < first {
+			owners[th.Refs.Files] = tid
 		}
 	}
-	if len(tids) == 0 {
-		return "no process"
-	}
-	return m.who(slices.MinFunc(tids, cmp.Compare))
+	return owners
 }
 
 // openFiles is how many descriptions there are, and how many files, at most,

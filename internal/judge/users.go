@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"maps"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -26,8 +27,8 @@ func (m *Model) users() users {
 			}
 		}
 	}
-	for ref, u := range shared {
-		rec := m.Defined[ref]
+	for _, ref := range slices.Sorted(maps.Keys(shared)) {
+		u, rec := shared[ref], m.Defined[ref]
 		switch rec.Type {
 		case record.TypeFDTable:
 			inodes.table(m, u, m.Tables[ref].FDs)

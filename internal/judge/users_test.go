@@ -1,0 +1,63 @@
+package judge
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"ckpt/stream"
+	"ckpt/stream/record"
+)
+
+// TestUsersOrder: whose rights count does not change from one look to the next.
+func TestUsersOrder(t *testing.T) {
+	const inode = 99
+	var people []person
+	for i := range 8 {
+		people = append(people, person{pid: 10 + i, ppid: 10, sid: 10})
+	}
+	people[0].ppid = 1
+	m := modelOf(people...)
+	m.Defined, m.Spaces = map[uint64]*stream.Record{}, map[uint64]*Space{}
+	rec := func(typ record.Type, meta any) *stream.Record {
+		r, err := stream.New(typ, meta)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	for i, task := range m.Tasks {
+		th, one := task.Threads[0], []uint32{1000, 1000, 1000, 1000}
+		c := &record.Creds{PID: task.PID, TID: task.PID, UID: one, GID: one, Eff: 1 << i} // none may do less than another
+		th.Resources = map[record.Type]*stream.Record{record.TypeCreds: rec(record.TypeCreds, c)}
+		m.Defined[th.Refs.MM], m.Spaces[th.Refs.MM] = rec(record.TypeMM, &record.MM{}), &Space{}
+		m.Defined[th.Refs.Files] = rec(record.TypeSigactions, &record.Sigactions{})
+		m.Defined[th.Refs.FS] = rec(record.TypeFS, &record.FS{Refs: record.FSRefs{Cwd: inode}})
+	}
+	seen := map[string]bool{}
+	for range 50 {
+		seen[fmt.Sprint(m.users()[inode].PID)] = true
+	}
+	if len(seen) != 1 {
+		t.Errorf("%v", seen)
+	}
+}
+
+// TestManyTables: the names of those with tables that are too large are found in
+// time that is in proportion to their number.
+func TestManyTables(t *testing.T) {
+	const n = 30_000
+	m := &Model{ByTID: map[int]*Thread{}, Tables: map[uint64]*Table{}}
+	for i := range n {
+		ref := uint64(i + 1)
+		m.ByTID[i+2] = &Thread{Thread: record.Thread{TID: i + 2, Comm: "many", Refs: record.ThreadRefs{Files: ref}}}
+		m.Tables[ref] = &Table{FDs: []record.FD{{FD: 500}}}
+	}
+	var errs []error
+	if over := cost(func() { errs = m.beyond(generous(100), true) }); over != nil || len(errs) != n {
+		t.Errorf("%d errors: %v", len(errs), over)
+	}
+	if want := "pid 2 (many) has descriptor number 500,"; !strings.HasPrefix(errs[0].Error(), want) {
+		t.Errorf("%v, not %s", errs[0], want)
+	}
+}
