@@ -1,13 +1,18 @@
 package memory
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/caps"
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
+	"ckpt/internal/tracee"
 	"ckpt/stream/record"
 )
 
@@ -61,5 +66,51 @@ func TestUnknownHere(t *testing.T) {
 	}
 	if errs := unknownHere([]record.VMA{{Kind: record.VMAVDSO, VmFlags: "sr"}}, "pid 7"); errs != nil {
 		t.Errorf("of the vdso: %v", errs)
+	}
+}
+
+// TestTooMany: a process with as many mappings as one may have can't be restored.
+func TestTooMany(t *testing.T) {
+	most := must(proc.ReadSysctl("vm/max_map_count"))(t)
+	vmas := make([]record.VMA, most)
+	for i := range vmas {
+		vmas[i].Kind = record.VMAAnon
+	}
+	vmas[0].Kind = record.VMAVsyscall
+	for n, says := range map[int64]string{most - ourMappings: "", most - ourMappings + 1: "", most: fmt.Sprintf("pid 7 has %d mappings, and needs %d while it is restored", most-1, most-1+ourMappings)} {
+		errs := Here(&caps.Process{}, vmas[:n], "pid 7")
+		if says == "" && errs != nil || says != "" && (len(errs) != 1 || !strings.HasPrefix(errs[0].Error(), says)) {
+			t.Errorf("%d: %v", n, errs)
+		}
+	}
+}
+
+// TestNames: a kernel without names of memory is no reason not to restore what has
+// some, and the user is told, once.
+func TestNames(t *testing.T) {
+	p := newPuppet(t)
+	d := describe(t, p)
+	hole, ok := tracee.Hole(Occupied(d.vmas), 16*pageBytes)
+	if !ok {
+		t.Fatal("no room")
+	}
+	for i := range uint64(2) {
+		at := hole.Addr + 4*i*pageBytes
+		d.vmas = append(d.vmas, record.VMA{Kind: record.VMAAnon, Start: at, End: at + pageBytes, Prot: rw, Anon: "heap"})
+	}
+	slices.SortFunc(d.vmas, func(a, b record.VMA) int { return cmp.Compare(a.Start, b.Start) })
+	q := newPuppet(t, Occupied(d.vmas)...)
+	var notes []string
+	r := &Restorer{PID: q.Tracee().PID, Puppet: q, Inode: files(t, d), Note: func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }}
+	check(t, r.Map(d.vmas))
+	named := 0
+	for _, m := range must(proc.ReadMappings(q.Tracee().PID))(t) {
+		if name, ok := m.AnonName(); ok && name == "heap" {
+			named++
+		}
+	}
+	told := len(notes) == 1 && strings.Contains(notes[0], "loses its names (heap")
+	if named != 2 && !(named == 0 && told) || named == 2 && len(notes) > 0 {
+		t.Errorf("%d mappings have their name, %q", named, notes)
 	}
 }

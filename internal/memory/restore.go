@@ -35,12 +35,13 @@ type Restorer struct {
 	// Note tells the user of something that is not as it was.
 	Note func(format string, args ...any)
 
-	vmas  []record.VMA
-	calls *tracee.Vector // that were asked for, see call
-	after []func() error // look at what those returned
-	open  []*os.File     // files that they map
-	mem   *os.File       // nil before it is needed
-	in    int            // the stream's descriptor in the puppet, -1 before it is needed
+	vmas     []record.VMA
+	calls    *tracee.Vector // that were asked for, see call
+	after    []func() error // look at what those returned
+	open     []*os.File     // files that they map
+	mem      *os.File       // nil before it is needed
+	nameless bool           // the user was told that names are lost
+	in       int            // the stream's descriptor in the puppet, -1 before it is needed
 
 	parent  *Restorer // of a forked puppet
 	kept    []kept    // what came from it and stays, ascending
@@ -275,9 +276,25 @@ func (r *Restorer) advise(v *record.VMA) error {
 	if err := r.place(v); err != nil || v.Anon == "" {
 		return err
 	}
-	at := r.vector().Put(append([]byte(v.Anon), 0))
-	r.call("name its mapping", unix.SYS_PRCTL, prSetVMA, prSetVMAAnonName, v.Start, v.End-v.Start, at)
+	r.name(v)
 	return nil
+}
+
+// name gives a mapping its name, which is for people, if this kernel has names.
+func (r *Restorer) name(v *record.VMA) {
+	at := r.vector().Put(append([]byte(v.Anon), 0))
+	c := r.call("name its mapping", unix.SYS_PRCTL, prSetVMA, prSetVMAAnonName, v.Start, v.End-v.Start, at).MayFail()
+	r.after = append(r.after, func() error {
+		_, err := c.Result()
+		if err != unix.EINVAL {
+			return err
+		}
+		if !r.nameless {
+			r.Note("the memory of pid %d loses its names (%s and others), for this kernel takes none", r.PID, v.Anon)
+		}
+		r.nameless = true
+		return nil
+	})
 }
 
 // place says which NUMA nodes a mapping's pages are to come from.

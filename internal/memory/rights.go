@@ -3,10 +3,12 @@ package memory
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/caps"
+	"ckpt/internal/cli"
 	"ckpt/internal/proc"
 	"ckpt/stream/record"
 )
@@ -14,7 +16,26 @@ import (
 // Here says what the mappings of an address space take that this kernel has not, or
 // this process may not; who names the program.
 func Here(own *caps.Process, vmas []record.VMA, who string) []error {
-	return append(unknownHere(vmas, who), lockedHere(own, vmas, who)...)
+	return slices.Concat(unknownHere(vmas, who), lockedHere(own, vmas, who), tooMany(vmas, who))
+}
+
+// ourMappings are those that a puppet has of its own, see tracee.Puppet.Settle.
+const ourMappings = 2
+
+// tooMany: while it is restored, a process has more mappings than its own.
+func tooMany(vmas []record.VMA, who string) []error {
+	n := ourMappings
+	for i := range vmas {
+		if vmas[i].Kind != record.VMAVsyscall { // which counts for none
+			n++
+		}
+	}
+	most, err := proc.ReadSysctl("vm/max_map_count")
+	if err != nil || int64(n) <= most {
+		return nil
+	}
+	return []error{cli.WithHint(fmt.Errorf("%s has %d mappings, and needs %d while it is restored, where a process may have %d (vm.max_map_count)", who, n-ourMappings, n, most),
+		fmt.Sprintf("sysctl vm.max_map_count=%d", n))}
 }
 
 // lockedHere: mappings are locked under this process's own limits.
