@@ -2,6 +2,7 @@ package files
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 
@@ -229,8 +230,8 @@ func (p *planner) findUnneeded() {
 }
 
 func (p *planner) unusedStdio() (errs []error) {
-	for fd, path := range p.Stdio.files {
-		if !p.stdioUsed[fd] && path != os.DevNull {
+	for _, fd := range slices.Sorted(maps.Keys(p.Stdio.files)) {
+		if path := p.Stdio.files[fd]; !p.stdioUsed[fd] && path != os.DevNull {
 			errs = append(errs, fmt.Errorf("--stdio %d=%s: descriptor %d was neither a terminal nor an end of a pipe to another program; --fd %d=file:PATH replaces whatever it was", fd, path, fd, fd))
 		}
 	}

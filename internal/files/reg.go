@@ -107,6 +107,8 @@ func (r *Restorer) makeReg(rec *stream.Record) (object.Object, error) {
 			}
 			return &ghost{r: k}, nil
 		}
+	}
+	if reg.Nlink > 0 {
 		r.Note("%s had other names that are not found here; its contents are restored without them", reg.Path)
 	}
 	return newGhost(r, reg)
