@@ -10,7 +10,10 @@ import (
 	"ckpt/stream/record"
 )
 
-const itimerProf = 2 // ITIMER_PROF, the last of getitimer(2)
+const (
+	itimerReal = 0 // of getitimer(2)
+	itimerProf = 2 // the last
+)
 
 // itimers: the interval timers of setitimer(2), which alarm(2) uses too.
 var itimers = row[record.Itimers]{
@@ -46,16 +49,21 @@ func askItimers() (all []tracee.Query) {
 	return all
 }
 
-// itimersOf returns the timers that run.
-func itimersOf(pid int, answers []tracee.Answer) (timers []record.Itimer, err error) {
+// itimersOf returns the timers that run. The real one stands still from its end to
+// the moment when its signal is taken, see posixtimer_rearm_itimer in kernel/signal.c:
+// if that waits, it is one that ends at once, for whom one signal does for two.
+func itimersOf(pid int, answers []tracee.Answer, alarmWaits bool) (timers []record.Itimer, err error) {
 	for which, a := range answers {
 		if a.Err != nil {
 			return nil, fmt.Errorf("pid %d: interval timer %d: %w", pid, which, a.Err)
 		}
 		w := abi.Words(a.Data) // struct itimerval: interval, then value, as sec and µs
-		value := int64(w[2])*1e6 + int64(w[3])
-		if value != 0 {
-			timers = append(timers, record.Itimer{Which: which, ValueUS: value, IntervalUS: int64(w[0])*1e6 + int64(w[1])})
+		t := record.Itimer{Which: which, ValueUS: int64(w[2])*1e6 + int64(w[3]), IntervalUS: int64(w[0])*1e6 + int64(w[1])}
+		if t.ValueUS == 0 && t.IntervalUS != 0 && which == itimerReal && alarmWaits {
+			t.ValueUS = 1
+		}
+		if t.ValueUS != 0 {
+			timers = append(timers, t)
 		}
 	}
 	return timers, nil

@@ -1,6 +1,8 @@
 package task
 
 import (
+	"golang.org/x/sys/unix"
+
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream/record"
@@ -37,7 +39,7 @@ func (c *Collector) theMoment() (*moment, error) {
 		return nil, err
 	}
 	for {
-		itimers, timers, err := readClocked(c)
+		itimers, timers, err := readClocked(c, before)
 		if err != nil {
 			return nil, err
 		}
@@ -54,8 +56,8 @@ func (c *Collector) theMoment() (*moment, error) {
 	}
 }
 
-// readClocked reads both kinds of timers.
-func readClocked(c *Collector) ([]record.Itimer, []record.Timer, error) {
+// readClocked reads both kinds of timers. before are the signals that waited then.
+func readClocked(c *Collector, before *moment) ([]record.Itimer, []record.Timer, error) {
 	list, err := proc.ReadTimers(c.PID)
 	if err != nil {
 		return nil, nil, err
@@ -66,7 +68,7 @@ func readClocked(c *Collector) ([]record.Itimer, []record.Timer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	itimers, err := itimersOf(c.PID, answers[:n])
+	itimers, err := itimersOf(c.PID, answers[:n], signalWaits(before.shared, unix.SIGALRM))
 	if err != nil {
 		return nil, nil, err
 	}

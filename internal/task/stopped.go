@@ -60,9 +60,14 @@ func TellStop(parent tracee.Caller, child int, pendingBefore, told bool) error {
 // ChildSignalPending reports whether SIGCHLD is pending in the thread's process.
 func ChildSignalPending(t *tracee.Tracee) (bool, error) {
 	infos, err := t.PendingSignals(true)
+	return signalWaits(infos, unix.SIGCHLD), err
+}
+
+// signalWaits reports whether a signal is among those that wait.
+func signalWaits(infos [][]byte, sig unix.Signal) bool {
 	return slices.ContainsFunc(infos, func(info []byte) bool {
-		return len(info) >= 4 && binary.LittleEndian.Uint32(info) == uint32(unix.SIGCHLD)
-	}), err
+		return len(info) >= 4 && binary.LittleEndian.Uint32(info) == uint32(sig)
+	})
 }
 
 // waitStopped makes waitid(2) for a stopped child in its parent and returns the
