@@ -321,8 +321,10 @@ func (b *builder) endZombies() error {
 		if err := b.endZombie(t); err != nil {
 			return err
 		}
-		if err := dropSignal(parent, unix.SIGCHLD); err != nil {
-			return err
+		for _, sig := range []unix.Signal{unix.SIGCHLD, unix.Signal(t.ExitSignal)} {
+			if err := dropSignal(parent, sig); err != nil {
+				return err
+			}
 		}
 		delete(b.puppets, t.PID)
 	}
@@ -352,8 +354,11 @@ func (b *builder) endZombie(t *judge.Task) error {
 	return p.Die(ws.Signal())
 }
 
-// dropSignal takes all instances of a signal from a puppet's queues.
+// dropSignal takes all instances of a signal, if it is one, from a puppet's queues.
 func dropSignal(p *tracee.Puppet, sig unix.Signal) error {
+	if sig == 0 {
+		return nil
+	}
 	at := p.Scratch().Addr
 	set := make([]byte, 8+16) // a sigset and a zero timespec
 	set[(sig-1)/8] = 1 << ((sig - 1) % 8)
