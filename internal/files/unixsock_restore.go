@@ -27,8 +27,9 @@ type unixSock struct {
 	single
 	rec    *record.UnixSock
 	other  *depot.File
-	closed bool // the program had closed the other end
-	alone  bool // the record of the other end is still to come
+	peer   *unixSock // who has the other end, if that has a record
+	closed bool      // the program had closed the other end
+	alone  bool      // the record of the other end is still to come
 
 	letters []letter
 	kept    int64 // bytes of letters
@@ -79,6 +80,7 @@ func (r *sockMaker) make(rec *stream.Record) (object.Object, error) {
 		}
 		delete(r.alone, s.Ino)
 		u.f, u.other, first.alone = first.other, first.f, false
+		u.peer, first.peer = first, u
 	case s.Peer == 0 && !s.Orphan:
 		fd, err := unix.Socket(unix.AF_UNIX, s.Kind|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
@@ -199,8 +201,12 @@ func (u *unixSock) Complete() error {
 	if u.alone {
 		return fmt.Errorf("%w: unix socket %d has its other end (%d) nowhere in the image", stream.ErrCorrupt, u.rec.Ino, u.rec.Peer)
 	}
-	if u.letters != nil {
-		if err := u.sendLetters(); err != nil {
+	// Those of both ends, before one that sends the other's is shut.
+	for _, end := range []*unixSock{u, u.peer} {
+		if end == nil || end.letters == nil {
+			continue
+		}
+		if err := end.sendLetters(); err != nil {
 			return err
 		}
 	}
