@@ -35,25 +35,34 @@ func readOwner(s *Subject, file *record.File) error {
 	}
 	defer f.Close()
 	own, err := sys.GetOwnEx(int(f.Fd()))
-	if err != nil || own.PID == 0 {
+	if err != nil {
 		return err
 	}
-	file.Owner = &record.Owner{Type: int(own.Type), PID: int(own.PID)}
-	if ids, err := sys.OwnerUIDs(int(f.Fd())); err == nil {
-		file.Owner.UIDs = ids[:]
+	if own.PID != 0 {
+		file.Owner = &record.Owner{Type: int(own.Type), PID: int(own.PID)}
+		if ids, err := sys.OwnerUIDs(int(f.Fd())); err == nil {
+			file.Owner.UIDs = ids[:]
+		}
 	}
+	// Who gets them may be said later.
 	file.Flags |= s.Info.Flags & unix.O_ASYNC
 	file.Sig, err = unix.FcntlInt(f.Fd(), fGetSig, 0)
 	return os.NewSyscallError("fcntl", err)
 }
 
-// setOwner is readOwner's inverse. The kernel notes whose rights the signals are
+// setOwner is readOwner's inverse, but for O_ASYNC. The kernel notes whose rights the signals are
 // sent with, so it is done as the user who did it; where that is not known, as
 // the one who may do least. An owner outside of the image that is gone is none.
 func (r *Restorer) setOwner(f *depot.File, s *record.File) error {
 	fd, err := f.Fd()
 	if err != nil {
 		return err
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), fSetSig, s.Sig); err != nil {
+		return fmt.Errorf("signal of %s: %w", f.Name(), err)
+	}
+	if s.Owner == nil {
+		return nil
 	}
 	uids := s.Owner.UIDs
 	if u := r.Users[s.Refs.Inode]; len(uids) != 2 && u != nil {
@@ -68,9 +77,6 @@ func (r *Restorer) setOwner(f *depot.File, s *record.File) error {
 	})
 	if err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("owner of %s: %w", f.Name(), err)
-	}
-	if _, err := unix.FcntlInt(uintptr(fd), fSetSig, s.Sig); err != nil {
-		return fmt.Errorf("signal of %s: %w", f.Name(), err)
 	}
 	return nil
 }

@@ -74,9 +74,9 @@ func (f *file) Late() int {
 	return f.inode.Late()
 }
 
-// Attach tells it whom to send signals to.
+// Attach tells it which signals to send, and whom.
 func (f *file) Attach(object.Tasks) error {
-	if f.rec == nil || f.rec.Owner == nil || f.f == nil {
+	if f.rec == nil || f.rec.Owner == nil && f.rec.Sig == 0 || f.f == nil {
 		return nil
 	}
 	return f.r.setOwner(f.f, f.rec)
@@ -156,7 +156,7 @@ func (r *Restorer) makeFile(rec *stream.Record) (object.Object, error) {
 		}
 		return f, nil
 	}
-	f.rec, f.async = s, s.Owner != nil && s.Flags&unix.O_ASYNC != 0
+	f.rec, f.async = s, s.Flags&unix.O_ASYNC != 0
 	if f.inode, err = r.Hash.Get(s.Refs.Inode); err != nil {
 		return nil, err
 	}
