@@ -46,10 +46,30 @@ func (e *pipeEnds) collectFifo(s *Subject) (uint64, error) {
 		if err != nil {
 			return 0, os.NewSyscallError("fcntl", err)
 		}
+		if err := e.unread(s, f); err != nil {
+			return 0, err
+		}
 		fifo.Capacity = int64(capacity)
 		e.data(fifo.ID, string(fifo.Ident), s, capacity)
 	}
 	return fifo.ID, c.Emit(record.TypeFifo, &fifo)
+}
+
+// unread blocks a FIFO with bytes in it for whoever opens it to read, as nobody has
+// yet: to look at them is to be that one, whom writers may wait for.
+func (e *pipeEnds) unread(s *Subject, f *os.File) error {
+	if e.readers[s.Stat.Ino] {
+		return nil
+	}
+	others, err := otherEnd(f, s.Info.Flags)
+	if others || err != nil {
+		return err
+	}
+	n, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCINQ)
+	if n > 0 {
+		e.c.Block(s.PID, fmt.Errorf("fd %d is the FIFO %s with %d bytes in it, which nobody has open to read and which can't be saved", s.FD, s.Target, n))
+	}
+	return os.NewSyscallError("ioctl", err)
 }
 
 func (r *Restorer) checkFifo(rec *stream.Record) []error {

@@ -168,6 +168,9 @@ func (e *pipeEnds) look(s *Subject) {
 func (e *pipeEnds) send() []Sender { return e.full }
 
 func (e *pipeEnds) collectPipe(s *Subject) (uint64, error) {
+	if e.c.blockPath(s) {
+		return 0, nil
+	}
 	f, err := borrow(s)
 	if err != nil {
 		return 0, err
