@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
 
 	"ckpt/internal/proc"
+	"ckpt/internal/sys"
 	"ckpt/internal/tracee"
 	"ckpt/stream/record"
 )
@@ -82,7 +84,12 @@ func (c *Collector) Collect(maps []proc.Mapping) error {
 			}
 		}
 		if kind.pages && !m.Shared && !m.VmFlags.Has(flagDroppable) {
-			if err := c.scan(pagemap, m, &v); err != nil {
+			if err := c.scan(pagemap, m); err != nil {
+				return err
+			}
+		}
+		if !ofKernel(kind.name) && guardsAreKnown() {
+			if err := c.scanGuards(pagemap, m, &v); err != nil {
 				return err
 			}
 		}
@@ -93,8 +100,8 @@ func (c *Collector) Collect(maps []proc.Mapping) error {
 	return nil
 }
 
-// scan finds a private mapping's own pages and its guard pages.
-func (c *Collector) scan(pagemap *os.File, m *proc.Mapping, v *record.VMA) error {
+// scan finds a private mapping's own pages.
+func (c *Collector) scan(pagemap *os.File, m *proc.Mapping) error {
 	own, err := proc.ScanPages(pagemap, m.Start, m.End, proc.ContentPages)
 	if err != nil {
 		return fmt.Errorf("pages of pid %d at %x-%x: %w", c.PID, m.Start, m.End, err)
@@ -102,6 +109,15 @@ func (c *Collector) scan(pagemap *os.File, m *proc.Mapping, v *record.VMA) error
 	for _, p := range own {
 		c.Pages = append(c.Pages, tracee.Range{Addr: p.Start, Len: p.End - p.Start})
 	}
+	return nil
+}
+
+// guardsAreKnown reports whether this kernel has guard pages. Of the first that had
+// some, only private mappings of memory could have them; now shared ones may, too.
+var guardsAreKnown = sync.OnceValue(func() bool { return sys.KnowsAdvice(madvGuardInstall) })
+
+// scanGuards finds a mapping's guard pages.
+func (c *Collector) scanGuards(pagemap *os.File, m *proc.Mapping, v *record.VMA) error {
 	guards, err := proc.ScanPages(pagemap, m.Start, m.End, proc.GuardPages)
 	if err != nil {
 		return fmt.Errorf("guard pages of pid %d at %x-%x: %w", c.PID, m.Start, m.End, err)
