@@ -104,7 +104,7 @@ func (b *builder) resourceOf(res *task.Resource, t *judge.Task, i int, restored 
 	return nil
 }
 
-// lastly restores what others notice if a task dies. What it did it takes back
+// lastly restores what must wait until all else stands, see task.Resource. What it did it takes back
 // with the function it returns.
 func (b *builder) lastly() (undo func() error, err error) {
 	var undos []func() error

@@ -57,7 +57,7 @@ func (b *builder) newMaker(c *record.PeerCred) error {
 		return err
 	}
 	p, err := b.stub.Clone(c.PID, unix.CLONE_PARENT, 0)
-	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EPERM) {
+	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) { // the last: above kernel.pid_max
 		b.note("SO_PEERCRED of a pair of unix sockets names ckpt-apply: it named pid %d, %s", c.PID, takenOr(c.PID, "which can't be made here"))
 		b.maker = &maker{nil, c}
 		return nil

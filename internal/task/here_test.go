@@ -3,12 +3,16 @@ package task
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/caps"
 	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
 	"ckpt/stream/record"
 )
 
@@ -114,6 +118,44 @@ func TestMaySet(t *testing.T) {
 	} {
 		if got := (&schedNow{attr: c.now, nice: c.nice, rtprio: c.rtprio}).maySet(c.want); got != c.may {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// TestLimitsHere: there is a limit that root can't raise.
+func TestLimitsHere(t *testing.T) {
+	most, err := proc.ReadSysctl("fs/nr_open")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for hard, says := range map[uint64]string{uint64(most): "", uint64(most) + 1: "fs.nr_open", unix.RLIM_INFINITY: "of unlimited, and this system allows at most"} {
+		l := &record.Limits{PID: 7, Limits: make([]record.Limit, len(rlimitNames))}
+		l.Limits[unix.RLIMIT_NOFILE].Hard = hard
+		errs := Find(record.TypeLimits).Here(host(caps.Of(unix.CAP_SYS_RESOURCE)), recordOf(t, record.TypeLimits, l))
+		if says == "" && errs != nil || says != "" && (len(errs) != 1 || !strings.Contains(errs[0].Error(), says)) {
+			t.Errorf("%d: %v", hard, errs)
+		}
+	}
+}
+
+// TestItimersOf: the real one that waits for its signal to be taken runs.
+func TestItimersOf(t *testing.T) {
+	answer := func(interval, value uint64) tracee.Answer {
+		return tracee.Answer{Data: abi.Bytes(interval, 0, value, 0)}
+	}
+	for _, c := range []struct {
+		real, virtual tracee.Answer
+		waits         bool
+		want          []record.Itimer
+	}{
+		{answer(0, 0), answer(0, 0), true, nil},
+		{answer(2, 0), answer(2, 0), false, nil},
+		{answer(2, 0), answer(2, 0), true, []record.Itimer{{ValueUS: 1, IntervalUS: 2e6}}},
+		{answer(2, 1), answer(0, 3), true, []record.Itimer{{ValueUS: 1e6, IntervalUS: 2e6}, {Which: 1, ValueUS: 3e6}}},
+	} {
+		got, err := itimersOf(7, []tracee.Answer{c.real, c.virtual, answer(0, 0)}, c.waits)
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%v, %v, not %v", got, err, c.want)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/abi"
+	"ckpt/internal/cli"
 	"ckpt/internal/proc"
 	"ckpt/stream/record"
 )
@@ -35,6 +36,7 @@ var limits = row[record.Limits]{
 	Check:   checkLimits,
 	Here:    limitsHere,
 	Restore: restoreLimits,
+	Last:    lowerSignals,
 }.resource()
 
 func checkLimits(l *record.Limits) []error {
@@ -50,10 +52,25 @@ func limitsHere(h *Host, l *record.Limits) []error {
 	if err != nil {
 		return []error{err}
 	}
+	errs := tooManyFiles(l, own)
 	if h.CapEff&(1<<unix.CAP_SYS_RESOURCE) != 0 {
+		return errs
+	}
+	return append(errs, tooHigh(l, own)...)
+}
+
+// tooManyFiles: not even root may set RLIMIT_NOFILE above fs.nr_open.
+func tooManyFiles(l *record.Limits, own proc.Limits) []error {
+	most, err := proc.ReadSysctl("fs/nr_open")
+	if err != nil || len(l.Limits) <= unix.RLIMIT_NOFILE {
 		return nil
 	}
-	return tooHigh(l, own)
+	want, now := l.Limits[unix.RLIMIT_NOFILE], own[unix.RLIMIT_NOFILE]
+	if want.Hard <= uint64(most) || want.Hard == now.Hard && want.Soft == now.Soft {
+		return nil
+	}
+	return []error{cli.WithHint(fmt.Errorf("pid %d had a hard limit RLIMIT_NOFILE of %s, and this system allows at most %d (fs.nr_open)", l.PID, limitText(want.Hard), most),
+		fmt.Sprintf("sysctl fs.nr_open=%d", min(want.Hard, 1<<30)))}
 }
 
 // tooHigh compares them with our own. There may be too many of them, which Check
@@ -81,10 +98,30 @@ func restoreLimits(r *Restorer, l *record.Limits) error {
 		return err
 	}
 	for i, want := range l.Limits {
+		if i == unix.RLIMIT_SIGPENDING { // lower only when it has its timers, see lowerSignals
+			want = record.Limit{Soft: max(want.Hard, now[i].Hard), Hard: max(want.Hard, now[i].Hard)}
+			if want.Hard == now[i].Hard {
+				continue
+			}
+		}
 		if now[i].Soft == want.Soft && now[i].Hard == want.Hard {
 			continue
 		}
 		r.poke("set RLIMIT_"+rlimitNames[i], abi.Bytes(want.Soft, want.Hard), unix.SYS_SETRLIMIT, uint64(i), scratchArg)
 	}
 	return nil
+}
+
+// lowerSignals sets RLIMIT_SIGPENDING when the process has its signals and timers,
+// which may be more than that.
+func lowerSignals(r *Restorer, l *record.Limits) (undo func() error, err error) {
+	undo = func() error { return nil }
+	now, err := proc.ReadLimits(r.PID)
+	if err != nil {
+		return nil, err
+	}
+	if want, is := l.Limits[unix.RLIMIT_SIGPENDING], now[unix.RLIMIT_SIGPENDING]; want.Soft != is.Soft || want.Hard != is.Hard {
+		r.poke("set RLIMIT_SIGPENDING", abi.Bytes(want.Soft, want.Hard), unix.SYS_SETRLIMIT, unix.RLIMIT_SIGPENDING, scratchArg)
+	}
+	return undo, r.Make()
 }

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/abi"
+	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream/record"
 )
@@ -61,11 +62,34 @@ func restoreSignals(r *Restorer, s *record.Signals) error {
 	if err := r.Puppet.Tracee().SetSignalMask(^uint64(0)); err != nil {
 		return err
 	}
+	if len(s.Shared)+len(s.Pending) > 0 {
+		if err := r.roomForSignals(); err != nil {
+			return err
+		}
+	}
 	for _, info := range s.Shared {
 		r.poke("queue a signal", info, unix.SYS_RT_SIGQUEUEINFO, uint64(r.PID), r.number(info), scratchArg)
 	}
 	for _, info := range s.Pending {
 		r.poke("queue a signal", info, unix.SYS_RT_TGSIGQUEUEINFO, uint64(r.PID), uint64(s.TID), r.number(info), scratchArg)
+	}
+	return nil
+}
+
+// roomForSignals lets the process have as many signals and timers as we may, until
+// lowerSignals: it may have lowered RLIMIT_SIGPENDING when it had them.
+func (r *Restorer) roomForSignals() error {
+	const all = unix.RLIM_INFINITY
+	if unix.Prlimit(r.PID, unix.RLIMIT_SIGPENDING, &unix.Rlimit{Cur: all, Max: all}, nil) == nil {
+		return nil
+	}
+	// That takes CAP_SYS_RESOURCE, this nothing.
+	now, err := proc.ReadLimits(r.PID)
+	if err != nil {
+		return err
+	}
+	if l := now[unix.RLIMIT_SIGPENDING]; l.Soft < l.Hard {
+		r.poke("have room for signals", abi.Bytes(l.Hard, l.Hard), unix.SYS_SETRLIMIT, unix.RLIMIT_SIGPENDING, scratchArg)
 	}
 	return nil
 }

@@ -146,8 +146,8 @@ type Resource struct {
 	// Settled: the calls for what is before it must have been made, in all threads of
 	// the process.
 	Settled bool
-	// Last gives what others notice if the task dies, when all else of all tasks
-	// stands. undo takes it back.
+	// Last gives what others notice if the task dies, or what could be in the way of
+	// the rest, when all else of all tasks stands. undo takes it back.
 	Last func(r *Restorer, rec *stream.Record) (undo func() error, err error)
 }
 

@@ -158,6 +158,10 @@ func checkTimers(r *record.Timers) error {
 
 func restoreTimers(r *Restorer, all *record.Timers) error {
 	_, unable := r.Puppet.Call(unix.SYS_PRCTL, prTimerCreateRestoreIDs, 1, 0, 0, 0)
+	// It may have lowered its limit when it had the timers, see lowerSignals.
+	if err := errors.Join(r.roomForSignals(), r.Make()); err != nil {
+		return err
+	}
 	for i := range all.Timers {
 		t := &all.Timers[i]
 		if err := r.makeTimer(t, unable == nil); err != nil {
