@@ -61,7 +61,7 @@ func (b *builder) place() (tracee.Range, error) {
 	}
 	var occupied []tracee.Range
 	for _, s := range b.model.Spaces {
-		occupied = append(occupied, memory.Occupied(s.VMAs)...)
+		occupied = append(occupied, memory.Needed(s.VMAs, b.model.Defined)...)
 	}
 	for _, m := range maps {
 		occupied = append(occupied, tracee.Range{Addr: m.Start, Len: m.Len()})

@@ -16,6 +16,7 @@ import (
 	"ckpt/internal/object"
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
+	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -90,6 +91,21 @@ func (r *Restorer) attach(v *record.VMA) error {
 		r.call("unmap the rest of shared memory", unix.SYS_MUNMAP, v.End, end-v.End)
 	}
 	return nil
+}
+
+// Needed are the ranges that it takes to map vmas: a segment, of which defined has
+// the record, is attached as a whole.
+func Needed(vmas []record.VMA, defined map[uint64]*stream.Record) []tracee.Range {
+	all := Occupied(vmas)
+	for i := range vmas {
+		if vmas[i].Kind != record.VMASysVShm {
+			continue
+		}
+		if s, err := decodeSysVShm(defined[vmas[i].Refs.Inode]); err == nil {
+			all[i].Len = max(all[i].Len, (s.Size+pageMask)&^pageMask)
+		}
+	}
+	return all
 }
 
 // segment is a live System V segment.
