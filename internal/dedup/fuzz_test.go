@@ -53,7 +53,7 @@ func raw(t testing.TB) (recs []*stream.Record) {
 	named := func(ident string) record.Object { last++; return record.Object{ID: last, Ident: []byte(ident)} }
 	const pid = selfPID
 	add(record.TypeHeader, &record.Header{Stage: record.StageRaw, RootPID: pid})
-	add(record.TypeReg, &record.Reg{Object: named("exe"), Stat: record.Stat{Path: "/bin/x"}})
+	add(record.TypeReg, &record.Reg{Object: named("exe"), Stat: record.Stat{Path: "/bin/x", Mode: 0o100755}})
 	add(record.TypeDir, &record.Dir{Object: named("cwd"), Stat: record.Stat{Path: "/"}})
 	add(record.TypeMM, &record.MM{Object: known(kcmp.VM, 0), Refs: record.ExeRef{Exe: 1}})
 	add(record.TypeVMA, &record.VMA{Start: 0x10000, End: 0x11000, Kind: record.VMAAnon, Refs: record.VMARefs{Of: 3}})

@@ -21,7 +21,7 @@ var memfdKind = Kind{
 	Type:    record.TypeMemFD,
 	Data:    []record.Type{record.TypeContent},
 	Save:    func(c *Collector) Saver { return Saver{Match: isMemFD, Collect: c.memFD} },
-	Restore: func(r *Restorer) Maker { return Maker{Kind: object.Kind{Check: checkMemFD, Make: r.makeMemFD}} },
+	Restore: func(r *Restorer) Maker { return Maker{Kind: object.Kind{Check: r.checkMemFD, Make: r.makeMemFD}} },
 }
 
 func isMemFD(s *Subject) bool {
@@ -62,7 +62,7 @@ const (
 	allSeals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE | unix.F_SEAL_FUTURE_WRITE | unix.F_SEAL_EXEC
 )
 
-func checkMemFD(rec *stream.Record) []error {
+func (r *Restorer) checkMemFD(rec *stream.Record) []error {
 	m, err := decode[record.MemFD](rec)
 	switch {
 	case err != nil:
@@ -71,6 +71,8 @@ func checkMemFD(rec *stream.Record) []error {
 		err = fmt.Errorf("%w: memfd %q of %d bytes", stream.ErrCorrupt, m.Name, m.Size)
 	case m.Seals&^allSeals != 0:
 		err = fmt.Errorf("memfd %s has seals (%#x) that are not known to this version", m.Name, m.Seals)
+	default:
+		err = r.runs(m.Objref, memfdPrefix+m.Name, m.Mode)
 	}
 	if err != nil {
 		return []error{err}

@@ -85,6 +85,9 @@ func (r *Restorer) checkReg(rec *stream.Record) []error {
 		return []error{err}
 	}
 	if reg.Deleted || r.Paper {
+		if err := r.runs(reg.Objref, reg.Path, reg.Mode); err != nil {
+			return []error{err}
+		}
 		return nil
 	}
 	return r.reg(reg).check()
@@ -99,7 +102,7 @@ func (r *Restorer) reg(reg *record.Reg) *named {
 		if why := r.changed(reg, p, st, r.Policies.of(reg.Path)); why != "" {
 			return fmt.Errorf("%s %s", reg.Path, why)
 		}
-		return nil
+		return r.runs(reg.Objref, reg.Path, st.Mode)
 	}
 	return r.named(reg.Objref, &reg.Stat, "a regular file", judge)
 }

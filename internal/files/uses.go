@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/cli"
 	"ckpt/internal/depot"
 	"ckpt/internal/object"
 	"ckpt/stream/record"
@@ -17,6 +18,16 @@ import (
 type Mapped struct {
 	End     int64 // where the last mapping of it ends, in the file
 	Program bool  // it is run, or mapped to be run
+	Exe     bool  // it is run
+}
+
+// runs says why a file that is run can't be run again: who took all permission to
+// execute it, when it ran, keeps even root from that.
+func (r *Restorer) runs(objref uint64, path string, mode uint32) error {
+	if !r.Mapped[objref].Exe || mode&0o111 != 0 {
+		return nil
+	}
+	return cli.WithHint(fmt.Errorf("%s is the program of a process, and nobody may execute it any more", path), "chmod +x "+path)
 }
 
 // use is how the descriptors that will have a file open use it.

@@ -245,7 +245,7 @@ func (m *Model) vma(rec *stream.Record) error {
 	s.VMAs = append(s.VMAs, v)
 	if v.Refs.Inode != 0 && v.Start < v.End && v.Offset < maxOffset && v.End < maxOffset {
 		u := m.mapped[v.Refs.Inode]
-		m.mapped[v.Refs.Inode] = files.Mapped{End: max(u.End, int64(v.Offset+v.End-v.Start)), Program: u.Program || v.Prot&protExec != 0}
+		m.mapped[v.Refs.Inode] = files.Mapped{End: max(u.End, int64(v.Offset+v.End-v.Start)), Program: u.Program || v.Prot&protExec != 0, Exe: u.Exe}
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func (m *Model) refs(rec *stream.Record) error {
 			return fmt.Errorf("%w: its %s is object %d, which is not defined before", stream.ErrCorrupt, name, ref)
 		}
 		if name == "exe" {
-			m.mapped[ref] = files.Mapped{End: m.mapped[ref].End, Program: true}
+			m.mapped[ref] = files.Mapped{End: m.mapped[ref].End, Program: true, Exe: true}
 		}
 		if rec.Type != record.TypeFile {
 			m.elsewhere[ref] = true
