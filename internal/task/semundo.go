@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -175,7 +176,7 @@ var semUndo = row[record.SemUndo]{
 		if err != nil {
 			return err
 		}
-		looked := 0
+		looked, denied := 0, []string{}
 		for _, set := range sets {
 			for num := range set.Sems {
 				if looked++; looked > maxSemaphores {
@@ -183,6 +184,9 @@ var semUndo = row[record.SemUndo]{
 					return nil
 				}
 				adj, err := adjustment(c.Loan, set.ID, num)
+				if err == unix.EACCES { // which may have come after an operation
+					denied = append(denied, fmt.Sprint(set.ID))
+				}
 				if err == unix.EACCES || err == unix.EINVAL || err == unix.EIDRM {
 					break // not the task's to change, or removed meanwhile
 				}
@@ -193,6 +197,10 @@ var semUndo = row[record.SemUndo]{
 					rec.Adjust = append(rec.Adjust, record.SemAdjust{Key: set.Key, Set: set.ID, Sems: set.Sems, Num: num, Adjust: adj})
 				}
 			}
+		}
+		if len(denied) > 0 {
+			c.Note("pid %d (%s) has a semaphore undo list, and may not change semaphores of set %s (System V): if it could before it became another user, what is on the list of these is lost",
+				c.PID, c.Stat.Comm, strings.Join(denied, ", "))
 		}
 		if err := c.Emit(record.TypeSemUndo, &rec); err != nil || c.Keep == nil {
 			return err
