@@ -50,14 +50,15 @@ func (c *Collector) noteLeases(s *Subject) {
 func isLease(l proc.Lock) bool { return l.Type == "LEASE" || l.Type == "DELEG" }
 
 // leased reports whether somebody, of those that this process sees, has a lease that
-// opening a subject for reading breaks: one to write. While the tree has a file open
-// or mapped, nobody but the tree can have one on it (check_conflicting_open in
-// fs/locks.c); its own show at its descriptors. Descriptors of O_PATH don't count,
-// and only /proc/locks tells for them, which the kernel takes some 10 ms to open: it
-// waits for all CPUs.
+// opening a subject for reading breaks: one to write. While a descriptor of the tree
+// has a file open, nobody but the tree can have one on it (check_conflicting_open in
+// fs/locks.c), and it shows at that descriptor. Descriptors of O_PATH don't count,
+// and behind a mapping there may be a lease whose descriptor is closed. Only
+// /proc/locks tells for them, which the kernel takes some 10 ms to open: it waits for
+// all CPUs.
 func (c *Collector) leased(s *Subject) (bool, error) {
 	key := inodeKey{s.Stat.Dev, s.Stat.Ino}
-	if c.leases[key] || s.Info.Flags&unix.O_PATH == 0 {
+	if c.leases[key] || s.FD >= 0 && s.Info.Flags&unix.O_PATH == 0 {
 		return c.leases[key], nil
 	}
 	if c.allLeases == nil {

@@ -13,6 +13,7 @@ import (
 
 	"ckpt/internal/depot"
 	"ckpt/internal/object"
+	"ckpt/internal/proc"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -69,26 +70,49 @@ func (c *Collector) reg(s *Subject) (uint64, error) {
 		}
 	}
 	if s.FD < 0 {
-		reg.BuildID = c.buildID(s)
+		var err error
+		if reg.BuildID, err = c.buildID(s); err != nil {
+			return 0, err
+		}
 	}
 	return reg.ID, c.Emit(record.TypeReg, &reg)
 }
 
-// buildID returns the build-id of an ELF file, read once for each.
-func (c *Collector) buildID(s *Subject) []byte {
+// buildID returns the build-id of an ELF file, asked for once for each.
+func (c *Collector) buildID(s *Subject) ([]byte, error) {
 	key := string(ident(record.TypeReg, s.Stat.Dev, s.Stat.Ino))
 	if id, ok := c.buildIDs[key]; ok {
-		return id
+		return id, nil
+	}
+	id, err := c.findBuildID(s)
+	if err != nil {
+		return nil, err
 	}
 	if c.buildIDs == nil {
 		c.buildIDs = map[string][]byte{}
 	}
-	if leased, err := c.leased(s); leased || err != nil {
-		return nil
-	}
-	id := readBuildID(s.Link)
 	c.buildIDs[key] = id
-	return id
+	return id, nil
+}
+
+// findBuildID asks the kernel, where it knows: to open a file, somebody's lease may
+// be in the way.
+func (c *Collector) findBuildID(s *Subject) ([]byte, error) {
+	var start, end uint64
+	if n, _ := fmt.Sscanf(filepath.Base(s.Link), "%x-%x", &start, &end); n == 2 {
+		if id, err := proc.BuildID(s.PID, start); !errors.Is(err, errors.ErrUnsupported) {
+			return id, err
+		}
+		if leased, err := c.leased(s); leased || err != nil {
+			return nil, err
+		}
+	}
+	f, err := open(s.Link, unix.O_RDONLY|unix.O_NONBLOCK)
+	if err != nil {
+		return nil, nil // it is then compared as one that has none
+	}
+	defer f.Close()
+	return buildIDOf(f), nil
 }
 
 func (r *Restorer) makeReg(rec *stream.Record) (object.Object, error) {
