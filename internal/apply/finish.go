@@ -224,6 +224,9 @@ func (b *builder) prepareThread(r ready, last bool) error {
 	return r.puppet.Prepare(r.final.Regs, xstate, r.final.Mask, r.final.Wait != nil)
 }
 
+// stopTries is how often a process is stopped, where somebody's SIGCONT undoes it.
+const stopTries = 64
+
 // stop stops a process that had been stopped, and has its parent know of that
 // what it knew before.
 func (b *builder) stop(t *judge.Task, threads []ready) error {
@@ -242,10 +245,12 @@ func (b *builder) stop(t *judge.Task, threads []ready) error {
 	for i, r := range threads {
 		tracees[i] = r.puppet.Tracee()
 	}
-	sig := task.StopSignal(t.StopSig)
-	taken, err := tracee.GroupStop(tracees, sig, threads[0].final.Mask)
-	if err == nil && !taken && sig != unix.SIGSTOP {
-		taken, err = tracee.GroupStop(tracees, unix.SIGSTOP, threads[0].final.Mask)
+	sig, taken := task.StopSignal(t.StopSig), false
+	for range stopTries {
+		if taken, err = tracee.GroupStop(tracees, sig, threads[0].final.Mask); taken || err != nil {
+			break
+		}
+		sig = unix.SIGSTOP
 	}
 	if err == nil && !taken {
 		err = fmt.Errorf("pid %d: it can't be stopped", t.PID)

@@ -13,20 +13,21 @@ import (
 	"ckpt/stream"
 )
 
-// settle gives the stub room of its own, which all puppets have then.
+// settle gives the stub room of its own, and signals that don't disturb it, which all
+// puppets have then.
 func (b *builder) settle() error {
 	place, err := b.place()
 	if err != nil {
 		return err
 	}
-	return b.stub.Settle(place.Addr)
+	if err := b.stub.Settle(place.Addr); err != nil {
+		return err
+	}
+	return b.neutralSignals()
 }
 
 // makeRoot makes the root task: a child of ours, with its own process id.
 func (b *builder) makeRoot() error {
-	if err := b.neutralSignals(); err != nil {
-		return err
-	}
 	if err := b.enterTime(); err != nil {
 		return err
 	}

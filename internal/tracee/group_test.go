@@ -250,7 +250,7 @@ func TestGroupStop(t *testing.T) {
 }
 
 // TestMakeGroupStop: a process of puppets is stopped by the signal asked for, and
-// goes on by SIGCONT.
+// goes on by SIGCONT, but not by one that came before.
 func TestMakeGroupStop(t *testing.T) {
 	for _, sig := range []unix.Signal{unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN} {
 		// The stub itself was stopped once, and that would be told.
@@ -265,6 +265,7 @@ func TestMakeGroupStop(t *testing.T) {
 			regs.Rip, regs.Orig_rax = p.code+loop, ^uint64(0)
 			check(t, q.Prepare(&regs, nil, 0, false))
 		}
+		check(t, unix.Kill(p.t.PID, unix.SIGCONT))
 		taken := must(GroupStop(tracees, sig, 0))(t)
 		if !taken {
 			t.Fatalf("%v was not taken", sig)

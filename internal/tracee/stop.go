@@ -11,7 +11,8 @@ import (
 // in the event stop that Prepare leaves it in; they stay there, none runs an
 // instruction, and the process is still stopped when they have been let go. Its
 // parent is told, as of any stop. It returns false if the kernel did not take the
-// signal, which it does not of an orphaned process group but for SIGSTOP.
+// signal, which it does not of an orphaned process group but for SIGSTOP, or if
+// somebody's SIGCONT came at once.
 func GroupStop(threads []*Tracee, sig unix.Signal, mask uint64) (bool, error) {
 	first := threads[0]
 	taken, err := first.takeStop(sig)
@@ -36,18 +37,8 @@ func (t *Tracee) takeStop(sig unix.Signal) (bool, error) {
 	if err := t.SetSignalMask(^uint64(0)); err != nil {
 		return false, err
 	}
-	if err := unix.Tgkill(t.PID, t.TID, unix.SIGSTOP); err != nil {
-		return false, t.wrap("stop", err)
-	}
-	if err := unix.PtraceCont(t.TID, 0); err != nil {
-		return false, t.wrap("stop", err)
-	}
-	s, err := t.wait(0)
-	switch {
-	case err != nil:
+	if err := t.awaitSIGSTOP(); err != nil {
 		return false, err
-	case s.syscall || s.event != 0 || s.sig != unix.SIGSTOP:
-		return false, t.wrap("stop", fmt.Errorf("it got signal %v (event %d) instead", s.sig, s.event))
 	}
 	if err := t.SetSignalMask(^(uint64(1) << (sig - 1))); err != nil {
 		return false, err
@@ -63,4 +54,28 @@ func (t *Tracee) takeStop(sig unix.Signal) (bool, error) {
 		return false, err
 	}
 	return t.GroupStop == sig, nil
+}
+
+// awaitSIGSTOP sends the thread, which stands in an event stop, SIGSTOP and waits
+// until it is about to get it. Somebody's SIGCONT takes that away, and brings the
+// thread to another event stop.
+func (t *Tracee) awaitSIGSTOP() error {
+	for {
+		if err := unix.Tgkill(t.PID, t.TID, unix.SIGSTOP); err != nil {
+			return t.wrap("stop", err)
+		}
+		if err := unix.PtraceCont(t.TID, 0); err != nil {
+			return t.wrap("stop", err)
+		}
+		s, err := t.wait(0)
+		switch {
+		case err != nil:
+			return err
+		case s.event == unix.PTRACE_EVENT_STOP:
+			continue
+		case s.syscall || s.event != 0 || s.sig != unix.SIGSTOP:
+			return t.wrap("stop", fmt.Errorf("it got signal %v (event %d) instead", s.sig, s.event))
+		}
+		return nil
+	}
 }
