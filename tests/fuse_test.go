@@ -25,8 +25,8 @@ func TestFUSE(t *testing.T) {
 	}{
 		{"inside", "mounted", 3, "on a FUSE file system (fuse.test)"},
 		{"outside", "mounted", 3, "on a FUSE file system (fuse.test)"},
-		{"inside", "detached", 3, "on a FUSE file system (of a server, and not mounted any more)"},
-		{"outside", "detached", 3, "on a FUSE file system (of a server, and not mounted any more)"},
+		{"inside", "detached", 3, "on a FUSE file system (of a server, and no longer mounted)"},
+		{"outside", "detached", 3, "on a FUSE file system (of a server, and no longer mounted)"},
 		{"outside", "covered", 0, "can be saved"},
 	} {
 		t.Run(c.server+"/"+c.how, func(t *testing.T) {

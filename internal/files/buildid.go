@@ -12,8 +12,8 @@ const (
 	maxBuildIDBytes = 64
 	maxNoteBytes    = 1 << 16
 
-	// maxSegments is how many program headers are looked at: a program has some
-	// ten, and a file may be there only to be costly.
+	// maxSegments is how many program headers are looked at. A program has about
+	// ten; a hostile file may claim any number.
 	maxSegments = 512
 )
 
@@ -28,8 +28,8 @@ func readBuildID(path string) []byte {
 }
 
 // buildIDOf reads the ELF header, the program headers and the notes, see elf(5),
-// and nothing else. Package debug/elf reads what a file says it has, millions of
-// sections included.
+// and nothing else. Package debug/elf reads all that a file claims to have, up to
+// millions of sections.
 func buildIDOf(r io.ReaderAt) []byte {
 	e, ok := readELFHeader(r)
 	if !ok {
@@ -58,7 +58,7 @@ func buildIDOf(r io.ReaderAt) []byte {
 	return nil
 }
 
-// elfHeader says how an ELF file is written, and where its program headers are.
+// elfHeader says how an ELF file is encoded and where its program headers are.
 type elfHeader struct {
 	order        binary.ByteOrder
 	wide         bool // 64 bits
@@ -95,7 +95,7 @@ func readELFHeader(r io.ReaderAt) (e elfHeader, ok bool) {
 	return e, e.stride >= e.segmentBytes && e.at < 1<<62
 }
 
-// segment returns where in the file a segment is, and its size there.
+// segment returns the offset and size of a segment in the file.
 func (e *elfHeader) segment(head []byte) (at, size uint64) {
 	if e.wide {
 		return e.order.Uint64(head[8:]), e.order.Uint64(head[32:])

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// elfWithNote is a little ELF file, of 64 bits or 32, with a note segment.
+// elfWithNote is a small ELF file, of 64 or 32 bits, with a note segment.
 func elfWithNote(order binary.ByteOrder, wide bool, note []byte) []byte {
 	b := []byte("\x7fELF\x01\x01\x01")
 	if wide {
@@ -35,7 +35,7 @@ func elfWithNote(order binary.ByteOrder, wide bool, note []byte) []byte {
 	return append(out.Bytes(), note...)
 }
 
-// appender is what both byte orders are.
+// appender is implemented by both byte orders.
 type appender interface {
 	binary.ByteOrder
 	binary.AppendByteOrder
@@ -70,8 +70,8 @@ func TestBuildID(t *testing.T) {
 	}
 }
 
-// TestBuildIDCost: a file that says it has millions of sections costs no more
-// than another.
+// TestBuildIDCost: a file that claims to have millions of sections costs no more
+// than any other.
 func TestBuildIDCost(t *testing.T) {
 	const sections = 4 << 20
 	b := gnuELF(binary.LittleEndian, true, "id")
@@ -103,8 +103,7 @@ func TestBuildIDCost(t *testing.T) {
 	}
 }
 
-// FuzzBuildID: no file makes it panic, and what debug/elf finds in one it finds,
-// too.
+// FuzzBuildID: no file makes readBuildID panic, and it finds what debug/elf finds.
 func FuzzBuildID(f *testing.F) {
 	for _, order := range []appender{binary.LittleEndian, binary.BigEndian} {
 		f.Add(gnuELF(order, true, "0123456789abcdefghij"))

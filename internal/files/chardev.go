@@ -17,7 +17,7 @@ var memMinors = []uint32{3, 5, 7, 8, 9}
 
 const memMajor = 1
 
-// charDevKind: devices that are the same whoever opens them.
+// charDevKind: devices that behave the same for everyone who opens them.
 var charDevKind = Kind{
 	Type: record.TypeCharDev,
 	Save: func(c *Collector) Saver {
@@ -41,7 +41,7 @@ func (r *Restorer) charDev(rec *stream.Record) (*named, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !isStateless(d.Rdev) { // to open another may do something
+	if !isStateless(d.Rdev) { // opening another may have side effects
 		return nil, fmt.Errorf("%w: %s is device %d:%d, which keeps a state", stream.ErrCorrupt, d.Path, unix.Major(d.Rdev), unix.Minor(d.Rdev))
 	}
 	const what = "a device"

@@ -7,17 +7,18 @@ import (
 	"ckpt/stream/record"
 )
 
-// Decide decides what of the user's takes the place of what, and says what nobody
-// decided. It comes before the check of each record.
+// Decide finds out what the user wants replaced by what, and returns an error for
+// everything that must be replaced and is not. It is called before the records
+// are checked one by one.
 func (r *Restorer) Decide(objects []*stream.Record, fds []record.FD) (errs []error) {
 	if !r.Paper {
-		r.plan, errs = r.makePlan(objects, fds)
+		r.replacements, errs = r.decide(objects, fds)
 	}
 	return errs
 }
 
-// checkFile says what of a description can't be. Positions may be anything: a
-// folder's are what its file system likes.
+// checkFile returns what is impossible in a description. A position may be
+// anything: for a folder it is whatever its file system likes.
 func checkFile(rec *stream.Record) []error {
 	f, err := decode[record.File](rec)
 	if err != nil {
@@ -30,14 +31,15 @@ func checkFile(rec *stream.Record) []error {
 	return nil
 }
 
-// CheckTable says what in a table of descriptors, in ascending order, can't be.
+// CheckTable returns what is impossible in a descriptor table. fds are in
+// ascending order.
 func CheckTable(fds []record.FD, locks []record.Lock) (errs []error) {
 	bad := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%w: "+format, append([]any{stream.ErrCorrupt}, args...)...))
 	}
 	for i, fd := range fds {
 		if fd.FD < 0 || fd.FD > maxFD || i > 0 && fd.FD == fds[i-1].FD {
-			bad("descriptor %d, which there can't be, or which stands twice", fd.FD)
+			bad("descriptor %d, which is out of range or occurs twice", fd.FD)
 		}
 	}
 	for _, l := range locks {
@@ -48,5 +50,6 @@ func CheckTable(fds []record.FD, locks []record.Lock) (errs []error) {
 	return errs
 }
 
-// maxFD is above what fs.nr_open may be. What it is here package judge asks.
+// maxFD is more than fs.nr_open can be. Package judge compares descriptors with
+// its value on this system.
 const maxFD = 1 << 30

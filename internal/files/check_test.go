@@ -8,7 +8,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// TestTableNumbers: fs.nr_open may be more than it is by default.
+// TestTableNumbers: fs.nr_open may be larger than its default.
 func TestTableNumbers(t *testing.T) {
 	for _, c := range []struct {
 		fds  []int

@@ -12,10 +12,10 @@ import (
 	"ckpt/stream/record"
 )
 
-// Content asks for the bytes of what a link of /proc leads to to be sent under an
-// object's number, once for all encounters with the same identity. The file is
-// opened again when its turn comes, for there may be more of them than this process
-// may have descriptors.
+// Content arranges for the bytes of the file that a link in /proc leads to to be
+// sent under an object's number, once per identity. The file is opened again when
+// its turn comes, because there may be more files than this process may have
+// descriptors.
 func (c *Collector) Content(id uint64, identity, link string) error {
 	if !c.first(identity) {
 		return nil
@@ -42,7 +42,7 @@ func (c *Collector) Content(id uint64, identity, link string) error {
 	return nil
 }
 
-// first reports whether contents are asked for for the first time.
+// first reports whether this is the first call with this identity.
 func (c *Collector) first(identity string) bool {
 	if c.sent[identity] {
 		return false
@@ -54,19 +54,19 @@ func (c *Collector) first(identity string) bool {
 	return true
 }
 
-// isStill makes sure that what was opened again is what was described.
+// isStill makes sure that the file opened again is the one that was described.
 func isStill(f *os.File, st *unix.Stat_t) error {
 	var now unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &now); err != nil {
 		return &os.PathError{Op: "fstat", Path: f.Name(), Err: err}
 	}
 	if now.Dev != st.Dev || now.Ino != st.Ino {
-		return fmt.Errorf("%s is not the file any more that was described", f.Name())
+		return fmt.Errorf("%s is no longer the file that was described", f.Name())
 	}
 	return nil
 }
 
-// sendContent writes CONTENT records for what of f is not a hole.
+// sendContent writes CONTENT records for the parts of f that are not holes.
 func sendContent(w *stream.Writer, id uint64, f *os.File, byReference func() bool) error {
 	for at := int64(0); ; {
 		start, err := f.Seek(at, unix.SEEK_DATA)
@@ -92,7 +92,7 @@ func sendContent(w *stream.Writer, id uint64, f *os.File, byReference func() boo
 			}
 			var src io.Reader = f
 			if !byReference() {
-				src = io.LimitReader(f, n) // hides the file: copied, not spliced
+				src = io.LimitReader(f, n) // hides the file, so that it is copied and not spliced
 			}
 			if err := w.Write(rec, src); err != nil {
 				return err

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// anonNames are what people call the files without an inode of their own, by
-// the end of their link.
+// anonNames maps the link of an anonymous inode, without its prefix, to what
+// people call it.
 var anonNames = map[string]string{
 	"[eventfd]": "an eventfd", "[eventpoll]": "an epoll", "[signalfd]": "a signalfd", "[timerfd]": "a timerfd",
 	"[io_uring]": "an io_uring", "[userfaultfd]": "a userfaultfd", "[perf_event]": "a perf event", "inotify": "an inotify",
@@ -18,7 +18,7 @@ var anonNames = map[string]string{
 	"kvm-vm": "a KVM machine", "kvm-vcpu:0": "a KVM CPU", "[fscontext]": "a mount in the making", "sync_file": "a fence",
 }
 
-// Describe says in words what a subject is.
+// Describe returns what a subject is, for messages.
 func Describe(s *Subject) string {
 	if what := hidden(s); what != "" {
 		return what
@@ -49,7 +49,7 @@ func Describe(s *Subject) string {
 	case strings.Contains(s.Target, ":["):
 		return fmt.Sprintf("a namespace (%s)", s.Target)
 	}
-	return fmt.Sprintf("a file of a kind that is not known here (%s)", s.Target)
+	return fmt.Sprintf("a file of an unknown kind (%s)", s.Target)
 }
 
 var (
@@ -77,7 +77,7 @@ func describeSocket(s *Subject) string {
 			name = "an ICMP socket"
 		}
 	}
-	if local, _ := unix.Getsockname(fd); domain == unix.AF_UNIX { // the peer is named with the reason
+	if local, _ := unix.Getsockname(fd); domain == unix.AF_UNIX { // the reason for the refusal names the peer
 		if text := address(local); text != unnamed {
 			name += " (" + text + ")"
 		}
@@ -101,7 +101,7 @@ func orElse(s, other string) string {
 	return s
 }
 
-// unnamed is the address of a unix socket that has none.
+// unnamed stands for the address of a unix socket that has none.
 const unnamed = "unnamed"
 
 func address(sa unix.Sockaddr) string {
@@ -115,7 +115,7 @@ func address(sa unix.Sockaddr) string {
 		}
 		return netip.AddrPortFrom(ip, uint16(a.Port)).String()
 	case *unix.SockaddrUnix:
-		if a.Name == "@" { // x/sys has it for the NUL of an abstract name, also for one that is empty
+		if a.Name == "@" { // x/sys writes the NUL of an abstract name as @, also of an empty one
 			return unnamed
 		}
 		return orElse(a.Name, unnamed)

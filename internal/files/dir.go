@@ -50,11 +50,11 @@ func where(s *Subject) string {
 	return filepath.Base(s.Link)
 }
 
-// isType judges whether what a path leads to is still of a type.
+// isType returns a judge for named: is what the path leads to still of this type?
 func isType(path string, mode uint32, what string) func(*os.File, *unix.Stat_t) error {
 	return func(_ *os.File, st *unix.Stat_t) error {
 		if st.Mode&unix.S_IFMT != mode {
-			return fmt.Errorf("%s was %s and is none now", path, what)
+			return fmt.Errorf("%s was %s and no longer is", path, what)
 		}
 		return nil
 	}

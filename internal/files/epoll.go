@@ -9,7 +9,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// epollKind: epoll instances. They have no identity but kcmp(2)'s.
+// epollKind: epoll instances. Only kcmp(2) can tell them apart.
 var epollKind = Kind{
 	Type: record.TypeEpoll,
 	Part: []record.Type{record.TypeEpollTarget},
@@ -30,14 +30,14 @@ func (c *Collector) epoll(s *Subject) (uint64, error) {
 	return e.ID, c.Emit(record.TypeEpoll, &e)
 }
 
-// opened is a descriptor that was met, and the number of its FILE; 0 of one that
+// opened is a descriptor that was described, and the number of its FILE; 0 if it
 // can't be saved.
 type opened struct {
 	*Subject
 	file uint64
 }
 
-// openedAt finds what was met by where it is open, and by its inode number.
+// openedAt finds descriptors by process and number, and by inode number.
 type openedAt struct {
 	fd  map[kcmp.Handle]*opened
 	ino map[uint64][]*opened
@@ -53,9 +53,9 @@ func indexOpened(all []opened) openedAt {
 	return at
 }
 
-// epolls describes what each epoll of the tree watches, once, whoever shares
-// it. A target may be open under another number than it was added under, and in
-// another process.
+// epolls describes what each epoll of the tree watches, once even if several
+// processes share it. A target may meanwhile be open under another number than
+// the one it was added by, and in another process.
 func (c *Collector) epolls() error {
 	at := indexOpened(c.opened)
 	tree, last := kcmp.NewTree(kcmp.File, kcmp.Kernel{}), uint64(0)
@@ -90,7 +90,7 @@ func (c *Collector) epollTargets(e *opened, at *openedAt) error {
 		case err != nil:
 			return err
 		case isOpen && file == 0:
-			continue // the user is told
+			continue // reported with that descriptor
 		case !isOpen:
 			c.Block(e.PID, fmt.Errorf("fd %d is an epoll that still watches a file added as descriptor %d, which no process being saved has open any longer; that can't be saved", e.FD, t.FD))
 			continue
@@ -103,8 +103,8 @@ func (c *Collector) epollTargets(e *opened, at *openedAt) error {
 	return nil
 }
 
-// target reports whether a process has a target open, and returns the number of
-// its FILE. Most likely it is open where it was when it was added.
+// target reports whether any process of the tree has a target open, and returns
+// the number of its FILE. Most likely it is still open where it was added.
 func (at *openedAt) target(e *opened, t *proc.EpollTarget) (file uint64, isOpen bool, err error) {
 	slot := kcmp.EpollSlot{EpollFD: uint32(e.FD), TargetFD: uint32(t.FD), Offset: t.Slot}
 	maybe := at.ino[t.Ino]

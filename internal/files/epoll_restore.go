@@ -14,11 +14,12 @@ import (
 	"ckpt/stream/record"
 )
 
-// epollPrivate are the bits the kernel leaves when an EPOLLONESHOT target has
-// fired: one with no others is spent.
+// epollPrivate are the bits that the kernel leaves set when an EPOLLONESHOT
+// target has fired: a target with no others is disarmed. The name is that of
+// EP_PRIVATE_BITS in fs/eventpoll.c.
 const epollPrivate = unix.EPOLLWAKEUP | unix.EPOLLONESHOT | unix.EPOLLET | unix.EPOLLEXCLUSIVE
 
-// epoll is a live one.
+// epoll is a restored epoll instance.
 type epoll struct {
 	*single
 	r       *Restorer
@@ -51,20 +52,20 @@ func (r *Restorer) makeEpoll(*stream.Record) (object.Object, error) {
 	return &epoll{single: s, r: r}, nil
 }
 
-// addTarget gives a target to its epoll, if that is there and is to watch it. What
-// took the place of one may be nothing that can be watched.
+// addTarget adds a target to its epoll, unless one of the two is closed or
+// replaced. A substitute for the target may be something that can't be watched.
 func (r *Restorer) addTarget(rec *stream.Record) error {
 	t, err := decode[record.EpollTarget](rec)
 	if err != nil {
 		return err
 	}
-	sub := r.plan.files[t.Refs.File]
-	if sub.closes() || r.plan.files[t.Refs.Epoll] != nil {
+	sub := r.replacements.files[t.Refs.File]
+	if sub.closes() || r.replacements.files[t.Refs.Epoll] != nil {
 		return nil
 	}
 	if sub != nil {
 		if f, err := r.file(t.Refs.File); err == nil && !canBeWatched(f.f) {
-			r.Note("an epoll of %s no longer watches descriptor %d, for what takes its place (%s) can't be watched", r.Name(t.TID), t.FD, sub.flag)
+			r.Note("an epoll of %s no longer watches descriptor %d, because what takes its place (%s) can't be watched", r.Name(t.TID), t.FD, sub.flag)
 			return nil
 		}
 	}
@@ -74,34 +75,34 @@ func (r *Restorer) addTarget(rec *stream.Record) error {
 	}
 	e, ok := obj.(*file).inode.(*epoll)
 	if !ok {
-		return fmt.Errorf("%w: target of something that is no epoll", stream.ErrCorrupt)
+		return fmt.Errorf("%w: target of something that is not an epoll", stream.ErrCorrupt)
 	}
 	e.targets = append(e.targets, t)
 	return nil
 }
 
-// Attach lets it watch its targets again, each under the number the program knows
-// it by. The table of who added it is still empty, so the number is free for the
-// moment.
+// Attach adds the targets again, each under the number it was added by. The
+// descriptor table of the task that added it is still empty, so that number is
+// free for now.
 func (e *epoll) Attach(tasks object.Tasks) error {
 	if err := e.makeRoom(tasks); err != nil {
 		return err
 	}
-	// Spent ones first: spending one again must not find another's event.
+	// Disarmed ones first: disarming one again must not fetch the event of another.
 	for _, spent := range []bool{true, false} {
 		for _, t := range e.targets {
 			if (t.Events&^uint32(epollPrivate) == 0 && t.Events&unix.EPOLLONESHOT != 0) != spent {
 				continue
 			}
 			if err := e.r.addEpollTarget(tasks.Puppet(t.TID), t, spent); err != nil {
-				return fmt.Errorf("pid %d: let an epoll watch descriptor %d: %w", t.TID, t.FD, err)
+				return fmt.Errorf("pid %d: add descriptor %d to an epoll: %w", t.TID, t.FD, err)
 			}
 		}
 	}
 	return nil
 }
 
-// makeRoom makes room for the numbers of its targets.
+// makeRoom makes room in the tasks for the numbers of the targets.
 func (e *epoll) makeRoom(tasks object.Tasks) error {
 	var pids []int
 	numbers := map[int][]int{}
@@ -127,7 +128,7 @@ func (e *epoll) makeRoom(tasks object.Tasks) error {
 func canBeWatched(f *depot.File) bool {
 	fd, err := f.Fd()
 	if err != nil {
-		return true // to use it will say why
+		return true // using it will tell why
 	}
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
@@ -137,8 +138,8 @@ func canBeWatched(f *depot.File) bool {
 	return unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{}) != unix.EPERM
 }
 
-// addEpollTarget adds one from inside the puppet, for the kernel keeps the
-// number together with the file.
+// addEpollTarget adds a target from inside the puppet, because the kernel keeps
+// the number by which it was added together with the file.
 func (r *Restorer) addEpollTarget(p *tracee.Puppet, t *record.EpollTarget, spent bool) error {
 	epoll, err := r.file(t.Refs.Epoll)
 	if err != nil {
@@ -153,7 +154,7 @@ func (r *Restorer) addEpollTarget(p *tracee.Puppet, t *record.EpollTarget, spent
 		return err
 	}
 	if n != t.FD {
-		if err := tracee.CallOK(p, "place it", unix.SYS_DUP3, uint64(n), uint64(t.FD), unix.O_CLOEXEC); err != nil {
+		if err := tracee.CallOK(p, fmt.Sprintf("install descriptor %d", t.FD), unix.SYS_DUP3, uint64(n), uint64(t.FD), unix.O_CLOEXEC); err != nil {
 			return err
 		}
 		if err := tracee.CallOK(p, "close", unix.SYS_CLOSE, uint64(n)); err != nil {
@@ -172,8 +173,8 @@ func (r *Restorer) addEpollTarget(p *tracee.Puppet, t *record.EpollTarget, spent
 	return errors.Join(err, tracee.CallOK(p, "close", unix.SYS_CLOSE, uint64(ep)), tracee.CallOK(p, "close", unix.SYS_CLOSE, uint64(t.FD)))
 }
 
-// addSpent adds a target and takes an event of it, which disarms it wholly. Of
-// one that has none to give, errors and hang-ups stay armed.
+// addSpent adds a target and fetches an event of it, which disarms it completely.
+// If it has no event, it stays armed for errors and hang-ups.
 func addSpent(p *tracee.Puppet, ep uint64, t *record.EpollTarget) error {
 	if err := epollCtl(p, ep, unix.EPOLL_CTL_ADD, t, t.Events|unix.EPOLLIN|unix.EPOLLOUT); err != nil {
 		return err
@@ -194,7 +195,7 @@ func epollCtl(p *tracee.Puppet, ep, op uint64, t *record.EpollTarget, events uin
 	return err
 }
 
-// epollEvent is struct epoll_event, packed on amd64 alone.
+// epollEvent is struct epoll_event, which is packed on amd64 only.
 func epollEvent(events uint32, data uint64) []byte {
 	b := binary.NativeEndian.AppendUint32(nil, events)
 	if binary.Size(unix.EpollEvent{}) == 16 {

@@ -12,11 +12,11 @@ import (
 	"ckpt/stream/record"
 )
 
-// maxEventCount is the most write(2) puts into an eventfd; one more stands for
-// an overflow the kernel itself made.
+// maxEventCount is the largest count that write(2) allows in an eventfd; one more
+// stands for an overflow, which only the kernel itself can cause.
 const maxEventCount = 1<<64 - 2
 
-// eventfdKind: eventfds. All have one inode, but a number of their own.
+// eventfdKind: eventfds. All share one inode, but each has an id of its own.
 var eventfdKind = Kind{
 	Type: record.TypeEventFD,
 	Save: func(c *Collector) Saver {
@@ -47,7 +47,7 @@ func (c *Collector) eventFD(s *Subject) (uint64, error) {
 		return 0, err
 	}
 	if e.Count > maxEventCount {
-		c.Block(s.PID, fmt.Errorf("fd %d is an eventfd that overflowed, which can't be saved; a read would empty it", s.FD))
+		c.Block(s.PID, fmt.Errorf("fd %d is an eventfd that overflowed, which can't be saved until the program has read it", s.FD))
 		return 0, nil
 	}
 	rec := record.EventFD{

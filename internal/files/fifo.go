@@ -55,8 +55,8 @@ func (e *pipeEnds) collectFifo(s *Subject) (uint64, error) {
 	return fifo.ID, c.Emit(record.TypeFifo, &fifo)
 }
 
-// unread blocks a FIFO with bytes in it for whoever opens it to read, as nobody has
-// yet: to look at them is to be that one, whom writers may wait for.
+// unread blocks a FIFO with bytes in it that nobody has open to read. To look at them we
+// would have to open it to read, which its writers may be waiting for.
 func (e *pipeEnds) unread(s *Subject, f *os.File) error {
 	if e.readers[s.Stat.Ino] {
 		return nil
@@ -97,7 +97,7 @@ func (r *Restorer) fifo(f *record.Fifo) *named {
 }
 
 // makeFifo opens a FIFO for both directions, which never waits for another
-// process. One with bytes in it is in use by somebody else.
+// process. If there are bytes in it, somebody else is using it.
 func (r *Restorer) makeFifo(rec *stream.Record) (object.Object, error) {
 	fifo, err := decode[record.Fifo](rec)
 	if err != nil {

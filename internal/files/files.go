@@ -1,10 +1,10 @@
-// Package files knows open files. Each kind has one file that holds both
-// directions and one row in Kinds.
+// Package files saves and restores open files. Each kind has one source file,
+// which holds both directions, and one row in Kinds.
 //
-// What is open is described in three layers, as the kernel has them: the
-// descriptor (FD), the open file description (FILE), and what that has open, a
-// record of the kind (REG, PIPE, …). Two descriptions may have the same thing
-// open: both ends of a pipe, a file opened twice.
+// An open file is described in three layers, as in the kernel: the descriptor
+// (FD), the open file description (FILE), and the object that is open, a record
+// of its kind (REG, PIPE, …). Two descriptions may have the same object open:
+// both ends of a pipe, or a file opened twice.
 package files
 
 import (
@@ -22,18 +22,18 @@ import (
 	"ckpt/stream/record"
 )
 
-// Subject is something a process has open, or a link of /proc leads to.
+// Subject is something that a process has open or that a link in /proc leads to.
 type Subject struct {
 	PID    int
-	FD     int    // -1: not by a descriptor
+	FD     int    // -1 if not reached by a descriptor
 	Link   string // /proc/PID/fd/N, /proc/PID/exe, …
-	Target string // what the link reads
+	Target string // the text of the link
 	Stat   unix.Stat_t
-	FUSE   string      // the type of file system, if it is FUSE; then Stat is not known
+	FUSE   string      // the type of the file system if it is FUSE; Stat is not filled in then
 	Info   proc.FDInfo // zero without a descriptor
 }
 
-// Find returns the row of a record type, or nil.
+// Find returns the row for a record type, or nil.
 func Find(t record.Type) *Kind {
 	for i := range Kinds {
 		if Kinds[i].Type == t {
@@ -51,39 +51,41 @@ const fileFlags = unix.O_ACCMODE | unix.O_APPEND | unix.O_NONBLOCK | unix.O_DIRE
 type Collector struct {
 	// Emit adds a record to the stream.
 	Emit func(t record.Type, meta any) error
-	// NewID returns a number for an encounter with an object.
+	// NewID returns a new number for the record of an object.
 	NewID func() uint64
 	// Block notes something that stands in the way of a checkpoint.
 	Block func(pid int, reason error)
-	// Looking is told which descriptor is looked at.
+	// Looking is called with each descriptor before it is looked at.
 	Looking func(pid, fd int)
-	// Guard has the thread whose descriptors are looked at make a system call
-	// should we die before the function that it returns was called. scratch is
-	// written to its memory and given as the argument ScratchArg.
+	// Guard arranges that, should we die before the function it returns is
+	// called, the thread whose descriptors are looked at makes this system
+	// call. scratch is written to its memory and passed as the argument
+	// ScratchArg.
 	Guard func(scratch []byte, nr uintptr, args ...uint64) (over func() error, err error)
 	// Dry: nothing will be saved.
 	Dry bool
 
 	// InTree reports whether a process or thread is in the tree.
 	InTree func(id int) bool
-	// Outsider names the process outside of the tree that has a pipe or socket
-	// open, by its kind and inode number; "" if none is known.
+	// Outsider names the process outside the tree that has a pipe or socket
+	// open, given its kind and inode number; "" if none is known.
 	Outsider func(kind string, ino uint64) string
-	// Outside is, after Settle, what leads out of the tree, each once.
+	// Outside holds, after Settle, what leads out of the tree, each once.
 	Outside []Outside
-	// Barred is, after Settle, what this user can't restore without a decision.
+	// Barred holds, after Settle, what this user can't restore without
+	// replacing it.
 	Barred []Barred
 
-	savers   []Saver         // of Kinds
-	led      map[string]bool // names in Outside
-	sent     map[string]bool // contents by identity
-	contents []Sender
-	paths    map[pathKey]uint64
-	mounts   map[string]mounts // by mount namespace
-	buildIDs map[string][]byte
-	leases   map[inodeKey]bool // files on which the tree has a lease
-	opened   []opened          // every descriptor of the tree
-	// allLeases are files on which anybody has one, once asked for.
+	savers       []Saver         // one for each of Kinds
+	outsideNames map[string]bool // names in Outside
+	sent         map[string]bool // contents that will be sent, by identity
+	contents     []Sender
+	paths        map[pathKey]uint64
+	mounts       map[string]mounts // by mount namespace
+	buildIDs     map[string][]byte
+	leases       map[inodeKey]bool // files on which the tree has a lease
+	opened       []opened          // every descriptor of the tree
+	// allLeases are the files on which anybody has a lease; nil until needed.
 	allLeases map[inodeKey]bool
 }
 
@@ -91,10 +93,11 @@ type Collector struct {
 // and pipes may be handed on without copying them.
 type Sender func(w *stream.Writer, byReference func() bool) error
 
-// ScratchArg stands for the address of what Guard writes. It is no address.
+// ScratchArg stands for the address of what Guard writes. It is not itself an
+// address.
 const ScratchArg = 1<<63 | 0x6d4a7c4
 
-// subject reads what is known of a link. fd is -1 for links that are not of
+// subject reads what is known about a link. fd is -1 if the link is not that of
 // a descriptor.
 func (c *Collector) subject(pid, fd int, link string) (*Subject, error) {
 	s := &Subject{PID: pid, FD: fd, Link: link}
@@ -119,9 +122,9 @@ func (c *Collector) subject(pid, fd int, link string) (*Subject, error) {
 	return s, nil
 }
 
-// Look reads what is known of the descriptors of a thread, which stands still.
-// All of a tree are looked at before any is described: what a descriptor is
-// depends on whether the other end of a pipe is in the tree.
+// Look reads what is known about the descriptors of a stopped thread. All
+// descriptors of a tree are looked at before any is described, because the
+// description of a pipe depends on whether its other end is in the tree.
 func (c *Collector) Look(tid int) ([]*Subject, error) {
 	fds, err := proc.FDs(tid)
 	if err != nil {
@@ -145,8 +148,8 @@ func (c *Collector) Look(tid int) ([]*Subject, error) {
 	return subjects, nil
 }
 
-// Collect describes the descriptors of one table, whose FDTABLE record has this
-// number.
+// Collect describes the descriptors of one table; table is the number of its
+// FDTABLE record.
 func (c *Collector) Collect(table uint64, subjects []*Subject) error {
 	for _, s := range subjects {
 		c.Looking(s.PID, s.FD)
@@ -157,7 +160,7 @@ func (c *Collector) Collect(table uint64, subjects []*Subject) error {
 	return nil
 }
 
-// Path describes what a link leads to, once, and returns the number of its
+// Path describes what a link leads to, only once, and returns the number of the
 // record.
 func (c *Collector) Path(pid int, link string) (uint64, error) {
 	s, err := c.subject(pid, -1, link)
@@ -185,13 +188,13 @@ func (c *Collector) Path(pid int, link string) (uint64, error) {
 	return id, err
 }
 
-// pathKey is what a link of /proc that is no descriptor leads to.
+// pathKey identifies what a link in /proc that is not a descriptor leads to.
 type pathKey struct {
 	target   string
 	dev, ino uint64
 }
 
-// kinds are the shares of all kinds in the checkpoint.
+// kinds returns the Savers of all kinds, made on first use.
 func (c *Collector) kinds() []Saver {
 	if c.savers == nil {
 		for i := range Kinds {
@@ -201,7 +204,7 @@ func (c *Collector) kinds() []Saver {
 	return c.savers
 }
 
-// kind returns that of a subject, or nil.
+// kind returns the Saver for a subject, or nil.
 func (c *Collector) kind(s *Subject) *Saver {
 	for i := range c.kinds() {
 		if c.savers[i].Match(s) {
@@ -211,8 +214,8 @@ func (c *Collector) kind(s *Subject) *Saver {
 	return nil
 }
 
-// Settle is called when all processes are collected, and still stand: it
-// describes and judges what takes more than one of them.
+// Settle is called when all processes are collected and still stopped. It
+// describes and checks what involves more than one of them.
 func (c *Collector) Settle() error {
 	for _, k := range c.kinds() {
 		if k.Settle == nil {
@@ -225,7 +228,7 @@ func (c *Collector) Settle() error {
 	return nil
 }
 
-// Senders are, after Settle, what sends the data of what is open.
+// Senders returns, after Settle, the functions that send the data of open files.
 func (c *Collector) Senders() []Sender {
 	all := c.contents
 	for _, k := range c.kinds() {
@@ -236,7 +239,8 @@ func (c *Collector) Senders() []Sender {
 	return all
 }
 
-// descriptor emits what is open, the description, the descriptor and its locks.
+// descriptor emits the object that is open, the open file description, the
+// descriptor and its locks.
 func (c *Collector) descriptor(table uint64, s *Subject) error {
 	if s.FUSE != "" {
 		c.BlockFUSE([]*Subject{s})
@@ -255,12 +259,12 @@ func (c *Collector) descriptor(table uint64, s *Subject) error {
 	if err := c.dnotify(s); err != nil {
 		return err
 	}
-	c.mayReopen(s)
+	c.noteBarred(s)
 	file := record.File{
 		Object: record.Object{ID: c.NewID(), Genid: Genid(s.Stat.Dev, s.Stat.Ino, s.Info.Pos), Kcmp: &record.Kcmp{TID: s.PID, Idx: uint64(s.FD)}},
 		Flags:  s.Info.Flags & fileFlags, Pos: s.Info.Pos, Refs: record.InodeRef{Inode: inode},
 	}
-	if err := readOwner(s, &file); err != nil {
+	if err := readSignalOwner(s, &file); err != nil {
 		return err
 	}
 	if err := c.Emit(record.TypeFile, &file); err != nil {
@@ -274,14 +278,14 @@ func (c *Collector) descriptor(table uint64, s *Subject) error {
 	return c.locks(s, ref)
 }
 
-// Genid is a cheap key that is equal for equal open files: 32 bits of device ^
-// inode ^ position.
+// Genid is a cheap key, equal for equal open files: device ^ inode ^ position,
+// folded to 32 bits.
 func Genid(dev, ino uint64, pos int64) uint32 {
 	x := dev ^ ino ^ uint64(pos)
 	return uint32(x) ^ uint32(x>>32)
 }
 
-// ident is the identity of an inode: equal exactly for equal ones.
+// ident is the identity of an inode: two are equal only if the inodes are.
 func ident(t record.Type, dev, ino uint64) []byte {
 	b := binary.LittleEndian.AppendUint16(nil, uint16(t))
 	b = binary.LittleEndian.AppendUint64(b, dev)
@@ -293,12 +297,12 @@ func statOf(s *Subject) record.Stat {
 		MtimeNS: s.Stat.Mtim.Nano(), BtimeNS: birthOf(unix.AT_FDCWD, s.Link), FH: handleAt(unix.AT_FDCWD, s.Link, unix.AT_SYMLINK_FOLLOW)}
 }
 
-// isMode reports whether a subject has a file type and a path.
+// isMode reports whether a subject has this file type, and a path.
 func isMode(s *Subject, mode uint32) bool {
 	return s.Stat.Mode&unix.S_IFMT == mode && filepath.IsAbs(s.Target)
 }
 
-// borrow copies a subject's descriptor.
+// borrow duplicates a subject's descriptor into this process.
 func borrow(s *Subject) (*os.File, error) {
 	fd, err := tracee.GetFD(s.PID, s.FD)
 	if err != nil {
@@ -307,9 +311,9 @@ func borrow(s *Subject) (*os.File, error) {
 	return os.NewFile(uintptr(fd), s.Target), nil
 }
 
-// glance is poll(2) without waiting. Even so a signal can come first, and the Go
-// runtime sends its threads some.
-func glance(p []unix.PollFd) error {
+// pollNow is poll(2) with a timeout of zero. A signal can interrupt even that,
+// and the Go runtime sends signals to its threads.
+func pollNow(p []unix.PollFd) error {
 	for {
 		_, err := unix.Poll(p, 0)
 		if err != unix.EINTR {
@@ -318,7 +322,7 @@ func glance(p []unix.PollFd) error {
 	}
 }
 
-// decode returns the Go value of a record.
+// decode decodes a record.
 func decode[T any](rec *stream.Record) (*T, error) {
 	v := new(T)
 	if err := rec.Decode(v); err != nil {
@@ -327,11 +331,11 @@ func decode[T any](rec *stream.Record) (*T, error) {
 	return v, nil
 }
 
-// open is open(2). Unlike os.OpenFile it leaves O_NONBLOCK to the caller, for
-// what is opened here will be somebody else's.
+// open is open(2). Unlike os.OpenFile it leaves O_NONBLOCK to the caller,
+// because the description will be the restored program's.
 func open(path string, flags int) (*os.File, error) { return openNamed(path, flags, path) }
 
-// openNamed is open of what is to be called by another name than the way to it.
+// openNamed opens path; messages call the file name.
 func openNamed(path string, flags int, name string) (*os.File, error) {
 	for {
 		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
@@ -345,16 +349,16 @@ func openNamed(path string, flags int, name string) (*os.File, error) {
 	}
 }
 
-// reopen opens what one of our descriptors has open anew. The way there is a
-// link, and flags that forbid or presume something of the way have had their
-// say when the program opened it: O_NOFOLLOW, and the O_DIRECTORY in O_TMPFILE.
+// reopen opens the file behind one of our descriptors again. That goes through a
+// link in /proc, so the flags that restrict the path are left out: O_NOFOLLOW,
+// and the O_DIRECTORY in O_TMPFILE. They took effect when the program opened it.
 func reopen(f *os.File, flags int) (*os.File, error) { return reopenFD(int(f.Fd()), flags, f.Name()) }
 
 func reopenFD(fd, flags int, name string) (*os.File, error) {
 	return openNamed(fmt.Sprintf("/proc/self/fd/%d", fd), flags&^(unix.O_NOFOLLOW|unix.O_DIRECTORY), name)
 }
 
-// reopenKept is reopen of what is in the depot.
+// reopenKept is reopen for a file in the depot.
 func reopenKept(f *depot.File, flags int) (*os.File, error) {
 	fd, err := f.Fd()
 	if err != nil {

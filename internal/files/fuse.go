@@ -11,18 +11,19 @@ import (
 	"ckpt/internal/sys"
 )
 
-// On FUSE almost every call asks the server, a process that may be stopped by
-// us, or never answer, and the wait can't be interrupted: stat(2) is one, and
-// close(2) of a duplicate. What lies there is found out without asking.
+// On FUSE almost every call asks the server, even stat(2) and close(2) of a
+// duplicate. The server is a process that we may have stopped, or that may never
+// answer, and the wait can't be interrupted. So it is found out without asking
+// the server which files are on FUSE.
 
-// mounts are those of one mount namespace, by number.
+// mounts are the file system types of one mount namespace, by mount id.
 type mounts map[int]string
 
-// bdiFolder lists by device number what is written back by a server or to a disk,
-// and so every FUSE file system, from its mount to its end.
+// bdiFolder lists, by device number, the file systems that are written back to a
+// disk or a server, and so every FUSE file system for as long as it exists.
 const bdiFolder = "/sys/class/bdi"
 
-// resolveCached is RESOLVE_CACHED of openat2(2): no file system is asked.
+// resolveCached is RESOLVE_CACHED of openat2(2): only the dentry cache is used.
 const resolveCached = 0x20
 
 // fuseType returns the type of the FUSE file system that a subject is on, or "".
@@ -47,14 +48,14 @@ func (c *Collector) fuseType(s *Subject) (string, error) {
 	return unlisted(st.Dev_major, st.Dev_minor)
 }
 
-// Served names the mappings of a process that are of FUSE: to read its memory there
-// is to wait for a server. nil: there are none.
+// Served returns an error for each mapping of a process that is on FUSE, because
+// reading memory there means waiting for a server.
 func Served(pid int) (reasons []error, err error) {
 	list, err := proc.ReadMaps(pid)
 	if err != nil {
 		return nil, err
 	}
-	var types map[uint64]string // of what is mounted, by device
+	var types map[uint64]string // of mounted file systems, by device
 	judged := map[uint64]string{}
 	for i := range list {
 		m := &list[i]
@@ -95,8 +96,9 @@ func mountedTypes(pid int) (map[uint64]string, error) {
 	return types, nil
 }
 
-// unlisted is fuseType for what is mounted no more, or elsewhere. Of the file
-// systems with such an entry and no disk a few that are not FUSE ask a server, too.
+// unlisted is fuseType for a file system that is no longer mounted, or mounted
+// elsewhere. Of those with an entry in bdiFolder and no disk, a few are not FUSE;
+// but they ask a server, too.
 func unlisted(major, minor uint32) (string, error) {
 	name := fmt.Sprintf("%s/%d:%d", bdiFolder, major, minor)
 	if major != 0 {
@@ -104,21 +106,22 @@ func unlisted(major, minor uint32) (string, error) {
 	}
 	_, err := os.Lstat(name)
 	if err == nil {
-		return "of a server, and not mounted any more", nil
+		return "of a server, and no longer mounted", nil
 	}
 	if _, err := os.Lstat(bdiFolder); err == nil {
 		return "", nil
 	}
-	// Without sysfs all that is known is what the kernel mounts for itself.
+	// Without sysfs only the file system that the kernel mounts for itself is
+	// known not to be FUSE.
 	own, err := sys.ShmemDev()
 	if err != nil || own == unix.Mkdev(major, minor) {
 		return "", err
 	}
-	return "or of another kind, for it is not mounted any more", nil
+	return "or of another kind: it is no longer mounted", nil
 }
 
-// quietStat is stat(2) that asks no server. The device and the mount are told
-// always, the rest of what is wanted if it is known.
+// quietStat is a stat(2) that asks no server. It always returns the device and
+// the mount; anything else that is wanted, if the kernel knows it.
 func quietStat(dir int, path string, want int) (*unix.Statx_t, error) {
 	flags := unix.AT_STATX_DONT_SYNC
 	if path == "" {
@@ -131,9 +134,9 @@ func quietStat(dir int, path string, want int) (*unix.Statx_t, error) {
 	return st, nil
 }
 
-// leadsTo reports whether a path, without symbolic links, names the very file of
-// st, which is not on FUSE. The path may have come to lead there. An error says
-// that nobody knows.
+// leadsTo reports whether a path, without symbolic links, leads to the file of
+// st, which is not on FUSE; the path itself may lead to FUSE by now. It returns an
+// error if that can't be found out.
 func (c *Collector) leadsTo(path string, st *unix.Stat_t) (bool, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | resolveCached}
 	fd, err := unix.Openat2(unix.AT_FDCWD, path, &how)
@@ -142,7 +145,7 @@ func (c *Collector) leadsTo(path string, st *unix.Stat_t) (bool, error) {
 	}
 	switch err {
 	case nil:
-	case unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EAGAIN: // what was on the way is gone, or another thing now
+	case unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EAGAIN: // part of the path is gone, or something else by now
 		return false, nil
 	default:
 		return false, err
@@ -152,8 +155,8 @@ func (c *Collector) leadsTo(path string, st *unix.Stat_t) (bool, error) {
 	return err == nil && unix.Mkdev(now.Dev_major, now.Dev_minor) == st.Dev && now.Ino == st.Ino, err
 }
 
-// walkQuietly opens a path (O_PATH) step by step, and stops (EAGAIN) before it would
-// look for anything in a folder of FUSE.
+// walkQuietly opens a path (O_PATH) step by step, and stops with EAGAIN before it
+// would look up anything in a folder on FUSE.
 func (c *Collector) walkQuietly(path string) (int, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS}
 	at, err := unix.Openat2(unix.AT_FDCWD, "/", &how)
@@ -200,7 +203,7 @@ func fuseName(fstype string) string {
 	return ""
 }
 
-// mountsOf reads the mounts that a process sees, once for all that see the same.
+// mountsOf reads the mounts that a process sees, once per mount namespace.
 func (c *Collector) mountsOf(pid int) (mounts, error) {
 	ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
 	if err != nil {
@@ -224,7 +227,7 @@ func (c *Collector) mountsOf(pid int) (mounts, error) {
 	return table, nil
 }
 
-// fuseError: nothing can be found out about it while the target stands still.
+// fuseError: nothing can be found out about the file while the target is stopped.
 type fuseError struct{ what, fstype string }
 
 func (e *fuseError) Error() string {

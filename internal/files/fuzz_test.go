@@ -16,9 +16,9 @@ import (
 	"ckpt/stream/record"
 )
 
-// FuzzCheck: whatever is in the records of a file, of its description and its
-// descriptor, they are good or not, on paper and here. What is good on paper and
-// is memory of the kernel alone can be made, filled and finished, or that fails.
+// FuzzCheck: the records of a file, its description and its descriptor pass the
+// checks or don't, whatever is in them. Objects that pass on paper and consist of
+// kernel memory alone can be made, filled and completed, or that returns an error.
 func FuzzCheck(f *testing.F) {
 	st := record.Stat{Path: "/dev/null", Mode: unix.S_IFCHR | 0o666, FH: &record.Handle{Bytes: []byte{1}}, BtimeNS: 1}
 	good := map[record.Type]any{
@@ -74,7 +74,7 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
-// fuzzed is a Restorer for one kind of file that a task of nobody's has open.
+// fuzzed is a Restorer for a file that a task of user nobody has open.
 func fuzzed(t *testing.T, paper bool) *Restorer {
 	stdio, err := ParseStdio(nil)
 	if err != nil {
@@ -90,7 +90,7 @@ func fuzzed(t *testing.T, paper bool) *Restorer {
 		Lives: func(int) bool { return false }, Owns: func(uid, gid uint32) bool { return uid == gid }}
 }
 
-// inKernel are kinds with no name that anybody else could know.
+// inKernel are kinds that exist in kernel memory only, without a path.
 var inKernel = []record.Type{record.TypePipe, record.TypeEventFD, record.TypeEpoll, record.TypeUnixSock, record.TypeMemFD}
 
 func checkKind(t *testing.T, k *Kind, recs []*stream.Record, fd int, more, data []byte) {
@@ -131,7 +131,7 @@ func checkKind(t *testing.T, k *Kind, recs []*stream.Record, fd int, more, data 
 	_ = paper.Seal()
 }
 
-// small reports whether making it takes little memory of the kernel.
+// small reports whether making the object takes little kernel memory.
 func small(rec *stream.Record) bool {
 	var s struct {
 		Size     int64 `cbor:"size"`

@@ -11,18 +11,18 @@ import (
 	"ckpt/stream/record"
 )
 
-// Install gives a puppet, which has none, its descriptors, in ascending order.
+// Install gives its descriptors to a puppet that has none yet, in ascending order.
 func (r *Restorer) Install(p *tracee.Puppet, fds []record.FD) error {
-	fds = r.plan.left(fds)
+	fds = r.replacements.left(fds)
 	numbers := make([]int, len(fds))
 	for i := range fds {
 		numbers[i] = fds[i].FD
 	}
-	us, err := reserve(p, numbers)
+	reserved, err := reserve(p, numbers)
 	if err != nil {
 		return err
 	}
-	t := &table{p: p, v: p.Vector(), taken: map[int]bool{us: true}}
+	t := &table{p: p, v: p.Vector(), taken: map[int]bool{reserved: true}}
 	for i := range fds {
 		fd := &fds[i]
 		f := r.made(fd.Refs.File)
@@ -30,7 +30,7 @@ func (r *Restorer) Install(p *tracee.Puppet, fds []record.FD) error {
 			r.later = append(r.later, laterFD{p, *fd, f.Late()})
 			continue
 		}
-		if err := r.place(t, fd); err != nil {
+		if err := r.addInstall(t, fd); err != nil {
 			return err
 		}
 		if f == nil || !f.async {
@@ -40,7 +40,7 @@ func (r *Restorer) Install(p *tracee.Puppet, fds []record.FD) error {
 		if err := t.run(); err != nil {
 			return err
 		}
-		if err := beAsync(p, fd.FD); err != nil {
+		if err := setAsync(p, fd.FD); err != nil {
 			return err
 		}
 	}
@@ -52,19 +52,21 @@ type table struct {
 	p     *tracee.Puppet
 	v     *tracee.Vector
 	taken map[int]bool
-	low   int // none below it is free
+	low   int // all numbers below it are taken
 	given []given
 }
 
-// given is a descriptor that is fetched, and gets the lowest number that is free.
+// given is a descriptor that is fetched, and the number it must get, the lowest
+// free one.
 type given struct {
 	call *tracee.Later
 	n    int
 }
 
-// place adds the calls that place a descriptor. None that is free is above it.
-func (r *Restorer) place(t *table, fd *record.FD) error {
-	source, err := r.plan.descriptor(r, fd)
+// addInstall adds the calls that install a descriptor. The lowest free number is
+// not above its own.
+func (r *Restorer) addInstall(t *table, fd *record.FD) error {
+	source, err := r.replacements.descriptor(r, fd)
 	if err != nil {
 		return err
 	}
@@ -75,7 +77,7 @@ func (r *Restorer) place(t *table, fd *record.FD) error {
 	for t.taken[t.low] {
 		t.low++
 	}
-	what := fmt.Sprintf("place descriptor %d", fd.FD)
+	what := fmt.Sprintf("install descriptor %d", fd.FD)
 	n := t.p.GiveIn(t.v, ours)
 	t.given = append(t.given, given{n, t.low})
 	t.taken[fd.FD] = true
@@ -92,7 +94,7 @@ func (r *Restorer) place(t *table, fd *record.FD) error {
 	return nil
 }
 
-// run makes the calls added so far.
+// run makes the calls that were added so far.
 func (t *table) run() error {
 	if err := t.v.Run(); err != nil {
 		return err
@@ -113,29 +115,30 @@ func cloexec(fd *record.FD) uint64 {
 	return 0
 }
 
-// laterFD is a descriptor that is placed when all others are.
+// laterFD is a descriptor that is installed after all others.
 type laterFD struct {
 	p    *tracee.Puppet
 	fd   record.FD
 	when int
 }
 
-// InstallLate places the descriptors that Install left out, when it was called
+// InstallLate installs the descriptors that Install left out, once it was called
 // for all tables.
 func (r *Restorer) InstallLate() error {
 	slices.SortStableFunc(r.later, func(a, b laterFD) int { return a.when - b.when })
 	for i := range r.later {
-		if err := r.install(r.later[i].p, &r.later[i].fd); err != nil {
+		if err := r.installOne(r.later[i].p, &r.later[i].fd); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// reserve makes room in a puppet for descriptors of these numbers, and keeps them
-// free of the one it fetches them by: that gets the number behind the last, or when
-// the limit is there, the first gap.
-func reserve(p *tracee.Puppet, numbers []int) (us int, err error) {
+// reserve makes room in a puppet for descriptors of these numbers, and moves the
+// pidfd by which it fetches them (see Puppet.Reserve) out of their way: behind the
+// last of them or, if the limit doesn't allow that, into the first gap. It returns
+// the number of the pidfd.
+func reserve(p *tracee.Puppet, numbers []int) (pidfd int, err error) {
 	free := 0
 	for _, n := range numbers {
 		free = max(free, n+1)
@@ -152,14 +155,14 @@ func reserve(p *tracee.Puppet, numbers []int) (us int, err error) {
 	return p.Reserve(free)
 }
 
-// raiseLimit makes room for n descriptors, as far as we may, and returns for how
-// many there is room. The process gets its own limits later.
+// raiseLimit raises RLIMIT_NOFILE to n, as far as we may, and returns what it is
+// now. The process gets its own limits later.
 func raiseLimit(pid int, n uint64) uint64 {
 	lim := unix.Rlimit{}
 	if unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &lim) != nil || lim.Cur >= n {
 		return lim.Cur
 	}
-	for _, most := range []uint64{n, lim.Max} { // more than the hard limit takes CAP_SYS_RESOURCE
+	for _, most := range []uint64{n, lim.Max} { // exceeding the hard limit takes CAP_SYS_RESOURCE
 		cur := min(n, most)
 		if unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: cur, Max: max(most, lim.Max)}, nil) == nil {
 			return cur
@@ -168,9 +171,9 @@ func raiseLimit(pid int, n uint64) uint64 {
 	return lim.Cur
 }
 
-// install places a descriptor among others.
-func (r *Restorer) install(p *tracee.Puppet, fd *record.FD) error {
-	source, err := r.plan.descriptor(r, fd)
+// installOne installs a descriptor next to others.
+func (r *Restorer) installOne(p *tracee.Puppet, fd *record.FD) error {
+	source, err := r.replacements.descriptor(r, fd)
 	if err != nil {
 		return err
 	}
@@ -178,7 +181,7 @@ func (r *Restorer) install(p *tracee.Puppet, fd *record.FD) error {
 	if err != nil {
 		return err
 	}
-	what := fmt.Sprintf("place descriptor %d", fd.FD)
+	what := fmt.Sprintf("install descriptor %d", fd.FD)
 	if n == fd.FD { // pidfd_getfd(2) sets FD_CLOEXEC
 		return tracee.CallOK(p, what, unix.SYS_FCNTL, uint64(n), unix.F_SETFD, cloexec(fd)/unix.O_CLOEXEC)
 	}

@@ -6,15 +6,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Files of these kinds look like deleted ones, for no path leads there; a copy of
-// their bytes would be something else.
+// Files on these file systems look deleted, because no path leads to them, but
+// restoring their bytes as a deleted file would not give the same object.
 const (
-	mqueueMagic    = 0x19800202 // include/uapi/linux/magic.h; this one stands in ipc/mqueue.c
-	secretmemMagic = 0x5345434d
+	mqueueMagic    = 0x19800202 // MQUEUE_MAGIC of ipc/mqueue.c
+	secretmemMagic = 0x5345434d // SECRETMEM_MAGIC of include/uapi/linux/magic.h
 )
 
-// hidden names a file of a file system that the kernel keeps to itself, which
-// only looks like a regular file; "" is none of them.
+// hidden names an object that only looks like a regular file, on a file system
+// that the kernel mounts for itself; "" if the subject is not one.
 func hidden(s *Subject) string {
 	if s.Stat.Mode&unix.S_IFMT != unix.S_IFREG || strings.LastIndex(s.Target, "/") > 0 && s.Target != sharedAnonymous || unix.Major(s.Stat.Dev) != 0 {
 		return ""
@@ -37,5 +37,5 @@ func hidden(s *Subject) string {
 	return ""
 }
 
-// sharedAnonymous is what the kernel calls it.
+// sharedAnonymous is the kernel's name for shared anonymous memory.
 const sharedAnonymous = "/dev/zero (deleted)"

@@ -8,50 +8,51 @@ import (
 	"ckpt/stream/record"
 )
 
-// Kind is a kind of open file, one row of Kinds: its records and how it is saved
-// and restored. What a checkpoint or restart must remember of a kind is in what
-// Save and Restore return, made anew for each.
+// Kind is a kind of open file, one row of Kinds: its records, and how it is saved
+// and restored. Whatever a checkpoint or restart must remember about a kind is
+// kept in what Save and Restore return, which is made anew for each.
 type Kind struct {
 	Type    record.Type
 	Data    []record.Type // bulk records of its data
-	Part    []record.Type // records that add to one
+	Part    []record.Type // records that add something to an object
 	Save    func(c *Collector) Saver
 	Restore func(r *Restorer) Maker
 }
 
-// Saver is a kind in one checkpoint: what is done, in this order. Each phase is
-// over for all tasks before the next begins. Beside Match and Collect all may be
+// Saver is a kind in one checkpoint: its phases, in this order. Each phase is
+// over for all tasks before the next begins. All but Match and Collect may be
 // nil.
 type Saver struct {
-	// Look is shown every subject, of whatever kind.
+	// Look is called with every subject, whatever its kind.
 	Look func(s *Subject)
-	// Match says whether a subject is of this kind.
+	// Match reports whether a subject is of this kind.
 	Match func(s *Subject) bool
-	// Collect emits the kind's record and returns its number, 0 of what is blocked.
+	// Collect emits the kind's record and returns its number, 0 if the subject
+	// can't be saved.
 	Collect func(s *Subject) (uint64, error)
-	// Settle describes and judges what takes more than one subject.
+	// Settle describes and checks what involves more than one subject.
 	Settle func() error
-	// Send returns what sends its data.
+	// Send returns the functions that send its data.
 	Send func() []Sender
 }
 
-// Maker is a kind in one restart. What becomes of an object once it is made is
-// the object's, see object.Object.
+// Maker is a kind in one restart. What happens to an object once it is made is
+// up to the object, see object.Object.
 type Maker struct {
-	object.Kind // the types are those of the row
-	// Thing says what may take the place of what a record describes; nil where
-	// that has neither a name nor an end outside.
+	object.Kind // its types are filled in from the row
+	// Thing describes the object of a record as far as replacing it goes; nil
+	// for kinds that have neither a name nor an end outside the image.
 	Thing func(rec *stream.Record) (*Thing, error)
 }
 
-// Thing is what a description has open, as far as its place may be taken.
+// Thing is what a description has open, as far as something else may replace it.
 type Thing struct {
-	Name  string // "": it can only be named by its descriptors
-	Loose string // "": it is in the image; else what of it is not, in words
+	Name  string // "" if only its descriptors can name it
+	Loose string // "" if all of it is in the image; else what is not, for a message
 	TTY   bool
-	// Paired: another one in the image needs it.
+	// Paired: another object in the image needs it.
 	Paired bool
-	// Reg is what a regular file was.
+	// Reg is the record of a regular file.
 	Reg *record.Reg
 }
 
@@ -70,7 +71,7 @@ var Kinds = []Kind{
 	memfdKind,
 }
 
-// Types are the record types of things that can be open.
+// Types are the record types of objects that can be open.
 func Types() []record.Type {
 	types := make([]record.Type, len(Kinds))
 	for i := range Kinds {
@@ -79,21 +80,21 @@ func Types() []record.Type {
 	return types
 }
 
-// IsPart reports whether records of a type add to things that are open.
+// IsPart reports whether records of a type add something to an open object.
 func IsPart(t record.Type) bool {
 	return slices.ContainsFunc(Kinds, func(k Kind) bool { return slices.Contains(k.Part, t) })
 }
 
-// Kinds are all kinds of this package, for a restart.
+// Kinds returns all kinds of this package, for a restart.
 func (r *Restorer) Kinds() []object.Kind {
-	kinds := []object.Kind{{Type: record.TypeFile, Check: checkFile, Here: r.ownerHere, Make: r.makeFile}}
+	kinds := []object.Kind{{Type: record.TypeFile, Check: checkFile, Here: r.signalOwnerHere, Make: r.makeFile}}
 	for i := range Kinds {
 		kinds = append(kinds, r.replaceable(r.maker(Kinds[i].Type).Kind))
 	}
 	return kinds
 }
 
-// maker returns the share of a kind in the restart.
+// maker returns the Maker of a kind, made on first use.
 func (r *Restorer) maker(t record.Type) *Maker {
 	if r.makers == nil {
 		r.makers = map[record.Type]*Maker{}
@@ -106,8 +107,8 @@ func (r *Restorer) maker(t record.Type) *Maker {
 	return r.makers[t]
 }
 
-// replaceable returns a kind of which those are neither checked nor made that
-// nobody will have open.
+// replaceable wraps a kind so that objects which no descriptor will have open are
+// neither checked nor made.
 func (r *Restorer) replaceable(k object.Kind) object.Kind {
 	check, here, makes := k.Check, k.Here, k.Make
 	if check != nil {
@@ -135,15 +136,16 @@ func (r *Restorer) replaceable(k object.Kind) object.Kind {
 	return k
 }
 
-// unneeded returns the name of a thing that only replaced descriptions have open.
+// unneeded returns the name of an object that only replaced descriptions have
+// open.
 func (r *Restorer) unneeded(rec *stream.Record) (name string, is bool) {
-	if len(r.plan.unwanted) == 0 {
+	if len(r.replacements.unwanted) == 0 {
 		return "", false
 	}
 	objref, err := rec.Uint("objref")
 	if err != nil {
 		return "", false
 	}
-	name, is = r.plan.unwanted[objref]
+	name, is = r.replacements.unwanted[objref]
 	return name, is
 }

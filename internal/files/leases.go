@@ -15,9 +15,9 @@ import (
 // inodeKey is the identity of a file.
 type inodeKey struct{ dev, ino uint64 }
 
-// openToRead opens what a subject has open anew, for reading. To open a file on
-// which there is a lease, see fcntl(2), breaks that and waits for whoever has it,
-// who may stand still with the target: such is blocked, and nil returned.
+// openToRead opens a subject again, for reading. Opening a file on which there is
+// a lease, see fcntl(2), breaks the lease and waits for its holder, who may be
+// stopped with the target: such a file is blocked, and nil returned.
 func (c *Collector) openToRead(s *Subject) (*os.File, error) {
 	leased, err := c.leased(s)
 	if err != nil {
@@ -30,7 +30,7 @@ func (c *Collector) openToRead(s *Subject) (*os.File, error) {
 		}
 	}
 	if slices.ContainsFunc(s.Info.Locks, isLease) {
-		return nil, nil // which is blocked with the descriptor's locks
+		return nil, nil // it is blocked with the descriptor's locks
 	}
 	c.Block(s.PID, fmt.Errorf("%s is %s with a LEASE on it (F_SETLEASE), which can't be saved", where(s), s.Target))
 	return nil, nil
@@ -49,13 +49,12 @@ func (c *Collector) noteLeases(s *Subject) {
 
 func isLease(l proc.Lock) bool { return l.Type == "LEASE" || l.Type == "DELEG" }
 
-// leased reports whether somebody, of those that this process sees, has a lease that
-// opening a subject for reading breaks: one to write. While a descriptor of the tree
-// has a file open, nobody but the tree can have one on it (check_conflicting_open in
-// fs/locks.c), and it shows at that descriptor. Descriptors of O_PATH don't count,
-// and behind a mapping there may be a lease whose descriptor is closed. Only
-// /proc/locks tells for them, which the kernel takes some 10 ms to open: it waits for
-// all CPUs.
+// leased reports whether a process that we can see has a lease that opening a subject
+// for reading breaks: a write lease. While a descriptor of the tree has a file open, only
+// the tree itself can have one on it (check_conflicting_open in fs/locks.c), and that
+// shows at the descriptor. An O_PATH descriptor does not count as open, and behind a
+// mapping there may be a lease whose descriptor is closed. For those only /proc/locks
+// tells, which takes the kernel some 10 ms to open: it waits for all CPUs.
 func (c *Collector) leased(s *Subject) (bool, error) {
 	key := inodeKey{s.Stat.Dev, s.Stat.Ino}
 	if c.leases[key] || s.FD >= 0 && s.Info.Flags&unix.O_PATH == 0 {
@@ -78,7 +77,7 @@ func allLeases() (map[inodeKey]bool, error) {
 	all := map[inodeKey]bool{}
 	for line := range strings.Lines(string(b)) {
 		l, err := proc.ParseLock(strings.TrimSpace(line))
-		if err == nil && isLease(l) { // others wait for a lock
+		if err == nil && isLease(l) { // a line with "->", of one who waits, is not parsed
 			all[inodeKey{unix.Mkdev(l.Major, l.Minor), l.Inode}] = true
 		}
 	}

@@ -17,12 +17,13 @@ import (
 	"ckpt/stream/record"
 )
 
-// User is a task that uses what a path leads to, the one that may do least.
+// User is a task that uses a file with a path; of several, the one with the
+// fewest rights.
 type User struct {
 	PID         int
 	Comm        string
 	Creds       *record.Creds
-	Read, Write bool // what its descriptions and mappings do
+	Read, Write bool // whether its descriptions and mappings do
 }
 
 func (u *User) identity() *sys.FSIdentity {
@@ -30,18 +31,18 @@ func (u *User) identity() *sys.FSIdentity {
 	return &sys.FSIdentity{UID: c.UID[3], GID: c.GID[3], Groups: c.Groups, Caps: c.Eff}
 }
 
-// named is a thing with a path. Who restores may do more than the program, and the
-// program may change what its paths lead to at any time. So a path is walked
-// once, without symbolic links; what it led to is judged by that descriptor and
-// opened again through it. Only the very file that was open is opened with our
-// rights, any other with those of the program.
+// named is an object with a path. We may have more rights than the program, and
+// the program may change what its paths lead to at any time. So a path is walked
+// once, without symbolic links; the file found is checked by that descriptor and
+// opened through it. Only the very file that was open is opened with our rights,
+// any other file with those of the program.
 type named struct {
 	object.Base
 	r      *Restorer
 	objref uint64
 	*record.Stat
 	what string // for messages: "a folder"
-	// judge says what is wrong with what was found.
+	// judge says what is wrong with the file that was found.
 	judge func(p *os.File, st *unix.Stat_t) error
 }
 
@@ -49,7 +50,7 @@ func (r *Restorer) named(objref uint64, st *record.Stat, what string, judge func
 	return &named{r: r, objref: objref, Stat: st, what: what, judge: judge}
 }
 
-// namedMaker is the share in a restart of a kind that is no more than its name.
+// namedMaker is the Maker of a kind that has no state but its path.
 func namedMaker(find func(*stream.Record) (*named, error)) Maker {
 	return Maker{
 		Kind: object.Kind{
@@ -72,7 +73,7 @@ func namedMaker(find func(*stream.Record) (*named, error)) Maker {
 	}
 }
 
-// pathThing is a thing that is called by its path.
+// pathThing is the Thing of a kind that is named by its path.
 func pathThing(rec *stream.Record) (*Thing, error) {
 	var o struct {
 		Path string `cbor:"path"`
@@ -83,7 +84,7 @@ func pathThing(rec *stream.Record) (*Thing, error) {
 	return &Thing{Name: o.Path}, checkPath(o.Path)
 }
 
-// Open opens it anew.
+// Open opens it again.
 func (n *named) Open(flags int) (f *os.File, err error) {
 	err = n.with(flags, func(p *os.File, st *unix.Stat_t) error {
 		f, err = n.open(p, st, flags)
@@ -92,7 +93,7 @@ func (n *named) Open(flags int) (f *os.File, err error) {
 	return f, err
 }
 
-// check says what stands in the way of opening it.
+// check returns what stands in the way of opening it.
 func (n *named) check() []error {
 	if err := checkPath(n.Path); err != nil {
 		return []error{err}
@@ -106,7 +107,7 @@ func (n *named) check() []error {
 	return nil
 }
 
-// checkPath says why the kernel can't have told a path.
+// checkPath returns why a path can't have come from the kernel.
 func checkPath(path string) error {
 	if len(path) > unix.PathMax {
 		return fmt.Errorf("%w: a path of %d bytes", stream.ErrCorrupt, len(path))
@@ -117,8 +118,8 @@ func checkPath(path string) error {
 	return nil
 }
 
-// with walks to the thing and calls use with an O_PATH descriptor of it, where
-// that may open it.
+// with walks to the file and calls use with an O_PATH descriptor of it, with the
+// rights it may be opened with.
 func (n *named) with(flags int, use func(p *os.File, st *unix.Stat_t) error) error {
 	if !n.Follow {
 		p, st, err := n.walk(flags)
@@ -130,7 +131,7 @@ func (n *named) with(flags int, use func(p *os.File, st *unix.Stat_t) error) err
 			return err
 		}
 		defer p.Close()
-		if n.isVery(p, st) {
+		if n.isSame(p, st) {
 			if err := n.judge(p, st); err != nil {
 				return err
 			}
@@ -139,7 +140,7 @@ func (n *named) with(flags int, use func(p *os.File, st *unix.Stat_t) error) err
 	}
 	u := n.r.Users[n.objref]
 	if u == nil {
-		return fmt.Errorf("%s, which the program had open, is another file now, and no process of the image is to have it open", n.Path)
+		return fmt.Errorf("%s, which the program had open, is another file now, and the image has no process with whose rights it could be opened", n.Path)
 	}
 	if err := n.r.become(u.identity(), n.Path); err != nil {
 		return err
@@ -157,7 +158,7 @@ func (n *named) with(flags int, use func(p *os.File, st *unix.Stat_t) error) err
 		}
 		if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
 			return cli.WithHint(fmt.Errorf("%s is not the very file that was open, so it is opened with the rights of pid %d (%s), and user %d may not: %w",
-				n.Path, u.PID, u.Comm, u.Creds.UID[3], err), "put the file back that was there, or let that user open this one")
+				n.Path, u.PID, u.Comm, u.Creds.UID[3], err), "put back the file that was there, or let that user open this one")
 		}
 		return err
 	})
@@ -169,8 +170,8 @@ func (n *named) written() bool {
 	return u != nil && u.Write
 }
 
-// walk opens what is at the path, without a symbolic link on the way unless the
-// record asks for it.
+// walk opens what is at the path. It follows symbolic links only if the record
+// says so.
 func (n *named) walk(flags int) (*os.File, *unix.Stat_t, error) {
 	how := unix.O_PATH
 	if flags&unix.O_PATH != 0 {
@@ -180,7 +181,7 @@ func (n *named) walk(flags int) (*os.File, *unix.Stat_t, error) {
 	switch {
 	case errors.Is(err, unix.ELOOP) && !n.Follow:
 		return nil, nil, cli.WithHint(fmt.Errorf("%s, %s the program had open, is reached by a symbolic link now%s", n.Path, n.what, firstLink(n.Path)),
-			"a filter that sets follow in the record has it opened all the same, see ckpt(7)")
+			"a filter that sets follow in the record lets it be opened all the same, see ckpt(7)")
 	case errors.Is(err, unix.EACCES):
 		return nil, nil, err
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
@@ -196,7 +197,7 @@ func (n *named) walk(flags int) (*os.File, *unix.Stat_t, error) {
 	return p, st, nil
 }
 
-// walk opens a path, without symbolic links on the way unless follow says so.
+// walk opens a path. It follows symbolic links only if follow says so.
 func walk(path string, flags int, follow bool) (*os.File, error) {
 	how := unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS}
 	if follow {
@@ -214,8 +215,8 @@ func walk(path string, flags int, follow bool) (*os.File, error) {
 	}
 }
 
-// firstLink tells in a message the first part of a path that is a symbolic link;
-// it may be gone again.
+// firstLink returns, for a message, the first part of a path that is a symbolic
+// link; by now it may be gone again.
 func firstLink(path string) string {
 	for i := 1; i <= len(path); i++ {
 		if i < len(path) && path[i] != '/' {
@@ -228,10 +229,10 @@ func firstLink(path string) string {
 	return ""
 }
 
-// isVery reports whether this is the file that was open. An inode number alone
-// does not tell, for it may have been given to another file since; when the file
-// was born, or its handle, does.
-func (n *named) isVery(p *os.File, st *unix.Stat_t) bool {
+// isSame reports whether this is the very file that was open. The inode number
+// alone does not tell, because it may have been reused; the birth time or the
+// file handle does.
+func (n *named) isSame(p *os.File, st *unix.Stat_t) bool {
 	if st.Ino != n.Ino || st.Mode != n.Mode || st.Uid != n.UID || st.Gid != n.GID || n.r.SameBoot && st.Dev != n.Dev {
 		return false
 	}
@@ -248,7 +249,8 @@ func (n *named) isVery(p *os.File, st *unix.Stat_t) bool {
 	return known
 }
 
-// allowed says whether whom we are may do what the user does with it.
+// allowed checks that our current identity may do with the file what its User
+// does.
 func (n *named) allowed(p *os.File, st *unix.Stat_t) error {
 	u := n.r.Users[n.objref]
 	if u == nil {
@@ -261,7 +263,7 @@ func (n *named) allowed(p *os.File, st *unix.Stat_t) error {
 	if u.Read || st.Mode&unix.S_IFMT == unix.S_IFIFO {
 		mode |= unix.R_OK
 	}
-	if u.Write || st.Mode&unix.S_IFMT == unix.S_IFIFO { // opened for both, see restoreFifo
+	if u.Write || st.Mode&unix.S_IFMT == unix.S_IFIFO { // opened for both, see makeFifo
 		mode |= unix.W_OK
 	}
 	err := unix.Faccessat(int(p.Fd()), "", mode, unix.AT_EACCESS|unix.AT_EMPTY_PATH)
@@ -271,7 +273,8 @@ func (n *named) allowed(p *os.File, st *unix.Stat_t) error {
 	return nil
 }
 
-// open opens with these flags what p, an O_PATH descriptor made with them, leads to.
+// open opens the file behind p with these flags; p is an O_PATH descriptor opened
+// with them.
 func (n *named) open(p *os.File, st *unix.Stat_t, flags int) (*os.File, error) {
 	if flags&unix.O_PATH != 0 {
 		fd, err := unix.FcntlInt(p.Fd(), unix.F_DUPFD_CLOEXEC, 3)
@@ -292,8 +295,9 @@ func (n *named) open(p *os.File, st *unix.Stat_t, flags int) (*os.File, error) {
 	return n.notFollowing(f, flags&^unix.O_DIRECTORY)
 }
 
-// notFollowing opens f's file once more with O_NOFOLLOW, which fcntl(2) shows but
-// can't set, and which a link of /proc can't be opened with: by its handle.
+// notFollowing opens f's file again with O_NOFOLLOW, which fcntl(2) shows but
+// can't set. A link in /proc can't be opened with that flag, so the file is
+// opened by its handle.
 func (n *named) notFollowing(f *os.File, flags int) (*os.File, error) {
 	h := handleAt(int(f.Fd()), "", unix.AT_EMPTY_PATH)
 	if h == nil {
@@ -312,8 +316,8 @@ func (n *named) notFollowing(f *os.File, flags int) (*os.File, error) {
 	return g, f.Close()
 }
 
-// birthOf returns when a file was born, in nanoseconds; 0 where its file system
-// does not note that.
+// birthOf returns a file's birth time in nanoseconds; 0 if its file system does
+// not record it.
 func birthOf(dirfd int, path string) int64 {
 	var x unix.Statx_t
 	flags := unix.AT_STATX_DONT_SYNC
@@ -326,7 +330,7 @@ func birthOf(dirfd int, path string) int64 {
 	return x.Btime.Sec*1e9 + int64(x.Btime.Nsec)
 }
 
-// handleAt returns a file handle; nil where the file system has none.
+// handleAt returns a file handle; nil if the file system has none.
 func handleAt(dirfd int, path string, flags int) *record.Handle {
 	h, _, err := unix.NameToHandleAt(dirfd, path, flags)
 	if err != nil {

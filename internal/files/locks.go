@@ -13,7 +13,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// lockKinds maps the words of fdinfo to those of a LOCK record.
+// lockKinds maps the kinds of locks in fdinfo to those of LOCK records.
 var lockKinds = map[string]string{"FLOCK": record.LockFlock, "POSIX": record.LockPosix, "OFDLCK": record.LockOFD}
 
 // locks emits the file locks held through a descriptor.
@@ -35,12 +35,12 @@ func (c *Collector) locks(s *Subject, ref record.FDRefs) error {
 	return nil
 }
 
-// Lock takes a lock again in a puppet that has the descriptor: whoever does is
-// its owner in /proc/locks. Of one that the description has already, nothing
-// changes. A process's POSIX locks go with any descriptor of that file it
-// closes, so they are taken when nothing more is closed.
+// Lock takes a lock again, in a puppet that has the descriptor, so that it is the
+// owner in /proc/locks. A lock that the description already has does not change.
+// A process loses its POSIX locks on a file when it closes any descriptor of it,
+// so they are taken when nothing more will be closed.
 func (r *Restorer) Lock(p *tracee.Puppet, l *record.Lock) error {
-	if r.plan.of(&record.FD{FD: l.FD, Refs: l.Refs}).closes() {
+	if r.replacements.of(&record.FD{FD: l.FD, Refs: l.Refs}).closes() {
 		return nil
 	}
 	file, err := r.file(l.Refs.File)
@@ -63,7 +63,7 @@ func (r *Restorer) Lock(p *tracee.Puppet, l *record.Lock) error {
 		err = fmt.Errorf("lock of kind %q", l.Kind)
 	}
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
-		return fmt.Errorf("%s is locked by another process, pid %d had that lock through fd %d", name, l.TID, l.FD)
+		return fmt.Errorf("%s is locked by another process; pid %d held that lock through fd %d", name, l.TID, l.FD)
 	}
 	if err != nil {
 		return fmt.Errorf("lock %s for fd %d of pid %d: %w", name, l.FD, l.TID, err)

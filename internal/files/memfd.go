@@ -15,8 +15,8 @@ import (
 
 const memfdPrefix = "/memfd:"
 
-// memfdKind: files of memfd_create(2). No path leads to one, and it never had a
-// link: that tells it from a file in / that only has such a name.
+// memfdKind: files of memfd_create(2). No path leads to one, and it has no links:
+// that tells it from a file in / with such a name.
 var memfdKind = Kind{
 	Type:    record.TypeMemFD,
 	Data:    []record.Type{record.TypeContent},

@@ -14,11 +14,11 @@ import (
 	"ckpt/stream/record"
 )
 
-// memfd is a live one.
+// memfd is a restored memfd.
 type memfd struct {
 	single
 	rec   *record.MemFD
-	given bool // some FILE has the description it was made with
+	given bool // some FILE has the description that memfd_create(2) made
 }
 
 func (r *Restorer) makeMemFD(rec *stream.Record) (object.Object, error) {
@@ -42,8 +42,8 @@ func (r *Restorer) newMemFD(m *record.MemFD) (*os.File, error) {
 	if m.HugeTLB > 0 {
 		flags |= unix.MFD_HUGETLB | bits.TrailingZeros64(uint64(m.HugeTLB))<<unix.MFD_HUGE_SHIFT
 	}
-	// Kernels before 6.3 know neither flag, and may be told to (vm.memfd_noexec)
-	// deny the one.
+	// Kernels before 6.3 know neither flag, and later ones may be configured
+	// (vm.memfd_noexec) to deny MFD_EXEC.
 	exec := unix.MFD_EXEC
 	if m.Seals&unix.F_SEAL_EXEC != 0 && m.Mode&0o111 == 0 {
 		exec = unix.MFD_NOEXEC_SEAL
@@ -56,9 +56,9 @@ func (r *Restorer) newMemFD(m *record.MemFD) (*os.File, error) {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
 	f := os.NewFile(uintptr(fd), memfdPrefix+m.Name)
-	err = errors.Join(f.Truncate(m.Size), setMode(fd, m.Mode), r.giveOwner(f, m.UID, m.GID, memfdPrefix+m.Name))
+	err = errors.Join(f.Truncate(m.Size), setMode(fd, m.Mode), r.chown(f, m.UID, m.GID, memfdPrefix+m.Name))
 	if err == nil {
-		err = setMode(fd, m.Mode) // chown(2) takes bits away
+		err = setMode(fd, m.Mode) // chown(2) clears set-user-id bits
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -66,7 +66,7 @@ func (r *Restorer) newMemFD(m *record.MemFD) (*os.File, error) {
 	return f, nil
 }
 
-// setMode sets the permissions where they differ, for they may be sealed.
+// setMode sets the permissions only if they differ, because they may be sealed.
 func setMode(fd int, mode uint32) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&0o7777 == mode&0o7777 {
@@ -75,9 +75,9 @@ func setMode(fd int, mode uint32) error {
 	return os.NewSyscallError("fchmod", unix.Fchmod(fd, mode&0o7777))
 }
 
-// Open opens it anew. The description it was made with goes to the first that
-// may write: unlike one that was opened, it does not keep the file from being
-// executed.
+// Open opens it again. The first FILE that is open for reading and writing gets
+// the description that memfd_create(2) made: unlike one from open(2), it does not
+// make execve(2) of the file fail with ETXTBSY.
 func (m *memfd) Open(flags int) (*os.File, error) {
 	if !m.given && flags&^statusFlags == unix.O_RDWR {
 		m.given = true
@@ -86,7 +86,7 @@ func (m *memfd) Open(flags int) (*os.File, error) {
 	return reopenKept(m.f, flags)
 }
 
-// Fill writes by a description of our own, for the program's may append.
+// Fill writes through a description of our own, because the program's may append.
 func (m *memfd) Fill(rec *stream.Record, data io.Reader) error {
 	f, err := reopenKept(m.f, unix.O_RDWR)
 	if err != nil {
@@ -95,7 +95,7 @@ func (m *memfd) Fill(rec *stream.Record, data io.Reader) error {
 	return object.FillContent(rec, data, f, m.rec.HugeTLB, m.rec.Size)
 }
 
-// Seal gives it its seals, which forbid to write and to map it.
+// Seal adds the seals. Afterwards it may be impossible to write to it or map it.
 func (m *memfd) Seal() error {
 	fd, err := m.f.Fd()
 	if err != nil {

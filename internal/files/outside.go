@@ -4,33 +4,33 @@ import "golang.org/x/sys/unix"
 
 // Outside is an end that leads out of the tree.
 type Outside struct {
-	Name    string // as package ends has it
-	PID, FD int    // who has it
-	What    string // what of it is outside, in words; "" of a terminal
-	Ino     uint64 // what others have open there, 0 if nobody can tell
+	Name    string // as package ends writes it
+	PID, FD int    // of a descriptor of the tree
+	What    string // what of it is outside, for a message; "" for a terminal
+	Ino     uint64 // inode number of what others have open there; 0 if unknown
 }
 
-// lead notes that a descriptor leads out of the tree.
-func (c *Collector) lead(s *Subject, name, what string, ino uint64) {
-	if c.led[name] || s.FD < 0 {
+// noteOutside notes that a descriptor leads out of the tree.
+func (c *Collector) noteOutside(s *Subject, name, what string, ino uint64) {
+	if c.outsideNames[name] || s.FD < 0 {
 		return
 	}
-	if c.led == nil {
-		c.led = map[string]bool{}
+	if c.outsideNames == nil {
+		c.outsideNames = map[string]bool{}
 	}
-	c.led[name] = true
+	c.outsideNames[name] = true
 	c.Outside = append(c.Outside, Outside{name, s.PID, s.FD, what, ino})
 }
 
-// Barred is a descriptor of a file that this user may not open again, as one that
-// was handed down by somebody who may.
+// Barred is a descriptor of a file that this user may not open again, such as one
+// that was inherited from somebody who may.
 type Barred struct {
 	PID, FD int
 	Path    string
 }
 
-// mayReopen notes a subject with a path if this user may not open that.
-func (c *Collector) mayReopen(s *Subject) {
+// noteBarred notes a subject with a path if this user may not open that.
+func (c *Collector) noteBarred(s *Subject) {
 	switch s.Stat.Mode & unix.S_IFMT {
 	case unix.S_IFREG, unix.S_IFIFO, unix.S_IFDIR, unix.S_IFCHR:
 	default:

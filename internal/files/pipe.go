@@ -19,8 +19,8 @@ import (
 	"ckpt/stream/record"
 )
 
-// pipeKind: pipes. The inode beneath both ends is the object; each end is a
-// description of its own that refers to it.
+// pipeKind: pipes. The object is the inode that both ends share; each end is a
+// description that refers to it.
 var pipeKind = Kind{
 	Type: record.TypePipe,
 	Data: []record.Type{record.TypePipeData},
@@ -59,7 +59,7 @@ func pipeThing(rec *stream.Record) (*Thing, error) {
 	return &Thing{Name: ends.Pipe(p.Ino), Loose: missingEnd(p)}, nil
 }
 
-// missingEnd says in words which end of a pipe is outside.
+// missingEnd says, for a message, which end of a pipe is outside the image.
 func missingEnd(t *record.Pipe) string {
 	switch {
 	case t.OutsideReaders:
@@ -79,9 +79,9 @@ func (r *Restorer) makePipe(rec *stream.Record) (object.Object, error) {
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
 		return nil, os.NewSyscallError("pipe2", err)
 	}
-	// os.Pipe would make them non-blocking, and Fd blocking again.
+	// os.Pipe would make them non-blocking, and File.Fd blocking again.
 	in, out := os.NewFile(uintptr(fds[0]), "|0"), os.NewFile(uintptr(fds[1]), "|1")
-	err = errors.Join(setCapacity(out, p.Capacity), r.giveOwner(out, p.UID, p.GID, fmt.Sprintf("pipe:[%d]", p.Ino)))
+	err = errors.Join(setCapacity(out, p.Capacity), r.chown(out, p.UID, p.GID, fmt.Sprintf("pipe:[%d]", p.Ino)))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("pipe: %w", err), in.Close(), out.Close())
 	}
@@ -93,13 +93,14 @@ func (r *Restorer) makePipe(rec *stream.Record) (object.Object, error) {
 	return obj, nil
 }
 
-// pipe is a live pipe or FIFO, both ends open: the ends the program had closed
-// are missing once the last reference here is dropped.
+// pipe is a restored pipe or FIFO with both ends open. An end that the program
+// had closed is closed when the last reference here is dropped.
 type pipe struct {
 	object.Base
 	r, w *depot.File
-	// fresh are ends as pipe(2) made them that no description is yet. Those
-	// opened anew differ by O_LARGEFILE.
+	// fresh says which of the ends that pipe(2) made are not yet used for a
+	// description. An end that is opened again has O_LARGEFILE, which those
+	// don't.
 	fresh [2]bool
 	path  *named // of a FIFO
 	busy  bool   // a FIFO that somebody else has open, and that keeps its bytes
@@ -116,8 +117,8 @@ func (r *Restorer) newPipe(in, out *os.File) (*pipe, error) {
 	return p, nil
 }
 
-// Open opens an end. The kernel takes O_DIRECT, packet mode, from fcntl(2) but
-// not from open(2).
+// Open opens an end. Packet mode, O_DIRECT, can be set by fcntl(2) but not by
+// open(2).
 func (p *pipe) Open(flags int) (*os.File, error) {
 	if p.path != nil && flags&(unix.O_PATH|unix.O_NOFOLLOW) != 0 {
 		return p.path.Open(flags)
@@ -142,11 +143,11 @@ func (p *pipe) Open(flags int) (*os.File, error) {
 
 func (p *pipe) Close() error { return errors.Join(p.r.Close(), p.w.Close()) }
 
-// pipeEnds is what a checkpoint knows of pipes or FIFOs.
+// pipeEnds is what a checkpoint knows about pipes, or about FIFOs.
 type pipeEnds struct {
 	c                *Collector
 	readers, writers map[uint64]bool // by inode number: an end is inside the tree
-	packets          map[uint64]bool // with a description in packet mode
+	packets          map[uint64]bool // a description is in packet mode
 	full             []Sender
 }
 
@@ -154,7 +155,7 @@ func newPipeEnds(c *Collector) *pipeEnds {
 	return &pipeEnds{c: c, readers: map[uint64]bool{}, writers: map[uint64]bool{}, packets: map[uint64]bool{}}
 }
 
-// look remembers which ends are inside the tree.
+// look notes which ends are inside the tree.
 func (e *pipeEnds) look(s *Subject) {
 	if s.Stat.Mode&unix.S_IFMT != unix.S_IFIFO || s.Info.Flags&unix.O_PATH != 0 {
 		return
@@ -191,17 +192,17 @@ func (e *pipeEnds) collectPipe(s *Subject) (uint64, error) {
 	p.OutsideReaders = !e.readers[s.Stat.Ino] && others
 	p.OutsideWriters = !e.writers[s.Stat.Ino] && others
 	if what := missingEnd(&p); what != "" {
-		e.c.lead(s, ends.Pipe(p.Ino), what+" outside", s.Stat.Ino)
+		e.c.noteOutside(s, ends.Pipe(p.Ino), what+" outside", s.Stat.Ino)
 	}
 	e.data(p.ID, string(p.Ident), s, capacity)
 	return p.ID, e.c.Emit(record.TypePipe, &p)
 }
 
-// otherEnd reports whether the other end of a pipe is open anywhere, by what
-// poll(2) says of this one.
+// otherEnd reports whether the other end of a pipe is open anywhere, which
+// poll(2) of this end shows.
 func otherEnd(f *os.File, flags uint32) (bool, error) {
 	p := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN | unix.POLLOUT}}
-	if err := glance(p); err != nil {
+	if err := pollNow(p); err != nil {
 		return false, err
 	}
 	if flags&unix.O_ACCMODE == unix.O_RDONLY {
@@ -210,8 +211,8 @@ func otherEnd(f *os.File, flags uint32) (bool, error) {
 	return p[0].Revents&unix.POLLERR == 0, nil
 }
 
-// data asks for what waits in a pipe to be sent once. When the reader is outside
-// it is the reader's, and stays there.
+// data arranges for what waits in a pipe to be sent, once. If the reader is
+// outside the tree, the data is the reader's and stays in the pipe.
 func (e *pipeEnds) data(id uint64, identity string, s *Subject, capacity int) {
 	if !e.readers[s.Stat.Ino] || s.Info.Flags&unix.O_ACCMODE == unix.O_WRONLY || !e.c.first(identity) {
 		return
@@ -231,7 +232,7 @@ func (e *pipeEnds) data(id uint64, identity string, s *Subject, capacity int) {
 }
 
 // sendPipeData copies what is in the pipe with tee(2), which takes nothing out
-// and keeps the borders of packets.
+// and keeps packets apart.
 func sendPipeData(w *stream.Writer, id uint64, f *os.File, capacity int, packets bool) error {
 	if n, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCINQ); err != nil || n == 0 {
 		return os.NewSyscallError("ioctl", err)
@@ -280,7 +281,7 @@ func sendPipeData(w *stream.Writer, id uint64, f *os.File, capacity int, packets
 	return nil
 }
 
-// Fill puts the bytes of a PIPEDATA record in.
+// Fill writes the bytes of a PIPEDATA record.
 func (p *pipe) Fill(rec *stream.Record, data io.Reader) error {
 	if p.busy {
 		return nil
@@ -325,7 +326,7 @@ func (p *pipe) Fill(rec *stream.Record, data io.Reader) error {
 }
 
 const (
-	pipeBuf      = 4096 // PIPE_BUF: what one packet holds at most, see pipe(7)
+	pipeBuf      = 4096 // PIPE_BUF: the most that one packet holds, see pipe(7)
 	maxPipeBytes = 16 << 20
 )
 
@@ -344,7 +345,7 @@ func (r *Restorer) pipeHere(rec *stream.Record) []error {
 	return r.capacityHere(fmt.Sprintf("pipe:[%d]", p.Ino), p.Capacity)
 }
 
-// capacityHere: a pipe larger than a limit takes a capability, see pipe(7).
+// capacityHere: a pipe above the limit takes a capability, see pipe(7).
 func (r *Restorer) capacityHere(who string, n int64) []error {
 	if limit, err := proc.ReadSysctl("fs/pipe-max-size"); err != nil || n <= limit {
 		return nil

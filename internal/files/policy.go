@@ -19,20 +19,20 @@ type Policy string
 // The policies.
 const (
 	Strict   Policy = "strict"    // same inode, size and modification time
-	SamePath Policy = "same-path" // there is a file of that path
-	Append   Policy = "append"    // same inode, and it only grew
-	Truncate Policy = "truncate"  // there is a file of that path, which gets the size it had
+	SamePath Policy = "same-path" // any file of that path
+	Append   Policy = "append"    // same inode, and it may have grown
+	Truncate Policy = "truncate"  // any file of that path; it gets the size it had
 )
 
-// Policies choose one for each file.
+// Policies choose a policy for each file.
 type Policies []struct {
 	policy  Policy
 	pattern string
 }
 
 // ParsePolicies parses values of --files: POLICY or POLICY:PATTERN. A shell
-// pattern with a slash is for whole paths, one without for their last part.
-// Later values win.
+// pattern with a slash is matched against the whole path, one without against
+// its last element. Later values win.
 func ParsePolicies(values []string) (Policies, error) {
 	var ps Policies
 	for _, v := range values {
@@ -69,7 +69,7 @@ func (ps Policies) of(path string) Policy {
 	return Strict
 }
 
-// checkReg compares a file with what it was.
+// checkReg compares a file with its record.
 func (r *Restorer) checkReg(rec *stream.Record) []error {
 	reg, err := decode[record.Reg](rec)
 	if err != nil {
@@ -93,11 +93,11 @@ func (r *Restorer) checkReg(rec *stream.Record) []error {
 	return r.reg(reg).check()
 }
 
-// reg is a file that has the path it had.
+// reg is a file that is expected under its path.
 func (r *Restorer) reg(reg *record.Reg) *named {
 	judge := func(p *os.File, st *unix.Stat_t) error {
 		if st.Mode&unix.S_IFMT != unix.S_IFREG {
-			return fmt.Errorf("%s was a regular file and is one no more", reg.Path)
+			return fmt.Errorf("%s was a regular file and no longer is", reg.Path)
 		}
 		if why := r.changed(reg, p, st, r.Policies.of(reg.Path)); why != "" {
 			return fmt.Errorf("%s %s", reg.Path, why)
@@ -107,7 +107,8 @@ func (r *Restorer) reg(reg *record.Reg) *named {
 	return r.named(reg.Objref, &reg.Stat, "a regular file", judge)
 }
 
-// changed says in words how a file differs from what the policy allows, or "".
+// changed says, for a message, how a file differs from what the policy allows;
+// "" if it does not.
 func (r *Restorer) changed(reg *record.Reg, p *os.File, st *unix.Stat_t, policy Policy) string {
 	sameInode, mtime := st.Ino == reg.Ino, st.Mtim.Nano()
 	if sameInode && st.Size == reg.Size && mtime == reg.MtimeNS {
@@ -119,15 +120,15 @@ func (r *Restorer) changed(reg *record.Reg, p *os.File, st *unix.Stat_t, policy 
 			return fmt.Sprintf("is another program or library than at the checkpoint: its build-id was %x and is %x", reg.BuildID, now)
 		}
 	} else if r.Mapped[reg.Objref].Program {
-		return "is a program or library that is not as it was at the checkpoint, and has no build-id that would tell that it is the same"
+		return "is a program or library that was changed since the checkpoint, and has no build-id that could show that it is still the same"
 	}
 	switch {
 	case policy == Truncate && unix.Faccessat(int(p.Fd()), "", unix.W_OK, unix.AT_EACCESS|unix.AT_EMPTY_PATH) != nil:
-		return "may not be written by this user, as --files truncate would"
+		return "may not be written by this user, which --files truncate needs"
 	case policy == Truncate:
 		return ""
 	case policy == SamePath && st.Size < r.needs(reg):
-		return fmt.Sprintf("has %d bytes, and the program had read, written or mapped %d of it; --files truncate extends it with zeros", st.Size, r.needs(reg))
+		return fmt.Sprintf("has %d bytes, and the program had read, written or mapped the first %d; --files truncate extends it with zeros", st.Size, r.needs(reg))
 	case policy == SamePath:
 		return ""
 	case policy == Append && sameInode && st.Size > reg.Size && r.inTheMiddle(reg):

@@ -19,8 +19,8 @@ import (
 
 const procRoot = "/proc"
 
-// procFileKind: files and folders of proc(5). They are not what they were but
-// what they are of: those of a task are opened when that is there again.
+// procFileKind: files and folders of proc(5). They are saved by path only, without
+// contents; one that belongs to a task is opened when the task is restored.
 var procFileKind = Kind{
 	Type: record.TypeProcFile,
 	Save: func(c *Collector) Saver { return Saver{Match: isProcFile, Collect: c.procFile} },
@@ -71,17 +71,17 @@ func (c *Collector) procFile(s *Subject) (uint64, error) {
 	}
 	if name, cut := strings.CutSuffix(s.Target, deletedSuffix); cut {
 		if there, err := c.leadsTo(name, &s.Stat); there && err == nil {
-			s.Target = name // each look at /proc/PID/net makes the kernel forget the names there
+			s.Target = name // the kernel drops the dentries below /proc/PID/net with each lookup
 		}
 	}
-	owner, thread := procOwners(s.Target)
+	owner, thread := procIDs(s.Target)
 	there, known := c.isThere(s)
 	if !known {
 		return 0, nil
 	}
 	switch {
 	case !there && owner == 0:
-		return block("which is not there any more and can't be saved")
+		return block("which no longer exists and can't be saved")
 	case !there && thread != 0 && c.InTree(owner):
 		return block("of a thread that has ended, which can't be saved")
 	case !there:
@@ -97,9 +97,9 @@ func (c *Collector) procFile(s *Subject) (uint64, error) {
 	return p.ID, c.Emit(record.TypeProcFile, &p)
 }
 
-// procOwners returns the process and the thread whose file a path of proc(5) is,
-// 0 for none: /proc/PID/… and /proc/PID/task/TID/….
-func procOwners(name string) (pid, tid int) {
+// procIDs returns the process and the thread that a file of proc(5) belongs to, 0
+// for none: /proc/PID/… and /proc/PID/task/TID/….
+func procIDs(name string) (pid, tid int) {
 	name = strings.TrimSuffix(strings.TrimPrefix(name, procRoot+"/"), deletedSuffix)
 	parts := strings.Split(name, "/")
 	pid, err := strconv.Atoi(parts[0])
@@ -112,7 +112,7 @@ func procOwners(name string) (pid, tid int) {
 	return pid, tid
 }
 
-// reachable says why a file of proc(5) can't be opened.
+// reachable returns why a file of proc(5) can't be opened.
 func (r *Restorer) reachable(p *record.ProcFile) error {
 	if err := checkPath(p.Path); err != nil {
 		return err
@@ -120,7 +120,7 @@ func (r *Restorer) reachable(p *record.ProcFile) error {
 	if !strings.HasPrefix(p.Path, procRoot+"/") || path.Clean(p.Path) != p.Path {
 		return fmt.Errorf("%w: path %q", stream.ErrCorrupt, p.Path)
 	}
-	owner, thread := procOwners(p.Path)
+	owner, thread := procIDs(p.Path)
 	for _, id := range []int{owner, thread} {
 		if id != 0 && (r.InTree == nil || !r.InTree(id)) {
 			return fmt.Errorf("%w: %s, and the image has no task %d", stream.ErrCorrupt, p.Path, id)
@@ -136,7 +136,7 @@ func (r *Restorer) reachable(p *record.ProcFile) error {
 	return f.Close()
 }
 
-// procFile is one by its path. It can be opened once its task is there.
+// procFile is a file of proc(5). It can be opened once its task is there.
 type procFile struct {
 	object.Base
 	r      *Restorer
@@ -144,8 +144,8 @@ type procFile struct {
 	path   string
 }
 
-// Late: when all descriptors are placed, those in fdinfo last, which are there when
-// the descriptor is.
+// Late: when all descriptors are installed; a file in fdinfo last, because it
+// exists only once its descriptor does.
 func (p *procFile) Late() int {
 	if strings.Contains(p.path, "/fdinfo/") {
 		return 2
@@ -153,15 +153,17 @@ func (p *procFile) Late() int {
 	return 1
 }
 
-// Open opens it as who is to have it: what such a file tells depends on the
-// capabilities of its opener. One of a task is opened before that is its user's.
+// Open opens it with the credentials of its User, because what such a file shows
+// depends on the capabilities of its opener. A file of a task is opened before the
+// task has its credentials, so it is opened with our ids and the capabilities to
+// open it.
 func (p *procFile) Open(flags int) (f *os.File, err error) {
 	u := p.r.Users[p.objref]
 	if u == nil {
-		return nil, fmt.Errorf("%s, which the program had open, is to be opened by no process of the image", p.path)
+		return nil, fmt.Errorf("%s, which the program had open, has no process in the image with whose rights it could be opened", p.path)
 	}
 	as := u.identity()
-	if owner, _ := procOwners(p.path); owner != 0 {
+	if owner, _ := procIDs(p.path); owner != 0 {
 		const ofTasks = 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
 		as = &sys.FSIdentity{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), Caps: as.Caps | ofTasks}
 		groups, err := os.Getgroups()
@@ -182,7 +184,7 @@ func (p *procFile) Open(flags int) (f *os.File, err error) {
 	return f, err
 }
 
-// open opens it, without following the links that there are in proc(5).
+// open opens it without following the links in proc(5).
 func (p *procFile) open(flags int) (*os.File, error) {
 	how := unix.OpenHow{Flags: uint64(flags | unix.O_NOCTTY | unix.O_CLOEXEC), Resolve: unix.RESOLVE_NO_SYMLINKS}
 	if flags&unix.O_PATH != 0 {
@@ -198,7 +200,7 @@ func (p *procFile) open(flags int) (*os.File, error) {
 		return nil, errors.Join(os.NewSyscallError("fstatfs", err), f.Close())
 	}
 	if fs.Type != unix.PROC_SUPER_MAGIC {
-		return nil, errors.Join(fmt.Errorf("%s is no file of proc(5)", p.path), f.Close())
+		return nil, errors.Join(fmt.Errorf("%s is not a file of proc(5)", p.path), f.Close())
 	}
 	return f, nil
 }

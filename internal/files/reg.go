@@ -20,7 +20,8 @@ import (
 
 const deletedSuffix = " (deleted)"
 
-// regKind: regular files. A file no path leads to travels in the stream.
+// regKind: regular files. The contents of a file that no path leads to are part
+// of the stream.
 var regKind = Kind{
 	Type: record.TypeReg,
 	Data: []record.Type{record.TypeContent},
@@ -78,7 +79,7 @@ func (c *Collector) reg(s *Subject) (uint64, error) {
 	return reg.ID, c.Emit(record.TypeReg, &reg)
 }
 
-// buildID returns the build-id of an ELF file, asked for once for each.
+// buildID returns the build-id of an ELF file, which is looked for once.
 func (c *Collector) buildID(s *Subject) ([]byte, error) {
 	key := string(ident(record.TypeReg, s.Stat.Dev, s.Stat.Ino))
 	if id, ok := c.buildIDs[key]; ok {
@@ -133,12 +134,12 @@ func (r *Restorer) makeReg(rec *stream.Record) (object.Object, error) {
 		}
 	}
 	if reg.Nlink > 0 {
-		r.Note("%s had other names that are not found here; its contents are restored without them", reg.Path)
+		r.Note("%s was deleted but had other names, which are not found here; its contents are restored without them", reg.Path)
 	}
 	return newGhost(r, reg)
 }
 
-// openHandle finds a file by its handle, or returns nil.
+// openHandle opens a file by its handle; it returns nil if that can't be done.
 func (r *Restorer) openHandle(reg *record.Reg) *os.File {
 	dir, err := walk(filepath.Dir(reg.Path), unix.O_RDONLY|unix.O_DIRECTORY, false)
 	if err != nil {
@@ -151,28 +152,28 @@ func (r *Restorer) openHandle(reg *record.Reg) *os.File {
 	}
 	f := os.NewFile(uintptr(fd), reg.Path)
 	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil || !r.reg(reg).isVery(f, &st) || st.Size != reg.Size || st.Mtim.Nano() != reg.MtimeNS {
+	if unix.Fstat(fd, &st) != nil || !r.reg(reg).isSame(f, &st) || st.Size != reg.Size || st.Mtim.Nano() != reg.MtimeNS {
 		f.Close()
 		return nil
 	}
 	return f
 }
 
-// ghost is a file without a name. While its contents come in, w is open.
+// ghost is a file without a name. w is open while its contents come in.
 type ghost struct {
 	object.Base
 	r, w  *depot.File
 	mtime time.Time
-	// last is done to w when all contents are in
+	// last is called with w when all contents are in.
 	last func(w *os.File) error
 }
 
-// newGhost makes one in the folder it was in, or where that is not to be had in
-// the one for temporary files.
+// newGhost makes a file without a name in the folder where it was, or else in the
+// one for temporary files.
 func newGhost(r *Restorer, reg *record.Reg) (*ghost, error) {
 	w, err := nameless(filepath.Dir(reg.Path), false)
 	if err != nil {
-		r.Note("%s was deleted and is restored in %s, for %v", reg.Path, os.TempDir(), err)
+		r.Note("%s was deleted and is restored in %s, because its own folder can't be used: %v", reg.Path, os.TempDir(), err)
 		w, err = nameless(os.TempDir(), true)
 	}
 	if err != nil {
@@ -192,8 +193,8 @@ func newGhost(r *Restorer, reg *record.Reg) (*ghost, error) {
 	return g, nil
 }
 
-// nameless makes a file without a name in dir; on file systems that can't, it
-// has one for a moment.
+// nameless makes a file without a name in a folder. If the file system has no
+// O_TMPFILE, the file has a name for a moment.
 func nameless(path string, follow bool) (*os.File, error) {
 	d, err := walk(path, unix.O_PATH|unix.O_DIRECTORY, follow)
 	if err != nil {
@@ -226,7 +227,8 @@ func (g *ghost) Fill(rec *stream.Record, data io.Reader) error {
 	return object.FillContent(rec, data, f, 0, 0)
 }
 
-// Complete closes it for writing, for else an executable could not be run.
+// Complete closes the descriptor for writing: execve(2) fails with ETXTBSY as long
+// as there is one.
 func (g *ghost) Complete() error {
 	if g.w == nil {
 		return nil

@@ -15,8 +15,8 @@ import (
 	"ckpt/stream/record"
 )
 
-// Restorer makes open files again. The hash holds one reference on each while
-// the restart lasts; the files of the depot are those references.
+// Restorer restores open files. The hash holds one reference to each while the
+// restart lasts; the files in the depot are those references.
 type Restorer struct {
 	*object.Restart
 	Policies Policies
@@ -24,49 +24,51 @@ type Restorer struct {
 	Ends     *ends.Decisions
 	// Root is the process id of the first process.
 	Root int
-	// Elsewhere reports whether something is used other than by descriptors.
+	// Elsewhere reports whether an object is used by anything but descriptors.
 	Elsewhere func(objref uint64) bool
-	// Users are the tasks that use what paths lead to, by the inode's objref.
+	// Users are the tasks that use files with a path, by the inode's objref.
 	Users map[uint64]*User
-	// Pair, if not nil, makes a pair of unix sockets of a type as their maker did.
+	// Pair, if not nil, makes a socketpair(2) of this type with the credentials
+	// of its original maker.
 	Pair func(kind int, maker *record.PeerCred) ([2]int, error)
-	// SameBoot: the system was not started again since the checkpoint, so that
-	// devices have the numbers they had.
+	// SameBoot: the system was not rebooted since the checkpoint, so devices
+	// have the same numbers.
 	SameBoot bool
 	// InTree reports whether the image has a process or thread.
 	InTree func(id int) bool
-	// Mapped is how address spaces use files.
+	// Mapped says how address spaces use a file, by its objref.
 	Mapped map[uint64]Mapped
-	// Lives says whether the image has a process.
+	// Lives reports whether the image has this process.
 	Lives func(pid int) bool
-	// Owns says whether all processes of the image have a user and a group id.
+	// Owns reports whether all processes of the image have these user and group
+	// ids.
 	Owns func(uid, gid uint32) bool
-	// Termios are, when all objects are made, the settings of the terminal the
-	// program had.
+	// Termios holds, when all objects are made, the settings of the terminal
+	// that the program had.
 	Termios []byte
 
-	makers map[record.Type]*Maker // of Kinds
-	plan   plan
-	uses   map[uint64]*use // of what is open
-	regs   map[uint64]*record.Reg
-	later  []laterFD
-	extra  uint64 // objects put in the hash that no record defines
+	makers       map[record.Type]*Maker // of Kinds
+	replacements replacements
+	uses         map[uint64]*use // of open files, by objref
+	regs         map[uint64]*record.Reg
+	later        []laterFD
+	extra        uint64 // number of objects in the hash that no record defines
 }
 
 // file is a live open file description.
 type file struct {
 	object.Base
 	r     *Restorer
-	f     *depot.File   // nil of one that is opened later
-	rec   *record.File  // nil of what takes the place of another
-	inode object.Object // the same
-	async bool          // it is to have O_ASYNC, which a task sets
+	f     *depot.File   // nil if it is opened later
+	rec   *record.File  // nil if it is a substitute
+	inode object.Object // nil if it is a substitute
+	async bool          // O_ASYNC is to be set, from inside a task
 }
 
 func (f *file) Close() error { return f.f.Close() }
 
-// Late is when it is opened: 0 at once, else in this order when all tasks, and
-// what else they have open, are there.
+// Late says when it is opened: 0 at once; otherwise when all tasks and their
+// other descriptors are there, in ascending order.
 func (f *file) Late() int {
 	if f.inode == nil {
 		return 0
@@ -74,12 +76,12 @@ func (f *file) Late() int {
 	return f.inode.Late()
 }
 
-// Attach tells it which signals to send, and whom.
+// Attach sets which signals it sends, and who gets them (F_SETSIG, F_SETOWN).
 func (f *file) Attach(object.Tasks) error {
 	if f.rec == nil || f.rec.Owner == nil && f.rec.Sig == 0 || f.f == nil {
 		return nil
 	}
-	return f.r.setOwner(f.f, f.rec)
+	return f.r.setSignalOwner(f.f, f.rec)
 }
 
 // keep puts a file that was just opened into the depot.
@@ -102,8 +104,8 @@ func (r *Restorer) file(objref uint64) (*file, error) {
 	return f, err
 }
 
-// made returns a description that was made, nil if there is none, for all that
-// have it get something else.
+// made returns a description that was made; nil if there is none because all its
+// descriptors get something else.
 func (r *Restorer) made(objref uint64) *file {
 	obj, err := r.Hash.Get(objref, record.TypeFile)
 	if err != nil {
@@ -125,29 +127,29 @@ func (r *Restorer) Open(objref uint64, flags int) (*os.File, error) {
 	return f, err
 }
 
-// replaced is a thing that is not made, for something else has its place.
+// replaced is an object that is not made because something else replaces it.
 type replaced struct {
 	object.Base
 	name string
 	note func(format string, args ...any)
 }
 
-// Fill tells of what waited in it.
+// Fill discards the data that waited in it, with a note.
 func (d *replaced) Fill(rec *stream.Record, _ io.Reader) error {
 	if rec.Type != record.TypeContent {
-		d.note("%d bytes that waited in %s are lost, for something else takes its place", rec.DataLen, d.name)
+		d.note("%d bytes that waited in %s are lost, because something else takes its place", rec.DataLen, d.name)
 	}
 	return nil
 }
 
-// makeFile opens a description. One that is closed is nil.
+// makeFile opens a description. It is nil if the user wants it closed.
 func (r *Restorer) makeFile(rec *stream.Record) (object.Object, error) {
 	s, err := decode[record.File](rec)
 	if err != nil {
 		return nil, err
 	}
 	f := &file{r: r}
-	if sub := r.plan.files[s.Objref]; sub != nil {
+	if sub := r.replacements.files[s.Objref]; sub != nil {
 		if sub.closes() {
 			return nil, nil
 		}
@@ -170,7 +172,7 @@ func (r *Restorer) makeFile(rec *stream.Record) (object.Object, error) {
 }
 
 // openFile opens what a FILE record describes, at its position. O_ASYNC is set
-// when a task has it.
+// later, when a task has it.
 func (r *Restorer) openFile(s *record.File) (*os.File, error) {
 	f, err := r.Open(s.Refs.Inode, int(s.Flags&fileFlags))
 	if err != nil {

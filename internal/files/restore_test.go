@@ -14,7 +14,7 @@ import (
 )
 
 // TestOtherNames: a file that had other names, which can't be found, is made without
-// them, and the user is told, also where its file system has no handles to find it by.
+// them, and the user is told, also if its file system has no handles to find it by.
 func TestOtherNames(t *testing.T) {
 	d := newDepot(t)
 	for name, c := range map[string]struct {
@@ -47,9 +47,9 @@ func TestOtherNames(t *testing.T) {
 	}
 }
 
-// TestUnusedStdio: what is said of values of --stdio stands in their order.
+// TestUnusedStdio: errors about values of --stdio are sorted.
 func TestUnusedStdio(t *testing.T) {
-	p := planner{Restorer: &Restorer{}, stdioUsed: map[int]bool{}}
+	p := decider{Restorer: &Restorer{}, stdioUsed: map[int]bool{}}
 	var err error
 	if p.Stdio, err = ParseStdio([]string{"2=c", "0=a", "1=b"}); err != nil {
 		t.Fatal(err)

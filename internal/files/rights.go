@@ -17,9 +17,9 @@ import (
 	"ckpt/stream/record"
 )
 
-// giveOwner gives something new that has no name its owner, which matters to who
-// opens it by way of /proc only. Who may not does without.
-func (r *Restorer) giveOwner(f *os.File, uid, gid uint32, what string) error {
+// chown sets the owner of a new object without a path, which matters only to
+// those who open it through /proc. Without the right to do so it leaves a note.
+func (r *Restorer) chown(f *os.File, uid, gid uint32, what string) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return os.NewSyscallError("fstat", err)
@@ -28,14 +28,14 @@ func (r *Restorer) giveOwner(f *os.File, uid, gid uint32, what string) error {
 		return nil
 	}
 	err := unix.Fchown(int(f.Fd()), int(uid), int(gid))
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) { // or the user is not known in our namespace
-		r.Note("%s belongs to user %d from now on: to give it back to user %d takes CAP_CHOWN", what, st.Uid, uid)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) { // EINVAL: the user is not mapped in our user namespace
+		r.Note("%s belongs to user %d from now on: giving it back to user %d takes CAP_CHOWN", what, st.Uid, uid)
 		return nil
 	}
 	return os.NewSyscallError("fchown", err)
 }
 
-// ghostHere: what a deleted file that is made again takes.
+// ghostHere: what it takes to make a deleted file again.
 func (r *Restorer) ghostHere(rec *stream.Record) []error {
 	reg, err := decode[record.Reg](rec)
 	if err != nil || !reg.Deleted || reg.Nlink != 0 {
@@ -44,20 +44,20 @@ func (r *Restorer) ghostHere(rec *stream.Record) []error {
 	own := r.Own
 	var errs []error
 	if !mayMakeIn(filepath.Dir(reg.Path)) && !mayMakeIn(os.TempDir()) {
-		errs = append(errs, cli.WithHint(fmt.Errorf("%s was deleted, and this user may make files neither in its folder nor in %s", reg.Path, os.TempDir()),
-			"TMPDIR names a folder to make it in"))
+		errs = append(errs, cli.WithHint(fmt.Errorf("%s was deleted, and this user may create files neither in its folder nor in %s", reg.Path, os.TempDir()),
+			"set TMPDIR to a folder in which it can be created"))
 	}
 	if reg.UID == own.Uid[3] && (reg.GID == own.Gid[3] || slices.Contains(own.Groups, reg.GID)) {
 		return errs
 	}
-	return append(errs, own.Need(caps.Of(unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER), reg.Path, "make the deleted file %s again, of another user")...)
+	return append(errs, own.Need(caps.Of(unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER), reg.Path, "make the deleted file %s again, which belongs to another user")...)
 }
 
 func mayMakeIn(dir string) bool {
 	return unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS) == nil
 }
 
-// unixSockHere: what options of a socket take, see socket(7).
+// unixSockHere: what it takes to set the options of a socket, see socket(7).
 func (r *Restorer) unixSockHere(rec *stream.Record) (errs []error) {
 	s, err := decode[record.UnixSock](rec)
 	if err != nil {
@@ -74,7 +74,7 @@ func (r *Restorer) unixSockHere(rec *stream.Record) (errs []error) {
 		}
 	}
 	if caps.Set(r.Own.CapEff).Has(caps.Of(unix.CAP_NET_RAW)) {
-		netAdmin = 0 // of the options, either will do
+		netAdmin = 0 // either capability suffices for these options
 	}
 	for _, o := range s.Options {
 		switch {
@@ -89,9 +89,9 @@ func (r *Restorer) unixSockHere(rec *stream.Record) (errs []error) {
 	return errs
 }
 
-// ownerHere: signals of a descriptor are sent with the rights of who asked for
-// them, who may be another user.
-func (r *Restorer) ownerHere(rec *stream.Record) []error {
+// signalOwnerHere: the signals of a descriptor are sent with the rights of the
+// user who set its owner, which may be another user.
+func (r *Restorer) signalOwnerHere(rec *stream.Record) []error {
 	f, err := decode[record.File](rec)
 	if err != nil || f.Owner == nil || len(f.Owner.UIDs) != 2 {
 		return nil
@@ -104,8 +104,8 @@ func (r *Restorer) ownerHere(rec *stream.Record) []error {
 	return nil
 }
 
-// become says which capabilities this process lacks to open a path as somebody
-// else, see sys.AsFS.
+// become returns an error if this process lacks capabilities to open a path with
+// this identity, see sys.AsFS.
 func (r *Restorer) become(id *sys.FSIdentity, path string) error {
 	own := r.Own
 	if own == nil {
@@ -124,7 +124,7 @@ func (r *Restorer) become(id *sys.FSIdentity, path string) error {
 	return errors.Join(own.Need(set, path, fmt.Sprintf("open %%s with the rights of user %d", id.UID))...)
 }
 
-// denied names the capability with which this process could have opened a path.
+// denied adds to EACCES the capability that would have allowed opening the path.
 func (r *Restorer) denied(err error, path string, write bool) error {
 	if r.Own == nil || !errors.Is(err, unix.EACCES) {
 		return err
@@ -134,7 +134,7 @@ func (r *Restorer) denied(err error, path string, write bool) error {
 		set, either = caps.Of(unix.CAP_DAC_OVERRIDE), caps.Of(unix.CAP_DAC_OVERRIDE)
 	}
 	if caps.Set(r.Own.CapEff)&either != 0 {
-		return err // that is not what is in the way
+		return err // it has the capability; something else is in the way
 	}
 	return &caps.Missing{Set: set, To: "open %s again, which this user may not", Who: path}
 }

@@ -13,7 +13,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// TestCapacityHere: a pipe, and a FIFO, larger than the limit take a capability.
+// TestCapacityHere: a pipe or FIFO above the limit takes a capability.
 func TestCapacityHere(t *testing.T) {
 	limit, err := proc.ReadSysctl("fs/pipe-max-size")
 	if err != nil {

@@ -12,25 +12,25 @@ import (
 	"ckpt/internal/object"
 )
 
-// single is a thing with one open file description for life: no path leads to
-// it, and the kernel does not open it a second time.
+// single is an object with one open file description for life: no path leads to
+// it, and the kernel can't open it a second time.
 type single struct {
 	object.Base
 	f *depot.File
 }
 
-// newSingle takes over a descriptor of ours.
+// newSingle takes over one of our descriptors.
 func (r *Restorer) newSingle(fd int, name string) (*single, error) {
 	f, err := r.Depot.Keep(os.NewFile(uintptr(fd), name))
 	return &single{f: f}, err
 }
 
-// statusFlags are the O_ flags fcntl(2) can change; beAsync sets O_ASYNC.
+// statusFlags are the O_ flags that fcntl(2) can change. setAsync sets O_ASYNC.
 const statusFlags = unix.O_APPEND | unix.O_NONBLOCK | unix.O_DIRECT | unix.O_NOATIME
 
 // Open returns the description itself, with these flags.
 func (s *single) Open(flags int) (*os.File, error) {
-	// Before it is non-blocking, or Go's own epoll would watch it.
+	// Duplicate it before it becomes non-blocking, or Go's own epoll would watch it.
 	f, err := s.f.Dup()
 	if err != nil {
 		return nil, err
@@ -43,13 +43,13 @@ func (s *single) Open(flags int) (*os.File, error) {
 
 func (s *single) Close() error { return s.f.Close() }
 
-// isAnon reports whether a subject is an anonymous inode of that name.
+// isAnon reports whether a subject is an anonymous inode of this name.
 func isAnon(s *Subject, name string) bool {
 	return strings.TrimPrefix(s.Target, "anon_inode:") == name && s.Target != name && s.FD >= 0
 }
 
-// blockPath blocks a descriptor that was opened with O_PATH, and reports
-// whether it did: such a one reaches only the name of what has none.
+// blockPath blocks a descriptor that was opened with O_PATH, and reports whether
+// it did: the object has no path by which it could be opened that way again.
 func (c *Collector) blockPath(s *Subject) bool {
 	if s.Info.Flags&unix.O_PATH == 0 {
 		return false

@@ -17,9 +17,9 @@ const (
 	soBufLock    = 72 // since 5.14
 )
 
-// sockOptions are the options of level SOL_SOCKET that are numbers and bear on
-// unix sockets, in the order they are set. The last says whether a program
-// chose its buffers, and comes after these.
+// sockOptions are the options of level SOL_SOCKET that are integers and matter to
+// unix sockets, in the order in which they are set. SO_BUF_LOCK is the last,
+// because setting the buffer sizes changes it.
 var sockOptions = []int{unix.SO_DEBUG, unix.SO_REUSEADDR, unix.SO_DONTROUTE, unix.SO_BROADCAST, unix.SO_KEEPALIVE, unix.SO_OOBINLINE,
 	unix.SO_PRIORITY, unix.SO_PASSCRED, unix.SO_RCVLOWAT, unix.SO_TIMESTAMP, unix.SO_PASSSEC, unix.SO_TIMESTAMPNS, unix.SO_MARK,
 	unix.SO_RXQ_OVFL, unix.SO_PEEK_OFF, unix.SO_PASSPIDFD, soPassRights, soBufLock}
@@ -60,7 +60,7 @@ func sockTimeout(fd, name int) (us int64, err error) {
 	return tv.Nano() / 1000, nil
 }
 
-// checkSockOptions says what of a record's options can't be.
+// checkSockOptions returns an error for impossible or unknown options.
 func checkSockOptions(rec *record.UnixSock) error {
 	if rec.SndBuf < 0 || rec.RcvBuf < 0 || rec.SndTimeo < 0 || rec.RcvTimeo < 0 || rec.Linger != nil && rec.Linger.Seconds < 0 {
 		return fmt.Errorf("%w: a socket with negative buffers or timeouts", stream.ErrCorrupt)
@@ -73,7 +73,7 @@ func checkSockOptions(rec *record.UnixSock) error {
 	return nil
 }
 
-// setSockOptions is readSockOptions' inverse.
+// setSockOptions is the inverse of readSockOptions.
 func setSockOptions(fd int, rec *record.UnixSock) error {
 	err := errors.Join(
 		setSockBuf(fd, "SO_SNDBUF", unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, rec.SndBuf),
@@ -99,8 +99,8 @@ func setSockOptions(fd int, rec *record.UnixSock) error {
 	return err
 }
 
-// setSockBuf sets a buffer's size. The kernel doubles what it is given, and
-// keeps what is too much for it below a limit that only FORCE passes.
+// setSockBuf sets a buffer's size. The kernel doubles the value, after capping it
+// at a limit that only the FORCE variants may exceed.
 func setSockBuf(fd int, name string, opt, force, want int) error {
 	now, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, opt)
 	if err != nil || now == want {
@@ -112,7 +112,7 @@ func setSockBuf(fd int, name string, opt, force, want int) error {
 		}
 	}
 	if now, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, opt); err == nil && now != want {
-		return fmt.Errorf("%s of a socket can't be %d bytes again but %d; more takes CAP_NET_ADMIN, see socket(7)", name, want, now)
+		return fmt.Errorf("%s of a socket can't be %d bytes again, only %d; more takes CAP_NET_ADMIN, see socket(7)", name, want, now)
 	}
 	return os.NewSyscallError("getsockopt", err)
 }

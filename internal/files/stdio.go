@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Stdio says what takes the place of descriptors 0, 1 and 2 where they were
-// terminals or pipes to processes outside the checkpoint.
+// Stdio says what replaces descriptors 0, 1 and 2 if they were terminals or pipes
+// to processes outside the checkpoint.
 type Stdio struct {
 	inherit bool
 	files   map[int]string

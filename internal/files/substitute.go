@@ -13,26 +13,26 @@ import (
 	"ckpt/internal/ends"
 )
 
-// substitute is what a descriptor gets in place of what it had.
+// substitute is what a descriptor gets in place of what it had open.
 type substitute struct {
 	flag  string // the option that asked for it
 	how   ends.Decision
-	flags uint32 // O_ flags of what it had
-	pos   int64  // where it read a file; 0 for what has no position
+	flags uint32 // O_ flags of the original
+	pos   int64  // position in the original file; 0 if it had none
 }
 
-// ours is ckpt-apply's own descriptor.
-func ours(fd int) ends.Decision { return ends.Decision{Action: ends.Inherit, FD: fd} }
+// inheritFD is ckpt-apply's own descriptor.
+func inheritFD(fd int) ends.Decision { return ends.Decision{Action: ends.Inherit, FD: fd} }
 
-// other is a file.
-func other(path string) ends.Decision { return ends.Decision{Action: ends.File, Path: path} }
+// toFile is a file.
+func toFile(path string) ends.Decision { return ends.Decision{Action: ends.File, Path: path} }
 
 func (s *substitute) closes() bool { return s != nil && s.how.Action == ends.Close }
 
 func (s *substitute) reads() bool  { return s.flags&unix.O_ACCMODE != unix.O_WRONLY }
 func (s *substitute) writes() bool { return s.flags&unix.O_ACCMODE != unix.O_RDONLY }
 
-// check says what is in the way of it, without making anything.
+// check returns what stands in its way, without making anything.
 func (s *substitute) check() error {
 	var err error
 	switch s.how.Action {
@@ -56,7 +56,7 @@ func (s *substitute) checkOurs() error {
 	case err != nil:
 		return fmt.Errorf("ckpt-apply has no descriptor %d", s.how.FD)
 	case now&unix.O_PATH != 0, s.reads() && mode == unix.O_WRONLY, s.writes() && mode == unix.O_RDONLY:
-		return fmt.Errorf("descriptor %d of ckpt-apply can't be %s as the program does", s.how.FD, s.use())
+		return fmt.Errorf("descriptor %d of ckpt-apply is not open to be %s, as the program needs", s.how.FD, s.use())
 	}
 	return nil
 }
@@ -95,8 +95,8 @@ func (s *substitute) checkPath() error {
 	return nil
 }
 
-// open opens it. What the user typed is followed as the user, and never waited
-// for: a FIFO may have nobody at its other end.
+// open opens it. The path is one the user typed, so symbolic links are followed.
+// It never blocks: a FIFO may have nobody at its other end.
 func (s *substitute) open() (*os.File, error) {
 	f, err := s.openAny()
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"ckpt/internal/cli"
 )
 
-// isThere reports whether the path of a subject still leads to it. Where that
-// can't be found out, it is blocked, and known is false: a file that we may not
-// look for is not one that was deleted.
+// isThere reports whether the path of a subject still leads to it. If that can't
+// be found out, the subject is blocked and known is false: a file that we may not
+// look up has not necessarily been deleted.
 func (c *Collector) isThere(s *Subject) (there, known bool) {
 	there, err := c.leadsTo(s.Target, &s.Stat)
 	switch {

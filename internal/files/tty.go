@@ -16,9 +16,9 @@ import (
 // the slaves of pseudoterminals; see Documentation/admin-guide/devices.txt.
 var ttyMajors = []uint32{4, 5, 136, 137, 138, 139, 140, 141, 142, 143, 204, 229}
 
-const ptmxMinor = 2 // of major 5: a master, which is not a terminal to restore
+const ptmxMinor = 2 // of major 5; a master can't be replaced by a terminal
 
-// ttyKind: terminals. Restored, one is the terminal of ckpt-apply.
+// ttyKind: terminals. A restored program gets the terminal of ckpt-apply.
 var ttyKind = Kind{
 	Type: record.TypeTTY,
 	Save: func(c *Collector) Saver { return Saver{Match: isTTY, Collect: c.tty} },
@@ -41,15 +41,15 @@ func (c *Collector) tty(s *Subject) (uint64, error) {
 			return 0, err
 		}
 		defer f.Close()
-		// A terminal that was hung up has no settings any more.
+		// A terminal that was hung up no longer has settings.
 		t.Termios, t.Rows, t.Cols, _ = sys.GetTermios(int(f.Fd()))
 	}
-	c.lead(s, t.Path, "", 0)
+	c.noteOutside(s, t.Path, "", 0)
 	return t.ID, c.Emit(record.TypeTTY, &t)
 }
 
-// checkTTY: what stands in the way depends on what takes its place, and is judged
-// there.
+// checkTTY checks the record only. Whether there is a terminal is checked where
+// replacements are decided.
 func checkTTY(rec *stream.Record) []error {
 	t, err := decode[record.TTY](rec)
 	if err == nil {
@@ -84,7 +84,7 @@ func (r *Restorer) makeTTY(rec *stream.Record) (object.Object, error) {
 // ownTerminal is the controlling terminal of whoever opens it, see tty(4).
 const ownTerminal = "/dev/tty"
 
-// terminal is it.
+// terminal is a restored terminal, ckpt-apply's own.
 type terminal struct{ object.Base }
 
 func (terminal) Open(flags int) (*os.File, error) { return open(ownTerminal, flags|unix.O_NOCTTY) }

@@ -21,7 +21,7 @@ var unixSockKind = Kind{
 	Type: record.TypeUnixSock,
 	Data: []record.Type{record.TypeSockData},
 	Save: func(c *Collector) Saver {
-		u := &unixSocks{c: c, inside: map[uint64]bool{}, met: map[uint64]*unixEnd{}}
+		u := &unixSocks{c: c, inside: map[uint64]bool{}, seen: map[uint64]*unixEnd{}}
 		return Saver{Look: u.look, Match: isUnixSock, Collect: u.collect, Settle: u.judgePeers, Send: func() []Sender { return u.full }}
 	},
 	Restore: func(r *Restorer) Maker {
@@ -42,8 +42,8 @@ func unixSockThing(rec *stream.Record) (*Thing, error) {
 	return t, nil
 }
 
-// unixSockNames: who made a pair of sockets, see PeerCred, is there again for a
-// moment.
+// unixSockNames: a process with the id of the sockets' maker, see PeerCred, exists
+// again for a moment.
 func unixSockNames(rec *stream.Record) []int {
 	s, err := decode[record.UnixSock](rec)
 	if err != nil || s.Maker == nil {
@@ -58,7 +58,7 @@ const (
 	shutBoth = shutRead | shutWrite
 )
 
-// isUnixSock asks the socket. One that can't be asked is of no known kind.
+// isUnixSock asks the socket for its domain.
 func isUnixSock(s *Subject) bool {
 	if s.Stat.Mode&unix.S_IFMT != unix.S_IFSOCK || s.FD < 0 {
 		return false
@@ -75,19 +75,19 @@ func isUnixSock(s *Subject) bool {
 	return err == nil && domain == unix.AF_UNIX
 }
 
-// unixEnd is a socket that was met, and where.
+// unixEnd is a socket of the tree, and where it is open.
 type unixEnd struct {
 	pid, fd int
 	peer    uint64
 	id      uint64 // of its record
 }
 
-// unixSocks is what a checkpoint knows of unix sockets.
+// unixSocks is what a checkpoint knows about unix sockets.
 type unixSocks struct {
 	c      *Collector
 	inside map[uint64]bool     // sockets of the tree, by inode number
-	met    map[uint64]*unixEnd // those that were described, by inode number
-	order  []uint64            // of them
+	seen   map[uint64]*unixEnd // those collected so far, by inode number
+	order  []uint64            // of seen
 	table  sys.UnixTable
 	full   []Sender
 }
@@ -98,10 +98,10 @@ func (u *unixSocks) look(s *Subject) {
 	}
 }
 
-// collect describes a socket the first time that it is met.
+// collect describes a socket the first time it is called for it.
 func (u *unixSocks) collect(s *Subject) (uint64, error) {
 	c := u.c
-	if end := u.met[s.Stat.Ino]; end != nil && end.id != 0 {
+	if end := u.seen[s.Stat.Ino]; end != nil && end.id != 0 {
 		return end.id, nil
 	}
 	f, err := borrow(s)
@@ -125,7 +125,7 @@ func (u *unixSocks) collect(s *Subject) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	first := u.meet(s, d.Peer)
+	first := u.note(s, d.Peer)
 	failed, err := hasError(f)
 	if err != nil {
 		return 0, err
@@ -140,7 +140,7 @@ func (u *unixSocks) collect(s *Subject) (uint64, error) {
 		Outside: d.Peer != 0 && !u.inside[d.Peer],
 	}
 	if rec.Outside {
-		c.lead(s, ends.Unix(rec.Ino), "whose other end is outside", d.Peer)
+		c.noteOutside(s, ends.Unix(rec.Ino), "whose other end is outside", d.Peer)
 	}
 	if err := readSockOptions(int(f.Fd()), &rec); err != nil {
 		return 0, err
@@ -152,23 +152,23 @@ func (u *unixSocks) collect(s *Subject) (uint64, error) {
 	if told && inFlight != "0" {
 		return block("with descriptors in flight (SCM_RIGHTS)")
 	}
-	// Else what waits in it is known already. To look is no more than to see
-	// whether descriptors are in flight if nothing is saved, and not for nothing:
-	// the kernel shows an empty message once.
+	// The queue is read only once. In a dry run it would be read only to find
+	// descriptors in flight, so it is left alone if fdinfo already told their
+	// number: reading has a cost, because the kernel shows an empty message only once.
 	if first && !(c.Dry && told) {
 		if err := u.data(rec.ID, s.FD, f, d, failed); errors.Is(err, errInFlight) {
 			return block("with descriptors in flight (SCM_RIGHTS)")
 		} else if errors.Is(err, errHidden) {
-			return block("with an empty message among others, whose place the kernel shows only once and somebody has looked at it before")
+			return block("with an empty message among others, whose place in the queue the kernel shows only once and has shown to somebody before")
 		} else if err != nil {
 			return 0, err
 		}
 	}
-	u.met[s.Stat.Ino].id = rec.ID
+	u.seen[s.Stat.Ino].id = rec.ID
 	return rec.ID, c.Emit(record.TypeUnixSock, &rec)
 }
 
-// makerOf tells who made a pair of sockets; nil of one that has no other end.
+// makerOf returns who made a pair of sockets; nil for a socket without a peer.
 func makerOf(fd int) (*record.PeerCred, error) {
 	c, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {
@@ -181,26 +181,26 @@ func makerOf(fd int) (*record.PeerCred, error) {
 	return &record.PeerCred{PID: int(c.Pid), UID: c.Uid, GID: c.Gid, Groups: groups}, err
 }
 
-// meet notes a socket, and reports whether it is met for the first time.
-func (u *unixSocks) meet(s *Subject, peer uint64) (first bool) {
-	if u.met[s.Stat.Ino] != nil {
+// note notes a socket, and reports whether this is the first time.
+func (u *unixSocks) note(s *Subject, peer uint64) (first bool) {
+	if u.seen[s.Stat.Ino] != nil {
 		return false
 	}
-	u.met[s.Stat.Ino] = &unixEnd{pid: s.PID, fd: s.FD, peer: peer}
+	u.seen[s.Stat.Ino] = &unixEnd{pid: s.PID, fd: s.FD, peer: peer}
 	u.order = append(u.order, s.Stat.Ino)
 	return true
 }
 
-// hasError reports whether an error waits in a socket for its next call.
+// hasError reports whether a socket has a pending error (SO_ERROR).
 func hasError(f *os.File) (bool, error) {
 	p := []unix.PollFd{{Fd: int32(f.Fd())}}
-	if err := glance(p); err != nil {
+	if err := pollNow(p); err != nil {
 		return false, err
 	}
 	return p[0].Revents&unix.POLLERR != 0, nil
 }
 
-// unixObstacle says what makes a unix socket one that can't be saved, or "".
+// unixObstacle says why a unix socket can't be saved, or "".
 func unixObstacle(f *os.File, d *sys.UnixSocket, failed bool) string {
 	orphan := d.HasPeer && d.Peer == 0
 	switch {
@@ -213,9 +213,9 @@ func unixObstacle(f *os.File, d *sys.UnixSocket, failed bool) string {
 	case orphan && d.Type != unix.SOCK_DGRAM && d.Shutdown != shutBoth:
 		return "that waits to be accepted"
 	case !d.HasPeer && d.Queued > 0:
-		return "with messages in it, and connected to none"
+		return "with messages in it, and not connected"
 	case failed && (d.Type == unix.SOCK_DGRAM || !orphan || d.Type == unix.SOCK_SEQPACKET && d.Queued > 0):
-		return "with an error waiting in it"
+		return "with an error pending"
 	}
 	if peer, err := unix.Getpeername(int(f.Fd())); err == nil {
 		if name, ok := peer.(*unix.SockaddrUnix); !ok || address(name) != unnamed {
@@ -230,10 +230,10 @@ func unixObstacle(f *os.File, d *sys.UnixSocket, failed bool) string {
 	return ""
 }
 
-// data asks for what waits in a socket to be sent.
+// data arranges for what waits in a socket to be sent.
 func (u *unixSocks) data(id uint64, number int, f *os.File, d *sys.UnixSocket, failed bool) error {
 	if failed && d.Queued == 0 {
-		return nil // to look would take the error
+		return nil // a look would clear the error
 	}
 	q, err := peekQueue(int(f.Fd()), d, &u.table, func(off int) (func() error, error) {
 		old := binary.NativeEndian.AppendUint32(nil, uint32(int32(off)))
@@ -274,7 +274,8 @@ func (q *queue) send(w *stream.Writer, id uint64) error {
 	return nil
 }
 
-// chunkBytes bounds a record's data: each byte of a stream may have another sender.
+// chunkBytes bounds a record's data: each byte of a stream may have a sender of
+// its own, which takes more room.
 func (q *queue) chunkBytes() int {
 	if len(q.creds) > 1 && q.messages == nil {
 		return 1 << 14
@@ -282,14 +283,14 @@ func (q *queue) chunkBytes() int {
 	return stream.DataChunkBytes
 }
 
-// judgePeers blocks sockets of the tree that are no pairs.
+// judgePeers blocks sockets of the tree that are connected one way only.
 func (u *unixSocks) judgePeers() error {
 	for _, ino := range u.order {
-		end := u.met[ino]
+		end := u.seen[ino]
 		if end.peer == 0 {
 			continue
 		}
-		if other := u.met[end.peer]; other != nil && other.peer != ino {
+		if other := u.seen[end.peer]; other != nil && other.peer != ino {
 			u.c.Block(end.pid, fmt.Errorf("fd %d is a unix socket connected to fd %d of pid %d, which is not connected back; that can't be saved", end.fd, other.fd, other.pid))
 		}
 	}

@@ -15,13 +15,13 @@ import (
 	"ckpt/stream/record"
 )
 
-// Who sent what waits in a socket is told with SO_PASSCRED or SO_PASSPIDFD only,
-// and nobody can ask for it afterwards who did not set one of them before.
+// The kernel tells who sent a message only on sockets with SO_PASSCRED or
+// SO_PASSPIDFD, and only if that was set before the message was sent.
 
-// noSender is what the kernel tells of a message that names none.
+// noSender is what the kernel returns for a message without a sender.
 var noSender = record.SockCreds{UID: 65534, GID: 65534}
 
-// sender returns who sent a message, of its control messages.
+// sender returns who sent a message, according to its control messages.
 func sender(control []byte) record.SockCreds {
 	from := noSender
 	messages, err := unix.ParseSocketControlMessage(control)
@@ -44,7 +44,7 @@ func sender(control []byte) record.SockCreds {
 	return from
 }
 
-// pidOf returns whose pidfd one of our descriptors is, 0 of none.
+// pidOf returns the process id behind a pidfd of ours, or 0.
 func pidOf(fd int) int {
 	info, err := proc.ReadFDInfo(os.Getpid(), fd)
 	if err != nil {
@@ -58,7 +58,7 @@ func pidOf(fd int) int {
 	return max(pid, 0)
 }
 
-// sentBy notes who sent the next message, or bytes of a stream.
+// sentBy notes who sent the next message, or the next n bytes of a stream.
 func (q *queue) sentBy(from record.SockCreds, n int64) {
 	from.Count = 1
 	if q.messages == nil {
@@ -75,8 +75,8 @@ func sameSender(a, b record.SockCreds) bool {
 	return a.PID == b.PID && a.UID == b.UID && a.GID == b.GID
 }
 
-// nextSenders takes who sent the next n messages or bytes out of runs. Where
-// nobody is named that is nil.
+// nextSenders takes the senders of the next n messages or bytes out of runs. It
+// returns nil if none of them is named.
 func nextSenders(runs *[]record.SockCreds, n int64) (next []record.SockCreds) {
 	named := false
 	for ; n > 0 && len(*runs) > 0; *runs = (*runs)[1:] {
@@ -97,12 +97,13 @@ func nextSenders(runs *[]record.SockCreds, n int64) (next []record.SockCreds) {
 	return next
 }
 
-// errHidden: empty messages that were looked at once wait among others.
+// errHidden: among the messages are empty ones that somebody has peeked at before.
 var errHidden = errors.New("an empty message whose place the kernel does not show")
 
-// countHidden adds the empty messages that the kernel did not show, for it shows
-// them to one look only. That there are such is known of the memory that the
-// other end's messages take, where they are is not, unless there are no others.
+// countHidden adds the empty messages that the kernel did not show, because it
+// shows each only once. How many there are follows from the memory that the
+// messages of the other end take. Where they are in the queue is not known, unless
+// there are no other messages.
 func (p *peeker) countHidden(d *sys.UnixSocket, table *sys.UnixTable) error {
 	if d.Peer == 0 || p.counted {
 		return nil
@@ -139,7 +140,7 @@ func (p *peeker) countHidden(d *sys.UnixSocket, table *sys.UnixTable) error {
 	return nil
 }
 
-// scale tells how much memory messages take while they wait.
+// scale measures how much memory messages take while they wait.
 type scale struct {
 	fds   [2]int
 	known map[int]int64
@@ -150,7 +151,7 @@ func newScale(kind int) (*scale, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)
 	}
-	_ = unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, fillBuf) // sending will say if it was needed
+	_ = unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, fillBuf) // sending will fail if it was needed
 	return &scale{fds, map[int]int64{}}, nil
 }
 
@@ -166,7 +167,7 @@ func (s *scale) weigh(n int) (int64, error) {
 	if err := sendAll(s.fds[0], make([]byte, n), false); err != nil {
 		return 0, fmt.Errorf("weigh a message of %d bytes: %w", n, err)
 	}
-	w, err := unix.IoctlGetInt(s.fds[0], unix.SIOCOUTQ) // what sock_diag(7) has as UnixSocket.SendMem
+	w, err := unix.IoctlGetInt(s.fds[0], unix.SIOCOUTQ) // the same number as UnixSocket.SendMem of sock_diag(7)
 	if err != nil {
 		return 0, os.NewSyscallError("ioctl", err)
 	}
@@ -177,17 +178,17 @@ func (s *scale) weigh(n int) (int64, error) {
 	return s.known[n], nil
 }
 
-// letter is a message, or bytes of a stream, that waits to be sent until the
-// process it is to be from exists.
+// letter is a message, or bytes of a stream, that is sent only when the process
+// that is to be its sender exists.
 type letter struct {
 	data []byte
 	from record.SockCreds
 }
 
-// keepLetters is FillSocket for messages that name their senders.
+// keepLetters is Fill for messages that name their senders.
 func (u *unixSock) keepLetters(d *record.SockData, lengths []int64, buf []byte) error {
 	runs := d.Creds
-	take := func(n int64, from record.SockCreds) error {
+	keep := func(n int64, from record.SockCreds) error {
 		if n < 0 || n > int64(len(buf)) || len(u.letters) >= maxLetters {
 			return fmt.Errorf("%w: message of %d bytes", stream.ErrCorrupt, n)
 		}
@@ -200,11 +201,11 @@ func (u *unixSock) keepLetters(d *record.SockData, lengths []int64, buf []byte) 
 	}
 	if u.rec.Kind == unix.SOCK_STREAM {
 		for _, r := range runs {
-			if err := take(r.Count, r); err != nil {
+			if err := keep(r.Count, r); err != nil {
 				return err
 			}
 		}
-		return take(int64(len(buf)), noSender)
+		return keep(int64(len(buf)), noSender)
 	}
 	for _, n := range lengths {
 		from := noSender
@@ -214,15 +215,15 @@ func (u *unixSock) keepLetters(d *record.SockData, lengths []int64, buf []byte) 
 				runs = runs[1:]
 			}
 		}
-		if err := take(n, from); err != nil {
+		if err := keep(n, from); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// maxLetters is more than any queue has: net.unix.max_dgram_qlen bounds messages,
-// and runs of a stream's bytes take memory of the sender's buffer each.
+// maxLetters is more than any queue holds: net.unix.max_dgram_qlen bounds messages,
+// and each run of a stream's bytes takes memory of the sender's buffer.
 const maxLetters = 1 << 20
 
 // sendLetters sends what keepLetters kept, now that all processes exist.

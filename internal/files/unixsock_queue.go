@@ -17,7 +17,7 @@ var errInFlight = errors.New("descriptors in flight")
 
 const (
 	scmPIDFD     = 4    // SCM_PIDFD of include/linux/socket.h
-	controlBytes = 4096 // more than SCM_MAX_FD descriptors and what else options ask for
+	controlBytes = 4096 // more than SCM_MAX_FD descriptors and all other control messages take
 )
 
 // queue is what waits in a socket.
@@ -29,22 +29,22 @@ type queue struct {
 
 func (q *queue) empty() bool { return len(q.data) == 0 && len(q.messages) == 0 }
 
-// peekQueue reads what waits in a socket and takes nothing out. One look is
-// enough for most streams; where it is not, SO_PEEK_OFF moves behind what was
-// seen. That is state of the socket's, and set back whatever happens here: guard
-// sees to it should we be killed, or returns nil where nothing is to be looked at.
+// peekQueue reads what waits in a socket without taking it out. One look is enough
+// for most streams; if it is not, SO_PEEK_OFF is moved behind what was seen. That
+// is part of the socket's state and is set back whatever happens: guard arranges
+// for that in case we are killed. If guard returns nil, the queue is not looked at.
 //
-// The kernel shows an empty message to one look only, see countHidden.
+// The kernel shows an empty message only once, see countHidden.
 func peekQueue(fd int, d *sys.UnixSocket, table *sys.UnixTable, guard func(off int) (over func() error, err error)) (*queue, error) {
 	p := &peeker{fd: fd, stream: d.Type == unix.SOCK_STREAM, total: int(d.Queued)}
-	// At its end a stream gives its pending error, and a SOCK_SEQPACKET that
-	// is shut an empty message without end.
+	// At the end of its queue a stream returns its pending error, and a
+	// SOCK_SEQPACKET that was shut down returns empty messages forever.
 	p.counted = p.stream || d.Type == unix.SOCK_SEQPACKET && d.Shutdown&shutRead != 0
 	if p.counted && p.total == 0 {
 		return p.seen(), nil
 	}
 	waiting := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	if err := glance(waiting); err != nil || waiting[0].Revents&unix.POLLIN == 0 {
+	if err := pollNow(waiting); err != nil || waiting[0].Revents&unix.POLLIN == 0 {
 		return p.seen(), err
 	}
 	old, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF)
@@ -52,13 +52,13 @@ func peekQueue(fd int, d *sys.UnixSocket, table *sys.UnixTable, guard func(off i
 		return nil, os.NewSyscallError("getsockopt", err)
 	}
 	if p.stream && old < 0 {
-		p.buf = make([]byte, p.total+1) // no more, for there may be thousands
+		p.buf = make([]byte, p.total+1) // no larger, for there may be thousands of sockets
 		n, err := p.look()
 		if err != nil {
 			return nil, peekError(err)
 		}
 		if n == p.total {
-			p.take(n)
+			p.add(n)
 			return p.seen(), nil
 		}
 	}
@@ -79,12 +79,13 @@ type peeker struct {
 	fd      int
 	stream  bool
 	total   int  // bytes there are, of a stream or SOCK_SEQPACKET
-	counted bool // stop there
+	counted bool // stop at total
 	buf     []byte
-	from    record.SockCreds // who sent what was looked at last
+	from    record.SockCreds // who sent what the last look returned
 }
 
-// seen is the queue without the room it was read into: it is kept until it is sent.
+// seen returns the queue without the buffer it was read into: it is kept until it
+// is sent.
 func (p *peeker) seen() *queue {
 	q := p.queue
 	return &q
@@ -103,19 +104,19 @@ func (p *peeker) walk() error {
 		if err != nil {
 			return peekError(err)
 		}
-		if n > len(p.buf) { // cut off: once more with room
+		if n > len(p.buf) { // cut off: look again with a larger buffer
 			p.buf = make([]byte, n)
 			if err := p.seek(); err != nil {
 				return err
 			}
 			continue
 		}
-		p.take(n)
+		p.add(n)
 	}
 	return nil
 }
 
-func (p *peeker) take(n int) {
+func (p *peeker) add(n int) {
 	p.data = append(p.data, p.buf[:n]...)
 	if !p.stream {
 		p.messages = append(p.messages, int64(n))
@@ -123,13 +124,13 @@ func (p *peeker) take(n int) {
 	p.sentBy(p.from, int64(n))
 }
 
-// seek has the next look begin behind what was taken.
+// seek makes the next look begin behind what was added.
 func (p *peeker) seek() error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF, len(p.data)))
 }
 
-// look peeks at what comes next and returns its length, of a message also if
-// it is longer than buf. Descriptors that come along are ours then, and closed.
+// look peeks at what comes next and returns its length; for a message that is the
+// whole length even if buf is shorter. Descriptors that come along are closed.
 func (p *peeker) look() (int, error) {
 	flags := unix.MSG_PEEK | unix.MSG_DONTWAIT | unix.MSG_CMSG_CLOEXEC
 	if !p.stream {
@@ -152,8 +153,8 @@ func (p *peeker) look() (int, error) {
 	}
 }
 
-// closeReceived closes descriptors in control messages. It reports whether some
-// were sent; a pidfd is the kernel's own addition (SO_PASSPIDFD).
+// closeReceived closes descriptors in control messages. It reports whether the
+// sender sent some; a pidfd is added by the kernel (SO_PASSPIDFD).
 func closeReceived(control []byte) (sent bool) {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {

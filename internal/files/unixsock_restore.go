@@ -21,13 +21,13 @@ const (
 	maxGroups    = 1 << 16   // NGROUPS_MAX of uapi linux/limits.h
 )
 
-// unixSock is a live socket. Until Complete, other is where what waits in it is
-// written.
+// unixSock is a restored socket. Until Complete, what waits in it is written
+// through other.
 type unixSock struct {
 	single
 	rec    *record.UnixSock
 	other  *depot.File
-	peer   *unixSock // who has the other end, if that has a record
+	peer   *unixSock // the other end, if that has a record
 	closed bool      // the program had closed the other end
 	alone  bool      // the record of the other end is still to come
 
@@ -63,10 +63,10 @@ func judgeUnixSock(s *record.UnixSock) error {
 // sockMaker makes the unix sockets of a restart.
 type sockMaker struct {
 	*Restorer
-	alone map[uint64]*unixSock // those whose other end's record is to come, by its inode number
+	alone map[uint64]*unixSock // those whose peer's record is still to come, by the peer's inode number
 }
 
-// make makes a pair for the first of two ends; the second finds its own waiting.
+// make makes a pair for the first of two ends; the second end gets the other half.
 func (r *sockMaker) make(rec *stream.Record) (object.Object, error) {
 	s, err := decode[record.UnixSock](rec)
 	if err != nil {
@@ -76,7 +76,7 @@ func (r *sockMaker) make(rec *stream.Record) (object.Object, error) {
 	switch first := r.alone[s.Ino]; {
 	case first != nil:
 		if first.rec.Ino != s.Peer || first.rec.Kind != s.Kind {
-			return nil, fmt.Errorf("%w: unix sockets %d and %d are no pair", stream.ErrCorrupt, s.Ino, first.rec.Ino)
+			return nil, fmt.Errorf("%w: unix sockets %d and %d are not a pair", stream.ErrCorrupt, s.Ino, first.rec.Ino)
 		}
 		delete(r.alone, s.Ino)
 		u.f, u.other, first.alone = first.other, first.f, false
@@ -103,7 +103,7 @@ func (r *sockMaker) make(rec *stream.Record) (object.Object, error) {
 	}
 	f, err := u.f.Dup()
 	if err == nil {
-		err = errors.Join(r.giveOwner(f, s.UID, s.GID, fmt.Sprintf("socket:[%d]", s.Ino)), f.Close())
+		err = errors.Join(r.chown(f, s.UID, s.GID, fmt.Sprintf("socket:[%d]", s.Ino)), f.Close())
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("owner of a unix socket: %w", err), u.Close())
@@ -129,7 +129,8 @@ func (r *Restorer) pair(s *record.UnixSock) ([2]int, error) {
 	return r.Pair(s.Kind, s.Maker)
 }
 
-// Close drops our reference; the other end has its own, unless it has no owner.
+// Close drops our reference. The other end is closed by its own object, if there is
+// one.
 func (u *unixSock) Close() error {
 	if u.other != nil && (u.closed || u.alone) {
 		return errors.Join(u.f.Close(), u.other.Close())
@@ -137,7 +138,7 @@ func (u *unixSock) Close() error {
 	return u.f.Close()
 }
 
-// Fill puts the bytes of a SOCKDATA record in, by way of the other end.
+// Fill writes the bytes of a SOCKDATA record, through the other end.
 func (u *unixSock) Fill(rec *stream.Record, data io.Reader) error {
 	d, err := decode[record.SockData](rec)
 	if err != nil {
@@ -154,13 +155,13 @@ func (u *unixSock) Fill(rec *stream.Record, data io.Reader) error {
 	if _, err := io.ReadFull(data, buf); err != nil {
 		return stream.ErrTruncated
 	}
-	// Room for all of it; Complete sets the size the program had.
+	// Make room for all of it; Complete sets the size the program had.
 	to, err := u.other.Fd()
 	if err != nil {
 		return err
 	}
 	if unix.SetsockoptInt(to, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, fillBuf) != nil {
-		_ = unix.SetsockoptInt(to, unix.SOL_SOCKET, unix.SO_SNDBUF, fillBuf) // sending will say if it was too little
+		_ = unix.SetsockoptInt(to, unix.SOL_SOCKET, unix.SO_SNDBUF, fillBuf) // sending will fail if it is too small
 	}
 	if len(d.Creds) > 0 || u.letters != nil {
 		return u.keepLetters(d, messages, buf)
@@ -196,12 +197,12 @@ func sendAll(fd int, b []byte, isStream bool) error {
 	}
 }
 
-// Complete closes and shuts what the program had closed and shut, and sets options.
+// Complete closes and shuts down what the program had, and sets options.
 func (u *unixSock) Complete() error {
 	if u.alone {
-		return fmt.Errorf("%w: unix socket %d has its other end (%d) nowhere in the image", stream.ErrCorrupt, u.rec.Ino, u.rec.Peer)
+		return fmt.Errorf("%w: the other end (%[3]d) of unix socket %[2]d is not in the image", stream.ErrCorrupt, u.rec.Ino, u.rec.Peer)
 	}
-	// Those of both ends, before one that sends the other's is shut.
+	// Send those of both ends before either is shut down.
 	for _, end := range []*unixSock{u, u.peer} {
 		if end == nil || end.letters == nil {
 			continue
@@ -215,7 +216,7 @@ func (u *unixSock) Complete() error {
 		return err
 	}
 	if u.closed && u.other != nil {
-		if u.rec.Reset { // who closes with bytes unread resets the connection
+		if u.rec.Reset { // closing with unread bytes resets the connection
 			if err := sendAll(fd, []byte{0}, true); err != nil {
 				return fmt.Errorf("reset a unix socket: %w", err)
 			}

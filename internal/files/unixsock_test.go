@@ -45,7 +45,7 @@ func queueOf(t *testing.T, fd int) (*queue, error) {
 }
 
 // TestPeekQueue: what is seen is what is read afterwards, and SO_PEEK_OFF is
-// what it was.
+// unchanged.
 func TestPeekQueue(t *testing.T) {
 	long := strings.Repeat("0123456789", 10_000) // more than the first buffer
 	for _, typ := range []int{unix.SOCK_STREAM, unix.SOCK_DGRAM, unix.SOCK_SEQPACKET} {
@@ -84,7 +84,7 @@ func TestPeekQueue(t *testing.T) {
 	}
 }
 
-// TestPeekInFlight: descriptors in a message are found, and none stays with us.
+// TestPeekInFlight: descriptors in a message are found, and none stays open here.
 func TestPeekInFlight(t *testing.T) {
 	open := func() int {
 		fds, err := os.ReadDir("/proc/self/fd")
@@ -146,7 +146,7 @@ func holder(t *testing.T, fds ...int) int {
 	return cmd.Process.Pid
 }
 
-// gathered is what a Collector told.
+// gathered is what a Collector reported.
 type gathered struct {
 	records []*stream.Record
 	blocked []string
@@ -193,8 +193,8 @@ func gather(t *testing.T, pids ...int) *gathered {
 	return g
 }
 
-// TestPairInTwoProcesses saves a pair of which two processes have an end each,
-// and restores it here.
+// TestPairInTwoProcesses saves a pair of which two processes have one end each,
+// and restores it in this process.
 func TestPairInTwoProcesses(t *testing.T) {
 	p := socketPair(t, unix.SOCK_SEQPACKET)
 	for i, m := range []string{"to b", "to a", "", "and more to a"} {
@@ -207,7 +207,7 @@ func TestPairInTwoProcesses(t *testing.T) {
 	if len(g.blocked) != 0 || len(g.outside) != 0 {
 		t.Fatalf("both ends: %q, %v", g.blocked, g.outside)
 	}
-	if g := gather(t, a); len(g.blocked) != 1 || len(g.outside) != 1 || !strings.Contains(g.blocked[0], "with an empty message among others, whose place the kernel shows only once") {
+	if g := gather(t, a); len(g.blocked) != 1 || len(g.outside) != 1 || !strings.Contains(g.blocked[0], "with an empty message among others, whose place in the queue the kernel shows only once") {
 		t.Errorf("one end alone: %q, %v", g.blocked, g.outside)
 	}
 	r := newRestart(t)
@@ -238,14 +238,14 @@ func TestPairInTwoProcesses(t *testing.T) {
 	}
 }
 
-// newRestart returns one of a Restorer.
+// newRestart returns an object.Restart with the kinds of a Restorer.
 func newRestart(t *testing.T) *object.Set {
 	t.Helper()
 	r := &Restorer{Restart: &object.Restart{Depot: newDepot(t), Hash: objhash.New[object.Object]()}}
 	return object.NewSet(r.Hash, r.Kinds())
 }
 
-// newDepot returns one whose files are closed with the test.
+// newDepot returns a depot whose files are closed when the test ends.
 func newDepot(t *testing.T) *depot.Depot {
 	t.Helper()
 	d, err := depot.New(func(int) bool { return false })
@@ -285,7 +285,7 @@ func restoreSockets(t *testing.T, r *object.Set, g *gathered) (socks []*unixSock
 	return socks
 }
 
-// refill sends what the Collector has and lets the restart take it.
+// refill sends the Collector's data and fills the objects of the restart with it.
 func refill(t *testing.T, r *object.Set, g *gathered) {
 	t.Helper()
 	var b bytes.Buffer
@@ -311,7 +311,7 @@ func refill(t *testing.T, r *object.Set, g *gathered) {
 	}
 }
 
-// TestHalfAPair: an image with one end of two is refused.
+// TestHalfAPair: an image with one of two ends is refused.
 func TestHalfAPair(t *testing.T) {
 	r := newRestart(t)
 	rec, err := stream.New(record.TypeUnixSock, &record.UnixSock{Object: record.Object{Objref: 1}, Ino: 5, Peer: 6, Kind: unix.SOCK_STREAM})
@@ -326,8 +326,8 @@ func TestHalfAPair(t *testing.T) {
 	}
 }
 
-// TestSharedEpoll: what an epoll watches is told once, whoever shares it, also
-// when another process has the target.
+// TestSharedEpoll: what an epoll watches is reported once, even if several
+// processes share it, and also if another process has the target.
 func TestSharedEpoll(t *testing.T) {
 	p := socketPair(t, unix.SOCK_STREAM)
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)

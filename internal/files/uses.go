@@ -14,15 +14,15 @@ import (
 	"ckpt/stream/record"
 )
 
-// Mapped is how the image's address spaces use a file.
+// Mapped says how the address spaces of the image use a file.
 type Mapped struct {
-	End     int64 // where the last mapping of it ends, in the file
-	Program bool  // it is run, or mapped to be run
-	Exe     bool  // it is run
+	End     int64 // offset in the file where the last mapping of it ends
+	Program bool  // it is an executable, or mapped with PROT_EXEC
+	Exe     bool  // it is an executable
 }
 
-// runs says why a file that is run can't be run again: who took all permission to
-// execute it, when it ran, keeps even root from that.
+// runs returns an error if a file is the executable of a process but can't be executed
+// any more: without any permission to execute it not even root can.
 func (r *Restorer) runs(objref uint64, path string, mode uint32) error {
 	if !r.Mapped[objref].Exe || mode&0o111 != 0 {
 		return nil
@@ -30,14 +30,14 @@ func (r *Restorer) runs(objref uint64, path string, mode uint32) error {
 	return cli.WithHint(fmt.Errorf("%s is the program of a process, and nobody may execute it any more", path), "chmod +x "+path)
 }
 
-// use is how the descriptors that will have a file open use it.
+// use says how the descriptors that will have a file open use it.
 type use struct {
-	pos    int64 // the furthest position of one that does not append
-	middle int64 // the least position of one that writes and does not append; -1: none does
+	pos    int64 // the largest position of one that does not append
+	middle int64 // the smallest position of one that writes and does not append; -1: there is none
 }
 
-// noteUse notes a description of a file. One that only appends has no position
-// that matters.
+// noteUse notes a description of a file. The position of one that only appends
+// does not matter.
 func (r *Restorer) noteUse(f *record.File) {
 	if f.Flags&unix.O_PATH != 0 || f.Flags&unix.O_ACCMODE == unix.O_WRONLY && f.Flags&unix.O_APPEND != 0 {
 		return
@@ -56,13 +56,14 @@ func (r *Restorer) noteUse(f *record.File) {
 	}
 }
 
-// writesOn reports whether a description writes at a position of its own.
+// writesOn reports whether a description writes at its position, and not at the
+// end.
 func writesOn(f *record.File) bool {
 	return f.Flags&unix.O_ACCMODE != unix.O_RDONLY && f.Flags&(unix.O_APPEND|unix.O_PATH) == 0
 }
 
-// needs is how much of a file must be there: as far as the program had read or
-// written, and mapped.
+// needs returns how long a file must be: as far as the program had read, written
+// or mapped it.
 func (r *Restorer) needs(reg *record.Reg) int64 {
 	need := r.Mapped[reg.Objref].End
 	if u := r.uses[reg.Objref]; u != nil {
@@ -77,8 +78,9 @@ func (r *Restorer) inTheMiddle(reg *record.Reg) bool {
 	return u != nil && u.middle >= 0 && u.middle < reg.Size
 }
 
-// grown returns where a description goes on: one that wrote at the end of a file
-// which grew under --files append goes on at its new end.
+// grown returns the position at which a description continues. One that was
+// writing at the end of a file continues at the new end if the file grew, under
+// --files append.
 func (r *Restorer) grown(s *record.File, f *os.File) (int64, error) {
 	reg := r.regs[s.Refs.Inode]
 	if reg == nil || !writesOn(s) || s.Pos < reg.Size || r.Policies.of(reg.Path) != Append {
@@ -92,8 +94,8 @@ func (r *Restorer) grown(s *record.File, f *os.File) (int64, error) {
 	return end, nil
 }
 
-// cutTo returns a file that --files truncate gives the size it had, if it has
-// another, when all else is done.
+// cutTo returns the file; under --files truncate, if its size differs, as an object
+// that sets the recorded size when all else is done.
 func (r *Restorer) cutTo(reg *record.Reg, n *named) (object.Object, error) {
 	if r.Policies.of(reg.Path) != Truncate {
 		return n, nil
@@ -112,14 +114,14 @@ func (r *Restorer) cutTo(reg *record.Reg, n *named) (object.Object, error) {
 	return &truncated{named: n, w: k, reg: reg}, nil
 }
 
-// truncated is a file that is to get the size it had.
+// truncated is a file whose recorded size Commit sets.
 type truncated struct {
 	*named
 	w   *depot.File
 	reg *record.Reg
 }
 
-// Commit gives it that size.
+// Commit sets the size.
 func (c *truncated) Commit() error {
 	size, err := c.cut()
 	switch {
@@ -133,7 +135,7 @@ func (c *truncated) Commit() error {
 	return nil
 }
 
-// cut cuts it and returns the size it had.
+// cut sets the size and returns the one before.
 func (c *truncated) cut() (int64, error) {
 	f, err := c.w.Dup()
 	if err != nil {

@@ -14,26 +14,26 @@ import (
 	"ckpt/stream/record"
 )
 
-// What a file has besides its bytes and its owner. Only of files that travel in
-// the stream is it saved; any other has it still.
+// What a file has besides its bytes and its owner. It is saved only for files
+// whose contents are part of the stream; any other still has it.
 
 const (
 	maxXattrBytes = 1 << 16 // XATTR_SIZE_MAX and XATTR_LIST_MAX of linux/limits.h
 	capability    = "security.capability"
 )
 
-// travels says which extended attributes are saved: those of users, access lists
-// and capabilities. Labels of a security module and trusted.* are the system's.
+// travels reports whether an extended attribute is saved: user.*, access control
+// lists and capabilities are. Security labels and trusted.* belong to the system.
 func travels(name string) bool {
 	return strings.HasPrefix(name, "user.") || name == "system.posix_acl_access" || name == capability
 }
 
-// readExtras returns the extended attributes of an open file and what it told of
-// the lives of its data, see F_SET_RW_HINT in fcntl(2).
+// readExtras returns the extended attributes of an open file and its write
+// lifetime hint, see F_SET_RW_HINT in fcntl(2).
 func readExtras(f *os.File) (attrs []record.Xattr, hint uint64, err error) {
 	fd := int(f.Fd())
 	if hint, err = sys.RWHint(fd); err != nil {
-		hint = 0 // before Linux 4.13, or a file that takes none
+		hint = 0 // before Linux 4.13, or not supported by the file
 	}
 	names := make([]byte, maxXattrBytes)
 	n, err := unix.Flistxattr(fd, names)
@@ -57,7 +57,7 @@ func readExtras(f *os.File) (attrs []record.Xattr, hint uint64, err error) {
 	return attrs, hint, nil
 }
 
-// checkExtras says what of them no file has.
+// checkExtras returns an error for extras that no file can have.
 func checkExtras(path string, attrs []record.Xattr, hint uint64) error {
 	const lastHint = 5 // RWH_WRITE_LIFE_EXTREME of uapi linux/fcntl.h
 	if hint > lastHint {
@@ -71,17 +71,18 @@ func checkExtras(path string, attrs []record.Xattr, hint uint64) error {
 	return nil
 }
 
-// setExtras gives a new file its permissions, extended attributes and hint. Bits
-// and capabilities that a program is run with stay only where all processes of
-// the image have the file's owner, or root is: an image says what it likes, and
-// no file may come of it that makes anybody another user.
+// setExtras sets the permissions, extended attributes and hint of a new file. An
+// image may claim anything, and it must not bring a file into being with which
+// anybody becomes another user. So set-user-id and set-group-id bits are set only
+// if all processes of the image belong to the file's owner, and capabilities only
+// if that is root.
 func (r *Restorer) setExtras(f *os.File, s *record.Stat, attrs []record.Xattr, hint uint64) error {
 	const setID = unix.S_ISUID | unix.S_ISGID
 	fd, mode := int(f.Fd()), s.Mode&0o7777
 	trusted := r.Owns != nil && r.Owns(s.UID, s.GID)
 	if mode&setID != 0 && !trusted {
 		mode &^= setID
-		r.Note("%s was deleted and comes back without its set-user-id and set-group-id bits, for not all processes of the image are its owner's", s.Path)
+		r.Note("%s was deleted and comes back without its set-user-id and set-group-id bits, because not all processes of the image are its owner's", s.Path)
 	}
 	if err := unix.Fchmod(fd, mode); err != nil {
 		return os.NewSyscallError("fchmod", err)
@@ -89,14 +90,14 @@ func (r *Restorer) setExtras(f *os.File, s *record.Stat, attrs []record.Xattr, h
 	for _, a := range attrs {
 		if a.Name == capability {
 			if !trusted || s.UID != 0 {
-				r.Note("%s was deleted and comes back without its capabilities, for not all processes of the image are root's", s.Path)
+				r.Note("%s was deleted and comes back without its capabilities, because not all processes of the image are root's", s.Path)
 			}
 			continue
 		}
 		err := unix.Fsetxattr(fd, a.Name, a.Value, 0)
 		switch {
 		case errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM):
-			r.Note("%s was deleted and comes back without its extended attribute %s, which its file system does not take", s.Path, a.Name)
+			r.Note("%s was deleted and comes back without its extended attribute %s, which its file system does not accept", s.Path, a.Name)
 		case err != nil:
 			return fmt.Errorf("extended attribute %s: %w", a.Name, err)
 		}
@@ -110,8 +111,8 @@ func (r *Restorer) setExtras(f *os.File, s *record.Stat, attrs []record.Xattr, h
 	return nil
 }
 
-// setCapability gives a new file its capabilities, when its contents are in:
-// who writes to a file takes them away.
+// setCapability sets the capabilities of a new file when its contents are in:
+// writing to a file removes them.
 func (r *Restorer) setCapability(f *os.File, s *record.Stat, attrs []record.Xattr) error {
 	for _, a := range attrs {
 		if a.Name == capability && s.UID == 0 && r.Owns != nil && r.Owns(s.UID, s.GID) {

@@ -86,7 +86,7 @@ func TestHostile(t *testing.T) {
 		"a long name of a thread":          {change{record.TypeThread, 1, map[string]any{"comm": strings.Repeat("x", 1000)}, nil}, "a name of 1000 bytes"},
 		"a long path":                      {change{record.TypeReg, 0, map[string]any{"path": "/" + strings.Repeat("x", 5000)}, nil}, "a path of 5001 bytes"},
 		"a long path of a terminal":        {change{record.TypeTTY, 0, map[string]any{"path": "/" + strings.Repeat("x", 5000)}, nil}, "a path of 5001 bytes"},
-		"a descriptor twice":               {change{record.TypeFD, 1, map[string]any{"fd": 0}, nil}, "stands twice"},
+		"a descriptor twice":               {change{record.TypeFD, 1, map[string]any{"fd": 0}, nil}, "occurs twice"},
 		"descriptor -1":                    {change{record.TypeFD, 1, map[string]any{"fd": -1}, nil}, "descriptor -1"},
 		"descriptor 2^31":                  {change{record.TypeFD, 1, map[string]any{"fd": 1 << 31}, nil}, "descriptor 2147483648"},
 		"a lock of no kind":                {change{record.TypeLock, 0, map[string]any{"kind": "x"}, nil}, `lock of kind "x"`},

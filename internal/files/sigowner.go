@@ -19,9 +19,9 @@ const (
 	fGetSig = 11
 )
 
-// readOwner reads who gets the signals of a pipe, FIFO or terminal. Regular
-// files send none.
-func readOwner(s *Subject, file *record.File) error {
+// readSignalOwner reads who gets the signals of a pipe, socket, FIFO or terminal
+// (F_SETOWN). Regular files send none.
+func readSignalOwner(s *Subject, file *record.File) error {
 	switch s.Stat.Mode & unix.S_IFMT {
 	case unix.S_IFREG, unix.S_IFDIR:
 		return nil
@@ -44,16 +44,17 @@ func readOwner(s *Subject, file *record.File) error {
 			file.Owner.UIDs = ids[:]
 		}
 	}
-	// Who gets them may be said later.
+	// An owner may be set later.
 	file.Flags |= s.Info.Flags & unix.O_ASYNC
 	file.Sig, err = unix.FcntlInt(f.Fd(), fGetSig, 0)
 	return os.NewSyscallError("fcntl", err)
 }
 
-// setOwner is readOwner's inverse, but for O_ASYNC. The kernel notes whose rights the signals are
-// sent with, so it is done as the user who did it; where that is not known, as
-// the one who may do least. An owner outside of the image that is gone is none.
-func (r *Restorer) setOwner(f *depot.File, s *record.File) error {
+// setSignalOwner is the inverse of readSignalOwner, except for O_ASYNC. The kernel
+// records whose rights the signals are sent with, so it is done as the user who did
+// it; if that is not known, as the user of the file with the fewest rights. An owner
+// outside the image that is gone is left out.
+func (r *Restorer) setSignalOwner(f *depot.File, s *record.File) error {
 	fd, err := f.Fd()
 	if err != nil {
 		return err
@@ -69,7 +70,7 @@ func (r *Restorer) setOwner(f *depot.File, s *record.File) error {
 		uids = u.Creds.UID
 	}
 	if len(uids) < 2 {
-		return nil // of no process
+		return nil // no process uses it
 	}
 	own := sys.OwnerEx{Type: int32(s.Owner.Type), PID: int32(s.Owner.PID)}
 	err = sys.AsUser(uids[0], uids[1], uint32(unix.Getgid()), uint32(unix.Getegid()), nil, func() error {
@@ -81,15 +82,16 @@ func (r *Restorer) setOwner(f *depot.File, s *record.File) error {
 	return nil
 }
 
-// beAsync has a puppet switch O_ASYNC on through one of its descriptors, whose
-// number will be told with the signals, see F_SETSIG in fcntl(2).
-func beAsync(p *tracee.Puppet, fd int) error {
+// setAsync has a puppet switch on O_ASYNC through one of its descriptors. The
+// kernel reports the number of that descriptor with the signals, see F_SETSIG in
+// fcntl(2).
+func setAsync(p *tracee.Puppet, fd int) error {
 	flags, err := p.Call(unix.SYS_FCNTL, uint64(fd), unix.F_GETFL)
 	if err == nil {
 		_, err = p.Call(unix.SYS_FCNTL, uint64(fd), unix.F_SETFL, flags|unix.O_ASYNC)
 	}
 	if err != nil {
-		return fmt.Errorf("pid %d: signals of descriptor %d: %w", p.Tracee().PID, fd, err)
+		return fmt.Errorf("pid %d: set O_ASYNC on descriptor %d: %w", p.Tracee().PID, fd, err)
 	}
 	return nil
 }
