@@ -31,7 +31,7 @@ func (b *builder) resources() ([]ready, error) {
 		}
 		threads := make([]*task.Restorer, len(t.Threads))
 		for i, th := range t.Threads {
-			threads[i] = &task.Restorer{PID: t.PID, TID: th.TID, Puppet: b.puppets[th.TID], Inode: b.files.Open, Note: b.note, Cgroups: b.cgroups, Inherited: inherited}
+			threads[i] = &task.Restorer{PID: t.PID, TID: th.TID, Puppet: b.puppets[th.TID], Open: b.files.Open, Note: b.note, Cgroups: b.cgroups, Inherited: inherited}
 		}
 		settle := func() error {
 			for _, r := range slices.Backward(threads) {
@@ -258,7 +258,7 @@ func (b *builder) stop(t *judge.Task, threads []ready) error {
 	if err != nil || parent == nil {
 		return err
 	}
-	return task.TellStop(parent, t.PID, pending, t.StopTold)
+	return task.ConsumeStop(parent, t.PID, pending, t.StopTold)
 }
 
 // release lets all threads run at once. Between the first and the last of the

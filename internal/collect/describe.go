@@ -253,7 +253,7 @@ func (d *description) task(p *process) error {
 func (d *description) stopTold(p *process) (bool, error) {
 	told := false
 	err := d.lender.lend(p.parent.threads[0], d.about[p.parent].place, func(loan *tracee.Loan) error {
-		untold, err := task.StopUntold(loan, p.pid)
+		untold, err := task.StopUnreported(loan, p.pid)
 		if err != nil {
 			return fmt.Errorf("pid %d: has it been told that pid %d stopped: %w", p.parent.pid, p.pid, err)
 		}
@@ -369,9 +369,9 @@ func (d *description) collector(p *process, t *tracee.Tracee) *task.Collector {
 	c := &task.Collector{
 		PID: p.pid, TID: t.TID, Asleep: d.tree.asleep[t.TID], Stat: p.stat, Status: f.Status, Facts: f, Emit: d.emit, NewID: d.newID,
 		Note: d.note, Notes: &d.about[p].notes,
-		FactsOf: func(tid int) *task.Facts { return d.facts[tid] },
-		Inode:   func(link string) (uint64, error) { return d.files.Path(p.pid, link) },
-		Block:   func(reason error) { d.blockers.add(p.pid, reason) },
+		FactsOf:      func(tid int) *task.Facts { return d.facts[tid] },
+		DescribeLink: func(link string) (uint64, error) { return d.files.DescribeLink(p.pid, link) },
+		Block:        func(reason error) { d.blockers.add(p.pid, reason) },
 	}
 	if d.kills {
 		c.Keep = func(k task.Keep) { d.keeps = append(d.keeps, keep{p, k}) }
@@ -388,8 +388,8 @@ func (d *description) addressSpace(p *process, id uint64) error {
 	a := d.about[p]
 	mc := &memory.Collector{
 		PID: p.pid, ID: id, Known: d.mapped, Emit: d.emit, NewID: d.newID, Content: d.files.Content,
-		Inode: func(link string) (uint64, error) { return d.files.Path(p.pid, link) },
-		Block: func(reason error) { d.blockers.add(p.pid, reason) },
+		DescribeLink: func(link string) (uint64, error) { return d.files.DescribeLink(p.pid, link) },
+		Block:        func(reason error) { d.blockers.add(p.pid, reason) },
 	}
 	if d.lender.loan != nil {
 		mc.Loan = d.lender.loan

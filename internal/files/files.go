@@ -160,9 +160,9 @@ func (c *Collector) Collect(table uint64, subjects []*Subject) error {
 	return nil
 }
 
-// Path describes what a link leads to, only once, and returns the number of the
+// DescribeLink describes what a link leads to, only once, and returns the number of the
 // record.
-func (c *Collector) Path(pid int, link string) (uint64, error) {
+func (c *Collector) DescribeLink(pid int, link string) (uint64, error) {
 	s, err := c.subject(pid, -1, link)
 	if err != nil {
 		return 0, err

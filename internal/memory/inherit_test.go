@@ -330,14 +330,14 @@ func TestInheritance(t *testing.T) {
 		}
 		parent, vmas := layout(rng), []record.VMA(nil)
 		vmas = changed(rng, parent)
-		r := &Restorer{PID: p.Tracee().PID, Puppet: p, Inode: f.open, Note: t.Logf}
+		r := &Restorer{PID: p.Tracee().PID, Puppet: p, Open: f.open, Note: t.Logf}
 		check(t, r.Map(slices.Concat(parent, f.vdso)))
 		pages := f.own(parent, 2, nil)
 		f.fill(r, pages)
 		check(t, r.Filled())
 
 		c := child(t, p)
-		rc := &Restorer{PID: c.Tracee().PID, Puppet: c, Inode: f.open, Note: t.Logf}
+		rc := &Restorer{PID: c.Tracee().PID, Puppet: c, Open: f.open, Note: t.Logf}
 		if forked := round%5 > 0; forked {
 			check(t, rc.MapForked(r, slices.Concat(vmas, f.vdso)))
 		} else { // as a child of somebody else: what it inherits is copied

@@ -113,7 +113,7 @@ func collectInode(c *Collector, m *proc.Mapping, v *record.VMA) (err error) {
 	if v.Refs.Inode = c.Known[key]; v.Refs.Inode != 0 {
 		return nil
 	}
-	v.Refs.Inode, err = c.Inode(mapFiles(c.PID, m))
+	v.Refs.Inode, err = c.DescribeLink(mapFiles(c.PID, m))
 	c.Known[key] = v.Refs.Inode
 	return err
 }

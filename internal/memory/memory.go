@@ -21,9 +21,9 @@ type Collector struct {
 	ID  uint64 // of the MM record
 	// Emit adds a record to the stream.
 	Emit func(t record.Type, meta any) error
-	// Inode describes what a link like /proc/PID/map_files/… leads to and
+	// DescribeLink describes what a link like /proc/PID/map_files/… leads to and
 	// returns the number to refer to it by.
-	Inode func(link string) (uint64, error)
+	DescribeLink func(link string) (uint64, error)
 	// NewID returns the number for an object this package emits itself.
 	NewID func() uint64
 	// Content asks that the bytes of what a link leads to be sent among the

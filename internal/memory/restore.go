@@ -30,8 +30,8 @@ const (
 type Restorer struct {
 	PID    int
 	Puppet *tracee.Puppet
-	// Inode opens what an objref names, with O_ flags.
-	Inode func(objref uint64, flags int) (*os.File, error)
+	// Open opens what an objref names, with O_ flags.
+	Open func(objref uint64, flags int) (*os.File, error)
 	// Note tells the user of something that is not as it was.
 	Note func(format string, args ...any)
 
@@ -202,7 +202,7 @@ func restoreMapped(r *Restorer, v *record.VMA) error {
 	if v.RW {
 		flags = unix.O_RDWR
 	}
-	f, err := r.Inode(v.Refs.Inode, flags)
+	f, err := r.Open(v.Refs.Inode, flags)
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func describe(t testing.TB, p *tracee.Puppet) *described {
 			d.objects[last] = rec
 			return err
 		},
-		Inode: func(link string) (uint64, error) {
+		DescribeLink: func(link string) (uint64, error) {
 			id := next()
 			path, err := os.Readlink(link)
 			d.links[id] = strings.TrimSuffix(path, " (deleted)")
@@ -164,7 +164,7 @@ func TestRestore(t *testing.T) {
 			t.Fatal(errs)
 		}
 		q := newPuppet(t, Occupied(d.vmas)...)
-		r := &Restorer{PID: q.Tracee().PID, Puppet: q, Inode: files(t, d), Note: t.Logf}
+		r := &Restorer{PID: q.Tracee().PID, Puppet: q, Open: files(t, d), Note: t.Logf}
 		check(t, r.Map(d.vmas))
 		in := source(t, func(w *stream.Writer) error {
 			never := func() bool { return false }

@@ -69,7 +69,7 @@ func unattachable(m *proc.Mapping) string {
 // attach is shmat(2) made in the puppet. What of the segment it had unmapped is
 // unmapped again.
 func (r *Restorer) attach(v *record.VMA) error {
-	f, err := r.Inode(v.Refs.Inode, unix.O_RDONLY)
+	f, err := r.Open(v.Refs.Inode, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}

@@ -148,7 +148,7 @@ func TestSysVShmMapped(t *testing.T) {
 		t.Fatalf("%d, %v, %v", i, d.objects, d.blocked)
 	}
 	q := newPuppet(t, Occupied(d.vmas)...)
-	r := &Restorer{PID: q.Tracee().PID, Puppet: q, Inode: files(t, d), Note: t.Logf}
+	r := &Restorer{PID: q.Tracee().PID, Puppet: q, Open: files(t, d), Note: t.Logf}
 	check(t, r.Map(d.vmas))
 	if b := get(t, r.PID, at); !bytes.HasPrefix(b, []byte("in the segment")) {
 		t.Errorf("%q", head(b))

@@ -7,14 +7,14 @@ import (
 	"ckpt/internal/proc"
 )
 
-// setAutogroup gives the scheduling group of a process's session its nice value,
-// see "The autogroup feature" in sched(7).
+// setAutogroup sets the nice value of the scheduling group of a process's
+// session, see "The autogroup feature" in sched(7).
 func (r *Restorer) setAutogroup(nice int) error {
 	now, err := proc.ReadAutogroup(r.PID)
 	own, ownErr := proc.ReadAutogroup(os.Getpid())
 	switch {
 	case err != nil || ownErr != nil || now.ID == own.ID:
-		r.Note("pid %d does not get back the nice value %d of its session's scheduling group (autogroup), for it has no group of its own here", r.PID, nice)
+		r.Note("pid %d does not get back the nice value %d of its session's scheduling group (autogroup), because it has no group of its own here", r.PID, nice)
 	case now.Nice != nice:
 		return r.writeProc("autogroup", strconv.Itoa(nice))
 	}

@@ -16,9 +16,9 @@ import (
 	"ckpt/stream/record"
 )
 
-// cgroups: the control groups of a process, and of those of its threads that
-// are in others; all threads must exist. It comes before scheduling, for a
-// cpuset changes the CPU affinity of who enters it.
+// cgroups: the control groups of a process, and of those of its threads that are
+// in other groups; all threads must exist. It comes before sched, because a task
+// that enters a cpuset gets another CPU affinity.
 var cgroups = row[record.Cgroups]{
 	Type:    record.TypeCgroups,
 	Scope:   PerProcess,
@@ -34,12 +34,12 @@ var cgroups = row[record.Cgroups]{
 	Restore: restoreCgroups,
 }.resource()
 
-// maxHierarchies is more than there are: one for each controller, and those that
-// have only a name.
+// maxHierarchies is more than there can be: one for each controller, and those
+// that have only a name.
 const maxHierarchies = 256
 
-// ThreadsOf are the threads that a CGROUPS record names: they must be of its
-// process, for anybody's could be put into a group.
+// ThreadsOf returns the threads that a CGROUPS record names. The caller checks that
+// they belong to its process, or anybody's thread could be moved.
 func ThreadsOf(rec *stream.Record) (tids []int) {
 	if c, err := decode[record.Cgroups](rec); err == nil {
 		for _, t := range c.Threads {
@@ -54,12 +54,12 @@ type CgroupPolicy string
 
 // The policies.
 const (
-	CgroupsKeep   CgroupPolicy = "keep"   // put it back into those that are here
-	CgroupsStrict CgroupPolicy = "strict" // and refuse if one is not
+	CgroupsKeep   CgroupPolicy = "keep"   // put it back into those that exist here
+	CgroupsStrict CgroupPolicy = "strict" // the same, but refuse if one does not
 	CgroupsIgnore CgroupPolicy = "ignore" // leave it in those of ckpt-apply
 )
 
-// ParseCgroupPolicy parses the value of --cgroups; nothing is CgroupsKeep.
+// ParseCgroupPolicy parses the value of --cgroups; "" is CgroupsKeep.
 func ParseCgroupPolicy(s string) (CgroupPolicy, error) {
 	switch p := CgroupPolicy(s); p {
 	case "":
@@ -108,8 +108,8 @@ func hasCgroup(groups []record.Cgroup, g record.Cgroup) bool {
 	})
 }
 
-// CheckCgroups says which groups of a CGROUPS record, which may be nil, are
-// missing here, if the policy is strict.
+// CheckCgroups returns, if the policy is strict, an error for each group of a
+// CGROUPS record that is missing here. rec may be nil.
 func CheckCgroups(rec *stream.Record, policy CgroupPolicy) []error {
 	if rec == nil || policy != CgroupsStrict {
 		return nil
@@ -160,9 +160,8 @@ func membersOf(c *record.Cgroups) []member {
 }
 
 func restoreCgroups(r *Restorer, c *record.Cgroups) error {
-	var err error
-	if err != nil || r.Cgroups == CgroupsIgnore {
-		return err
+	if r.Cgroups == CgroupsIgnore {
+		return nil
 	}
 	var mounts []proc.Mount
 	for _, m := range membersOf(c) {
@@ -195,7 +194,8 @@ func restoreCgroups(r *Restorer, c *record.Cgroups) error {
 	return nil
 }
 
-// membersFile is the file of a group that a process or thread is put into it by.
+// membersFile is the file to write a process's or thread's id to, to put it into a
+// group.
 func membersFile(dir string, g record.Cgroup, m member) string {
 	switch {
 	case m.thread && g.Hierarchy == "":
@@ -206,7 +206,7 @@ func membersFile(dir string, g record.Cgroup, m member) string {
 	return path.Join(dir, "cgroup.procs")
 }
 
-// mayEnter is an error if this user may not put anything into a group.
+// mayEnter returns an error if this user may not put anything into a group.
 func mayEnter(dir string, g record.Cgroup, m member) error {
 	file := membersFile(dir, g, m)
 	if unix.Faccessat(unix.AT_FDCWD, file, unix.W_OK, unix.AT_EACCESS) == unix.EACCES {
@@ -232,7 +232,7 @@ func enterCgroup(mounts []proc.Mount, g record.Cgroup, m member) error {
 	return err
 }
 
-// cgroupName is what people call a group.
+// cgroupName names a group in messages.
 func cgroupName(g record.Cgroup) string {
 	if g.Hierarchy == "" {
 		return fmt.Sprintf("%s of version 2", g.Path)

@@ -16,13 +16,13 @@ var (
 	errFrozenCgroup = errors.New("the group is frozen")
 )
 
-// findCgroup returns the folder of a group. A hierarchy that is not mounted is
-// the same as a group that is not there. What would be frozen there could not be
-// restored.
+// findCgroup returns the folder of a group. If its hierarchy is not mounted, that is
+// as if the group did not exist. A frozen group is an error, because a task that
+// is frozen can't be restored.
 func findCgroup(mounts []proc.Mount, g record.Cgroup) (string, error) {
 	name := string(g.Path)
 	if !path.IsAbs(name) || path.Clean(name) != name || strings.Contains(name, "\x00") {
-		return "", errNoCgroup // outside of the cgroup namespace it was seen from, or made up
+		return "", errNoCgroup // outside the cgroup namespace of its reader, or made up
 	}
 	for _, m := range slices.Backward(mounts) {
 		below, ok := strings.CutPrefix(name, strings.TrimSuffix(m.Root, "/"))
@@ -42,7 +42,7 @@ func findCgroup(mounts []proc.Mount, g record.Cgroup) (string, error) {
 	return "", errNoCgroup
 }
 
-// isHierarchy reports whether a mount is of the hierarchy of these controllers.
+// isHierarchy reports whether a mount is the hierarchy of these controllers.
 func isHierarchy(m *proc.Mount, controllers string) bool {
 	if controllers == "" {
 		return m.FSType == "cgroup2"

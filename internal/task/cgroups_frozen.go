@@ -13,22 +13,22 @@ import (
 	"ckpt/stream/record"
 )
 
-// freezers are the two versions of what keeps the tasks of a control group from
-// running: where that is told, and how it is ended.
+// freezers are the freezers of both versions of control groups: where each shows
+// its state, and how it is thawed.
 var freezers = [...]struct {
-	controller    string // none of version 2
-	state, frozen string // file, and what is in it
-	self, is      string // the same of the group itself, and not of one above
+	controller    string // "" in version 2
+	state, frozen string // a file, and what it contains if the group is frozen
+	self, is      string // the same for the group itself, as opposed to one above it
 	thaw          string
 }{
 	{"freezer", "freezer.state", "FR", "freezer.self_freezing", "1", "echo THAWED > %s/freezer.state"}, // FREEZING or FROZEN, and not THAWED
 	{"", "cgroup.events", "frozen 1", "cgroup.freeze", "1", "echo 0 > %s/cgroup.freeze"},
 }
 
-// isFrozen reports whether the tasks of a group are kept from running.
+// isFrozen reports whether the tasks of a group are frozen.
 func isFrozen(dir string) (bool, error) {
 	for _, f := range freezers {
-		frozen, err := says(path.Join(dir, f.state), f.frozen)
+		frozen, err := fileContains(path.Join(dir, f.state), f.frozen)
 		if err != nil || frozen {
 			return frozen, err
 		}
@@ -36,7 +36,7 @@ func isFrozen(dir string) (bool, error) {
 	return false, nil
 }
 
-func says(file, word string) (bool, error) {
+func fileContains(file, word string) (bool, error) {
 	b, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
@@ -47,16 +47,16 @@ func says(file, word string) (bool, error) {
 	return bytes.Contains(b, []byte(word)), nil
 }
 
-// FrozenError: a task is kept from running by its control group. It can't be
-// stopped then (version 1), or makes no system call (version 2).
+// FrozenError: a task is frozen by its control group. Then it can't be stopped
+// (version 1), or makes no system calls (version 2).
 type FrozenError struct{ group, thaw string }
 
 func (e *FrozenError) Error() string { return "is in the frozen control group " + e.group }
 
-// Hint says how to end that.
+// Hint says how to thaw it.
 func (e *FrozenError) Hint() string { return e.thaw }
 
-// Frozen knows which control groups were found frozen, or not.
+// Frozen remembers which control groups were found frozen.
 type Frozen struct{ known map[string]error }
 
 // Check returns a FrozenError for a thread in a frozen group.
@@ -77,8 +77,8 @@ func (f *Frozen) Check(tid int) error {
 	return known
 }
 
-// frozenIn looks at the groups of a thread. Where their hierarchies are not
-// mounted nothing tells.
+// frozenIn checks the groups of a thread. A hierarchy that is not mounted can't be
+// checked.
 func frozenIn(list []proc.Cgroup) error {
 	mounts, err := proc.Mounts(os.Getpid())
 	if err != nil {
@@ -96,9 +96,9 @@ func frozenIn(list []proc.Cgroup) error {
 		if !errors.Is(err, errFrozenCgroup) {
 			continue
 		}
-		// The order may have been given to one above.
+		// A group above it may be the one that was told to freeze.
 		for up := group; len(up) > 1; up, dir = path.Dir(up), path.Dir(dir) {
-			if self, err := says(path.Join(dir, f.self), f.is); err == nil && self {
+			if self, err := fileContains(path.Join(dir, f.self), f.is); err == nil && self {
 				return &FrozenError{group, fmt.Sprintf(f.thaw, dir)}
 			}
 		}

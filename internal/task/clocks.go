@@ -14,11 +14,11 @@ import (
 	"ckpt/stream/record"
 )
 
-// Clocks are not a thread's, but of the time namespace that a tree is in: what
-// they showed is in the stream's header, and a tree restored on another boot
-// gets a namespace in which they go on from there.
+// Clocks don't belong to a thread but to the time namespace of the tree. What they
+// showed is in the stream's header, and a tree restored on another boot gets a
+// time namespace in which they continue from there.
 
-// atOnce is how long reading all clocks may take to count as one moment.
+// atOnce is how long reading all clocks may take to count as simultaneous.
 const atOnce = 20 * time.Microsecond
 
 // readClocks reads the clocks as this process sees them. If it was preempted in
@@ -40,7 +40,7 @@ func readClocks() record.Clocks {
 
 func clock(id int32) int64 {
 	var ts unix.Timespec
-	_ = unix.ClockGettime(id, &ts) // these are there on every Linux
+	_ = unix.ClockGettime(id, &ts) // every Linux has these clocks
 	return ts.Nano()
 }
 
@@ -61,8 +61,8 @@ func ReadClocksOf(pid int) (*record.Clocks, error) {
 	return &c, nil
 }
 
-// OwnTimeOffsets are those of the time namespace this process is in; none
-// without CONFIG_TIME_NS.
+// OwnTimeOffsets returns the offsets of this process's time namespace; zero without
+// CONFIG_TIME_NS.
 func OwnTimeOffsets() (proc.TimeOffsets, error) {
 	own, err := proc.ReadTimeOffsets(os.Getpid())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -71,11 +71,11 @@ func OwnTimeOffsets() (proc.TimeOffsets, error) {
 	return own, err
 }
 
-// maxClock is the most that a clock in a time namespace may show, half of what
-// the kernel can count to, see proc_timens_set_offset in kernel/time/namespace.c.
+// maxClock is the most that a clock in a time namespace may show, about half of
+// KTIME_MAX, see proc_timens_set_offset in kernel/time/namespace.c.
 const maxClock = 1 << 62
 
-// CheckClocks says why clocks of a stream can't be.
+// CheckClocks returns an error for clocks of a stream that are impossible.
 func CheckClocks(c *record.Clocks) (errs []error) {
 	for _, v := range []int64{c.Monotonic, c.Boottime} {
 		if v < 0 || v >= maxClock {
@@ -90,8 +90,8 @@ func CheckClocks(c *record.Clocks) (errs []error) {
 	return errs
 }
 
-// OffsetsToGoOn are those of a time namespace in which the clocks go on now from
-// what they showed.
+// OffsetsToGoOn returns the offsets of a time namespace in which the clocks
+// continue from what they showed.
 func OffsetsToGoOn(from *record.Clocks) (proc.TimeOffsets, error) {
 	own, err := OwnTimeOffsets()
 	now := readClocks()

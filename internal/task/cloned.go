@@ -7,14 +7,14 @@ import (
 	"ckpt/stream/record"
 )
 
-// Cloned are what clone(2) shares or copies: the objects that THREAD records refer
-// to. They are described, planned and restored by this table.
+// Cloned lists what clone(2) shares or copies: the objects that THREAD records
+// refer to. Describing, planning and restoring them goes by this table.
 var Cloned = [...]struct {
 	Type     record.Type
-	Kcmp     kcmp.Type // what kcmp(2) calls it
+	Kcmp     kcmp.Type // its type for kcmp(2)
 	Ref      func(*record.ThreadRefs) *uint64
-	Flag     uint64 // of clone(2): it is shared
-	What     string // in words
+	Flag     uint64 // the flag of clone(2) by which it is shared
+	What     string // for messages
 	Optional bool   // not every task has one
 }{
 	{record.TypeMM, kcmp.VM, func(r *record.ThreadRefs) *uint64 { return &r.MM }, unix.CLONE_VM, "memory", false},

@@ -31,11 +31,11 @@ var creds = row[record.Creds]{
 	Collect: func(c *Collector) error {
 		rec := credsOf(&c.Status)
 		rec.PID, rec.TID = c.PID, c.TID
-		bits, _, err := c.find(getSecurebits)
+		bits, _, err := c.result(getSecurebits)
 		if err != nil {
 			return fmt.Errorf("pid %d: securebits: %w", c.TID, err)
 		}
-		dumpable, _, err := c.find(getDumpable)
+		dumpable, _, err := c.result(getDumpable)
 		if err != nil {
 			return fmt.Errorf("pid %d: dumpable: %w", c.TID, err)
 		}
@@ -78,14 +78,14 @@ func restoreCreds(r *Restorer, c *record.Creds) error {
 		return err
 	}
 	if now.NoNewPrivs && !c.NoNewPrivs {
-		r.Note("pid %d can't gain privileges by set-user-id programs from now on, for ckpt-apply can't (no_new_privs)", c.TID)
+		r.Note("pid %d can't gain privileges by set-user-id programs from now on, because ckpt-apply can't (no_new_privs)", c.TID)
 	}
 	if lost := caps.Set(c.Bnd &^ now.Bnd); lost != 0 && r.TID == r.PID {
-		r.Note("pid %d can't gain %v by programs it runs from now on, for ckpt-apply can't (its bounding set)", c.TID, lost)
+		r.Note("pid %d can't gain %v by programs it runs from now on, because ckpt-apply can't (its bounding set)", c.TID, lost)
 	}
 	r.changeCreds(c, now)
 	if r.TID != r.PID {
-		return nil // it is the process's, whose first thread comes last
+		return nil // dumpable belongs to the process and is set by its first thread, which comes last
 	}
 	if c.Dumpable == dumpableByRoot {
 		return r.notDumpable()
@@ -94,7 +94,7 @@ func restoreCreds(r *Restorer, c *record.Creds) error {
 	return nil
 }
 
-// inheritedCreds returns those that all puppets have from the stub.
+// inheritedCreds returns the credentials that all puppets inherit from the stub.
 func (r *Restorer) inheritedCreds() (*record.Creds, error) {
 	if c := r.Inherited.creds; c != nil {
 		return c, nil
@@ -113,9 +113,9 @@ func (r *Restorer) inheritedCreds() (*record.Creds, error) {
 	return &c, nil
 }
 
-// notDumpable is for a process that was dumpable by root only. That can't be
-// set: it is what a change of ids made of it, see setIDs, where fs.suid_dumpable
-// is 2. Elsewhere it is not dumpable at all.
+// notDumpable is for a process that was dumpable by root only. That can't be set
+// by prctl(2): it is the result of a change of ids, see setIDs, if fs.suid_dumpable
+// is 2. Otherwise the process is not dumpable at all.
 func (r *Restorer) notDumpable() error {
 	if err := r.Settle(); err != nil {
 		return err
@@ -127,14 +127,14 @@ func (r *Restorer) notDumpable() error {
 	if now == dumpableByRoot {
 		return nil
 	}
-	r.Note("pid %d could dump core for root only, and can't at all from now on, for fs.suid_dumpable is not 2", r.PID)
+	r.Note("pid %d could dump core for root only, and can't at all from now on, because fs.suid_dumpable is not 2", r.PID)
 	r.prctl("set dumpable", unix.PR_SET_DUMPABLE, 0)
 	return nil
 }
 
-// changeCreds goes from what ckpt-apply may do to what the task may, most
-// powerful steps first. What is right already is not set again, for that may take
-// a capability, too: credsHere knows which.
+// changeCreds changes the credentials from those of ckpt-apply to those of the
+// task; the steps that need the most privileges come first. What is right already
+// is not set again, because that may take a capability, too: see credsHere.
 func (r *Restorer) changeCreds(c, now *record.Creds) {
 	changed := c.Inh != now.Inh || c.Prm != now.Prm || c.Eff != now.Eff
 	ids := !slices.Equal(c.UID, now.UID) || !slices.Equal(c.GID, now.GID) || c.Dumpable == dumpableByRoot
@@ -143,7 +143,7 @@ func (r *Restorer) changeCreds(c, now *record.Creds) {
 	}
 	r.dropBounding(now.Bnd &^ c.Bnd)
 	if !sameGroups(c.Groups, now.Groups) {
-		r.poke("set its groups", PackGroups(c.Groups), unix.SYS_SETGROUPS, uint64(len(c.Groups)), scratchArg)
+		r.callWith("set its groups", PackGroups(c.Groups), unix.SYS_SETGROUPS, uint64(len(c.Groups)), scratchArg)
 	}
 	if ids {
 		r.setIDs(c, now)
@@ -154,7 +154,8 @@ func (r *Restorer) changeCreds(c, now *record.Creds) {
 	if ids || c.Amb != now.Amb {
 		r.raiseAmbient(c.Amb)
 	}
-	// All of them at once, for this one may be locked; alone it takes no capability.
+	// Set all securebits at once, because KEEP_CAPS may be locked; if it alone
+	// differs, PR_SET_KEEPCAPS takes no capability.
 	keep := c.Securebits&secbitKeepCaps != 0
 	switch {
 	case c.Securebits&^secbitKeepCaps != now.Securebits&^secbitKeepCaps:
@@ -199,8 +200,9 @@ func (r *Restorer) raiseAmbient(amb uint64) {
 	}
 }
 
-// PackGroups returns what setgroups(2) takes, which may be all the memory a puppet
-// has for it; a group more where there is none, for there must be something.
+// PackGroups returns the groups as setgroups(2) takes them. They may fill all the
+// scratch memory of a puppet. If there are none it has one element, so that it is
+// not empty.
 func PackGroups(groups []uint32) []byte {
 	b := make([]byte, 4*max(1, len(groups)))
 	for i, g := range groups {
@@ -209,8 +211,8 @@ func PackGroups(groups []uint32) []byte {
 	return b
 }
 
-// setIDs changes user and group ids. Who stops being root loses its capabilities
-// but for those that are kept on demand.
+// setIDs changes user and group ids. A task that stops being root loses its
+// capabilities, but for those that PR_SET_KEEPCAPS keeps.
 func (r *Restorer) setIDs(c, now *record.Creds) {
 	if now.Securebits&secbitKeepCaps == 0 {
 		r.keepCaps(true)
@@ -220,7 +222,7 @@ func (r *Restorer) setIDs(c, now *record.Creds) {
 	// The setfs* calls return the old id and no error.
 	r.call("set its file system group", unix.SYS_SETFSGID, uint64(c.GID[3]))
 	users := []uint32{c.UID[3]}
-	if c.Dumpable == dumpableByRoot { // a change there and back makes it so, see commit_creds in kernel/cred.c
+	if c.Dumpable == dumpableByRoot { // changing the id makes it so, see commit_creds in kernel/cred.c
 		users = []uint32{c.UID[3] ^ 1, c.UID[3]}
 	}
 	r.call("set its user ids", unix.SYS_SETRESUID, ids(c.UID)...)

@@ -10,8 +10,8 @@ import (
 	"ckpt/stream/record"
 )
 
-// credsHere says which capabilities it takes to go from what this process may do
-// to what a task could, by the rules of kernel/sys.c and security/commoncap.c.
+// credsHere says which capabilities it takes to change from the credentials of this
+// process to those of a task, by the rules of kernel/sys.c and security/commoncap.c.
 func credsHere(h *Host, c *record.Creds) (errs []error) {
 	if len(c.UID) != 4 || len(c.GID) != 4 {
 		return nil // Check says so
@@ -38,7 +38,8 @@ func credsHere(h *Host, c *record.Creds) (errs []error) {
 		need(true, ptrace, "reach into %s, which is not dumpable")
 	}
 	need(!killable(&now, c), caps.Of(unix.CAP_KILL), "pass signals on to %s, of another user, and to end it should the restore fail")
-	// What is given must be there; of the inheritable set, in the bounding set.
+	// Only capabilities that we have can be given; inheritable ones must be in the
+	// bounding set.
 	for _, lacks := range []uint64{c.Prm &^ now.Prm, c.Inh &^ c.Prm &^ (now.Inh | now.Bnd)} {
 		if lacks != 0 {
 			errs = append(errs, &caps.Missing{Set: caps.Set(lacks), To: "give them back to %s, which had them", Who: who})
@@ -50,11 +51,11 @@ func credsHere(h *Host, c *record.Creds) (errs []error) {
 	return errs
 }
 
-// secbitLocks are those securebits that keep others from changing.
+// secbitLocks are the securebits that lock others.
 const secbitLocks = 0xaa
 
 // mayBecome reports whether a task may change its real, effective, saved and file
-// system ids to others without a capability.
+// system ids to the wanted ones without a capability.
 func mayBecome(now, want []uint32) bool {
 	for _, id := range want[:3] {
 		if !slices.Contains(now[:3], id) {
@@ -71,15 +72,15 @@ func sameGroups(a, b []uint32) bool {
 	return slices.Equal(a, b)
 }
 
-// sameUser reports whether a task that has changed from now to want is still one
-// that this process may trace, see __ptrace_may_access in kernel/ptrace.c. A
-// change of ids makes it not dumpable in between.
+// sameUser reports whether this process may still trace a task that changed from
+// now to want, see __ptrace_may_access in kernel/ptrace.c. Changing ids makes it
+// not dumpable in between.
 func sameUser(now, want *record.Creds) bool {
 	return slices.Equal(now.UID, want.UID) && slices.Equal(now.GID, want.GID) &&
 		want.UID[0] == want.UID[1] && want.UID[0] == want.UID[2] && want.GID[0] == want.GID[1] && want.GID[0] == want.GID[2]
 }
 
-// killable reports whether this process may signal a task that has changed to want.
+// killable reports whether this process may signal a task that changed to want.
 func killable(now, want *record.Creds) bool {
 	for _, id := range now.UID[:2] {
 		if id == want.UID[0] || id == want.UID[2] {

@@ -8,18 +8,18 @@ import (
 	"ckpt/stream/record"
 )
 
-// Facts are what /proc tells of a thread that stands still.
+// Facts is what /proc tells about a stopped thread.
 type Facts struct {
 	Status     proc.Status
 	Comm       string
 	Namespaces map[string]uint64
 
 	cgroups  []record.Cgroup
-	loginUID *uint32 // nil where there are none
-	slack    *uint64 // nil where this user may not read it
+	loginUID *uint32 // nil if the kernel has no audit
+	slack    *uint64 // the timer slack; nil if this user may not read it
 }
 
-// ReadFacts reads them.
+// ReadFacts reads the facts about a thread.
 func ReadFacts(pid, tid int) (*Facts, error) {
 	f := &Facts{}
 	var err error

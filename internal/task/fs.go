@@ -15,7 +15,7 @@ var fsResource = row[record.FS]{
 	Type:  record.TypeFS,
 	Scope: Shared,
 	Collect: func(c *Collector) error {
-		cwd, err := c.Inode(fmt.Sprintf("/proc/%d/cwd", c.TID))
+		cwd, err := c.DescribeLink(fmt.Sprintf("/proc/%d/cwd", c.TID))
 		if err != nil {
 			return err
 		}
@@ -23,7 +23,7 @@ var fsResource = row[record.FS]{
 		if differs, err := hasOwnRoot(c.TID); err != nil {
 			return err
 		} else if differs {
-			if fs.Refs.Root, err = c.Inode(fmt.Sprintf("/proc/%d/root", c.TID)); err != nil {
+			if fs.Refs.Root, err = c.DescribeLink(fmt.Sprintf("/proc/%d/root", c.TID)); err != nil {
 				return err
 			}
 		}
@@ -49,7 +49,8 @@ var fsResource = row[record.FS]{
 	},
 }.resource()
 
-// hasOwnRoot reports whether a process lives under chroot(2).
+// hasOwnRoot reports whether a process has another root folder than we, by
+// chroot(2).
 func hasOwnRoot(pid int) (bool, error) {
 	own, err := rootOf("/")
 	if err != nil {
@@ -59,8 +60,8 @@ func hasOwnRoot(pid int) (bool, error) {
 	return own != its, err
 }
 
-// rootOf returns the device and inode number of a folder. The server of a FUSE
-// file system, which may stand still, is not asked for them.
+// rootOf returns the device and inode number of a folder, without asking the server
+// of a FUSE file system, which may be stopped.
 func rootOf(path string) (id [3]uint64, err error) {
 	var st unix.Statx_t
 	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &st); err != nil {
@@ -69,9 +70,10 @@ func rootOf(path string) (id [3]uint64, err error) {
 	return [3]uint64{uint64(st.Dev_major), uint64(st.Dev_minor), st.Ino}, nil
 }
 
-// enter makes a folder the puppet's working folder, and then its root.
+// enter makes a folder the puppet's working folder, and if root also its root
+// folder.
 func (r *Restorer) enter(objref uint64, root bool) error {
-	dir, err := r.Inode(objref, unix.O_PATH|unix.O_DIRECTORY)
+	dir, err := r.Open(objref, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
@@ -79,10 +81,10 @@ func (r *Restorer) enter(objref uint64, root bool) error {
 	fd := r.Puppet.GiveIn(r.vector(), int(dir.Fd()))
 	r.vector().Add("enter "+dir.Name(), unix.SYS_FCHDIR, 0).From(0, fd)
 	if root {
-		r.poke("make "+dir.Name()+" its root", []byte(".\x00"), unix.SYS_CHROOT, scratchArg)
+		r.callWith("make "+dir.Name()+" its root", []byte(".\x00"), unix.SYS_CHROOT, scratchArg)
 	}
 	r.vector().Add("close", unix.SYS_CLOSE, 0).From(0, fd)
-	if r.TID != r.PID { // there may be many, each with a folder that is open here
+	if r.TID != r.PID { // there may be many threads, each with a folder open here
 		return r.Make()
 	}
 	return nil

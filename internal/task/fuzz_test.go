@@ -16,8 +16,8 @@ import (
 	"ckpt/stream/record"
 )
 
-// FuzzCheck: whatever is in a record, each resource says that it is good or not,
-// for not much more memory than a record may take, and quickly.
+// FuzzCheck: whatever is in a record, each resource accepts or refuses it, quickly
+// and with little more memory than the record takes.
 func FuzzCheck(f *testing.F) {
 	good := map[record.Type]any{
 		record.TypeMM:         &record.MM{PID: 7, Auxv: make([]byte, 16), Membarrier: 1 << 4, LDT: make([]byte, 8), LockFuture: 2},
@@ -67,7 +67,7 @@ func judgeRecord(t *testing.T, r *Resource, rec *stream.Record) {
 	if rec.Decode(record.Lookup(r.Type).New()) != nil && len(errs) == 0 {
 		t.Fatal("what can't be decoded is good")
 	}
-	if r.Here != nil { // asked of what is bad, too, so that all is told at once
+	if r.Here != nil { // also called for bad records, so that everything is reported at once
 		_ = r.Here(host(0), rec)
 	}
 	switch r.Type {
@@ -90,8 +90,8 @@ func judgeRecord(t *testing.T, r *Resource, rec *stream.Record) {
 	}
 }
 
-// TestTooManyLimits: a record with more limits than there are is refused, and
-// compared with ours nevertheless.
+// TestTooManyLimits: a record with more limits than there are is refused, but those
+// that exist are still compared with ours.
 func TestTooManyLimits(t *testing.T) {
 	own, err := proc.ReadLimits(os.Getpid())
 	if err != nil {

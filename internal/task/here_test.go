@@ -23,7 +23,7 @@ func host(set caps.Set) *Host {
 	return &Host{Process: &caps.Process{Status: status}, Who: func(pid int) string { return fmt.Sprintf("pid %d (sh)", pid) }}
 }
 
-// lacks is what a record takes that a host lacks.
+// lacks returns what a record takes and a host lacks.
 func lacks(t *testing.T, h *Host, typ record.Type, meta any) (set caps.Set) {
 	t.Helper()
 	for _, err := range Find(typ).Here(h, recordOf(t, typ, meta)) {
@@ -122,7 +122,7 @@ func TestMaySet(t *testing.T) {
 	}
 }
 
-// TestLimitsHere: there is a limit that root can't raise.
+// TestLimitsHere: one limit not even root can raise.
 func TestLimitsHere(t *testing.T) {
 	most, err := proc.ReadSysctl("fs/nr_open")
 	if err != nil {
@@ -138,7 +138,7 @@ func TestLimitsHere(t *testing.T) {
 	}
 }
 
-// TestItimersOf: the real one that waits for its signal to be taken runs.
+// TestItimersOf: ITIMER_REAL counts as armed while its signal is pending.
 func TestItimersOf(t *testing.T) {
 	answer := func(interval, value uint64) tracee.Answer {
 		return tracee.Answer{Data: abi.Bytes(interval, 0, value, 0)}

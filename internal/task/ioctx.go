@@ -5,7 +5,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// ioCtx is that there is an I/O context, and who shares it. What it holds, the
+// ioCtx: that there is an I/O context, and who shares it. Its content, the
 // priority, is in SCHED.
 var ioCtx = row[record.IOCtx]{
 	Type:  record.TypeIOCtx,

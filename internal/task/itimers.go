@@ -15,12 +15,12 @@ const (
 	itimerProf = 2 // the last
 )
 
-// itimers: the interval timers of setitimer(2), which alarm(2) uses too.
+// itimers: the interval timers of setitimer(2), one of which alarm(2) uses.
 var itimers = row[record.Itimers]{
 	Type:  record.TypeItimers,
 	Scope: PerProcess,
 	Collect: func(c *Collector) error {
-		m, err := c.theMoment()
+		m, err := c.snapshot()
 		if err != nil || len(m.itimers) == 0 {
 			return err
 		}
@@ -35,13 +35,13 @@ var itimers = row[record.Itimers]{
 	Restore: func(r *Restorer, it *record.Itimers) error {
 		for _, t := range it.Timers {
 			val := abi.Bytes(uint64(t.IntervalUS/1e6), uint64(t.IntervalUS%1e6), uint64(t.ValueUS/1e6), uint64(t.ValueUS%1e6))
-			r.poke("start its interval timer", val, unix.SYS_SETITIMER, uint64(t.Which), scratchArg, 0)
+			r.callWith("start its interval timer", val, unix.SYS_SETITIMER, uint64(t.Which), scratchArg, 0)
 		}
 		return nil
 	},
 }.resource()
 
-// askItimers are the queries for the timers.
+// askItimers returns the queries for the timers.
 func askItimers() (all []tracee.Query) {
 	for which := range uint64(3) {
 		all = append(all, query(32, unix.SYS_GETITIMER, which, scratchArg))
@@ -49,9 +49,10 @@ func askItimers() (all []tracee.Query) {
 	return all
 }
 
-// itimersOf returns the timers that run. The real one stands still from its end to
-// the moment when its signal is taken, see posixtimer_rearm_itimer in kernel/signal.c:
-// if that waits, it is one that ends at once, for whom one signal does for two.
+// itimersOf returns the timers that are armed. ITIMER_REAL is not armed between its
+// expiry and the moment when its signal is delivered, see posixtimer_rearm_itimer in
+// kernel/signal.c. If the signal is pending, a periodic timer is recorded as one that
+// expires at once: the two signals merge into one.
 func itimersOf(pid int, answers []tracee.Answer, alarmWaits bool) (timers []record.Itimer, err error) {
 	for which, a := range answers {
 		if a.Err != nil {

@@ -8,9 +8,9 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// ownKeyrings are those that belong to a thread or process alone; see
-// KEYCTL_GET_KEYRING_ID in keyctl(2). Others outlive it, but for the session's,
-// of which every restored tree gets a new one.
+// ownKeyrings are the keyrings that belong to a thread or process alone, see
+// KEYCTL_GET_KEYRING_ID in keyctl(2). The others outlive it, except that of the
+// session: every restored tree gets a new one.
 var ownKeyrings = []struct {
 	id      int32
 	process bool
@@ -30,18 +30,18 @@ func (c *Collector) askKeyrings() (all []tracee.Query) {
 	return all
 }
 
-// keyrings blocks a thread that has some: the serial numbers of keys, which a
-// program keeps, can't be had again.
+// keyrings blocks a thread that has keyrings of its own: a program remembers the
+// serial numbers of its keys, and they can't be restored.
 func (c *Collector) keyrings() error {
 	for _, k := range ownKeyrings {
 		if k.process && c.TID != c.PID {
 			continue
 		}
-		serial, _, err := c.find(keyringID(k.id))
+		serial, _, err := c.result(keyringID(k.id))
 		switch err {
 		case nil:
 			c.Block(fmt.Errorf("has a %s keyring (%d), which can't be saved", k.name, serial))
-		case unix.ENOKEY, unix.ENOSYS, unix.EPERM, unix.EACCES: // none, or none that it could find itself
+		case unix.ENOKEY, unix.ENOSYS, unix.EPERM, unix.EACCES: // none, or none that the thread itself can find
 		case unix.EKEYREVOKED, unix.EKEYEXPIRED:
 		default:
 			return fmt.Errorf("pid %d: its %s keyring: %w", c.TID, k.name, err)

@@ -12,12 +12,12 @@ import (
 	"ckpt/stream/record"
 )
 
-// rlimitNames are ulimit(1)'s words for the limits.
+// rlimitNames are the names of the limits after RLIMIT_, by number.
 var rlimitNames = [...]string{"CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS",
 	"LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME"}
 
-// limits: resource limits. They are read from /proc, for prlimit(2) on another
-// user's process takes a capability that may be missing.
+// limits: resource limits. They are read from /proc, because prlimit(2) on another
+// user's process takes a capability that we may lack.
 var limits = row[record.Limits]{
 	Type:     record.TypeLimits,
 	Required: true,
@@ -41,12 +41,13 @@ var limits = row[record.Limits]{
 
 func checkLimits(l *record.Limits) []error {
 	if len(l.Limits) != len(rlimitNames) {
-		return []error{fmt.Errorf("%d resource limits, there are %d", len(l.Limits), len(rlimitNames))}
+		return []error{fmt.Errorf("%d resource limits, but there are %d", len(l.Limits), len(rlimitNames))}
 	}
 	return nil
 }
 
-// limitsHere finds hard limits that can't be raised to what they were.
+// limitsHere returns an error for each hard limit that can't be raised to what it
+// was.
 func limitsHere(h *Host, l *record.Limits) []error {
 	own, err := proc.ReadLimits(os.Getpid())
 	if err != nil {
@@ -73,12 +74,11 @@ func tooManyFiles(l *record.Limits, own proc.Limits) []error {
 		fmt.Sprintf("sysctl fs.nr_open=%d", min(want.Hard, 1<<30)))}
 }
 
-// tooHigh compares them with our own. There may be too many of them, which Check
-// tells.
+// tooHigh compares the limits with our own. If there are too many, Check says so.
 func tooHigh(l *record.Limits, own proc.Limits) (errs []error) {
 	for i, want := range l.Limits[:min(len(l.Limits), len(own))] {
 		if want.Hard > own[i].Hard {
-			errs = append(errs, fmt.Errorf("pid %d had a hard limit RLIMIT_%s of %s, ckpt-apply may set at most %s: start it with that limit or with CAP_SYS_RESOURCE",
+			errs = append(errs, fmt.Errorf("pid %d had a hard limit RLIMIT_%s of %s, and ckpt-apply may set at most %s: start it with that limit or with CAP_SYS_RESOURCE",
 				l.PID, rlimitNames[i], limitText(want.Hard), limitText(own[i].Hard)))
 		}
 	}
@@ -98,7 +98,7 @@ func restoreLimits(r *Restorer, l *record.Limits) error {
 		return err
 	}
 	for i, want := range l.Limits {
-		if i == unix.RLIMIT_SIGPENDING { // lower only when it has its timers, see lowerSignals
+		if i == unix.RLIMIT_SIGPENDING { // it is lowered only when the process has its timers, see lowerSignals
 			want = record.Limit{Soft: max(want.Hard, now[i].Hard), Hard: max(want.Hard, now[i].Hard)}
 			if want.Hard == now[i].Hard {
 				continue
@@ -107,13 +107,13 @@ func restoreLimits(r *Restorer, l *record.Limits) error {
 		if now[i].Soft == want.Soft && now[i].Hard == want.Hard {
 			continue
 		}
-		r.poke("set RLIMIT_"+rlimitNames[i], abi.Bytes(want.Soft, want.Hard), unix.SYS_SETRLIMIT, uint64(i), scratchArg)
+		r.callWith("set RLIMIT_"+rlimitNames[i], abi.Bytes(want.Soft, want.Hard), unix.SYS_SETRLIMIT, uint64(i), scratchArg)
 	}
 	return nil
 }
 
-// lowerSignals sets RLIMIT_SIGPENDING when the process has its signals and timers,
-// which may be more than that.
+// lowerSignals sets RLIMIT_SIGPENDING when the process has its signals and timers, which
+// may exceed it.
 func lowerSignals(r *Restorer, l *record.Limits) (undo func() error, err error) {
 	undo = func() error { return nil }
 	now, err := proc.ReadLimits(r.PID)
@@ -121,7 +121,7 @@ func lowerSignals(r *Restorer, l *record.Limits) (undo func() error, err error) 
 		return nil, err
 	}
 	if want, is := l.Limits[unix.RLIMIT_SIGPENDING], now[unix.RLIMIT_SIGPENDING]; want.Soft != is.Soft || want.Hard != is.Hard {
-		r.poke("set RLIMIT_SIGPENDING", abi.Bytes(want.Soft, want.Hard), unix.SYS_SETRLIMIT, unix.RLIMIT_SIGPENDING, scratchArg)
+		r.callWith("set RLIMIT_SIGPENDING", abi.Bytes(want.Soft, want.Hard), unix.SYS_SETRLIMIT, unix.RLIMIT_SIGPENDING, scratchArg)
 	}
 	return undo, r.Make()
 }

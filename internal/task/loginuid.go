@@ -12,9 +12,9 @@ import (
 	"ckpt/stream/record"
 )
 
-// loginUID: the user a thread belongs to for audit(8), of each thread, for each
-// can only set its own. To set one again takes CAP_AUDIT_CONTROL, so it comes
-// before credentials.
+// loginUID: the user a thread belongs to for auditd(8). It is restored in each
+// thread, because each can set only its own. Setting it a second time takes
+// CAP_AUDIT_CONTROL, so it comes before credentials.
 var loginUID = row[record.LoginUID]{
 	Type: record.TypeLoginUID,
 	Collect: func(c *Collector) error {
@@ -36,14 +36,14 @@ var loginUID = row[record.LoginUID]{
 			err = errors.New("that takes CAP_AUDIT_CONTROL")
 		}
 		if err != nil {
-			r.Note("pid %d has the login user id of ckpt-apply, for its own (%s) can't be set here: %v", l.TID, loginText(l.UID), err)
+			r.Note("pid %d has the login user id of ckpt-apply, because its own (%s) can't be set here: %v", l.TID, loginText(l.UID), err)
 		}
 		return nil
 	},
 }.resource()
 
-// setLoginUID has the thread write to its own file, which we open: from its
-// root folder /proc may be out of reach.
+// setLoginUID has the thread write to its own file, which we open for it: /proc may
+// be out of reach from its root folder.
 func (r *Restorer) setLoginUID(l *record.LoginUID) error {
 	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/task/%d/loginuid", l.PID, l.TID), os.O_WRONLY, 0)
 	if err != nil {
@@ -54,7 +54,7 @@ func (r *Restorer) setLoginUID(l *record.LoginUID) error {
 	if err != nil {
 		return err
 	}
-	// At once, for that it can't be is no failure.
+	// In a vector of its own, because the restore goes on if it fails.
 	v := r.Puppet.Vector()
 	text := strconv.AppendUint(nil, uint64(l.UID), 10)
 	write := v.Add("write its login user id", unix.SYS_WRITE, uint64(fd), v.Put(text), uint64(len(text))).MayFail()

@@ -20,7 +20,7 @@ const (
 	prctlMMMapSize = 13*8 + 16
 )
 
-// layout: what the kernel notes of an address space beside its mappings, and
+// layout: what the kernel records about an address space besides its mappings, and
 // the executable.
 var layout = row[record.MM]{
 	Type:  record.TypeMM,
@@ -33,11 +33,11 @@ var layout = row[record.MM]{
 		if err != nil {
 			return err
 		}
-		brk, _, err := c.find(getBreak)
+		brk, _, err := c.result(getBreak)
 		if err != nil {
 			return fmt.Errorf("pid %d: read its break: %w", c.PID, err)
 		}
-		exe, err := c.Inode(fmt.Sprintf("/proc/%d/exe", c.PID))
+		exe, err := c.DescribeLink(fmt.Sprintf("/proc/%d/exe", c.PID))
 		if err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ var layout = row[record.MM]{
 	Check: func(m *record.MM) []error {
 		var err error
 		if m.LockFuture&^(unix.MCL_FUTURE|mclOnfault) != 0 {
-			err = fmt.Errorf("%w: memory to come locked by flags %#x", stream.ErrCorrupt, m.LockFuture)
+			err = fmt.Errorf("%w: future mappings locked with flags %#x", stream.ErrCorrupt, m.LockFuture)
 		}
 		if err == nil && len(m.Auxv) > auxvMaxBytes {
 			err = fmt.Errorf("auxiliary vector of %d bytes, at most %d are allowed", len(m.Auxv), auxvMaxBytes)
@@ -74,10 +74,10 @@ var layout = row[record.MM]{
 
 var getBreak = query(0, unix.SYS_BRK, 0)
 
-// restoreLayout sets it all with PR_SET_MM_MAP, struct prctl_mm_map in uapi
-// linux/prctl.h. The kernel refuses a new executable while the old is mapped.
+// restoreLayout sets everything with PR_SET_MM_MAP, see struct prctl_mm_map in uapi
+// linux/prctl.h. The kernel refuses a new executable while the old one is mapped.
 func restoreLayout(r *Restorer, m *record.MM) error {
-	exe, err := r.Inode(m.Refs.Exe, unix.O_RDONLY)
+	exe, err := r.Open(m.Refs.Exe, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
@@ -94,14 +94,14 @@ func restoreLayout(r *Restorer, m *record.MM) error {
 	r.vector().Set(at, arg)
 	r.call("set its memory layout", unix.SYS_PRCTL, prSetMM, prSetMMMap, at, 13*8, 0)
 	r.call("close", unix.SYS_CLOSE, uint64(fd))
-	if err := r.Make(); err != nil { // there may be room for one descriptor only
+	if err := r.Make(); err != nil { // there may be room for only one descriptor
 		return err
 	}
 	if err := r.restoreMMState(m); err != nil {
 		return err
 	}
 	if m.LockFuture != 0 {
-		r.call("lock memory to come", unix.SYS_MLOCKALL, uint64(m.LockFuture))
+		r.call("lock its future mappings", unix.SYS_MLOCKALL, uint64(m.LockFuture))
 	}
 	return nil
 }
@@ -109,8 +109,8 @@ func restoreLayout(r *Restorer, m *record.MM) error {
 // mclOnfault is MCL_ONFAULT, see mlockall(2).
 const mclOnfault = 4
 
-// locksFuture finds out whether what a process maps is locked at once: then the
-// loan's scratch memory, which is new, is.
+// locksFuture finds out whether a process locks its future mappings: then the
+// scratch memory of the loan, which is new, is locked.
 func locksFuture(c *Collector) (int, error) {
 	if c.Loan.Tight() {
 		return locksFutureTight(c)
@@ -135,9 +135,9 @@ func locksFuture(c *Collector) (int, error) {
 	return 0, nil
 }
 
-// locksFutureTight is for a process that can map nothing. What would be locked at
-// once fails with another error then, if it is more than may be locked. Whether
-// it would be locked on fault only is taken from what is locked.
+// locksFutureTight is for a process that can't map anything more. A mapping larger
+// than RLIMIT_MEMLOCK fails with another error if it would be locked. Whether
+// MCL_ONFAULT is set is taken from what is locked already.
 func locksFutureTight(c *Collector) (int, error) {
 	l, err := proc.ReadLimits(c.PID)
 	if err != nil {
@@ -147,20 +147,20 @@ func locksFutureTight(c *Collector) (int, error) {
 	limit := l[unix.RLIMIT_MEMLOCK].Soft
 	if limit >= 1<<40 || c.Status.CapEff&mayLock != 0 {
 		if c.Status.VmLck > 0 {
-			c.Block(&tightError{"has locked memory (mlock), and may have locked all that is to come, too (MCL_FUTURE)"})
+			c.Block(&tightError{"has locked memory (mlock), and may have locked its future mappings, too (MCL_FUTURE)"})
 		}
 		return 0, nil
 	}
 	n := limit&^(abi.PageBytes-1) + 16*abi.PageBytes
 	at, err := c.Loan.Call(unix.SYS_MMAP, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uint64(0), 0)
 	switch err {
-	case nil: // there is room again, and it is not locked, or it would be too much
+	case nil: // there is room again; it is not locked, or the limit would have forbidden it
 		return 0, tracee.CallOK(c.Loan, "unmap what was mapped", unix.SYS_MUNMAP, at, n)
 	case unix.ENOMEM:
 		return 0, nil
 	case unix.EAGAIN:
 	default:
-		return 0, fmt.Errorf("pid %d: is memory to come locked: %w", c.PID, err)
+		return 0, fmt.Errorf("pid %d: find out whether future mappings are locked: %w", c.PID, err)
 	}
 	maps, err := proc.ReadMappings(c.PID)
 	flags := unix.MCL_FUTURE
@@ -172,11 +172,11 @@ func locksFutureTight(c *Collector) (int, error) {
 	return flags, err
 }
 
-// tightError: what can't be found out where nothing more can be mapped.
+// tightError: something can't be found out because nothing more can be mapped.
 type tightError struct{ what string }
 
 func (e *tightError) Error() string {
-	return e.what + ", which can't be looked at, for its limits leave no room for 64 KiB more memory"
+	return e.what + ", which can't be looked at, because its limits leave no room for 64 KiB more memory"
 }
 
 // Hint says how to make room.

@@ -11,12 +11,12 @@ import (
 	"ckpt/stream/record"
 )
 
-// What else belongs to an address space: what it has registered for with
-// membarrier(2), and segment descriptors.
+// What else belongs to an address space: its registrations for membarrier(2), and
+// segment descriptors (modify_ldt(2)).
 
 const (
 	membarrierGetRegistrations = 1 << 9 // uapi linux/membarrier.h, Linux 6.3
-	// membarrierRegistrations are all commands that register.
+	// membarrierRegistrations are all commands that register a process.
 	membarrierRegistrations = 1<<2 | 1<<4 | 1<<6 | 1<<8
 )
 
@@ -24,11 +24,11 @@ var getMembarrier = query(0, unix.SYS_MEMBARRIER, membarrierGetRegistrations, 0,
 
 // readMMState fills in the rest of an MM record.
 func (c *Collector) readMMState(m *record.MM) error {
-	registered, _, err := c.find(getMembarrier)
+	registered, _, err := c.result(getMembarrier)
 	switch {
 	case err == nil:
 		m.Membarrier = registered
-	case err != unix.EINVAL && err != unix.ENOSYS: // the kernel does not tell, or has none
+	case err != unix.EINVAL && err != unix.ENOSYS: // the kernel can't tell, or has no membarrier
 		return fmt.Errorf("pid %d: membarrier registrations: %w", c.PID, err)
 	}
 	some, err := c.answer(tracee.AnyLDT())
@@ -45,7 +45,7 @@ func (c *Collector) readMMState(m *record.MM) error {
 
 func checkMMState(m *record.MM) (errs []error) {
 	if m.Membarrier&^membarrierRegistrations != 0 {
-		errs = append(errs, fmt.Errorf("pid %d has registered for membarrier commands this version does not know (%#x)", m.PID, m.Membarrier))
+		errs = append(errs, fmt.Errorf("pid %d has registered for membarrier commands that this version does not know (%#x)", m.PID, m.Membarrier))
 	}
 	if len(m.LDT) > tracee.MaxLDTBytes || len(m.LDT)%8 != 0 {
 		errs = append(errs, fmt.Errorf("%w: %d bytes of segment descriptors", stream.ErrCorrupt, len(m.LDT)))

@@ -10,8 +10,8 @@ import (
 	"ckpt/internal/proc"
 )
 
-// PIDsLeft is how many more tasks the control groups of this process allow, and
-// the group that allows least; none where no number is set.
+// PIDsLeft returns how many more tasks the control groups of this process allow,
+// and the group that allows the fewest; "" if there is no limit.
 func PIDsLeft() (left int64, group string, err error) {
 	groups, err := readCgroups(os.Getpid())
 	if err != nil {
@@ -27,7 +27,7 @@ func PIDsLeft() (left int64, group string, err error) {
 		}
 		dir, err := findCgroup(mounts, g)
 		if err != nil {
-			continue // not to be seen from here
+			continue // can't be seen from here
 		}
 		for ; dir != "/" && dir != "."; dir = path.Dir(dir) {
 			if n, ok := pidsLeft(dir); ok && (group == "" || n < left) {
@@ -46,7 +46,7 @@ func pidsLeft(dir string) (int64, bool) {
 		if err == nil {
 			n[i], err = strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
 		}
-		if err != nil { // "max", the root's folder, or none of a group
+		if err != nil { // "max", the root group, or no folder of a group
 			return 0, false
 		}
 	}

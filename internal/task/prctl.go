@@ -14,10 +14,10 @@ import (
 	"ckpt/stream/record"
 )
 
-// attribute is something prctl(2) gets and sets.
+// attribute is something that prctl(2) gets and sets.
 type attribute struct {
 	name    string
-	process bool // of the process, not of each thread
+	process bool // it belongs to the process, not to each thread
 	get     uint64
 	pointer bool // PR_GET_ stores an int instead of returning the value
 	set     func(v uint64) []uint64
@@ -27,15 +27,14 @@ func plain(op uint64) func(uint64) []uint64 {
 	return func(v uint64) []uint64 { return []uint64{op, v, 0, 0, 0} }
 }
 
-// ioFlusher alone of them takes a capability.
+// ioFlusher is the only attribute that takes a capability.
 const ioFlusher = "io_flusher"
 
-// tiles: a process may use the tiles of AMX. It is arch_prctl(2) that tells and
-// sets it.
+// tiles: a process may use the tiles of AMX. It is read and set by arch_prctl(2).
 const tiles = "amx_tiles"
 
-// attributes in the order of setting: the parent-death signal last, for a
-// change of credentials clears it.
+// attributes, in the order in which they are set. All come after the credentials,
+// because a change of those clears the parent-death signal.
 var attributes = []attribute{
 	{"timer_slack", false, unix.PR_GET_TIMERSLACK, false, plain(unix.PR_SET_TIMERSLACK)},
 	{"tsc", false, unix.PR_GET_TSC, true, plain(unix.PR_SET_TSC)},
@@ -43,7 +42,7 @@ var attributes = []attribute{
 		return []uint64{unix.PR_MCE_KILL, unix.PR_MCE_KILL_SET, v, 0, 0}
 	}},
 	{"thp_disable", true, unix.PR_GET_THP_DISABLE, false, func(v uint64) []uint64 {
-		return []uint64{unix.PR_SET_THP_DISABLE, v & 1, v &^ 1, 0, 0} // flags from kernel 6.18 on
+		return []uint64{unix.PR_SET_THP_DISABLE, v & 1, v &^ 1, 0, 0} // has flags since kernel 6.18
 	}},
 	{ioFlusher, false, unix.PR_GET_IO_FLUSHER, false, plain(unix.PR_SET_IO_FLUSHER)},
 	{"memory_merge", true, unix.PR_GET_MEMORY_MERGE, false, plain(unix.PR_SET_MEMORY_MERGE)},
@@ -52,7 +51,7 @@ var attributes = []attribute{
 	{"pdeathsig", false, unix.PR_GET_PDEATHSIG, true, plain(unix.PR_SET_PDEATHSIG)},
 }
 
-// prctl: all of them. An attribute this kernel does not know is left out.
+// prctl: all attributes. One that this kernel does not know is left out.
 var prctl = row[record.Prctl]{
 	Type:     record.TypePrctl,
 	Required: true,
@@ -112,7 +111,7 @@ var prctl = row[record.Prctl]{
 				continue
 			}
 			now, err := r.attribute(a)
-			if err == nil && now == v || errors.Is(err, unix.EINVAL) && v == 0 { // nothing this kernel does not know either
+			if err == nil && now == v || errors.Is(err, unix.EINVAL) && v == 0 { // 0 is what an attribute unknown to this kernel is anyway
 				continue
 			}
 			r.call("set attribute "+a.name, unix.SYS_PRCTL, a.set(v)...)
@@ -121,7 +120,7 @@ var prctl = row[record.Prctl]{
 	},
 }.resource()
 
-// inProc reads one from /proc if it is there, which takes less than a call.
+// inProc reads an attribute from /proc if it is there, which is faster than a call.
 func (a attribute) inProc(c *Collector) (v uint64, told bool) {
 	switch a.get {
 	case unix.PR_GET_TIMERSLACK:
@@ -150,8 +149,9 @@ func readAttribute(c *Collector, a attribute) (uint64, error) {
 	return a.value(answer)
 }
 
-// attribute returns what a puppet has. All have the same, from the stub, but for
-// what is set before by the name of gathering children, which is not asked for.
+// attribute returns the present value in a puppet. All puppets inherit the same
+// from the stub, except for PR_SET_CHILD_SUBREAPER: it may have been set to make
+// the tree, so it is always set again.
 func (r *Restorer) attribute(a attribute) (uint64, error) {
 	if a.get == unix.PR_GET_CHILD_SUBREAPER {
 		return 0, unix.ENODATA
@@ -188,7 +188,7 @@ func (a attribute) value(answer tracee.Answer) (uint64, error) {
 	return uint64(binary.LittleEndian.Uint32(answer.Data)), nil
 }
 
-// checkPrctl says which attributes are not known to this version.
+// checkPrctl returns an error for each attribute that this version does not know.
 func checkPrctl(p *record.Prctl) (errs []error) {
 	for _, v := range p.Values {
 		if v.Name != tiles && !slices.ContainsFunc(attributes, func(a attribute) bool { return a.name == v.Name }) {
@@ -198,8 +198,8 @@ func checkPrctl(p *record.Prctl) (errs []error) {
 	return errs
 }
 
-// prctlHere says which attributes this kernel does not know, and which capability
-// one takes.
+// prctlHere returns an error for each attribute that this kernel does not know or
+// that takes a capability we lack.
 func prctlHere(h *Host, p *record.Prctl) (errs []error) {
 	for _, a := range attributes {
 		if i := slices.IndexFunc(p.Values, func(v record.PrctlValue) bool { return v.Name == a.name }); i < 0 || p.Values[i].Value == 0 {

@@ -33,7 +33,7 @@ var procAttr = row[record.ProcAttr]{
 			return err
 		}
 		a.CoredumpFilter = uint64(filter)
-		if group, err := proc.ReadAutogroup(c.PID); err == nil { // else there are none
+		if group, err := proc.ReadAutogroup(c.PID); err == nil { // otherwise the kernel has no autogroups
 			a.Autogroup = group.Nice
 		}
 		return c.Emit(record.TypeProcAttr, &a)
@@ -64,7 +64,7 @@ var procAttr = row[record.ProcAttr]{
 	},
 }.resource()
 
-// procAttrHere says which capabilities they take.
+// procAttrHere says which capability the OOM score adjustment takes.
 func procAttrHere(h *Host, a *record.ProcAttr) (errs []error) {
 	if h.CapEff&(1<<unix.CAP_SYS_RESOURCE) == 0 && !mayScore(a.OOMScoreAdj) {
 		errs = h.Need(caps.Of(unix.CAP_SYS_RESOURCE), h.Who(a.PID), fmt.Sprintf("set the oom_score_adj of %%s to %d", a.OOMScoreAdj))
@@ -72,8 +72,9 @@ func procAttrHere(h *Host, a *record.ProcAttr) (errs []error) {
 	return errs
 }
 
-// mayScore reports whether this process, without CAP_SYS_RESOURCE, may have an
-// OOM score adjustment: the kernel, which does not tell how low it may go, is asked.
+// mayScore reports whether this process may set an OOM score adjustment without
+// CAP_SYS_RESOURCE. The kernel does not show the lowest value allowed, so it is
+// tried out.
 func mayScore(adj int) bool {
 	const name = "/proc/self/oom_score_adj"
 	now, err := proc.ReadOOMScoreAdj(os.Getpid())
@@ -82,7 +83,7 @@ func mayScore(adj int) bool {
 	}
 	err = os.WriteFile(name, []byte(strconv.Itoa(adj)), 0)
 	if err == nil {
-		_ = os.WriteFile(name, []byte(strconv.Itoa(now)), 0) // up again anybody may go
+		_ = os.WriteFile(name, []byte(strconv.Itoa(now)), 0) // raising it is always allowed
 	}
 	return !errors.Is(err, unix.EACCES)
 }

@@ -25,7 +25,7 @@ func recordOf(t *testing.T, typ record.Type, meta any) *stream.Record {
 	return rec
 }
 
-// check returns what the row of its type says of a record.
+// check returns what the resource of its type says about a record.
 func check(t *testing.T, typ record.Type, meta any) error {
 	t.Helper()
 	return errors.Join(Find(typ).Check(recordOf(t, typ, meta))...)
@@ -68,7 +68,7 @@ func TestSavableClock(t *testing.T) {
 		{unix.CLOCK_MONOTONIC, []int{pid, thread}, ""},
 		{unix.CLOCK_PROCESS_CPUTIME_ID, []int{pid, thread}, ""},
 		{unix.CLOCK_THREAD_CPUTIME_ID, []int{pid}, ""},
-		{unix.CLOCK_THREAD_CPUTIME_ID, []int{pid, thread}, "does not tell of which"},
+		{unix.CLOCK_THREAD_CPUTIME_ID, []int{pid, thread}, "does not tell which"},
 		{cpu(0, 2), []int{pid}, ""},
 		{cpu(pid, 2), []int{pid}, ""},
 		{cpu(other, 2), []int{pid}, "another process, pid 55"},
@@ -134,7 +134,7 @@ func on(nr, k uint32) record.SeccompFilter {
 }
 
 func TestGoesHome(t *testing.T) {
-	// Sets by arithmetic, memory and registers what a comparison of nr would.
+	// Decides by arithmetic, memory and registers what a comparison of nr would.
 	computed := record.SeccompFilter{Program: slices.Concat(
 		insn(unix.BPF_LDX|unix.BPF_IMM, 0, 0, 3),
 		insn(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, 0, 0, 0),

@@ -10,8 +10,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// regs: general and extended registers, and with them an interrupted system
-// call.
+// regs: general and extended registers, and an interrupted system call.
 var regs = row[record.Regs]{
 	Type:     record.TypeRegs,
 	Required: true,
@@ -21,7 +20,7 @@ var regs = row[record.Regs]{
 			c.Block(errors.New("it runs 32-bit code, which can't be saved"))
 		}
 		if saved.UnknownWait() {
-			c.Note("pid %d (%s), thread %d: it waits in a system call that was interrupted before, and the kernel does not tell in which; restored, the call fails with EINTR",
+			c.Note("pid %d (%s), thread %d: it waits in a system call that was interrupted before, and the kernel does not tell in which; when restored, the call fails with EINTR",
 				c.PID, c.Stat.Comm, c.TID)
 		}
 		xstate, err := c.Loan.Tracee().XState()

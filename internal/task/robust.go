@@ -11,17 +11,17 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// Robust mutexes that a thread holds are marked by the kernel when it ends
-// (FUTEX_OWNER_DIED), see get_robust_list(2). In memory that outlives the tree
-// that would stay, and be wrong for the restored thread, which holds them still.
+// When a thread ends, the kernel marks the robust mutexes that it holds
+// (FUTEX_OWNER_DIED), see get_robust_list(2). In memory that outlives the tree the
+// mark would stay, and be wrong: the restored thread still holds them.
 
 const (
-	robustPI    = 1    // bit of an entry
+	robustPI    = 1    // bit of an entry: the mutex has priority inheritance
 	robustLimit = 2048 // ROBUST_LIST_LIMIT
 )
 
-// keepRobust has the list of a thread emptied before the kill if it leads to
-// memory that outlives the process.
+// keepRobust arranges for a thread's list to be emptied before the kill if it leads
+// to memory that outlives the process.
 func keepRobust(c *Collector, head, length uint64) error {
 	if c.Keep == nil || head == 0 {
 		return nil
@@ -31,7 +31,7 @@ func keepRobust(c *Collector, head, length uint64) error {
 	case err != nil:
 		return err
 	case pi:
-		c.Block(fmt.Errorf("holds a robust mutex with priority inheritance in memory that others have, too (thread %d), which its end would give away: use --leave running", c.TID))
+		c.Block(fmt.Errorf("holds a robust mutex with priority inheritance in memory shared with others (thread %d), which would lose it when it ends: use --leave running", c.TID))
 	case held:
 		c.Keep(Keep{TID: c.TID, Do: func(l *tracee.Loan) error {
 			return l.CallAndBack(unix.SYS_SET_ROBUST_LIST, []uint64{0, length}, unix.SYS_SET_ROBUST_LIST, []uint64{head, length})
@@ -45,7 +45,7 @@ func robustHeld(c *Collector, head uint64) (held, pi bool, err error) {
 	t := c.Loan.Tracee()
 	b := make([]byte, abi.RobustHeadBytes)
 	if t.ReadMem(head, b) != nil {
-		return false, false, nil // nor will the kernel find it
+		return false, false, nil // the kernel won't be able to read it, either
 	}
 	w := abi.Words(b)
 	next, offset, pending := w[0], w[1], w[2]
@@ -69,8 +69,8 @@ func robustHeld(c *Collector, head uint64) (held, pi bool, err error) {
 	return held, pi, nil
 }
 
-// Outlives reports whether what is mapped outlives the processes that map it: a
-// file with a name, and a System V segment.
+// Outlives reports whether mapped memory outlives the processes that map it: a file
+// with a name, or a System V segment.
 func Outlives(m *proc.Mapping) bool {
 	return m.Shared && m.Inode != 0 && (strings.HasPrefix(m.Path, "/SYSV") || !strings.HasSuffix(m.Path, " (deleted)"))
 }

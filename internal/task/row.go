@@ -8,7 +8,8 @@ import (
 	"ckpt/stream/record"
 )
 
-// row is a Resource by the Go type of its record, which is decoded in one place.
+// row is a Resource in terms of the Go type of its record. The record is decoded
+// in one place, here.
 type row[T any] struct {
 	Type     record.Type
 	Scope    Scope
@@ -16,7 +17,8 @@ type row[T any] struct {
 	Plenty   string
 	Asks     func(c *Collector) []tracee.Query
 	Collect  func(c *Collector) error
-	// Check must be there; anything says that every value can be restored.
+	// Check is mandatory; anything is the one for records that can always be
+	// restored.
 	Check   func(v *T) []error
 	Here    func(h *Host, v *T) []error
 	Restore func(r *Restorer, v *T) error
@@ -24,10 +26,11 @@ type row[T any] struct {
 	Last    func(r *Restorer, v *T) (undo func() error, err error)
 }
 
-// anything is the Check of a record that has nothing to check but that it is one.
+// anything is the Check of a record with nothing to check but that it can be
+// decoded.
 func anything[T any](*T) []error { return nil }
 
-// corruptIf is one error if something that no kernel tells is true.
+// corruptIf returns an error if a record says something that no kernel does.
 func corruptIf(bad bool, format string, args ...any) []error {
 	if !bad {
 		return nil

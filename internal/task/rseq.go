@@ -7,8 +7,8 @@ import (
 	"ckpt/stream/record"
 )
 
-// rseq: the registration of restartable sequences. A thread caught inside one
-// has been moved to its abort handler when it was borrowed.
+// rseq: the registration of restartable sequences. A thread that was stopped inside
+// one was moved to its abort handler when the loan began.
 var rseq = row[record.Rseq]{
 	Type: record.TypeRseq,
 	Collect: func(c *Collector) error {

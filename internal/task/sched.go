@@ -13,11 +13,10 @@ import (
 	"ckpt/stream/record"
 )
 
-// sched: policy, nice value, CPU affinity, I/O priority and NUMA policy, of each
-// thread. It
-// is restored when all threads and children exist, for a task under
-// SCHED_DEADLINE can't make any; and affinity before policy, for such a task
-// must be allowed on all CPUs.
+// sched: policy, nice value, CPU affinity, I/O priority and NUMA policy of each
+// thread. It is restored when all threads and children exist, because a task under
+// SCHED_DEADLINE can't make any; and affinity before policy, because such a task
+// must be allowed to run on all CPUs.
 var sched = row[record.Sched]{
 	Type:     record.TypeSched,
 	Required: true,
@@ -51,7 +50,7 @@ var sched = row[record.Sched]{
 	},
 	Here:    schedHere,
 	Restore: restoreSched,
-	Settled: true, // limits come behind it, and the puppets leave our CPU
+	Settled: true, // it moves the puppets away from our CPU, and limits follow it
 }.resource()
 
 func readSched(tid int) (attr, affinity []byte, err error) {
@@ -76,7 +75,7 @@ func readSched(tid int) (attr, affinity []byte, err error) {
 func decodeSched(s *record.Sched) (*unix.SchedAttr, *unix.CPUSet, error) {
 	a := new(unix.SchedAttr)
 	if len(s.Attr) != binary.Size(a) {
-		return nil, nil, fmt.Errorf("scheduling attributes of %d bytes, this system has %d", len(s.Attr), binary.Size(a))
+		return nil, nil, fmt.Errorf("scheduling attributes of %d bytes, but this system has %d", len(s.Attr), binary.Size(a))
 	}
 	if _, err := binary.Decode(s.Attr, binary.LittleEndian, a); err != nil {
 		return nil, nil, err
@@ -106,7 +105,7 @@ func restoreSched(r *Restorer, s *record.Sched) error {
 	}
 	if !bytes.Equal(nowSet, s.Affinity) {
 		if err := unix.SchedSetaffinity(s.TID, set); err != nil {
-			r.Note("pid %d ran on CPUs this system does not have; it may use those ckpt-apply may", s.TID)
+			r.Note("pid %d ran on CPUs that this system does not have; from now on it may use those that ckpt-apply may use", s.TID)
 		}
 	}
 	if !bytes.Equal(nowAttr, s.Attr) {
@@ -122,8 +121,8 @@ func restoreSched(r *Restorer, s *record.Sched) error {
 	return nil
 }
 
-// restoreNUMA sets a thread's memory policy, if it is not what all puppets have
-// from ckpt-apply.
+// restoreNUMA sets a thread's memory policy, if it differs from what all puppets
+// inherit from ckpt-apply.
 func (r *Restorer) restoreNUMA(p *record.MemPolicy) error {
 	const name = "numa"
 	other, known := r.Inherited.values[name]
@@ -146,7 +145,7 @@ func (r *Restorer) restoreNUMA(p *record.MemPolicy) error {
 	}
 	err := tracee.SetThreadMemPolicy(r.Puppet, p)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-		r.Note("pid %d took its memory from NUMA nodes this system does not have; it takes it from any", r.TID)
+		r.Note("pid %d took its memory from NUMA nodes that this system does not have; from now on it takes it from any node", r.TID)
 		return nil
 	}
 	return err

@@ -20,7 +20,7 @@ const (
 	ioprioClassShift = 13
 )
 
-// ownSched is how this process runs when nothing has been made yet.
+// ownSched is how this process is scheduled, read before anything is made.
 var ownSched = sync.OnceValues(func() (*schedNow, error) {
 	raw, _, err := readSched(0)
 	if err != nil {
@@ -41,7 +41,7 @@ var ownSched = sync.OnceValues(func() (*schedNow, error) {
 	return &schedNow{raw, attr, prio, limits[unix.RLIMIT_NICE].Soft, limits[unix.RLIMIT_RTPRIO].Soft}, nil
 })
 
-// schedNow is how a task runs and how far it may better that.
+// schedNow is how a task is scheduled, and how far it may improve that.
 type schedNow struct {
 	raw          []byte
 	attr         *unix.SchedAttr
@@ -49,7 +49,7 @@ type schedNow struct {
 	nice, rtprio uint64 // RLIMIT_NICE, RLIMIT_RTPRIO
 }
 
-// schedHere says which capabilities a thread's scheduling takes.
+// schedHere says which capabilities it takes to restore a thread's scheduling.
 func schedHere(h *Host, s *record.Sched) []error {
 	want, _, err := decodeSched(s)
 	if err != nil {
@@ -70,7 +70,7 @@ func schedHere(h *Host, s *record.Sched) []error {
 	return errs
 }
 
-// maySet is user_check_sched_setscheduler of kernel/sched/syscalls.c.
+// maySet follows user_check_sched_setscheduler of kernel/sched/syscalls.c.
 func (n *schedNow) maySet(want *unix.SchedAttr) bool {
 	now := n.attr
 	switch {

@@ -20,15 +20,15 @@ import (
 const (
 	sockFilterBytes = 8
 	maxInstructions = 4096  // BPF_MAXINSNS, of one filter
-	maxOnPath       = 32768 // MAX_INSNS_PER_PATH, of all of a thread
-	filterPenalty   = 4     // each filter counts as so many more
+	maxOnPath       = 32768 // MAX_INSNS_PER_PATH, of all filters of a thread
+	filterPenalty   = 4     // added for each filter, see seccomp_attach_filter
 )
 
-// seccomp: how a thread is confined, of each thread. It is
-// restored before credentials, for installing a filter takes CAP_SYS_ADMIN or
-// no_new_privs, which the program may have had only then; from there on the
-// puppets' seccomp is suspended, see SuspendSeccomp. All threads must exist, and
-// no more tasks may be made: new ones would inherit it.
+// seccomp: how each thread is confined. It is restored before credentials, because
+// installing a filter takes CAP_SYS_ADMIN or no_new_privs, and the program need
+// have neither any more; from there on the puppets' seccomp is suspended, see
+// SuspendSeccomp. All threads must exist by then, and no more tasks may be made:
+// they would inherit it.
 var seccomp = row[record.Seccomp]{
 	Type:    record.TypeSeccomp,
 	Collect: collectSeccomp,
@@ -40,21 +40,21 @@ var seccomp = row[record.Seccomp]{
 // SuspendSeccomp must be called for each thread before a system call is made in
 // it. Its error is a reason not to save the process.
 //
-// When ckpt-collect is killed during a Loan, seccomp holds again on the way
-// home, where the thread calls munmap and rt_sigprocmask. A thread whose filters
-// kill it for one of those, or one in strict mode, is lost then. Nothing in the
-// kernel prevents that: the signal mask can be put back by that call, or by
-// rt_sigreturn, which takes a whole signal frame where there is none. The filters
-// of service managers, containers and browsers allow both; and such a thread is
-// borrowed for its description only, a few ms, and its pages are copied. The user
-// is told of those that would be lost, see goesHome.
+// If ckpt-collect is killed during a Loan, seccomp is in force again on the way
+// home, where the thread calls munmap and rt_sigprocmask. A thread in strict mode,
+// or whose filters kill it for one of those calls, is lost then. Nothing in the
+// kernel allows us to prevent that: only that call can restore the signal mask, or
+// rt_sigreturn, which needs a whole signal frame, and there is none. The filters
+// of service managers, containers and browsers allow both calls. A thread that
+// would be lost is on loan only while it is described, a few ms, and its pages are
+// copied; the user is told of it, see goesHome.
 func SuspendSeccomp(t *tracee.Tracee, f *Facts) error {
 	if f.Status.Seccomp == unix.SECCOMP_MODE_DISABLED {
 		return nil
 	}
 	err := t.SuspendSeccomp()
 	if tracee.Errno(err) == unix.EPERM {
-		return errors.New("is confined by seccomp: to save it takes CAP_SYS_ADMIN, and a ckpt-collect that is not confined so itself")
+		return errors.New("is confined by seccomp: saving it takes CAP_SYS_ADMIN, and a ckpt-collect that is not itself confined by seccomp")
 	}
 	return err
 }
@@ -73,7 +73,7 @@ func collectSeccomp(c *Collector) error {
 	}
 	switch {
 	case tracee.Errno(err) == unix.EACCES:
-		c.Block(errors.New("is confined by seccomp filters, and to read them takes CAP_SYS_ADMIN, and a ckpt-collect that is not confined so itself"))
+		c.Block(errors.New("is confined by seccomp filters: reading them takes CAP_SYS_ADMIN, and a ckpt-collect that is not itself confined by seccomp"))
 		return nil
 	case tracee.Errno(err) == unix.EMEDIUMTYPE:
 		c.Block(errors.New("is confined by a seccomp filter that is not classic BPF, which can't be saved"))
@@ -102,8 +102,8 @@ func filtersOf(pid, tid int) ([]record.SeccompFilter, error) {
 	return all, nil
 }
 
-// commonFilters says how many filters, from the first on, all threads of the
-// process have, all of which we hold.
+// commonFilters returns how many filters, from the first on, all threads of the
+// process have in common. We trace all of them.
 func (c *Collector) commonFilters() (int, error) {
 	if n := c.Notes.commonFilters; n != nil {
 		return *n, nil
@@ -128,7 +128,7 @@ func (c *Collector) commonFilters() (int, error) {
 	return n, nil
 }
 
-// samePrefix says how many filters are the same in both, from the first on.
+// samePrefix returns how many filters, from the first on, are the same in both.
 func samePrefix(a, b []record.SeccompFilter) int {
 	n := 0
 	for n < min(len(a), len(b)) && a[n].Flags == b[n].Flags && bytes.Equal(a[n].Program, b[n].Program) {
@@ -167,12 +167,8 @@ func checkSeccomp(s *record.Seccomp) []error {
 }
 
 func seccompHere(h *Host, s *record.Seccomp) []error {
-	var err error
-	switch {
-	case err != nil:
-		return []error{err}
-	case h.Seccomp != 0:
-		return []error{fmt.Errorf("%s was confined by seccomp, which a ckpt-apply that is confined so itself can't restore", h.Who(s.PID))}
+	if h.Seccomp != 0 {
+		return []error{fmt.Errorf("%s was confined by seccomp, which a ckpt-apply that is itself confined by seccomp can't restore", h.Who(s.PID))}
 	}
 	return h.Need(caps.Of(unix.CAP_SYS_ADMIN), h.Who(s.PID), "confine %s by seccomp again")
 }
@@ -190,12 +186,12 @@ func restoreSeccomp(r *Restorer, s *record.Seccomp) error {
 		return err
 	}
 	if samePrefix(s.Filters, has) != len(has) {
-		return fmt.Errorf("pid %d: a seccomp filter of the process is not one of thread %d's", s.PID, s.TID)
+		return fmt.Errorf("pid %d: a seccomp filter common to its threads is not one of thread %d's", s.PID, s.TID)
 	}
 	for i := len(has); i < len(s.Filters); i++ {
 		flags := s.Filters[i].Flags
 		if i < s.Common {
-			// Threads that share a filter can be confined further at once.
+			// All threads can be confined at once by filters that they share.
 			flags |= unix.SECCOMP_FILTER_FLAG_TSYNC
 		}
 		if err := r.installFilter(flags, s.Filters[i].Program); err != nil {
@@ -205,7 +201,8 @@ func restoreSeccomp(r *Restorer, s *record.Seccomp) error {
 	return nil
 }
 
-// installFilter installs one in the puppet: struct sock_fprog, then the program.
+// installFilter installs a filter in the puppet. Its memory gets struct sock_fprog,
+// then the program.
 func (r *Restorer) installFilter(flags uint64, program []byte) error {
 	at := r.Puppet.Scratch().Addr
 	buf := append(abi.Bytes(uint64(len(program)/sockFilterBytes), at+16), program...)
@@ -213,8 +210,8 @@ func (r *Restorer) installFilter(flags uint64, program []byte) error {
 		return err
 	}
 	n, err := r.Puppet.Call(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, at)
-	if err == nil && n != 0 { // SECCOMP_FILTER_FLAG_TSYNC returns it instead of an error
-		err = fmt.Errorf("thread %d has others", n)
+	if err == nil && n != 0 { // with SECCOMP_FILTER_FLAG_TSYNC it returns a thread instead of an error
+		err = fmt.Errorf("thread %d has other filters", n)
 	}
 	return err
 }

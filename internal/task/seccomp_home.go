@@ -11,9 +11,9 @@ import (
 	"ckpt/stream/record"
 )
 
-// goesHome reports whether a thread under these filters would survive the death
-// of ckpt-collect during a Loan, see SuspendSeccomp: whether they let it unmap
-// memory, or at least refuse that with an error, and set its signal mask.
+// goesHome reports whether a thread under these filters would survive the death of
+// ckpt-collect during a Loan, see SuspendSeccomp: whether they let it set its signal
+// mask, and let it unmap memory or at least refuse that with an error.
 func goesHome(filters []record.SeccompFilter) bool {
 	for _, f := range filters {
 		unmap := verdict(f.Program, unix.SYS_MUNMAP, 1<<20, abi.PageBytes)
@@ -29,8 +29,8 @@ func goesHome(filters []record.SeccompFilter) bool {
 	return true
 }
 
-// Survives reports whether seccomp lets a thread make a system call, or refuses
-// it with an error: not whether it is made.
+// Survives reports whether a thread survives making a system call under its seccomp
+// filters, even if they refuse it with an error.
 func Survives(t *tracee.Tracee, nr uintptr, args ...uint64) (bool, error) {
 	status, err := proc.ReadThreadStatus(t.PID, t.TID)
 	if err != nil || status.Seccomp == unix.SECCOMP_MODE_DISABLED {
@@ -41,7 +41,7 @@ func Survives(t *tracee.Tracee, nr uintptr, args ...uint64) (bool, error) {
 	}
 	filters, err := filtersOf(t.PID, t.TID)
 	if err != nil {
-		return false, nil // that is a reason not to save it, see collectSeccomp
+		return false, nil // the thread can't be saved anyway, see collectSeccomp
 	}
 	for _, f := range filters {
 		switch verdict(f.Program, nr, args...) {
@@ -52,8 +52,8 @@ func Survives(t *tracee.Tracee, nr uintptr, args ...uint64) (bool, error) {
 	return true, nil
 }
 
-// verdict runs a filter on a system call as the kernel does and returns the
-// action. What is no program that the kernel takes is a kill.
+// verdict runs a filter on a system call as the kernel does and returns the action.
+// For a program that the kernel would not accept that is to kill.
 func verdict(program []byte, nr uintptr, args ...uint64) uint32 {
 	data := make([]byte, abi.SeccompDataBytes)
 	binary.LittleEndian.PutUint32(data, uint32(nr))
@@ -80,15 +80,14 @@ func verdict(program []byte, nr uintptr, args ...uint64) uint32 {
 	return unix.SECCOMP_RET_KILL_PROCESS
 }
 
-// machine is a classic BPF machine, see networking/filter in the kernel's
-// documentation.
+// machine is a classic BPF machine, see Documentation/networking/filter.rst.
 type machine struct {
 	data []byte
 	a, x uint32
 	mem  [16]uint32
 }
 
-// jump returns how many instructions to pass over.
+// jump returns how many instructions to skip.
 func (m *machine) jump(code uint16, k uint32, yes, no int) int {
 	if code&0xf0 == unix.BPF_JA {
 		return int(k & 0xffff) // a program has at most 4096

@@ -17,21 +17,22 @@ import (
 	"ckpt/stream/record"
 )
 
-// A semaphore undo list holds what the kernel adds to semaphores when the last
-// task that has it ends, see SEM_UNDO in semop(2). No call tells what is on it.
-// But an array of operations is done wholly or not at all, and fails with ERANGE
-// if an adjustment would leave its range: of arrays that fail in any case the
-// errors tell the adjustment, and neither a value nor a pid changes. Two
-// operations that cancel out, one with SEM_UNDO, change the adjustment alone.
-// SETVAL would change it, too, but for everybody.
+// A semaphore undo list holds what the kernel adds to semaphores when the last task
+// that has the list ends, see SEM_UNDO in semop(2). No call tells what is on it. But
+// an array of operations is performed as a whole or not at all, and it fails with
+// ERANGE if an adjustment would leave its range. So we try arrays that fail in any
+// case: which error they fail with tells the adjustment, and neither the value of a
+// semaphore nor its last pid changes. To change an adjustment and nothing else, we
+// use two operations that cancel each other out, one of them with SEM_UNDO. SETVAL
+// would change it, too, but for all processes.
 
 // struct sembuf and limits of uapi linux/sem.h.
 const (
 	semUndoFlag   = 0x1000
 	semGetVal     = 12
-	semMax        = 32767 // SEMVMX, and what an adjustment may be
+	semMax        = 32767 // SEMVMX and SEMAEM
 	maxSemOps     = 500   // SEMOPM
-	maxSemaphores = 8192  // looked at
+	maxSemaphores = 8192  // that are looked at
 	maxRaces      = 100
 )
 
@@ -41,10 +42,10 @@ type semOp struct {
 	flags int
 }
 
-// semop makes semop(2) with operations that wait for nothing. at is an offset in
-// the scratch memory.
+// semop calls semop(2) with operations that don't wait. at is an offset in the
+// scratch memory.
 func semop(c tracee.Caller, set, at int, ops ...semOp) error {
-	addr, err := pokeOps(c, at, ops)
+	addr, err := writeOps(c, at, ops)
 	if err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func semop(c tracee.Caller, set, at int, ops ...semOp) error {
 	return err
 }
 
-func pokeOps(c tracee.Caller, at int, ops []semOp) (uint64, error) {
+func writeOps(c tracee.Caller, at int, ops []semOp) (uint64, error) {
 	var buf []byte
 	for _, o := range ops {
 		for _, v := range []int{o.num, o.op, o.flags | unix.IPC_NOWAIT} {
@@ -68,7 +69,8 @@ func semValue(c tracee.Caller, set, num int) (int, error) {
 	return int(v), err
 }
 
-// outOfRange reports whether operations fail with ERANGE; they must fail.
+// outOfRange reports whether operations fail with ERANGE; they must be such that they
+// fail in any case.
 func outOfRange(c tracee.Caller, set int, ops ...semOp) (bool, error) {
 	switch err := semop(c, set, 0, ops...); err {
 	case unix.ERANGE:
@@ -76,13 +78,13 @@ func outOfRange(c tracee.Caller, set int, ops ...semOp) (bool, error) {
 	case unix.EAGAIN:
 		return false, nil
 	case nil:
-		return false, errors.New("the kernel did what it can't do")
+		return false, errors.New("semop(2) succeeded with operations that must fail")
 	default:
 		return false, err
 	}
 }
 
-// up reports whether the adjustment and k, 1 to semMax, are more than semMax.
+// up reports whether the adjustment plus k, 1 to semMax, is more than semMax.
 func up(c tracee.Caller, set, num, value, k int) (bool, error) {
 	ops := []semOp{{num, semMax - value, 0}, {num, -k, semUndoFlag}, {num, 1, 0}, {num, 0, 0}}
 	if value == semMax {
@@ -91,8 +93,7 @@ func up(c tracee.Caller, set, num, value, k int) (bool, error) {
 	return outOfRange(c, set, ops...)
 }
 
-// down reports whether the adjustment less k, 1 to semMax+1, is less than
-// -semMax-1.
+// down reports whether the adjustment minus k, 1 to semMax+1, is less than -semMax-1.
 func down(c tracee.Caller, set, num, value, k int) (bool, error) {
 	var ops []semOp
 	if value > 0 {
@@ -105,7 +106,7 @@ func down(c tracee.Caller, set, num, value, k int) (bool, error) {
 	return outOfRange(c, set, append(ops, semOp{num, 0, 0})...)
 }
 
-// adjustment tells what is on the task's undo list for a semaphore.
+// adjustment returns what is on the task's undo list for a semaphore.
 func adjustment(c tracee.Caller, set, num int) (int, error) {
 	for range maxRaces {
 		value, err := semValue(c, set, num)
@@ -116,12 +117,12 @@ func adjustment(c tracee.Caller, set, num int) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		// What others did meanwhile would have been taken for the adjustment.
+		// If others changed the value meanwhile, the result is wrong.
 		if again, err := semValue(c, set, num); err != nil || again == value {
 			return adj, err
 		}
 	}
-	return 0, errors.New("others change its value all the time")
+	return 0, errors.New("other processes keep changing its value")
 }
 
 func adjustmentAt(c tracee.Caller, set, num, value int) (int, error) {
@@ -153,8 +154,8 @@ func adjustmentAt(c tracee.Caller, set, num, value int) (int, error) {
 	return -minus, err
 }
 
-// adjustOps are operations that add by to the adjustment of a semaphore and do
-// not change its value, value.
+// adjustOps returns operations that add by to the adjustment of a semaphore and
+// leave its value as it is.
 func adjustOps(num, value, by int) []semOp {
 	if part := max(-semMax, min(by, semMax)); part != by {
 		return append(adjustOps(num, value, part), adjustOps(num, value, by-part)...)
@@ -184,11 +185,11 @@ var semUndo = row[record.SemUndo]{
 					return nil
 				}
 				adj, err := adjustment(c.Loan, set.ID, num)
-				if err == unix.EACCES { // which may have come after an operation
+				if err == unix.EACCES { // it may have lost the right after an operation
 					denied = append(denied, fmt.Sprint(set.ID))
 				}
 				if err == unix.EACCES || err == unix.EINVAL || err == unix.EIDRM {
-					break // not the task's to change, or removed meanwhile
+					break // the task may not change it, or it was removed meanwhile
 				}
 				if err != nil {
 					return fmt.Errorf("pid %d (%s): semaphore %d of set %d (System V): %w", c.PID, c.Stat.Comm, num, set.ID, err)
@@ -199,7 +200,7 @@ var semUndo = row[record.SemUndo]{
 			}
 		}
 		if len(denied) > 0 {
-			c.Note("pid %d (%s) has a semaphore undo list, and may not change semaphores of set %s (System V): if it could before it became another user, what is on the list of these is lost",
+			c.Note("pid %d (%s) has a semaphore undo list, and may not change the semaphores of set %s (System V): if it could before it became another user, their undo values are lost",
 				c.PID, c.Stat.Comm, strings.Join(denied, ", "))
 		}
 		if err := c.Emit(record.TypeSemUndo, &rec); err != nil || c.Keep == nil {
@@ -232,7 +233,7 @@ var semUndo = row[record.SemUndo]{
 		}
 		for _, a := range u.Adjust {
 			if err := adjust(r.Puppet, a.Set, a.Num, a.Adjust); err != nil {
-				return nil, errors.Join(fmt.Errorf("pid %d: what is to be undone of semaphore %d of set %d (System V): %w", r.PID, a.Num, a.Set, err), undo())
+				return nil, errors.Join(fmt.Errorf("pid %d: restore its undo value for semaphore %d of set %d (System V): %w", r.PID, a.Num, a.Set, err), undo())
 			}
 			done = append(done, a)
 		}
@@ -240,7 +241,7 @@ var semUndo = row[record.SemUndo]{
 	},
 }.resource()
 
-// checkUndo finds semaphores that are not there.
+// checkUndo returns an error for semaphores that don't exist here.
 func checkUndo(u *record.SemUndo) (errs []error) {
 	if len(u.Adjust) == 0 {
 		return nil
@@ -257,13 +258,13 @@ func checkUndo(u *record.SemUndo) (errs []error) {
 			}
 		}
 		if i < 0 || sets[i].Key != a[0].Key || sets[i].Sems != a[0].Sems {
-			errs = append(errs, fmt.Errorf("pid %d uses set %d of semaphores (System V, key %#x, %d semaphores), which is not there", u.TID, a[0].Set, uint32(a[0].Key), a[0].Sems))
+			errs = append(errs, fmt.Errorf("pid %d uses set %d of semaphores (System V, key %#x, %d semaphores), which does not exist here", u.TID, a[0].Set, uint32(a[0].Key), a[0].Sems))
 		}
 	}
 	return errs
 }
 
-// bySet sorts adjustments, which come set by set, into one list a set.
+// bySet splits adjustments, which come set by set, into one list for each set.
 func bySet(all []record.SemAdjust) (sets [][]record.SemAdjust) {
 	for i, a := range all {
 		if i == 0 || a.Set != all[i-1].Set {
@@ -274,7 +275,7 @@ func bySet(all []record.SemAdjust) (sets [][]record.SemAdjust) {
 	return sets
 }
 
-// adjust adds to an adjustment.
+// adjust adds by to the adjustment of a semaphore.
 func adjust(c tracee.Caller, set, num, by int) error {
 	for range maxRaces {
 		value, err := semValue(c, set, num)
@@ -282,22 +283,23 @@ func adjust(c tracee.Caller, set, num, by int) error {
 			return err
 		}
 		switch err := semop(c, set, 0, adjustOps(num, value, by)...); err {
-		case unix.ERANGE, unix.EAGAIN: // another value by now
+		case unix.ERANGE, unix.EAGAIN: // the value has changed
 		default:
 			return err
 		}
 	}
-	return errors.New("others change its value all the time")
+	return errors.New("other processes keep changing its value")
 }
 
-// undoAreaBytes is the size of a part of the scratch memory with operations of
-// one set and their reverse.
+// undoAreaBytes is the size of an area in the scratch memory that holds the
+// operations for one set and their reverse.
 func undoAreaBytes(l *tracee.Loan) int {
 	return min(2*maxSemOps*abi.SembufBytes, int(l.Scratch().Len)/tracee.MaxBack)
 }
 
-// clearUndo empties the undo list of what it has of one set, so that the task's
-// end leaves the semaphores as they are. area is a part of the scratch memory.
+// clearUndo removes one set's adjustments from the undo list, so that the
+// semaphores stay as they are when the task ends. area is the number of an area in
+// the scratch memory.
 func clearUndo(l *tracee.Loan, area int, all []record.SemAdjust) error {
 	areaBytes := undoAreaBytes(l)
 	set := all[0].Set
@@ -311,21 +313,21 @@ func clearUndo(l *tracee.Loan, area int, all []record.SemAdjust) error {
 			forth = append(forth, adjustOps(a.Num, value, -a.Adjust)...)
 			back = append(back, adjustOps(a.Num, value, a.Adjust)...)
 		}
-		there, err := pokeOps(l, area*areaBytes, forth)
+		there, err := writeOps(l, area*areaBytes, forth)
 		if err != nil {
 			return err
 		}
-		home, err := pokeOps(l, area*areaBytes+areaBytes/2, back)
+		home, err := writeOps(l, area*areaBytes+areaBytes/2, back)
 		if err != nil {
 			return err
 		}
 		n := uint64(len(forth))
 		err = l.CallAndBack(unix.SYS_SEMOP, []uint64{uint64(set), there, n}, unix.SYS_SEMOP, []uint64{uint64(set), home, n})
 		switch tracee.Errno(err) {
-		case unix.ERANGE, unix.EAGAIN: // another value by now
+		case unix.ERANGE, unix.EAGAIN: // the value has changed
 		default:
 			return err
 		}
 	}
-	return errors.New("others change its value all the time")
+	return errors.New("other processes keep changing its value")
 }

@@ -15,9 +15,9 @@ const (
 	lastSignal = 64
 )
 
-// sigactions: what a process does on each signal. Asking for each takes a system
-// call in the process, so only those are asked for that the kernel shows as
-// caught or ignored, and SIGCHLD, whose flags mean something by themselves.
+// sigactions: what a process does on each signal. Each query takes a system call in
+// the process, so only those signals are queried that /proc shows as caught or
+// ignored, and SIGCHLD, whose flags matter even with the default action.
 var sigactions = row[record.Sigactions]{
 	Type:  record.TypeSigactions,
 	Scope: Shared,
@@ -30,7 +30,7 @@ var sigactions = row[record.Sigactions]{
 	Collect: func(c *Collector) error {
 		all := record.Sigactions{Object: c.object(kcmp.Sighand), PID: c.PID}
 		for _, sig := range c.actions() {
-			_, b, err := c.find(sigactionOf(sig))
+			_, b, err := c.result(sigactionOf(sig))
 			if err != nil {
 				return fmt.Errorf("pid %d: action of signal %d: %w", c.PID, sig, err)
 			}
@@ -48,17 +48,17 @@ var sigactions = row[record.Sigactions]{
 		return errs
 	},
 	Restore: func(r *Restorer, s *record.Sigactions) error {
-		// The puppet has all at their default but SIGCHLD, which may be ignored.
+		// In a puppet all actions are the default, but SIGCHLD may be ignored.
 		actions := append([]record.Sigaction{{Signal: int(unix.SIGCHLD)}}, s.Actions...)
 		for _, a := range actions {
-			r.poke(fmt.Sprintf("set the action of signal %d", a.Signal),
+			r.callWith(fmt.Sprintf("set the action of signal %d", a.Signal),
 				abi.Bytes(a.Handler, a.Flags, a.Restorer, a.Mask), unix.SYS_RT_SIGACTION, uint64(a.Signal), scratchArg, 0, abi.SigsetBytes)
 		}
 		return nil
 	},
 }.resource()
 
-// actions are the signals whose action is asked for.
+// actions returns the signals whose action is queried.
 func (c *Collector) actions() (sigs []int) {
 	for sig := 1; sig <= lastSignal; sig++ {
 		if (c.Status.SigCgt|c.Status.SigIgn|sigBit(unix.SIGCHLD))&sigBit(unix.Signal(sig)) != 0 {

@@ -16,14 +16,14 @@ const (
 	ssOnStack = 1
 )
 
-// signals: blocked and pending signals and the alternate stack.
+// signals: blocked and pending signals, and the alternate signal stack.
 var signals = row[record.Signals]{
 	Type:     record.TypeSignals,
 	Plenty:   "signals waiting",
 	Required: true,
 	Asks:     func(*Collector) []tracee.Query { return []tracee.Query{altStack} },
 	Collect: func(c *Collector) error {
-		m, err := c.theMoment()
+		m, err := c.snapshot()
 		if err != nil {
 			return err
 		}
@@ -31,7 +31,7 @@ var signals = row[record.Signals]{
 		if c.PID == c.TID {
 			s.Shared = m.shared
 		}
-		_, b, err := c.find(altStack)
+		_, b, err := c.result(altStack)
 		if err != nil {
 			return fmt.Errorf("pid %d: alternate signal stack: %w", c.TID, err)
 		}
@@ -42,7 +42,7 @@ var signals = row[record.Signals]{
 	Check: func(s *record.Signals) []error {
 		for _, info := range append(s.Pending, s.Shared...) {
 			if len(info) != abi.SiginfoBytes {
-				return []error{fmt.Errorf("pending signal of %d bytes, %d are needed", len(info), abi.SiginfoBytes)}
+				return []error{fmt.Errorf("pending signal of %d bytes, but a siginfo has %d", len(info), abi.SiginfoBytes)}
 			}
 		}
 		return nil
@@ -56,9 +56,9 @@ var altStack = query(abi.StackBytes, unix.SYS_SIGALTSTACK, 0, scratchArg)
 func restoreSignals(r *Restorer, s *record.Signals) error {
 	r.Final.Mask = s.Blocked
 	stack := abi.Bytes(s.AltStack.Sp, uint64(s.AltStack.Flags&^ssOnStack), s.AltStack.Size)
-	r.poke("set its alternate signal stack", stack, unix.SYS_SIGALTSTACK, scratchArg, 0)
-	// Queued to itself, any siginfo is allowed, see rt_sigqueueinfo(2). All
-	// signals are blocked until the task is let go.
+	r.callWith("set its alternate signal stack", stack, unix.SYS_SIGALTSTACK, scratchArg, 0)
+	// A task may queue any siginfo to itself, see rt_sigqueueinfo(2). All signals
+	// are blocked until the task is let go.
 	if err := r.Puppet.Tracee().SetSignalMask(^uint64(0)); err != nil {
 		return err
 	}
@@ -68,37 +68,37 @@ func restoreSignals(r *Restorer, s *record.Signals) error {
 		}
 	}
 	for _, info := range s.Shared {
-		r.poke("queue a signal", info, unix.SYS_RT_SIGQUEUEINFO, uint64(r.PID), r.number(info), scratchArg)
+		r.callWith("queue a signal", info, unix.SYS_RT_SIGQUEUEINFO, uint64(r.PID), r.number(info), scratchArg)
 	}
 	for _, info := range s.Pending {
-		r.poke("queue a signal", info, unix.SYS_RT_TGSIGQUEUEINFO, uint64(r.PID), uint64(s.TID), r.number(info), scratchArg)
+		r.callWith("queue a signal", info, unix.SYS_RT_TGSIGQUEUEINFO, uint64(r.PID), uint64(s.TID), r.number(info), scratchArg)
 	}
 	return nil
 }
 
-// roomForSignals lets the process have as many signals and timers as we may, until
-// lowerSignals: it may have lowered RLIMIT_SIGPENDING when it had them.
+// roomForSignals raises RLIMIT_SIGPENDING as far as we may, until lowerSignals: the
+// process may have lowered it when it already had its signals and timers.
 func (r *Restorer) roomForSignals() error {
 	const all = unix.RLIM_INFINITY
 	if unix.Prlimit(r.PID, unix.RLIMIT_SIGPENDING, &unix.Rlimit{Cur: all, Max: all}, nil) == nil {
 		return nil
 	}
-	// That takes CAP_SYS_RESOURCE, this nothing.
+	// That takes CAP_SYS_RESOURCE; raising only the soft limit takes no capability.
 	now, err := proc.ReadLimits(r.PID)
 	if err != nil {
 		return err
 	}
 	if l := now[unix.RLIMIT_SIGPENDING]; l.Soft < l.Hard {
-		r.poke("have room for signals", abi.Bytes(l.Hard, l.Hard), unix.SYS_SETRLIMIT, unix.RLIMIT_SIGPENDING, scratchArg)
+		r.callWith("raise RLIMIT_SIGPENDING", abi.Bytes(l.Hard, l.Hard), unix.SYS_SETRLIMIT, unix.RLIMIT_SIGPENDING, scratchArg)
 	}
 	return nil
 }
 
-// number returns the number of a signal that is about to wait.
+// number returns the number of a signal that is about to be queued.
 func (r *Restorer) number(info []byte) uint64 {
 	sig := binary.LittleEndian.Uint32(info)
 	if sig == uint32(unix.SIGCONT) {
-		r.Puppet.Singly() // from now on: it must not get lost
+		r.Puppet.Singly() // from now on, or it could get lost
 	}
 	return uint64(sig)
 }

@@ -10,13 +10,13 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// Whether the parent of a stopped process has been told of the stop: by SIGCHLD,
-// which is among its pending signals, and by wait(2), whose answer it gets once.
+// The parent of a stopped process learns of the stop by SIGCHLD, which is among its
+// pending signals, and by wait(2), which reports each stop once.
 
-// stopSignals are those whose default action stops a process.
+// stopSignals are the signals whose default action stops a process.
 var stopSignals = []int{int(unix.SIGSTOP), int(unix.SIGTSTP), int(unix.SIGTTIN), int(unix.SIGTTOU)}
 
-// StopSignal returns the signal to stop a process with that was stopped by sig.
+// StopSignal returns the signal with which to stop a process that was stopped by sig.
 func StopSignal(sig int) unix.Signal {
 	if slices.Contains(stopSignals, sig) {
 		return unix.Signal(sig)
@@ -24,19 +24,19 @@ func StopSignal(sig int) unix.Signal {
 	return unix.SIGSTOP
 }
 
-// StopUntold reports whether a process has not yet asked of the stop of its
-// child, which stands still, by wait(2) with WUNTRACED. parent is a thread of it.
-func StopUntold(parent tracee.Caller, child int) (bool, error) {
+// StopUnreported reports whether wait(2) with WUNTRACED would still report the stop
+// of a child to its parent. parent is a thread of that process.
+func StopUnreported(parent tracee.Caller, child int) (bool, error) {
 	info, err := waitStopped(parent, child, unix.WNOWAIT)
 	if tracee.Errno(err) == unix.ECHILD {
-		return false, nil // a relative by another's death: it has never been told, and can't be
+		return false, nil // it can't wait for that process
 	}
 	return info != 0, err
 }
 
-// TellStop takes from a process what the stop of its child has just sent it: the
-// SIGCHLD, unless one was pending before, and with told what wait(2) would say.
-func TellStop(parent tracee.Caller, child int, pendingBefore, told bool) error {
+// ConsumeStop takes back what the stop of a child has just sent to its parent: the
+// SIGCHLD, unless one was pending before, and if told, the report of wait(2).
+func ConsumeStop(parent tracee.Caller, child int, pendingBefore, told bool) error {
 	if told {
 		if _, err := waitStopped(parent, child, 0); err != nil {
 			return err
@@ -51,7 +51,7 @@ func TellStop(parent tracee.Caller, child int, pendingBefore, told bool) error {
 		return err
 	}
 	_, err := parent.Call(unix.SYS_RT_SIGTIMEDWAIT, at, 0, at+8, 8)
-	if err == unix.EAGAIN { // it does not want to be told
+	if err == unix.EAGAIN { // it ignores SIGCHLD, or set SA_NOCLDSTOP
 		err = nil
 	}
 	return err
@@ -63,15 +63,15 @@ func ChildSignalPending(t *tracee.Tracee) (bool, error) {
 	return signalWaits(infos, unix.SIGCHLD), err
 }
 
-// signalWaits reports whether a signal is among those that wait.
+// signalWaits reports whether a signal is among pending ones.
 func signalWaits(infos [][]byte, sig unix.Signal) bool {
 	return slices.ContainsFunc(infos, func(info []byte) bool {
 		return len(info) >= 4 && binary.LittleEndian.Uint32(info) == uint32(sig)
 	})
 }
 
-// waitStopped makes waitid(2) for a stopped child in its parent and returns the
-// pid that it tells, 0 for none.
+// waitStopped calls waitid(2) in a parent for a stopped child, and returns the pid
+// that it reports, 0 for none.
 func waitStopped(parent tracee.Caller, child int, flags uint64) (uint32, error) {
 	const siPID = 16 // offset of si_pid in siginfo_t
 	if err := parent.Tracee().WriteMem(parent.Scratch().Addr, make([]byte, abi.SiginfoBytes)); err != nil {

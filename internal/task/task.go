@@ -1,6 +1,6 @@
-// Package task knows what a process has besides memory and descriptors:
-// registers, credentials, signals, limits and so on. Each resource has one file
-// that holds both directions and one row in Resources.
+// Package task saves and restores what a process has besides memory and
+// descriptors: registers, credentials, signals, limits and so on. Each resource has
+// one source file, which holds both directions, and one row in Resources.
 package task
 
 import (
@@ -19,88 +19,87 @@ import (
 	"ckpt/stream/record"
 )
 
-// Collector is one thread that stands still and is to be described.
+// Collector describes one thread, which is stopped.
 type Collector struct {
 	PID, TID int
 	Stat     proc.Stat
 	Status   proc.Status
-	// Facts are the thread's, and FactsOf those of another of its process.
+	// Facts are those of the thread, FactsOf those of another thread of its process.
 	Facts   *Facts
 	FactsOf func(tid int) *Facts
 	Loan    *tracee.Loan
 	// Asleep is how long the thread had been asleep when it was stopped.
 	Asleep time.Duration
-	// ID is the number of the object a Shared resource is to emit.
+	// ID is the number of the object that a Shared resource emits.
 	ID    uint64
 	NewID func() uint64
 	// Emit adds a record to the stream.
 	Emit func(t record.Type, meta any) error
-	// Inode describes what a link like /proc/PID/exe leads to and returns the
-	// number to refer to it by.
-	Inode func(link string) (uint64, error)
-	// Block notes something that stands in the way of a checkpoint; collecting
-	// goes on, so that all of it is found.
+	// DescribeLink describes what a link like /proc/PID/exe leads to, and returns
+	// the number of its record.
+	DescribeLink func(link string) (uint64, error)
+	// Block notes something that stands in the way of a checkpoint. Collecting
+	// goes on, so that all such reasons are found.
 	Block func(reason error)
 
-	// Note tells the user of something worth knowing.
+	// Note tells the user something worth knowing.
 	Note func(format string, args ...any)
-	// Keep is told of what must be done right before the tree is killed; nil if
-	// it is not to be.
+	// Keep notes what must be done right before the tree is killed; nil if it
+	// won't be killed.
 	Keep func(Keep)
-	// Outlives reports whether memory at an address is there when the tree has
-	// ended.
+	// Outlives reports whether the memory at an address outlives the tree.
 	Outlives func(addr uint64) bool
 
-	// Notes are the same for all threads of a process; they begin empty.
+	// Notes are shared by all threads of a process; they begin empty.
 	Notes *Notes
 
 	answers map[tracee.Query]tracee.Answer
-	merges  *bool // what /proc tells of KSM
+	merges  *bool // whether KSM may merge its memory, according to /proc
 }
 
-// Restorer is one thread to give its state back.
+// Restorer restores the state of one thread.
 type Restorer struct {
 	PID, TID int
 	Puppet   *tracee.Puppet
-	// Inode opens what an objref names, with O_ flags.
-	Inode func(objref uint64, flags int) (*os.File, error)
-	// Note tells the user of something that is not as it was.
+	// Open opens the object of an objref, with O_ flags.
+	Open func(objref uint64, flags int) (*os.File, error)
+	// Note tells the user about something that is not as it was.
 	Note func(format string, args ...any)
-	// Cgroups is what to do about control groups.
+	// Cgroups says what to do about control groups.
 	Cgroups CgroupPolicy
-	// Inherited is what all puppets have from the stub; the same for all.
+	// Inherited is what all puppets inherit from the stub.
 	Inherited *Inherited
-	// Settle has all threads of the process make the calls they were asked for.
+	// Settle makes all threads of the process make the calls added so far.
 	Settle func() error
-	// Final is what the task is let go with.
+	// Final is set when the task is let go.
 	Final Final
 
-	calls *tracee.Vector // that are asked for, see call
-	open  []*os.File     // that those fetch
+	calls *tracee.Vector // calls added so far, see call
+	open  []*os.File     // files that they fetch
 }
 
-// Inherited is what puppets have until something else is restored. It is found out
-// from the first that needs it.
+// Inherited is what puppets have until something else is restored. It is read from
+// the first puppet that needs it.
 type Inherited struct {
 	values map[string]uint64 // attributes, by name
 	creds  *record.Creds
 }
 
-// NewInherited returns one of which nothing is known yet.
+// NewInherited returns an Inherited of which nothing is known yet.
 func NewInherited() *Inherited { return &Inherited{values: map[string]uint64{}} }
 
-// Host is who restores, this process; all puppets begin as what it is.
+// Host is this process, which restores; all puppets begin with its properties.
 type Host struct {
 	*caps.Process
-	// Who names a process for people.
+	// Who names a process in messages.
 	Who func(pid int) string
 }
 
-// Keep is a call that keeps the end of a thread from changing what outlives it,
-// with Loan.CallAndBack.
+// Keep is something to do, with Loan.CallAndBack, so that the end of a thread does
+// not change what outlives it.
 type Keep struct {
 	TID    int
-	Anyone bool // any thread that has the same semaphore undo list can make it
+	Anyone bool // any thread that has the same semaphore undo list can do it
 	Do     func(l *tracee.Loan) error
 }
 
@@ -109,52 +108,53 @@ type Final struct {
 	Regs   *tracee.Regs
 	XState []byte
 	Mask   uint64
-	Wait   *tracee.Wait // the thread is in, nil for none
+	Wait   *tracee.Wait // that the thread was in; nil for none
 }
 
-// Scope is what has a resource.
+// Scope says what a resource belongs to.
 type Scope int
 
 const (
 	PerThread  Scope = iota
-	PerProcess       // described by and restored in its first thread
+	PerProcess       // described and restored by way of the first thread
 	// Shared resources are objects, which THREAD records refer to; they are
 	// restored in the first thread that has them.
 	Shared
 )
 
-// Resource is a kind of state, one record type. Each is a row, see there.
+// Resource is a kind of state, with one record type. Each is made from a row.
 type Resource struct {
 	Type  record.Type
 	Scope Scope
-	// Required: no task can do without a record of it.
+	// Required: every task must have a record of it.
 	Required bool
-	// Plenty is what there can be more of than a record holds, in words; "" if
-	// that can't be.
+	// Plenty names, for messages, what there can be so many of that a record can't
+	// hold them; "" if that can't happen.
 	Plenty string
-	// Asks are queries that Collect will need the answers to.
+	// Asks returns the queries whose answers Collect will need.
 	Asks func(c *Collector) []tracee.Query
-	// Collect emits the thread's record of the type, or none.
+	// Collect emits the thread's record of the type, or nothing.
 	Collect func(c *Collector) error
-	// Check says what in a record can't be restored.
+	// Check returns what in a record can't be restored.
 	Check func(rec *stream.Record) []error
-	// Here says what in one that passed Check can't be restored by this process.
+	// Here returns what in a record that passed Check this process can't restore.
 	Here func(h *Host, rec *stream.Record) []error
-	// Restore gives the state in the record to the task, or asks for the calls that
-	// do, which are made in the order in which the thread was asked for them.
+	// Restore restores the state in the record, or adds the calls that do so. They
+	// are made later, in the order in which they were added.
 	Restore func(r *Restorer, rec *stream.Record) error
-	// Settled: the calls for what is before it must have been made, in all threads of
-	// the process.
+	// Settled: the calls for all resources before this one must have been made, in
+	// all threads of the process.
 	Settled bool
-	// Last gives what others notice if the task dies, or what could be in the way of
-	// the rest, when all else of all tasks stands. undo takes it back.
+	// Last restores what others would notice if the task died, or what could get in
+	// the way of the rest, when everything else of all tasks is restored. undo takes
+	// it back.
 	Last func(r *Restorer, rec *stream.Record) (undo func() error, err error)
 }
 
-// Resources are all of them, in the order of restoring, which is done for all
-// threads of a process, the first one last, before the next resource. All tasks,
-// memory and descriptors stand by then; credentials come late, for what is before
-// them needs privileges, and what credentials reset comes after.
+// Resources are all resources, in the order in which they are restored: each in all
+// threads of a process, in the first thread last, before the next one. By then all
+// tasks, memory and descriptors are there. Credentials come late, because what is
+// before them needs privileges; what a change of credentials resets comes after.
 var Resources = [...]Resource{
 	identity,
 	layout,
@@ -178,7 +178,7 @@ var Resources = [...]Resource{
 	semUndo,
 }
 
-// Find returns the row of a record type, or nil.
+// Find returns the resource with a record type, or nil.
 func Find(t record.Type) *Resource {
 	for i := range Resources {
 		if Resources[i].Type == t {
@@ -188,12 +188,12 @@ func Find(t record.Type) *Resource {
 	return nil
 }
 
-// object is the part of a Shared resource's record that tells it from others.
+// object is the part of a Shared resource's record that identifies it.
 func (c *Collector) object(kind kcmp.Type) record.Object {
 	return record.Object{ID: c.ID, Kcmp: &record.Kcmp{Type: int(kind), TID: c.TID}}
 }
 
-// decode returns the Go value of a record.
+// decode decodes a record.
 func decode[T any](rec *stream.Record) (*T, error) {
 	v := new(T)
 	if err := rec.Decode(v); err != nil {
@@ -202,7 +202,7 @@ func decode[T any](rec *stream.Record) (*T, error) {
 	return v, nil
 }
 
-// query is one that writes n bytes to where the argument scratchArg points.
+// query returns a query that writes n bytes to where its argument scratchArg points.
 func query(n int, nr uintptr, args ...uint64) tracee.Query {
 	q := tracee.Query{NR: nr, Out: n}
 	for i, v := range args {
@@ -215,8 +215,8 @@ func query(n int, nr uintptr, args ...uint64) tracee.Query {
 	return q
 }
 
-// Ask asks all that resources will need, with one stop of the thread where it can;
-// of Shared ones only if the thread is the first of its process.
+// Ask asks all queries of all resources, with one stop of the thread if it can. Those
+// of resources that are not PerThread are asked only of the first thread of a process.
 func (c *Collector) Ask() error {
 	var all []tracee.Query
 	for i := range Resources {
@@ -235,7 +235,7 @@ func (c *Collector) Ask() error {
 	return nil
 }
 
-// answer returns the answer to a query that was asked, or asks it.
+// answer returns the answer to a query; if it was not asked before, it asks now.
 func (c *Collector) answer(q tracee.Query) (tracee.Answer, error) {
 	if a, ok := c.answers[q]; ok {
 		return a, nil
@@ -243,8 +243,8 @@ func (c *Collector) answer(q tracee.Query) (tracee.Answer, error) {
 	return tracee.Ask(c.Loan, q)
 }
 
-// find is answer for one that must not fail.
-func (c *Collector) find(q tracee.Query) (ret uint64, data []byte, err error) {
+// result is answer for a query that must not fail.
+func (c *Collector) result(q tracee.Query) (ret uint64, data []byte, err error) {
 	a, err := c.answer(q)
 	if err == nil {
 		err = a.Err
@@ -252,9 +252,9 @@ func (c *Collector) find(q tracee.Query) (ret uint64, data []byte, err error) {
 	return a.Ret, a.Data, err
 }
 
-// poke asks the puppet for a call, as call does, that reads buf from its memory,
-// which is scratchArg among the arguments.
-func (r *Restorer) poke(what string, buf []byte, nr uintptr, args ...uint64) {
+// callWith is call for a system call that reads buf from memory. The argument
+// scratchArg stands for its address.
+func (r *Restorer) callWith(what string, buf []byte, nr uintptr, args ...uint64) {
 	at := r.vector().Put(buf)
 	for i := range args {
 		if args[i] == scratchArg {
@@ -264,7 +264,8 @@ func (r *Restorer) poke(what string, buf []byte, nr uintptr, args ...uint64) {
 	r.call(what, nr, args...)
 }
 
-// scratchArg stands for the scratch address in query and poke. It is no address.
+// scratchArg stands for an address in the scratch memory, in query and callWith. It
+// is not itself an address.
 const scratchArg = 1<<63 | 0x5c4a7c4
 
 // give hands one of our descriptors to the puppet and returns its number there.
@@ -272,7 +273,7 @@ func (r *Restorer) give(f *os.File) (int, error) {
 	return r.Puppet.Give(int(f.Fd()))
 }
 
-// writeProc writes to a file of /proc/PID, if it has not that content already.
+// writeProc writes to a file in /proc/PID.
 func (r *Restorer) writeProc(name, value string) error {
 	path := fmt.Sprintf("/proc/%d/%s", r.PID, name)
 	if err := os.WriteFile(path, []byte(value), 0); err != nil {
@@ -281,8 +282,8 @@ func (r *Restorer) writeProc(name, value string) error {
 	return nil
 }
 
-// call asks the puppet for a system call for which only success counts. It is made
-// with others by Make.
+// call adds a system call that must succeed and whose result does not matter. Make
+// makes it, together with others.
 func (r *Restorer) call(what string, nr uintptr, args ...uint64) {
 	r.vector().Add(what, nr, args...)
 }
@@ -298,7 +299,7 @@ func (r *Restorer) vector() *tracee.Vector {
 	return r.calls
 }
 
-// Make makes the calls that the thread was asked for.
+// Make makes the calls that were added.
 func (r *Restorer) Make() error {
 	if r.calls == nil {
 		return nil

@@ -21,22 +21,22 @@ const (
 	sigevThreadID = 4
 
 	prTimerCreateRestoreIDs = 77 // uapi linux/prctl.h, Linux 6.15
-	// maxCountedTimerID is the largest id that is counted up to on a kernel
-	// where it can't be asked for: two system calls for each.
+	// maxCountedTimerID is the largest id that is reached by counting, on a kernel
+	// that doesn't let us choose the id: that takes two system calls for each.
 	maxCountedTimerID = 1 << 20
 )
 
-// notifyModes are the words of /proc/PID/timers for sigev_notify.
+// notifyModes maps the names in /proc/PID/timers to values of sigev_notify.
 var notifyModes = map[string]int{"signal": 0, "none": sigevNone, "thread": 2}
 
-// timers: the timers of timer_create(2), of the process. They are started as
-// late as can be, and when all threads exist: some of them may get the signals.
+// timers: a process's timers of timer_create(2). They are started as late as
+// possible, and when all threads exist, because their signals may go to threads.
 var timers = row[record.Timers]{
 	Type:   record.TypeTimers,
 	Plenty: "POSIX timers",
 	Scope:  PerProcess,
 	Collect: func(c *Collector) error {
-		m, err := c.theMoment()
+		m, err := c.snapshot()
 		if err != nil || len(m.timers) == 0 {
 			return err
 		}
@@ -65,15 +65,15 @@ var timers = row[record.Timers]{
 		return nil
 	},
 	Restore: restoreTimers,
-	Settled: true, // what they take of RLIMIT_SIGPENDING is the user's
+	Settled: true, // each takes one of RLIMIT_SIGPENDING of the user, which creds sets
 }.resource()
 
-// wakes reports whether a timer is on a clock that wakes the system.
+// wakes reports whether a timer uses a clock that wakes the system.
 func wakes(t record.Timer) bool {
 	return t.Clock == unix.CLOCK_REALTIME_ALARM || t.Clock == unix.CLOCK_BOOTTIME_ALARM
 }
 
-// askTimers are the queries for the timers that /proc lists, two for each.
+// askTimers returns the queries for the timers that /proc lists, two for each.
 func askTimers(list []proc.Timer) (all []tracee.Query) {
 	for _, p := range list {
 		all = append(all, query(32, unix.SYS_TIMER_GETTIME, uint64(p.ID), scratchArg), query(0, unix.SYS_TIMER_GETOVERRUN, uint64(p.ID)))
@@ -106,18 +106,19 @@ func timersOf(pid int, list []proc.Timer, answers []tracee.Answer) ([]record.Tim
 	return all, nil
 }
 
-// cpuClock takes a CPU clock's id apart, see clock_getcpuclockid(3) and
-// linux/posix-timers_types.h. id 0 is the caller.
+// cpuClock decodes the id of a CPU clock, see clock_getcpuclockid(3) and
+// linux/posix-timers_types.h. id 0 stands for the caller.
 func cpuClock(clock int) (id int, thread, ok bool) {
 	return ^(clock >> 3), clock&4 != 0, clock < 0 && clock&3 != 3
 }
 
-// savableClock says why a timer's clock would not be the same after a restore.
+// savableClock returns an error if a timer's clock would not be the same after a
+// restore.
 func savableClock(t *record.Timer, pid int, tids []int) error {
 	id, thread, cpu := cpuClock(t.Clock)
 	switch {
 	case t.Clock == unix.CLOCK_THREAD_CPUTIME_ID && len(tids) > 1:
-		return fmt.Errorf("has a timer (%d) on the CPU time of one of its %d threads, and the kernel does not tell of which", t.ID, len(tids))
+		return fmt.Errorf("has a timer (%d) on the CPU time of one of its %d threads, which can't be saved: the kernel does not tell which thread", t.ID, len(tids))
 	case t.Clock < 0 && !cpu:
 		return fmt.Errorf("has a timer (%d) on a clock device, which can't be saved", t.ID)
 	case !cpu || id == 0:
@@ -130,7 +131,8 @@ func savableClock(t *record.Timer, pid int, tids []int) error {
 	return nil
 }
 
-// checkTimers finds what no process can have, and ids that can't be given.
+// checkTimers returns an error for timers that no process can have, and for ids that
+// this kernel can't give.
 func checkTimers(r *record.Timers) error {
 	last := -1
 	for i := range r.Timers {
@@ -138,7 +140,7 @@ func checkTimers(r *record.Timers) error {
 		_, _, cpu := cpuClock(t.Clock)
 		switch {
 		case t.ID <= last || t.ID > 1<<31-1:
-			return fmt.Errorf("%w: pid %d has timer %d behind timer %d", stream.ErrCorrupt, r.PID, t.ID, last)
+			return fmt.Errorf("%w: pid %d has timer %d after timer %d", stream.ErrCorrupt, r.PID, t.ID, last)
 		case t.ValueNS < 0 || t.IntervalNS < 0:
 			return fmt.Errorf("%w: pid %d has timer %d with negative times", stream.ErrCorrupt, r.PID, t.ID)
 		case t.Signal < 0 || t.Signal > lastSignal || t.Notify&^7 != 0 || t.TID < 0:
@@ -158,7 +160,7 @@ func checkTimers(r *record.Timers) error {
 
 func restoreTimers(r *Restorer, all *record.Timers) error {
 	_, unable := r.Puppet.Call(unix.SYS_PRCTL, prTimerCreateRestoreIDs, 1, 0, 0, 0)
-	// It may have lowered its limit when it had the timers, see lowerSignals.
+	// It may have lowered its limit when it already had the timers, see lowerSignals.
 	if err := errors.Join(r.roomForSignals(), r.Make()); err != nil {
 		return err
 	}
@@ -171,7 +173,7 @@ func restoreTimers(r *Restorer, all *record.Timers) error {
 	for i := range all.Timers {
 		t := &all.Timers[i]
 		spec := abi.Bytes(uint64(t.IntervalNS/1e9), uint64(t.IntervalNS%1e9), uint64(t.ValueNS/1e9), uint64(t.ValueNS%1e9))
-		r.poke(fmt.Sprintf("start its timer %d", t.ID), spec, unix.SYS_TIMER_SETTIME, uint64(t.ID), 0, scratchArg, 0)
+		r.callWith(fmt.Sprintf("start its timer %d", t.ID), spec, unix.SYS_TIMER_SETTIME, uint64(t.ID), 0, scratchArg, 0)
 	}
 	if unable == nil {
 		r.prctl("let the kernel choose timer ids", prTimerCreateRestoreIDs, 0)
@@ -179,12 +181,12 @@ func restoreTimers(r *Restorer, all *record.Timers) error {
 	return nil
 }
 
-// makeTimer makes a timer with the id it had: byID says that the kernel takes
-// the id wanted, else it counts up, and others are made and deleted until then.
+// makeTimer makes a timer with the id it had. With byID the kernel takes the id;
+// otherwise it counts up, and timers are made and deleted until it gets there.
 func (r *Restorer) makeTimer(t *record.Timer, byID bool) error {
 	notify := t.Notify
 	if notify&sigevThreadID != 0 && t.TID == 0 {
-		notify = sigevNone // whom it told is gone
+		notify = sigevNone // the thread that got its signals had ended
 	}
 	event := binary.LittleEndian.AppendUint64(nil, t.Value)
 	for _, v := range []int{t.Signal, notify, t.TID} {
@@ -208,7 +210,7 @@ func (r *Restorer) makeTimer(t *record.Timer, byID bool) error {
 	}
 }
 
-// createTimer makes a timer of struct sigevent, with room for its id behind.
+// createTimer makes a timer. event is a struct sigevent, followed by the id.
 func (r *Restorer) createTimer(clock int, event []byte) (id int, err error) {
 	at := r.Puppet.Scratch().Addr
 	if err := r.Puppet.Tracee().WriteMem(at, event); err != nil {
@@ -222,13 +224,13 @@ func (r *Restorer) createTimer(clock int, event []byte) (id int, err error) {
 	return int(binary.LittleEndian.Uint32(b[:])), err
 }
 
-// explainTimer says what the kernel's refusal means.
+// explainTimer adds what an error of timer_create(2) means.
 func explainTimer(err error) error {
 	switch {
 	case tracee.Errno(err) == unix.EAGAIN:
 		return fmt.Errorf("its RLIMIT_SIGPENDING is used up by other processes of its user: %w", err)
 	case errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL):
-		return fmt.Errorf("this system lacks the clock, or the thread it tells is gone: %w", err)
+		return fmt.Errorf("this system lacks the clock, or the thread that is to get its signals is gone: %w", err)
 	}
 	return err
 }

@@ -12,7 +12,8 @@ import (
 	"ckpt/stream/record"
 )
 
-// userPtrs: the robust futex list and the word cleared when the thread ends.
+// userPtrs: the robust futex list, and the address that is cleared when the thread
+// ends.
 var userPtrs = row[record.UserPtrs]{
 	Type:     record.TypeUserPtrs,
 	Required: true,
@@ -25,7 +26,7 @@ var userPtrs = row[record.UserPtrs]{
 		if err := keepRobust(c, head, length); err != nil {
 			return err
 		}
-		_, b, err := c.find(tidAddress)
+		_, b, err := c.result(tidAddress)
 		if err != nil {
 			return fmt.Errorf("pid %d: address cleared at its end: %w", c.TID, err)
 		}
@@ -44,5 +45,5 @@ var userPtrs = row[record.UserPtrs]{
 	},
 }.resource()
 
-// tidAddress asks for the address cleared at the thread's end.
+// tidAddress asks for the address that is cleared when the thread ends.
 var tidAddress = query(8, unix.SYS_PRCTL, unix.PR_GET_TID_ADDRESS, scratchArg, 0, 0, 0)

@@ -8,27 +8,28 @@ import (
 	"ckpt/stream/record"
 )
 
-// Notes are kept from one thread of a process to the next.
+// Notes carries what was found out from one thread of a process to the next.
 type Notes struct {
-	moment        *moment
+	snapshot      *snapshot
 	commonFilters *int
 }
 
-// moment is what of a process changes by itself while all its threads stand
-// still: timers, and the signals they send. All of it was so at one moment.
-type moment struct {
+// snapshot holds what changes in a process even while all its threads are stopped:
+// timers, and the signals they send. It is consistent: all of it was true at one
+// moment.
+type snapshot struct {
 	shared  [][]byte         // the process's pending signals
 	own     map[int][][]byte // those of each thread
 	itimers []record.Itimer
 	timers  []record.Timer
 }
 
-// theMoment reads it the first time and returns the same afterwards. A timer
-// that ends between two readings would be lost, or be there twice, so reading
-// is done again until no signal has come meanwhile.
-func (c *Collector) theMoment() (*moment, error) {
-	if c.Notes.moment != nil {
-		return c.Notes.moment, nil
+// snapshot takes the process's snapshot on the first call, and returns the same
+// afterwards. A timer that expires between reading timers and signals would be lost,
+// or be there twice, so both are read again until no new signal is pending.
+func (c *Collector) snapshot() (*snapshot, error) {
+	if c.Notes.snapshot != nil {
+		return c.Notes.snapshot, nil
 	}
 	tids, err := proc.Threads(c.PID)
 	if err != nil {
@@ -49,15 +50,15 @@ func (c *Collector) theMoment() (*moment, error) {
 		}
 		if n == count {
 			before.itimers, before.timers = itimers, timers
-			c.Notes.moment = before
+			c.Notes.snapshot = before
 			return before, nil
 		}
 		before, count = after, n
 	}
 }
 
-// readClocked reads both kinds of timers. before are the signals that waited then.
-func readClocked(c *Collector, before *moment) ([]record.Itimer, []record.Timer, error) {
+// readClocked reads both kinds of timers. before are the signals that were pending.
+func readClocked(c *Collector, before *snapshot) ([]record.Itimer, []record.Timer, error) {
 	list, err := proc.ReadTimers(c.PID)
 	if err != nil {
 		return nil, nil, err
@@ -76,10 +77,10 @@ func readClocked(c *Collector, before *moment) ([]record.Itimer, []record.Timer,
 	return itimers, timers, err
 }
 
-// readPending reads all pending signals and says how many there are. Every
-// thread of the process is ours to ask.
-func readPending(pid int, tids []int) (m *moment, count int, err error) {
-	m = &moment{own: make(map[int][][]byte, len(tids))}
+// readPending reads all pending signals and counts them. We trace every thread of
+// the process.
+func readPending(pid int, tids []int) (m *snapshot, count int, err error) {
+	m = &snapshot{own: make(map[int][][]byte, len(tids))}
 	for _, tid := range tids {
 		t := &tracee.Tracee{PID: pid, TID: tid}
 		if m.own[tid], err = t.PendingSignals(false); err != nil {
