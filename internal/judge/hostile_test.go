@@ -94,7 +94,7 @@ func TestHostile(t *testing.T) {
 		"an epoll's target at 2^31":        {change{record.TypeEpollTarget, 0, map[string]any{"fd": 1 << 31}, nil}, "added as descriptor 2147483648"},
 		"guard pages elsewhere":            {change{record.TypeVMA, 1, map[string]any{"guards": []record.Extent{{Start: 0x1000, End: 0x2000}}}, nil}, "guard pages 1000-2000"},
 		"a mapping from 2^62 on":           {change{record.TypeVMA, 0, map[string]any{"offset": 1 << 62}, nil}, "from offset 0x4000000000000000 on"},
-		"vsyscall where programs are":      {change{record.TypeVMA, 4, map[string]any{"start": 0x1000, "end": 0x2000}, nil}, "outside of what a process may map"},
+		"vsyscall where programs are":      {change{record.TypeVMA, 4, map[string]any{"start": 0x1000, "end": 0x2000}, nil}, "outside the address space of a process"},
 		"an owner with id 2^32+1":          {change{record.TypeFile, 0, map[string]any{"owner": &record.Owner{PID: 1<<32 + 1}}, nil}, "owner &{Type:0 PID:4294967297"},
 		"a device that does something":     {change{record.TypeCharDev, 0, map[string]any{"rdev": unix.Mkdev(10, 130)}, nil}, "device 10:130, which keeps a state"},
 		"an oom_score_adj too high":        {change{record.TypeProcAttr, 0, map[string]any{"oom_score_adj": 1001}, nil}, "an oom_score_adj of 1001"},

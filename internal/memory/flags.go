@@ -12,15 +12,16 @@ import (
 	"ckpt/stream/record"
 )
 
-// vmaFlag is one of the VmFlags in /proc/PID/smaps that matter to a restore, see
+// vmaFlag is one of the VmFlags of /proc/PID/smaps that matter to a restore, see
 // Documentation/filesystems/proc.rst.
 type vmaFlag struct {
 	code   string
-	mmap   uint64 // the flag of mmap(2) that sets it; 0: another way does
-	advice int    // of madvise(2), MADV_NORMAL if none sets it
-	// lasting: a mapping that has it can't serve as one that has it not.
+	mmap   uint64 // the flag of mmap(2) that sets it; 0 if none does
+	advice int    // the advice of madvise(2) that sets it; MADV_NORMAL if none does
+	// lasting: a mapping with the flag can't serve as one without, or the other
+	// way round.
 	lasting bool
-	// obstacle is, in words, what makes a mapping with it one that can't be saved.
+	// obstacle says, for a message, why a mapping with the flag can't be saved.
 	obstacle string
 }
 
@@ -49,22 +50,22 @@ var vmaFlags = [...]vmaFlag{
 	{code: "pf", obstacle: "memory of a device"},
 }
 
-// Those that are asked for by name.
+// The flags that code asks for by name.
 const (
 	flagGrows         = "gd"
 	flagDroppable     = "dp"
-	flagAccounted     = "ac" // it was writable once
-	flagHuge          = "ht" // in pages of hugetlbfs
+	flagAccounted     = "ac" // it is or was writable
+	flagHuge          = "ht" // it has pages of hugetlbfs
 	flagMayWrite      = "mw"
 	flagDontFork      = "dc"
-	flagWiped         = "wf" // in a child
+	flagWiped         = "wf" // on fork
 	flagLocked        = "lo"
 	flagLockedOnFault = "lf"
 	flagSealed        = "sl"
 )
 
-// has reports whether a mapping has one of the VmFlags, which are two letters
-// each with blanks between.
+// has reports whether a mapping has a flag. VmFlags are two letters each, separated
+// by blanks.
 func has(v *record.VMA, flag string) bool {
 	for all, more := v.VmFlags, true; more; {
 		var word string
@@ -75,7 +76,7 @@ func has(v *record.VMA, flag string) bool {
 	return false
 }
 
-// blockedBy says what among its flags makes a mapping one that can't be saved, or "".
+// blockedBy returns the obstacle among a mapping's flags, or "".
 func blockedBy(m *proc.Mapping) string {
 	for _, f := range vmaFlags {
 		if f.obstacle != "" && m.VmFlags.Has(f.code) {
@@ -85,8 +86,7 @@ func blockedBy(m *proc.Mapping) string {
 	return ""
 }
 
-// serves reports whether a mapping that has the flags of one can have those of
-// another.
+// serves reports whether a mapping with the flags of p can get those of v.
 func serves(p, v *record.VMA) bool {
 	for _, f := range vmaFlags {
 		if f.lasting && has(p, f.code) != has(v, f.code) {
@@ -96,7 +96,7 @@ func serves(p, v *record.VMA) bool {
 	return true
 }
 
-// mmapFlags are those that mmap(2) sets.
+// mmapFlags returns the flags of mmap(2) for the VmFlags of a mapping.
 func mmapFlags(v *record.VMA) (bits uint64) {
 	for _, f := range vmaFlags {
 		if f.mmap != 0 && has(v, f.code) {
@@ -106,7 +106,8 @@ func mmapFlags(v *record.VMA) (bits uint64) {
 	return bits
 }
 
-// unknownHere says what of mappings this kernel can't do, each once.
+// unknownHere returns an error for each property of mappings that this kernel does
+// not support.
 func unknownHere(vmas []record.VMA, who string) (errs []error) {
 	lacks := func(what string) {
 		errs = append(errs, fmt.Errorf("%s has %s, which this kernel does not know", who, what))
@@ -136,7 +137,7 @@ func unknownHere(vmas []record.VMA, who string) (errs []error) {
 	return errs
 }
 
-// ofKernel reports whether a kind of mapping is put there by the kernel itself.
+// ofKernel reports whether mappings of a kind are made by the kernel itself.
 func ofKernel(kind string) bool {
 	return kind == record.VMAVDSO || kind == record.VMAVVar || kind == record.VMAVsyscall
 }

@@ -16,7 +16,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// TestFlags: each code stands once, and has a meaning.
+// TestFlags: each code occurs once, and means something.
 func TestFlags(t *testing.T) {
 	seen := map[string]bool{}
 	for _, f := range vmaFlags {
@@ -45,7 +45,8 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// TestUnknownHere: what the kernel does not know is told once, whatever has it.
+// TestUnknownHere: what the kernel does not know is reported once, however many
+// mappings have it.
 func TestUnknownHere(t *testing.T) {
 	if sys.KnowsAdvice(99) || !sys.KnowsAdvice(unix.MADV_DONTFORK) {
 		t.Error("which advice the kernel knows is not told")
@@ -77,7 +78,7 @@ func TestTooMany(t *testing.T) {
 		vmas[i].Kind = record.VMAAnon
 	}
 	vmas[0].Kind = record.VMAVsyscall
-	for n, says := range map[int64]string{most - ourMappings: "", most - ourMappings + 1: "", most: fmt.Sprintf("pid 7 has %d mappings, and needs %d while it is restored", most-1, most-1+ourMappings)} {
+	for n, says := range map[int64]string{most - ourMappings: "", most - ourMappings + 1: "", most: fmt.Sprintf("pid 7 has %d mappings and needs %d while it is restored", most-1, most-1+ourMappings)} {
 		errs := Here(&caps.Process{}, vmas[:n], "pid 7")
 		if says == "" && errs != nil || says != "" && (len(errs) != 1 || !strings.HasPrefix(errs[0].Error(), says)) {
 			t.Errorf("%d: %v", n, errs)
@@ -85,8 +86,8 @@ func TestTooMany(t *testing.T) {
 	}
 }
 
-// TestNames: a kernel without names of memory is no reason not to restore what has
-// some, and the user is told, once.
+// TestNames: on a kernel without names of memory, mappings that have some are restored
+// without, and the user is told once.
 func TestNames(t *testing.T) {
 	p := newPuppet(t)
 	d := describe(t, p)
@@ -101,7 +102,7 @@ func TestNames(t *testing.T) {
 	slices.SortFunc(d.vmas, func(a, b record.VMA) int { return cmp.Compare(a.Start, b.Start) })
 	q := newPuppet(t, Occupied(d.vmas)...)
 	var notes []string
-	r := &Restorer{PID: q.Tracee().PID, Puppet: q, Inode: files(t, d), Note: func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }}
+	r := &Restorer{PID: q.Tracee().PID, Puppet: q, Open: files(t, d), Note: func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }}
 	check(t, r.Map(d.vmas))
 	named := 0
 	for _, m := range must(proc.ReadMappings(q.Tracee().PID))(t) {

@@ -13,8 +13,8 @@ import (
 	"ckpt/stream/record"
 )
 
-// FuzzCheck: whatever is in the records of mappings and of shared memory, they
-// are good or not, and what is good can be relied on.
+// FuzzCheck: records of mappings and of shared memory are accepted or refused,
+// whatever is in them, and those accepted can be relied on.
 func FuzzCheck(f *testing.F) {
 	seed := func(v ...any) {
 		var metas [2][]byte

@@ -16,12 +16,12 @@ import (
 	"ckpt/stream/record"
 )
 
-// extentsPerRecord bounds an INHERIT record, well below the limit of its meta.
+// extentsPerRecord bounds an INHERIT record, well below the limit on metadata.
 const extentsPerRecord = 16384
 
-// Inherited divides the pages of a process into those that are, copy on write,
-// still its parent's at the same address, and its own. Which they are is told by
-// the page frames; to who may not see those, all are its own.
+// Inherited divides the pages of a process into those that it still shares, copy on
+// write, with its parent at the same address, and its own. The page frame numbers
+// tell; without the right to see those, all pages count as its own.
 func Inherited(parent, child int, pages []tracee.Range) (inherited, own []tracee.Range, err error) {
 	if len(pages) == 0 {
 		return nil, nil, nil
@@ -67,16 +67,16 @@ func SendInherited(w *stream.Writer, pid int, id uint64, pages []tracee.Range) e
 	return nil
 }
 
-// kept is a part of an address space that fork(2) brought from the parent and
-// that stays: a mapping of the same thing.
+// kept is a part of an address space that fork(2) copied from the parent and that
+// stays, because the child has a mapping of the same object there.
 type kept struct {
 	start, end uint64
-	from       *record.VMA // the parent's
+	from       *record.VMA // the mapping of the parent
 }
 
-// MapForked makes a forked puppet's address space, which is a copy of its
-// parent's, the one that vmas describe. Mappings that both have stay, and with
-// them the pages the parent has at this moment; Inherit says which of them hold.
+// MapForked turns a forked puppet's address space, which is a copy of its parent's,
+// into the one that vmas describe. Mappings that both have stay, and with them the
+// pages that the parent has at this moment; Inherit says which of those are right.
 func (r *Restorer) MapForked(parent *Restorer, vmas []record.VMA) error {
 	r.vmas, r.in, r.parent = vmas, -1, parent
 	r.kept = common(parent.vmas, vmas)
@@ -99,11 +99,11 @@ func (r *Restorer) MapForked(parent *Restorer, vmas []record.VMA) error {
 	return r.make()
 }
 
-// CopyFrom says whose pages an INHERIT record means for a puppet that was not
-// forked from that process: they are copied.
+// CopyFrom sets the process whose pages INHERIT records mean, for a puppet that was
+// not forked from it: they are copied.
 func (r *Restorer) CopyFrom(parent *Restorer) { r.parent = parent }
 
-// common finds what of the parent's mappings can stay. The lists ascend.
+// common finds the parts of the parent's mappings that can stay. The lists ascend.
 func common(parent, vmas []record.VMA) []kept {
 	var all []kept
 	j := 0
@@ -121,8 +121,8 @@ func common(parent, vmas []record.VMA) []kept {
 	return all
 }
 
-// sameMapping reports whether a fork's copy of p serves as v, where they overlap.
-// Protection can be changed.
+// sameMapping reports whether the copy of p that fork(2) makes can serve as v where
+// they overlap. A different protection does not matter: it can be changed.
 func sameMapping(p, v *record.VMA) bool {
 	if p.Kind != v.Kind || p.Shared != v.Shared || p.RW != v.RW || p.Refs.Inode != v.Refs.Inode || p.Anon != v.Anon ||
 		kindNamed(p.Kind).restore == nil || ofKernel(p.Kind) {
@@ -134,7 +134,7 @@ func sameMapping(p, v *record.VMA) bool {
 	if p.Refs.Inode != 0 && p.Offset-p.Start != v.Offset-v.Start {
 		return false
 	}
-	return serves(p, v) && !has(p, flagDontFork) && !has(p, flagWiped) // a fork's copy is not there, or has no pages
+	return serves(p, v) && !has(p, flagDontFork) && !has(p, flagWiped) // those fork(2) does not copy, or copies without pages
 }
 
 func sameVDSO(a, b []record.VMA) bool {
@@ -149,14 +149,14 @@ func sameVDSO(a, b []record.VMA) bool {
 	return at(a) == at(b)
 }
 
-// dropRest unmaps what came from the parent and does not stay.
+// dropRest unmaps what fork(2) copied from the parent and does not stay.
 func (r *Restorer) dropRest(parent *Restorer) {
 	staying := r.kept
 	vdsoStays := sameVDSO(parent.vmas, r.vmas)
-	var run record.Extent // unmapped as one, holes and all
+	var run record.Extent // unmapped with one call, including holes
 	flush := func() {
 		if run.End > run.Start {
-			r.call("unmap what it does not have", unix.SYS_MUNMAP, run.Start, run.End-run.Start)
+			r.call("unmap what only its parent has", unix.SYS_MUNMAP, run.Start, run.End-run.Start)
 		}
 		run = record.Extent{}
 	}
@@ -204,13 +204,13 @@ func (r *Restorer) keepsBetween(start, end uint64) bool {
 	return len(stays) > 0 && stays[0].start < end
 }
 
-// keptBehind returns what stays and does not end before an address.
+// keptBehind returns the kept parts that end behind an address.
 func (r *Restorer) keptBehind(addr uint64) []kept {
 	return r.kept[sort.Search(len(r.kept), func(i int) bool { return r.kept[i].end > addr }):]
 }
 
-// mapMissing maps what of v did not come from the parent, and gives what did the
-// protection it is to have while pages are filled in.
+// mapMissing maps the parts of v that did not come from the parent. Those that did
+// get the protection they need while pages are filled in.
 func (r *Restorer) mapMissing(v *record.VMA, stays []kept) error {
 	at := v.Start
 	for _, k := range stays {
@@ -232,9 +232,9 @@ func (r *Restorer) mapMissing(v *record.VMA, stays []kept) error {
 	return r.mapPart(v, at, v.End)
 }
 
-// grow extends the mapping that ends at from. What is mapped behind it would stay
-// a mapping of its own, for the kernel joins none to what fork(2) brought, and
-// mremap(2), which the program may call, takes no two at once.
+// grow extends the mapping that ends at from. A new mapping behind it would remain
+// separate, because the kernel merges none with a mapping that fork(2) copied, and
+// then mremap(2), which the program may call, would fail on the two.
 func (r *Restorer) grow(from, to uint64) (grown bool, err error) {
 	const page = pageMask + 1
 	c := r.call("extend its mapping", unix.SYS_MREMAP, from-page, page, to-from+page, 0, 0).MayFail()
@@ -260,15 +260,15 @@ func (r *Restorer) mapPart(v *record.VMA, start, end uint64) error {
 	return r.advise(&part)
 }
 
-// Inherit takes an INHERIT record: of what came from the parent these pages
-// hold, and those between them don't.
+// Inherit applies an INHERIT record: of what came from the parent these pages stay,
+// and those between them are dropped.
 func (r *Restorer) Inherit(rec *stream.Record) error {
 	var in record.Inherit
 	if err := rec.Decode(&in); err != nil {
 		return err
 	}
 	if r.parent == nil {
-		return fmt.Errorf("%w: pages of a parent, which it has none of", stream.ErrCorrupt)
+		return fmt.Errorf("%w: pages of a parent, in a process without one", stream.ErrCorrupt)
 	}
 	for _, e := range in.Extents {
 		v := r.find(e.Start)
@@ -286,8 +286,8 @@ func (r *Restorer) Inherit(rec *stream.Record) error {
 	return nil
 }
 
-// endInherit drops what came from the parent behind the last page that holds.
-// The process's own pages are filled in after that.
+// endInherit drops what came from the parent behind the last page that stays. The
+// process's own pages are filled in after that.
 func (r *Restorer) endInherit() error {
 	if r.parent == nil || r.cursor == taskSize {
 		return nil
@@ -300,8 +300,8 @@ func (r *Restorer) endInherit() error {
 	return r.drop()
 }
 
-// dropKept notes the pages of private mappings in a range, to become as if
-// never written. Ranges ascend.
+// dropKept notes the pages of private mappings in a range, so that drop discards
+// them. Ranges ascend.
 func (r *Restorer) dropKept(start, end uint64) error {
 	for ; r.dropped < len(r.kept) && r.kept[r.dropped].end <= start; r.dropped++ {
 	}
@@ -327,8 +327,8 @@ func (r *Restorer) dropKept(start, end uint64) error {
 // pidfdSelf stands for the calling thread, see PIDFD_SELF in uapi linux/pidfd.h.
 const pidfdSelf = 1<<64 - 10000
 
-// drop drops what dropKept noted: with one call where the kernel lets a process
-// do that to itself (6.14), else one by one.
+// drop drops what dropKept noted: with one call if the kernel lets a process do that
+// to itself (since 6.14), otherwise range by range.
 func (r *Restorer) drop() error {
 	ranges := r.drops
 	r.drops = r.drops[:0]
@@ -336,7 +336,7 @@ func (r *Restorer) drop() error {
 		return nil
 	}
 	at := r.vector().Put(ranges)
-	c := r.call("drop pages its parent has", unix.SYS_PROCESS_MADVISE, pidfdSelf, at, uint64(len(ranges)/16), unix.MADV_DONTNEED, 0).MayFail()
+	c := r.call("drop pages that only its parent has", unix.SYS_PROCESS_MADVISE, pidfdSelf, at, uint64(len(ranges)/16), unix.MADV_DONTNEED, 0).MayFail()
 	if err := r.make(); err != nil {
 		return err
 	}
@@ -345,13 +345,13 @@ func (r *Restorer) drop() error {
 	}
 	for ; len(ranges) > 0; ranges = ranges[16:] {
 		from, n := binary.LittleEndian.Uint64(ranges), binary.LittleEndian.Uint64(ranges[8:])
-		r.call("drop pages its parent has", unix.SYS_MADVISE, from, n, unix.MADV_DONTNEED)
+		r.call("drop pages that only its parent has", unix.SYS_MADVISE, from, n, unix.MADV_DONTNEED)
 	}
 	return r.make()
 }
 
-// copyUnkept copies pages of the parent to where no mapping of its could stay:
-// the content is right, but no longer shared.
+// copyUnkept copies pages of the parent to where its mapping could not stay. The
+// content is right, but no longer shared.
 func (r *Restorer) copyUnkept(start, end uint64) error {
 	for _, k := range r.keptBehind(start) {
 		if k.start >= end {

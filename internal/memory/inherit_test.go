@@ -24,7 +24,7 @@ const (
 	spacePages = 96
 )
 
-// objects that mappings are of.
+// objects that are mapped.
 const (
 	fileA = 1 + iota
 	fileB
@@ -67,8 +67,8 @@ func mapping(rng *rand.Rand, at, pages uint64) *record.VMA {
 	return v
 }
 
-// changed makes a child's mappings of its parent's: some are gone, cut, longer, of
-// another protection, or others altogether.
+// changed makes a child's mappings from its parent's: some are missing, shorter,
+// longer, have another protection, or are different altogether.
 func changed(rng *rand.Rand, parent []record.VMA) (vmas []record.VMA) {
 	end := base
 	for i := range parent {
@@ -118,7 +118,7 @@ func at(vmas []record.VMA, addr uint64) *record.VMA {
 	return nil
 }
 
-// TestCommon: what stays of a parent's mappings, against a look at each page.
+// TestCommon: which parts of a parent's mappings stay, compared page by page.
 func TestCommon(t *testing.T) {
 	rng := random(t)
 	some := 0
@@ -161,7 +161,7 @@ func TestCommon(t *testing.T) {
 	}
 }
 
-// family is a parent and its child as they are to be, page by page.
+// family is what a parent and its child should be, page by page.
 type family struct {
 	t       *testing.T
 	rng     *rand.Rand
@@ -200,7 +200,7 @@ func reopened(f *os.File, flags int) (*os.File, error) {
 	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), flags, 0)
 }
 
-// own makes up pages of a process's own: in private mappings, one in so many.
+// own makes up pages of a process's own, in private mappings, one in so many.
 func (f *family) own(vmas []record.VMA, oneIn uint, but map[uint64][]byte) map[uint64][]byte {
 	pages := map[uint64][]byte{}
 	for i := range uint64(spacePages + 8) {
@@ -212,7 +212,7 @@ func (f *family) own(vmas []record.VMA, oneIn uint, but map[uint64][]byte) map[u
 	return pages
 }
 
-// fill has a process given its pages by PAGES records.
+// fill gives a process its pages, by PAGES records.
 func (f *family) fill(r *Restorer, pages map[uint64][]byte) {
 	f.t.Helper()
 	var ranges []record.Extent
@@ -252,7 +252,7 @@ func sorted(pages map[uint64][]byte) (all []uint64) {
 	return all
 }
 
-// inherit picks pages of the parent that the child has, and tells its restorer.
+// inherit picks pages of the parent that the child inherits, and tells its restorer.
 func (f *family) inherit(r *Restorer, parent map[uint64][]byte) map[uint64][]byte {
 	f.t.Helper()
 	pages := map[uint64][]byte{}
@@ -277,7 +277,7 @@ func (f *family) inherit(r *Restorer, parent map[uint64][]byte) map[uint64][]byt
 	return pages
 }
 
-// judge compares a process with what it is to be.
+// judge compares a process with what it should be.
 func (f *family) judge(who string, pid int, vmas []record.VMA, pages map[uint64][]byte) {
 	f.t.Helper()
 	maps := must(proc.ReadMappings(pid))(f.t)
@@ -316,8 +316,9 @@ func (f *family) judge(who string, pid int, vmas []record.VMA, pages map[uint64]
 
 func head(b []byte) []byte { return b[:min(len(b), 4)] }
 
-// TestInheritance: a child of any mappings that is forked of a parent of any has
-// its pages: those it inherits, its own, and none of the others its parent has.
+// TestInheritance: a child with random mappings, forked from a parent with random
+// mappings, has its pages: those that it inherits, its own, and no others of its
+// parent.
 func TestInheritance(t *testing.T) {
 	rng := random(t)
 	for round := range 25 {
@@ -340,7 +341,7 @@ func TestInheritance(t *testing.T) {
 		rc := &Restorer{PID: c.Tracee().PID, Puppet: c, Open: f.open, Note: t.Logf}
 		if forked := round%5 > 0; forked {
 			check(t, rc.MapForked(r, slices.Concat(vmas, f.vdso)))
-		} else { // as a child of somebody else: what it inherits is copied
+		} else { // a child of somebody else: what it inherits is copied
 			check(t, rc.Map(slices.Concat(vmas, f.vdso)))
 			rc.CopyFrom(r)
 		}
@@ -380,7 +381,7 @@ func TestInheritHostile(t *testing.T) {
 			t.Errorf("%s is inherited", name)
 		}
 	}
-	r.cursor = base + 2*pageBytes // these have been before
+	r.cursor = base + 2*pageBytes // these were handled before
 	rec := must(stream.New(record.TypeInherit, &record.Inherit{Extents: []record.Extent{{Start: base + pageBytes, End: base + 2*pageBytes}}}))(t)
 	if err := r.Inherit(rec); err == nil {
 		t.Error("pages that do not ascend are inherited")

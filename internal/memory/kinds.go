@@ -12,9 +12,9 @@ import (
 type kind struct {
 	name  string
 	match func(m *proc.Mapping) bool
-	// collect fills in what is special to the kind.
+	// collect fills in what is specific to the kind.
 	collect func(c *Collector, m *proc.Mapping, v *record.VMA) error
-	// pages says that private mappings of the kind have pages of their own.
+	// pages: private mappings of the kind have pages of their own.
 	pages bool
 	// restore maps it in a puppet.
 	restore func(r *Restorer, v *record.VMA) error
@@ -33,7 +33,8 @@ var kinds = [...]kind{
 	{record.VMAAnon, func(*proc.Mapping) bool { return true }, nothing, true, restoreAnon},
 }
 
-// Plenty is what there can be more of than a record of the type holds, in words.
+// Plenty names, for messages, what there can be so many of that a record of the type
+// can't hold them.
 var Plenty = map[record.Type]string{record.TypeVMA: "guard pages in one mapping"}
 
 func kindOf(m *proc.Mapping) *kind {
@@ -60,24 +61,25 @@ func named(name string) func(*proc.Mapping) bool {
 
 func nothing(*Collector, *proc.Mapping, *record.VMA) error { return nil }
 
-// isShmem: also a private mapping, made through map_files, is of the object.
+// isShmem includes private mappings of the object, which can be made through
+// map_files.
 func isShmem(m *proc.Mapping) bool {
 	return strings.HasPrefix(m.Path, "[anon_shmem:") || kernelsOwn(m) && (m.Path == "/dev/zero (deleted)" || m.Shared && m.Path == anonHuge)
 }
 
-// kernelsOwn reports whether a mapping is of memory that the kernel gave its name:
-// a program can give a file of its own the same.
+// kernelsOwn reports whether it was the kernel that named the memory of a mapping: a
+// program can give the same name to a file of its own.
 func kernelsOwn(m *proc.Mapping) bool {
 	dev, err := sys.ShmemDev()
 	return m.VmFlags.Has(flagHuge) || err == nil && m.Dev == dev
 }
 
-// anonHuge is what the kernel calls anonymous memory in huge pages.
+// anonHuge is the kernel's name for anonymous memory in huge pages.
 const anonHuge = "/anon_hugepage (deleted)"
 
 func isHuge(m *proc.Mapping) bool { return !m.Shared && m.Path == anonHuge && kernelsOwn(m) }
 
-// obstacle says what makes a mapping one that can't be saved, or "".
+// obstacle says why a mapping can't be saved, or "".
 func obstacle(m *proc.Mapping, k *kind) string {
 	if ofKernel(k.name) {
 		return ""

@@ -8,8 +8,8 @@ import (
 	"ckpt/stream/record"
 )
 
-// TestBorrowedNames: what a program has given the kernel's own names, in a file
-// system of its own, is a file.
+// TestBorrowedNames: something to which a program gave one of the kernel's own names,
+// in a file system of its own, is a file.
 func TestBorrowedNames(t *testing.T) {
 	own, err := sys.ShmemDev()
 	if err != nil {

@@ -51,7 +51,7 @@ func newPuppet(t testing.TB, away ...tracee.Range) *tracee.Puppet {
 	runtime.LockOSThread()
 	p := must(tracee.StartStub(false))(t)
 	t.Cleanup(func() { _ = p.Tracee().Kill() })
-	check(t, p.Tracee().SetSignalMask(^uint64(0))) // children of it may end
+	check(t, p.Tracee().SetSignalMask(^uint64(0))) // its children may end
 	check(t, p.CloseAll())
 	for _, m := range must(proc.ReadMaps(p.Tracee().PID))(t) {
 		away = append(away, tracee.Range{Addr: m.Start, Len: m.Len()})
@@ -93,7 +93,7 @@ const (
 	rw      = unix.PROT_READ | unix.PROT_WRITE
 )
 
-// put writes a page of a puppet, past protection.
+// put writes a page of a puppet, regardless of protection.
 func put(t testing.TB, p *tracee.Puppet, at uint64, b []byte) {
 	t.Helper()
 	mem := must(p.Tracee().OpenMem())(t)
@@ -102,7 +102,7 @@ func put(t testing.TB, p *tracee.Puppet, at uint64, b []byte) {
 	check(t, err)
 }
 
-// get reads a page of a process, past protection; nil if there is none.
+// get reads a page of a process, regardless of protection; nil if there is none.
 func get(t testing.TB, pid int, at uint64) []byte {
 	t.Helper()
 	mem := must(os.Open(fmt.Sprintf("/proc/%d/mem", pid)))(t)
@@ -114,7 +114,7 @@ func get(t testing.TB, pid int, at uint64) []byte {
 	return b
 }
 
-// page is one whose content tells it from all others.
+// page returns a page whose content differs from that of all others.
 func page(rng *rand.Rand) []byte {
 	b := make([]byte, pageBytes)
 	for i := 0; i < len(b); i += 512 {
@@ -123,7 +123,7 @@ func page(rng *rand.Rand) []byte {
 	return b
 }
 
-// source writes a stream into a file and returns a reader of it.
+// source writes a stream to a file and returns a reader of it.
 func source(t testing.TB, write func(w *stream.Writer) error) *stream.Reader {
 	t.Helper()
 	f := must(os.CreateTemp(t.TempDir(), ""))(t)
@@ -138,7 +138,7 @@ func source(t testing.TB, write func(w *stream.Writer) error) *stream.Reader {
 	return r
 }
 
-// extents returns ranges as a record has them.
+// extents returns ranges as in a record.
 func extents(ranges []tracee.Range) (all []record.Extent) {
 	for _, r := range ranges {
 		all = append(all, record.Extent{Start: r.Addr, End: r.Addr + r.Len})

@@ -1,5 +1,5 @@
-// Package memory knows address spaces: which mappings there are, which pages of
-// them hold content of their own, and how to build the same again.
+// Package memory saves and restores address spaces: their mappings, and the pages
+// that have content of their own.
 package memory
 
 import (
@@ -15,33 +15,33 @@ import (
 	"ckpt/stream/record"
 )
 
-// Collector is one address space that stands still and is to be described.
+// Collector describes one address space, whose tasks are stopped.
 type Collector struct {
 	PID int
 	ID  uint64 // of the MM record
 	// Emit adds a record to the stream.
 	Emit func(t record.Type, meta any) error
-	// DescribeLink describes what a link like /proc/PID/map_files/… leads to and
-	// returns the number to refer to it by.
+	// DescribeLink describes what a link like /proc/PID/map_files/… leads to, and
+	// returns the number of its record.
 	DescribeLink func(link string) (uint64, error)
-	// NewID returns the number for an object this package emits itself.
+	// NewID returns a new number for an object that this package emits itself.
 	NewID func() uint64
-	// Content asks that the bytes of what a link leads to be sent among the
-	// bulk, under the object's number; ident tells encounters of one object.
+	// Content arranges for the bytes of the file that a link leads to to be sent
+	// with the bulk data, under an object's number, once for each ident.
 	Content func(id uint64, ident, link string) error
-	// Loan makes system calls in it; nil if none can be made.
+	// Loan makes system calls in the process; nil if none can be made.
 	Loan tracee.Caller
 	// Block notes something that stands in the way of a checkpoint.
 	Block func(reason error)
-	// Known are the numbers of what has been described, to be kept from one
-	// address space to the next.
+	// Known are the numbers of files that have been described. The map is shared
+	// by all address spaces.
 	Known map[Mapped]uint64
 
-	// Pages are, after Collect, the pages to send.
+	// Pages holds, after Collect, the pages to send.
 	Pages []tracee.Range
 }
 
-// Mapped is what /proc/PID/maps says of a mapped file.
+// Mapped is what /proc/PID/maps says about a mapped file.
 type Mapped struct {
 	dev, ino uint64
 	path     string
@@ -112,8 +112,8 @@ func (c *Collector) scan(pagemap *os.File, m *proc.Mapping) error {
 	return nil
 }
 
-// guardsAreKnown reports whether this kernel has guard pages. Of the first that had
-// some, only private mappings of memory could have them; now shared ones may, too.
+// guardsAreKnown reports whether this kernel has guard pages. In the first kernels that
+// had them only private anonymous mappings could; now shared ones may have some, too.
 var guardsAreKnown = sync.OnceValue(func() bool { return sys.KnowsAdvice(madvGuardInstall) })
 
 // scanGuards finds a mapping's guard pages.
@@ -128,7 +128,7 @@ func (c *Collector) scanGuards(pagemap *os.File, m *proc.Mapping, v *record.VMA)
 	return nil
 }
 
-// mapFiles is the link by which the kernel shows what a mapping maps.
+// mapFiles is the link in /proc to the file that a mapping maps.
 func mapFiles(pid int, m *proc.Mapping) string {
 	return fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.Start, m.End)
 }

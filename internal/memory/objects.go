@@ -9,7 +9,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// objects are the kinds of what shared mappings map, other than files.
+// objects are the kinds of objects, other than files, that can be mapped shared.
 var objects = []struct {
 	typ  record.Type
 	kind func(r *object.Restart) object.Kind
@@ -18,7 +18,7 @@ var objects = []struct {
 	{record.TypeSysVShm, sysVShmKind},
 }
 
-// Kinds are all kinds of objects of this package, for a restart.
+// Kinds returns all kinds of objects of this package, for a restart.
 func Kinds(r *object.Restart) []object.Kind {
 	kinds := make([]object.Kind, len(objects))
 	for i, o := range objects {
@@ -28,7 +28,7 @@ func Kinds(r *object.Restart) []object.Kind {
 	return kinds
 }
 
-// Types are their record types.
+// Types returns the record types of these objects.
 func Types() []record.Type {
 	types := make([]record.Type, len(objects))
 	for i := range objects {
@@ -37,7 +37,7 @@ func Types() []record.Type {
 	return types
 }
 
-// reopen opens what is in the depot anew.
+// reopen opens a file in the depot again.
 func reopen(f *depot.File, flags int) (*os.File, error) {
 	fd, err := f.Fd()
 	if err != nil {

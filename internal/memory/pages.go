@@ -19,18 +19,19 @@ import (
 const (
 	iovMax      = 1024
 	pipeBytes   = stream.DataChunkBytes
-	extentBytes = 1 << 30 // of one extent in an image, at most
+	extentBytes = 1 << 30 // the most that one extent in an image may have
 )
 
-// Source moves pages from a borrowed process into a stream: by reference with
-// vmsplice(2) made in the process, or by copy with process_vm_readv(2).
+// Source moves pages of a process, a thread of which is on loan, into a stream: by
+// reference, with vmsplice(2) made in the process, or by copy, with
+// process_vm_readv(2).
 type Source struct {
 	Loan *tracee.Loan
 	PID  int
 	ID   uint64 // of the MM record
-	// ByReference is asked before each chunk whether whoever reads the stream
-	// promises to be done with it before the process runs on. A page sent by
-	// reference changes with the process's own.
+	// ByReference is asked before each chunk. It reports whether the reader of the
+	// stream promises to be done with the chunk before the process runs again: a page
+	// sent by reference changes when the process writes to it.
 	ByReference func() bool
 
 	pipe   *tracee.Pipe
@@ -46,7 +47,7 @@ func (s *Source) Send(w *stream.Writer, pages []tracee.Range) error {
 		if err != nil {
 			return err
 		}
-		if len(unsent) > 0 { // a pipe takes whole pages; go on behind the last
+		if len(unsent) > 0 { // the pipe had no room for it
 			rest = append(unsent, rest...)
 		}
 		pages = rest
@@ -61,8 +62,8 @@ func (s *Source) chunkBytes() int {
 	return stream.DataChunkBytes
 }
 
-// openPipe makes the pipe in the process. Where it can't be, for want of
-// descriptors say, pages are copied.
+// openPipe makes the pipe in the process. If that fails, for lack of descriptors for
+// example, pages are copied.
 func (s *Source) openPipe() bool {
 	if s.pipe == nil && !s.noPipe {
 		p, err := s.Loan.Pipe(pipeBytes)
@@ -71,7 +72,7 @@ func (s *Source) openPipe() bool {
 	return s.pipe != nil
 }
 
-// send writes one record and returns what of the chunk it does not hold.
+// send writes one record and returns the part of the chunk that is not in it.
 func (s *Source) send(w *stream.Writer, chunk []tracee.Range) (unsent []tracee.Range, err error) {
 	if s.ByReference() && s.openPipe() {
 		n, err := s.pipe.Fill(chunk)
@@ -79,19 +80,19 @@ func (s *Source) send(w *stream.Writer, chunk []tracee.Range) (unsent []tracee.R
 			done, unsent := cut(chunk, n)
 			return unsent, s.emit(w, done, s.pipe.Out)
 		}
-		// What can't be taken by reference is copied from now on.
+		// Something can't be sent by reference: copy from now on.
 		s.noPipe, s.pipe = true, nil
 	}
 	return s.copy(w, chunk)
 }
 
 func (s *Source) copy(w *stream.Writer, chunk []tracee.Range) (unsent []tracee.Range, err error) {
-	if len(s.buf) < size(chunk) { // the first is the largest, but for a few
+	if len(s.buf) < size(chunk) { // hardly ever after the first
 		s.buf = make([]byte, size(chunk))
 	}
 	n, err := tracee.ReadVec(s.PID, s.buf[:size(chunk)], chunk)
 	if errors.Is(err, unix.EFAULT) || err == nil && n < pageBytes {
-		// Pages that the process may not read itself are read past that.
+		// The process itself may not read these pages; /proc/PID/mem can.
 		n, err = s.readForced(s.buf[:chunk[0].Len], chunk[0].Addr)
 	}
 	if err != nil {
@@ -141,8 +142,8 @@ func (s *sliceReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// cut returns the first n bytes of ranges, at most iovMax of them, and the rest,
-// which shares memory with ranges: these are not to be used any more.
+// cut returns the first n bytes of ranges, at most iovMax ranges, and the rest. It
+// modifies ranges, which must not be used any more.
 func cut(ranges []tracee.Range, n int) (head, rest []tracee.Range) {
 	left := uint64(n)
 	for i := range ranges {
@@ -169,8 +170,8 @@ func size(ranges []tracee.Range) int {
 	return int(n)
 }
 
-// Fill puts the contents of a PAGES record where they belong: the puppet reads
-// them from the stream itself where it may write, and where it may not they go
+// Fill puts the contents of a PAGES record where they belong. The puppet reads them
+// from the stream itself where its mappings are writable; elsewhere they are written
 // through /proc/PID/mem.
 func (r *Restorer) Fill(rec *stream.Record, in *stream.Reader) error {
 	var p record.Pages
@@ -203,7 +204,7 @@ func (r *Restorer) Fill(rec *stream.Record, in *stream.Reader) error {
 	return nil
 }
 
-// checkExtents makes sure that each lies inside one private mapping.
+// checkExtents makes sure that each extent lies in one private mapping.
 func (r *Restorer) checkExtents(p *record.Pages, dataLen int64) error {
 	total := uint64(0)
 	for _, e := range p.Extents {
@@ -274,8 +275,8 @@ func (r *Restorer) fillDirect(extents []record.Extent, in *stream.Reader) error 
 	return nil
 }
 
-// forced opens the process's memory at the first need: there may be more processes
-// than we may have descriptors.
+// forced opens /proc/PID/mem on first use only: there may be more processes than we
+// may have descriptors.
 func (r *Restorer) forced() (_ *os.File, err error) {
 	if r.mem == nil {
 		r.mem, err = r.Puppet.Tracee().OpenMem()
@@ -283,7 +284,7 @@ func (r *Restorer) forced() (_ *os.File, err error) {
 	return r.mem, err
 }
 
-// fillForced writes past the protection of read-only pages.
+// fillForced writes to pages regardless of their protection.
 func (r *Restorer) fillForced(extents []record.Extent, in *stream.Reader) error {
 	mem, err := r.forced()
 	if err != nil {

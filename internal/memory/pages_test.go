@@ -17,7 +17,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// TestCut: what is cut off and what is left are together what there was.
+// TestCut: what is cut off and what is left together are what there was.
 func TestCut(t *testing.T) {
 	rng := random(t)
 	for range 3000 {
@@ -47,7 +47,7 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// inOrder lists the pages of ranges as they come.
+// inOrder lists the pages of ranges in their order.
 func inOrder(ranges []tracee.Range) (all []uint64) {
 	for _, r := range ranges {
 		for at := r.Addr; at < r.Addr+r.Len; at += pageBytes {
@@ -57,7 +57,7 @@ func inOrder(ranges []tracee.Range) (all []uint64) {
 	return all
 }
 
-// received is what PAGES records hold, by address, and in which order they came.
+// received is what PAGES records hold, by address, and the order in which they came.
 func received(t *testing.T, r *stream.Reader) (pages map[uint64][]byte, order []uint64) {
 	t.Helper()
 	pages = map[uint64][]byte{}
@@ -84,7 +84,7 @@ func received(t *testing.T, r *stream.Reader) (pages map[uint64][]byte, order []
 	}
 }
 
-// sent checks that all pages of ranges were sent in order, with what is in them.
+// sent checks that all pages of ranges were sent in order, with their content.
 func sent(t *testing.T, pid int, ranges []tracee.Range, r *stream.Reader) {
 	t.Helper()
 	pages, order := received(t, r)
@@ -98,12 +98,12 @@ func sent(t *testing.T, pid int, ranges []tracee.Range, r *stream.Reader) {
 	}
 }
 
-// TestSendCopies: pages by copy, also those that the process may not read, and
-// ranges that become so in the middle.
+// TestSendCopies: pages are sent by copy, also those that the process may not read,
+// and ranges that become unreadable in the middle.
 func TestSendCopies(t *testing.T) {
 	p, rng := newPuppet(t), random(t)
 	pid := p.Tracee().PID
-	const pages = 700 // more than go into one record
+	const pages = 700 // more than fit into one record
 	at := mmap(t, p, 0, pages*pageBytes, rw, private, nowhere)
 	for i := range uint64(pages) {
 		put(t, p, at+i*pageBytes, page(rng))
@@ -128,7 +128,7 @@ func TestSendCopies(t *testing.T) {
 	}
 }
 
-// someOf divides pages at random and takes some of the parts.
+// someOf divides pages at random and returns some of the parts.
 func someOf(n func(uint64) uint64, at, pages uint64) (ranges []tracee.Range) {
 	for i := uint64(0); i < pages; {
 		length := min(1+n(20), pages-i)
@@ -140,7 +140,7 @@ func someOf(n func(uint64) uint64, at, pages uint64) (ranges []tracee.Range) {
 	return ranges
 }
 
-// borrowed returns a program on loan, as it is for the sending of pages.
+// borrowed returns a program on loan, in the state in which pages are sent.
 func borrowed(t *testing.T) (*tracee.Loan, []proc.Mapping) {
 	t.Helper()
 	runtime.LockOSThread()
@@ -149,7 +149,7 @@ func borrowed(t *testing.T) (*tracee.Loan, []proc.Mapping) {
 	check(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	pid := cmd.Process.Pid
-	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) { // it is to be past its start
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) { // it should be past its start
 		if nr, err := proc.ReadSyscall(pid, pid); err == nil && nr == unix.SYS_CLOCK_NANOSLEEP {
 			break
 		}
@@ -172,8 +172,8 @@ func borrowed(t *testing.T) (*tracee.Loan, []proc.Mapping) {
 	return l, maps
 }
 
-// TestSendByReference: pages by reference, in turn with copies, by a pipe that
-// holds less than a record; some can't be had that way.
+// TestSendByReference: pages are sent by reference, alternating with copies, through a
+// pipe that holds less than a record; some can't be sent that way.
 func TestSendByReference(t *testing.T) {
 	l, maps := borrowed(t)
 	pid := l.Tracee().PID
@@ -204,7 +204,7 @@ func TestSendByReference(t *testing.T) {
 	}
 }
 
-// TestSendGone: pages that are not there are an error that says where.
+// TestSendGone: pages that don't exist are an error that says where.
 func TestSendGone(t *testing.T) {
 	p := newPuppet(t)
 	at := mmap(t, p, 0, 2*pageBytes, rw, private, nowhere)
@@ -256,7 +256,7 @@ func TestInherited(t *testing.T) {
 	}
 }
 
-// TestSendInherited: however many pages, each stands in one record.
+// TestSendInherited: however many pages there are, each is in exactly one record.
 func TestSendInherited(t *testing.T) {
 	var ranges []tracee.Range
 	for i := range uint64(2*extentsPerRecord + 3) {

@@ -30,30 +30,30 @@ const (
 type Restorer struct {
 	PID    int
 	Puppet *tracee.Puppet
-	// Open opens what an objref names, with O_ flags.
+	// Open opens the object of an objref, with O_ flags.
 	Open func(objref uint64, flags int) (*os.File, error)
-	// Note tells the user of something that is not as it was.
+	// Note tells the user about something that is not as it was.
 	Note func(format string, args ...any)
 
 	vmas     []record.VMA
-	calls    *tracee.Vector // that were asked for, see call
-	after    []func() error // look at what those returned
+	calls    *tracee.Vector // calls added so far, see call
+	after    []func() error // check what those returned
 	open     []*os.File     // files that they map
-	mem      *os.File       // nil before it is needed
+	mem      *os.File       // /proc/PID/mem; nil until needed
 	nameless bool           // the user was told that names are lost
-	in       int            // the stream's descriptor in the puppet, -1 before it is needed
+	in       int            // the stream's descriptor in the puppet; -1 until needed
 
 	parent  *Restorer // of a forked puppet
-	kept    []kept    // what came from it and stays, ascending
-	cursor  uint64    // Inherit has been here
-	dropped int       // of kept, those before the cursor
+	kept    []kept    // what came from the parent and stays, ascending
+	cursor  uint64    // how far Inherit has come
+	dropped int       // how many of kept end before the cursor
 	drops   []byte    // struct iovec of pages to drop
 }
 
-// maxOffset bounds where in a file a mapping may begin: no file is as long.
+// maxOffset bounds the offset of a mapping in its file: no file is that long.
 const maxOffset = 1 << 62
 
-// Check says what in the VMA records, sorted by address, can't be built.
+// Check returns what in the VMA records, sorted by address, can't be mapped.
 func Check(vmas []record.VMA) []error {
 	var errs []error
 	last := uint64(0)
@@ -70,8 +70,8 @@ func Check(vmas []record.VMA) []error {
 	return errs
 }
 
-// wrong says in words why a mapping can't be built behind one that ends at last,
-// or "".
+// wrong says, for a message, why a mapping can't be made behind one that ends at
+// last, or "".
 func wrong(v *record.VMA, last uint64) string {
 	switch {
 	case kindNamed(v.Kind) == nil:
@@ -79,7 +79,7 @@ func wrong(v *record.VMA, last uint64) string {
 	case v.Start >= v.End || (v.Start|v.End|v.Offset)&pageMask != 0:
 		return "not whole pages"
 	case v.Kind == record.VMAVsyscall && v.Start <= taskSize, v.Kind != record.VMAVsyscall && v.End > taskSize:
-		return "outside of what a process may map"
+		return "outside the address space of a process"
 	case v.Start < last:
 		return "overlaps the one before"
 	case v.Offset >= maxOffset:
@@ -97,7 +97,7 @@ func wrong(v *record.VMA, last uint64) string {
 	return ""
 }
 
-// Occupied are the ranges that the mappings take.
+// Occupied returns the address ranges of the mappings.
 func Occupied(vmas []record.VMA) []tracee.Range {
 	r := make([]tracee.Range, len(vmas))
 	for i, v := range vmas {
@@ -106,8 +106,8 @@ func Occupied(vmas []record.VMA) []tracee.Range {
 	return r
 }
 
-// Map unmaps everything but the puppet's own pages and maps vmas, which Check
-// has passed.
+// Map unmaps everything but the puppet's own pages, and maps vmas, which have passed
+// Check.
 func (r *Restorer) Map(vmas []record.VMA) error {
 	r.vmas, r.in = vmas, -1
 	own := r.Puppet.Own()
@@ -128,7 +128,7 @@ func (r *Restorer) Map(vmas []record.VMA) error {
 	return r.make()
 }
 
-// call asks the puppet for a system call. It is made with others by make.
+// call adds a system call, which make makes together with others.
 func (r *Restorer) call(what string, nr uintptr, args ...uint64) *tracee.Later {
 	return r.vector().Add(what, nr, args...)
 }
@@ -140,7 +140,7 @@ func (r *Restorer) vector() *tracee.Vector {
 	return r.calls
 }
 
-// make makes the calls that were asked for.
+// make makes the calls that were added.
 func (r *Restorer) make() error {
 	errs := []error{r.vector().Run()}
 	for i := 0; i < len(r.after) && errs[0] == nil; i++ {
@@ -155,7 +155,7 @@ func (r *Restorer) make() error {
 
 func placedByKernel(*Restorer, *record.VMA) error { return nil }
 
-// placeVDSO has the kernel map vdso and vvar where they were.
+// placeVDSO makes the kernel map vdso and vvar where they were.
 func (r *Restorer) placeVDSO() error {
 	var want []record.VMA
 	for _, v := range r.vmas {
@@ -179,12 +179,12 @@ func (r *Restorer) placeVDSO() error {
 			continue
 		}
 		if len(want) == 0 || want[0].Start != m.Start || want[0].End != m.End || want[0].Name != m.Name() {
-			return fmt.Errorf("this kernel's vdso is laid out otherwise (%s at %x-%x) than where the image was made: restore it on that kernel version", m.Name(), m.Start, m.End)
+			return fmt.Errorf("this kernel lays out its vdso (%s at %x-%x) differently from the one the image was made on: restore it on that kernel version", m.Name(), m.Start, m.End)
 		}
 		want = want[1:]
 	}
 	if len(want) > 0 {
-		return fmt.Errorf("this kernel has no %s, which the image was made with: restore it on that kernel version", want[0].Name)
+		return fmt.Errorf("this kernel has no %s, but the one the image was made on had: restore it on that kernel version", want[0].Name)
 	}
 	return nil
 }
@@ -194,7 +194,7 @@ func restoreAnon(r *Restorer, v *record.VMA) error {
 	return nil
 }
 
-// maxOpen is how many files are open at most to be mapped.
+// maxOpen is how many files are open at a time in order to be mapped.
 const maxOpen = 16
 
 func restoreMapped(r *Restorer, v *record.VMA) error {
@@ -216,13 +216,13 @@ func restoreMapped(r *Restorer, v *record.VMA) error {
 	return r.make()
 }
 
-// mmap maps memory, or with fd a file.
+// mmap adds the mapping of anonymous memory, or, with fd, of a file.
 func (r *Restorer) mmap(v *record.VMA, flags uint64, fd *tracee.Later) {
 	flags |= mapFixedNoreplace | mmapFlags(v)
 	switch {
 	case v.Shared:
 		flags |= unix.MAP_SHARED
-	case flags&mapDroppable == 0: // that is a kind of its own
+	case flags&mapDroppable == 0: // which takes the place of MAP_PRIVATE
 		flags |= unix.MAP_PRIVATE
 	}
 	offset := v.Offset
@@ -233,7 +233,7 @@ func (r *Restorer) mmap(v *record.VMA, flags uint64, fd *tracee.Later) {
 	r.at(v, r.call(what, unix.SYS_MMAP, v.Start, v.End-v.Start, uint64(mapProt(v)), flags, ^uint64(0), offset).From(4, fd), what)
 }
 
-// at has a call that maps v be an error if that is elsewhere.
+// at makes it an error if a call maps v at another address.
 func (r *Restorer) at(v *record.VMA, c *tracee.Later, what string) {
 	start := v.Start
 	r.after = append(r.after, func() error {
@@ -244,9 +244,9 @@ func (r *Restorer) at(v *record.VMA, c *tracee.Later, what string) {
 	})
 }
 
-// mapProt is the protection a mapping has until its pages are filled in. What
-// was writable once is accounted for by the kernel ("ac"), and stays so only if
-// it has pages when it becomes read-only.
+// mapProt is the protection of a mapping until its pages are filled in. The kernel
+// accounts for memory that was ever writable ("ac"), but when that becomes read-only
+// it stays accounted only if it has pages.
 func mapProt(v *record.VMA) uint32 {
 	if !v.Shared && has(v, flagAccounted) {
 		return v.Prot | unix.PROT_WRITE
@@ -261,8 +261,8 @@ func orWord(s, word string) string {
 	return s
 }
 
-// advise gives a mapping what mmap(2) doesn't: its name and the advice that
-// bears on how pages are filled in.
+// advise sets what mmap(2) doesn't: a mapping's advice, which matters while pages are
+// filled in, its NUMA policy and its name.
 func (r *Restorer) advise(v *record.VMA) error {
 	if ofKernel(v.Kind) {
 		return nil
@@ -273,14 +273,15 @@ func (r *Restorer) advise(v *record.VMA) error {
 		}
 		r.call(fmt.Sprintf("advise %s on its mapping at %x", f.code, v.Start), unix.SYS_MADVISE, v.Start, v.End-v.Start, uint64(f.advice))
 	}
-	if err := r.place(v); err != nil || v.Anon == "" {
+	if err := r.setNUMA(v); err != nil || v.Anon == "" {
 		return err
 	}
 	r.name(v)
 	return nil
 }
 
-// name gives a mapping its name, which is for people, if this kernel has names.
+// name sets the name of a mapping, which is only for people, if this kernel supports
+// names.
 func (r *Restorer) name(v *record.VMA) {
 	at := r.vector().Put(append([]byte(v.Anon), 0))
 	c := r.call("name its mapping", unix.SYS_PRCTL, prSetVMA, prSetVMAAnonName, v.Start, v.End-v.Start, at).MayFail()
@@ -290,15 +291,15 @@ func (r *Restorer) name(v *record.VMA) {
 			return err
 		}
 		if !r.nameless {
-			r.Note("the memory of pid %d loses its names (%s and others), for this kernel takes none", r.PID, v.Anon)
+			r.Note("the memory of pid %d loses its names (%s and others), because this kernel does not support them", r.PID, v.Anon)
 		}
 		r.nameless = true
 		return nil
 	})
 }
 
-// place says which NUMA nodes a mapping's pages are to come from.
-func (r *Restorer) place(v *record.VMA) error {
+// setNUMA sets the NUMA policy of a mapping.
+func (r *Restorer) setNUMA(v *record.VMA) error {
 	if v.NUMA == nil {
 		return nil
 	}
@@ -307,14 +308,14 @@ func (r *Restorer) place(v *record.VMA) error {
 	}
 	err := tracee.SetMemPolicyAt(r.Puppet, v.Start, v.End-v.Start, v.NUMA)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-		r.Note("pid %d took the memory of its mapping at %x from NUMA nodes this system does not have; it takes it from any", r.PID, v.Start)
+		r.Note("pid %d took the memory of its mapping at %x from NUMA nodes that this system does not have; from now on it takes it from any node", r.PID, v.Start)
 		return nil
 	}
 	return err
 }
 
-// Filled is called when all contents are in. Children can be forked then, until
-// Finish.
+// Filled is called when all contents are in. From then until Finish, children can be
+// forked.
 func (r *Restorer) Filled() error {
 	if r.in >= 0 {
 		r.call("close", unix.SYS_CLOSE, uint64(r.in))
@@ -326,8 +327,8 @@ func (r *Restorer) Filled() error {
 	return errors.Join(r.endInherit(), r.Close())
 }
 
-// Finish does what must wait for the pages and the children: protection, guard
-// pages, locking, sealing.
+// Finish sets what must wait for the pages and the children: protection, guard
+// pages, locks and seals.
 func (r *Restorer) Finish() error {
 	for i := range r.vmas {
 		v := &r.vmas[i]
@@ -345,8 +346,8 @@ func (r *Restorer) Finish() error {
 	return r.make()
 }
 
-// lock locks a mapping. Pages that can't be touched are not faulted in, and ENOMEM
-// says so; the mapping is locked all the same, see mlock(2).
+// lock locks a mapping. mlock2(2) fails with ENOMEM if pages can't be faulted in, but
+// the mapping is locked all the same.
 func (r *Restorer) lock(v *record.VMA) {
 	how := uint64(0)
 	if has(v, flagLockedOnFault) {
@@ -362,7 +363,8 @@ func (r *Restorer) lock(v *record.VMA) {
 	})
 }
 
-// seal seals what was sealed: nothing can be done to such a mapping then.
+// seal seals the mappings that were sealed, as the last step: they can't be changed
+// any more.
 func (r *Restorer) seal() {
 	for i := range r.vmas {
 		v := &r.vmas[i]
@@ -372,7 +374,7 @@ func (r *Restorer) seal() {
 	}
 }
 
-// Close lets go of what the Restorer holds.
+// Close closes the files that the Restorer has open.
 func (r *Restorer) Close() error {
 	var errs []error
 	for _, f := range append(r.open, r.mem) {

@@ -20,7 +20,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// described is an address space as Collect finds it, and what it refers to.
+// described is an address space as Collect describes it, and what it refers to.
 type described struct {
 	vmas    []record.VMA
 	pages   []tracee.Range
@@ -62,8 +62,8 @@ func describe(t testing.TB, p *tracee.Puppet) *described {
 	return d
 }
 
-// furnish gives a puppet mappings of all kinds at random, with pages in them. It
-// returns where they are.
+// furnish gives a puppet random mappings of all kinds, with pages in them, and returns
+// where they are.
 func furnish(t testing.TB, p *tracee.Puppet, rng *rand.Rand) tracee.Range {
 	t.Helper()
 	const pages, mappings = 512, 24
@@ -105,7 +105,7 @@ func furnish(t testing.TB, p *tracee.Puppet, rng *rand.Rand) tracee.Range {
 			check(t, tracee.CallOK(p, "advise", unix.SYS_MADVISE, at, n*pageBytes, advice))
 		}
 		if kind&^unix.MAP_NORESERVE == private && rng.UintN(2) == 0 {
-			_, _ = p.Call(unix.SYS_MADVISE, at, pageBytes, madvGuardInstall) // not of every kernel
+			_, _ = p.Call(unix.SYS_MADVISE, at, pageBytes, madvGuardInstall) // not every kernel has them
 		}
 		if kind == private && rng.UintN(3) == 0 {
 			_, _ = p.Call(unix.SYS_MLOCK2, at, n*pageBytes, mlockOnfault)
@@ -130,7 +130,7 @@ func fill(o object.Object, at int64, b []byte) error {
 	return o.Fill(rec, bytes.NewReader(b))
 }
 
-// files opens what a description refers to; objects are made by this package.
+// files opens what a description refers to; shared memory is made by this package.
 func files(t testing.TB, d *described) func(id uint64, flags int) (*os.File, error) {
 	t.Helper()
 	box := must(depot.New(func(int) bool { return false }))(t)
@@ -149,8 +149,8 @@ func files(t testing.TB, d *described) func(id uint64, flags int) (*os.File, err
 	}
 }
 
-// TestRestore: an address space with all kinds of mappings, built again in another
-// task, is the same: mappings, protection, flags, and each page.
+// TestRestore: an address space with all kinds of mappings, rebuilt in another task,
+// is the same: mappings, protection, flags, and each page.
 func TestRestore(t *testing.T) {
 	rng := random(t)
 	for range 3 {
@@ -209,8 +209,8 @@ func same(t *testing.T, p, q *tracee.Puppet) {
 	}
 }
 
-// ownName is a mapping's name, but for those that the kernel gives by addresses
-// which the task's MM record has.
+// ownName is a mapping's name; "" for names that the kernel derives from addresses in
+// the task's MM record.
 func ownName(m proc.Mapping) string {
 	if m.Name() == "[stack]" || m.Name() == "[heap]" {
 		return ""
@@ -240,7 +240,7 @@ func TestCollect(t *testing.T) {
 	}
 }
 
-// TestObstacles: what can't be saved is named, each for its own reason.
+// TestObstacles: each mapping that can't be saved is refused for its own reason.
 func TestObstacles(t *testing.T) {
 	for flag, what := range map[proc.VmFlags]string{"rd um": "watched by userfaultfd", "rd wr ss": "a shadow stack", "io": "memory of a device"} {
 		m := proc.Mapping{Start: pageBytes, End: 2 * pageBytes, VmFlags: flag}
@@ -282,7 +282,7 @@ func TestObstacles(t *testing.T) {
 	}
 }
 
-// TestWrong: mappings that can't be built, each with its reason.
+// TestWrong: mappings that can't be made, each with its reason.
 func TestWrong(t *testing.T) {
 	good := record.VMA{Start: 0x10000, End: 0x20000, Kind: record.VMAAnon, Prot: 3}
 	for _, c := range []struct {
@@ -294,8 +294,8 @@ func TestWrong(t *testing.T) {
 		{func(v *record.VMA) { v.Start++ }, "not whole pages"},
 		{func(v *record.VMA) { v.End = v.Start }, "not whole pages"},
 		{func(v *record.VMA) { v.Offset = 7 }, "not whole pages"},
-		{func(v *record.VMA) { v.End = 1 << 48 }, "outside of what a process may map"},
-		{func(v *record.VMA) { v.Kind = record.VMAVsyscall }, "outside of what a process may map"},
+		{func(v *record.VMA) { v.End = 1 << 48 }, "outside the address space of a process"},
+		{func(v *record.VMA) { v.Kind = record.VMAVsyscall }, "outside the address space of a process"},
 		{func(v *record.VMA) { v.Start = 0x1000 }, "overlaps the one before"},
 		{func(v *record.VMA) { v.Offset = maxOffset }, "from offset"},
 		{func(v *record.VMA) { v.HugePage = 3 << 20 }, "pages of 3145728 bytes"},
@@ -317,8 +317,8 @@ func TestWrong(t *testing.T) {
 	}
 }
 
-// TestFillHostile: pages that are in no private mapping, or more or fewer than
-// there are bytes, are refused and change nothing.
+// TestFillHostile: pages that are not in a private mapping, or that don't match the
+// number of bytes, are refused and change nothing.
 func TestFillHostile(t *testing.T) {
 	p := newPuppet(t)
 	d := describe(t, p)
@@ -348,7 +348,7 @@ func TestFillHostile(t *testing.T) {
 		}
 	}
 	in := must(stream.New(record.TypeInherit, &record.Inherit{Extents: []record.Extent{{Start: at.Addr, End: at.Addr + pageBytes}}}))(t)
-	if err := r.Inherit(in); err == nil || !strings.Contains(err.Error(), "which it has none of") {
+	if err := r.Inherit(in); err == nil || !strings.Contains(err.Error(), "in a process without one") {
 		t.Error(err)
 	}
 }

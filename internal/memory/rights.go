@@ -13,20 +13,20 @@ import (
 	"ckpt/stream/record"
 )
 
-// Here says what the mappings of an address space take that this kernel has not, or
-// this process may not; who names the program.
+// Here returns an error for everything about the mappings of an address space that
+// this kernel does not support or this process may not do. who names the program.
 func Here(own *caps.Process, vmas []record.VMA, who string) []error {
 	return slices.Concat(unknownHere(vmas, who), lockedHere(own, vmas, who), tooMany(vmas, who))
 }
 
-// ourMappings are those that a puppet has of its own, see tracee.Puppet.Settle.
+// ourMappings is how many mappings of its own a puppet has, see tracee.Puppet.Settle.
 const ourMappings = 2
 
-// tooMany: while it is restored, a process has more mappings than its own.
+// tooMany: while it is restored, a process has a few mappings besides its own.
 func tooMany(vmas []record.VMA, who string) []error {
 	n := ourMappings
 	for i := range vmas {
-		if vmas[i].Kind != record.VMAVsyscall { // which counts for none
+		if vmas[i].Kind != record.VMAVsyscall { // that does not count
 			n++
 		}
 	}
@@ -34,11 +34,11 @@ func tooMany(vmas []record.VMA, who string) []error {
 	if err != nil || int64(n) <= most {
 		return nil
 	}
-	return []error{cli.WithHint(fmt.Errorf("%s has %d mappings, and needs %d while it is restored, where a process may have %d (vm.max_map_count)", who, n-ourMappings, n, most),
+	return []error{cli.WithHint(fmt.Errorf("%s has %d mappings and needs %d while it is restored, and a process may have %d (vm.max_map_count)", who, n-ourMappings, n, most),
 		fmt.Sprintf("sysctl vm.max_map_count=%d", n))}
 }
 
-// lockedHere: mappings are locked under this process's own limits.
+// lockedHere: mappings are locked while this process's own limits are in force.
 func lockedHere(own *caps.Process, vmas []record.VMA, who string) []error {
 	var locked uint64
 	for i := range vmas {

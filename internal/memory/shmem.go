@@ -18,8 +18,8 @@ import (
 	"ckpt/stream/record"
 )
 
-// collectShmem describes the object behind shared anonymous mappings, which has
-// no name but its inode number.
+// collectShmem describes the object behind shared anonymous mappings. Only its inode
+// number identifies it.
 func collectShmem(c *Collector, m *proc.Mapping, v *record.VMA) error {
 	link := mapFiles(c.PID, m)
 	st, err := os.Stat(link)
@@ -42,11 +42,11 @@ func collectShmem(c *Collector, m *proc.Mapping, v *record.VMA) error {
 	})
 }
 
-// sharedMemory is a live object behind shared anonymous mappings.
+// sharedMemory is a restored object behind shared anonymous mappings.
 type sharedMemory struct {
 	object.Base
 	f          *depot.File
-	page, size int64 // page is 0 for usual ones
+	page, size int64 // page is 0 unless it has huge pages
 }
 
 func shmemKind(r *object.Restart) object.Kind {
@@ -67,7 +67,7 @@ func checkShmem(rec *stream.Record) []error {
 	return nil
 }
 
-// makeShmem makes the object of a SHMEM record, empty as yet.
+// makeShmem makes the object of a SHMEM record, without contents.
 func makeShmem(r *object.Restart, rec *stream.Record) (object.Object, error) {
 	var s record.Shmem
 	if err := rec.Decode(&s); err != nil {
@@ -88,7 +88,8 @@ func makeShmem(r *object.Restart, rec *stream.Record) (object.Object, error) {
 	return &sharedMemory{f: k, page: int64(s.HugePage), size: int64(s.Size)}, nil
 }
 
-// hugeFlags are the mmap(2) flags for pages of a size, 0 for usual ones.
+// hugeFlags returns the flags of mmap(2) for huge pages of a size; page 0 stands for
+// normal pages.
 func hugeFlags(page uint64) int {
 	if page == 0 {
 		return 0
@@ -97,7 +98,7 @@ func hugeFlags(page uint64) int {
 	return unix.MAP_HUGETLB | bits.TrailingZeros64(page)<<shift
 }
 
-// hugeHint says what to do when there are too few.
+// hugeHint says what to do if there are too few huge pages.
 func hugeHint(page uint64) string {
 	if page == 0 {
 		return ""

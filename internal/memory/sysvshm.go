@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	shmDest   = 0o1000 // SHM_DEST: it goes with the last who has it
+	shmDest   = 0o1000 // SHM_DEST: it is destroyed when the last process detaches it
 	shmRdonly = 0o10000
 	shmExec   = 0o100000
 )
@@ -31,8 +31,8 @@ func isSysVShm(m *proc.Mapping) bool {
 	return m.Shared && strings.HasPrefix(m.Path, "/SYSV") && strings.HasSuffix(m.Path, " (deleted)") && kernelsOwn(m)
 }
 
-// collectSysVShm describes the System V segment that a mapping attaches. Its
-// inode number is its id.
+// collectSysVShm describes the System V segment behind a mapping. Its id is the inode
+// number.
 func collectSysVShm(c *Collector, m *proc.Mapping, v *record.VMA) error {
 	var d unix.SysvShmDesc
 	id := int(m.Inode)
@@ -55,7 +55,7 @@ func collectSysVShm(c *Collector, m *proc.Mapping, v *record.VMA) error {
 	})
 }
 
-// unattachable says how a segment is mapped as attach can't map it, or "".
+// unattachable says, for a message, why attach can't map a segment like this, or "".
 func unattachable(m *proc.Mapping) string {
 	switch {
 	case m.VmFlags.Has(flagHuge):
@@ -66,8 +66,8 @@ func unattachable(m *proc.Mapping) string {
 	return ""
 }
 
-// attach is shmat(2) made in the puppet. What of the segment it had unmapped is
-// unmapped again.
+// attach adds shmat(2) in the puppet. If the process had unmapped the end of the
+// segment, that is unmapped again.
 func (r *Restorer) attach(v *record.VMA) error {
 	f, err := r.Open(v.Refs.Inode, unix.O_RDONLY)
 	if err != nil {
@@ -93,8 +93,8 @@ func (r *Restorer) attach(v *record.VMA) error {
 	return nil
 }
 
-// Needed are the ranges that it takes to map vmas: a segment, of which defined has
-// the record, is attached as a whole.
+// Needed returns the address ranges that mapping vmas takes: a segment is attached as a
+// whole. defined has the records of the segments.
 func Needed(vmas []record.VMA, defined map[uint64]*stream.Record) []tracee.Range {
 	all := Occupied(vmas)
 	for i := range vmas {
@@ -108,13 +108,13 @@ func Needed(vmas []record.VMA, defined map[uint64]*stream.Record) []tracee.Range
 	return all
 }
 
-// segment is a live System V segment.
+// segment is a restored System V segment.
 type segment struct {
 	object.Base
 	f    *depot.File
 	rec  *record.SysVShm
-	made bool // by us
-	full bool // it has its contents, for others use it
+	made bool // by this restart
+	full bool // others use it, so it keeps its contents
 }
 
 func sysVShmKind(r *object.Restart) object.Kind {
@@ -125,18 +125,18 @@ func sysVShmKind(r *object.Restart) object.Kind {
 	}
 }
 
-// checkSysVShm finds segments that are in the way.
+// checkSysVShm returns an error if another segment is in the way.
 func checkSysVShm(rec *stream.Record) []error {
 	s, err := decodeSysVShm(rec)
 	if err != nil {
 		return []error{err}
 	}
 	var d unix.SysvShmDesc
-	// Who restores may attach any segment, and the program only its own: one of
-	// the same id that is another user's is another.
+	// We may be allowed to attach any segment, but the program only its own: a
+	// segment with the same id that belongs to another user is not the program's.
 	if _, err := unix.SysvShmCtl(s.ShmID, unix.IPC_STAT, &d); err == nil &&
 		(d.Perm.Key != s.Key || uint64(d.Segsz) != s.Size || d.Perm.Uid != s.UID || d.Perm.Gid != s.GID) {
-		return []error{fmt.Errorf("shared memory id %d (System V) is in use by another segment (key %#x, %d bytes, of user %d and group %d): remove that with ipcrm -m %d",
+		return []error{fmt.Errorf("shared memory id %d (System V) is in use by another segment (key %#x, %d bytes, of user %d and group %d): remove it with ipcrm -m %d",
 			s.ShmID, uint32(d.Perm.Key), d.Segsz, d.Perm.Uid, d.Perm.Gid, s.ShmID)}
 	}
 	return nil
@@ -145,7 +145,7 @@ func checkSysVShm(rec *stream.Record) []error {
 // nextID chooses the id of the next segment, see proc_sys_kernel(5).
 const nextID = "/proc/sys/kernel/shm_next_id"
 
-// sysVShmHere: a segment that is there may be another user's, and one that is not
+// sysVShmHere: a segment that exists may belong to another user, and one that does not
 // is made with its id.
 func sysVShmHere(own *caps.Process, rec *stream.Record) []error {
 	s, err := decodeSysVShm(rec)
@@ -176,8 +176,7 @@ func decodeSysVShm(rec *stream.Record) (*record.SysVShm, error) {
 	return s, nil
 }
 
-// makeSysVShm finds the segment, which outlives processes, or makes it again with
-// its id.
+// makeSysVShm opens the segment, which may still exist, or makes it again with its id.
 func makeSysVShm(r *object.Restart, rec *stream.Record) (object.Object, error) {
 	s, err := decodeSysVShm(rec)
 	if err != nil {
@@ -217,7 +216,7 @@ func (g *segment) make() error {
 	}
 	if id != s.ShmID {
 		_, err := unix.SysvShmCtl(id, unix.IPC_RMID, nil)
-		return errors.Join(fmt.Errorf("the id %d of System V shared memory can't be had", s.ShmID), err)
+		return errors.Join(fmt.Errorf("shared memory (System V) got the id %d, not %d", id, s.ShmID), err)
 	}
 	g.made = true
 	var d unix.SysvShmDesc
@@ -231,15 +230,15 @@ func (g *segment) make() error {
 	return nil
 }
 
-// dropNextID uses up the id that was chosen for the next segment, so that nobody
-// else gets it. That is the only way: -1 can't be written there.
+// dropNextID uses up the id that was chosen for the next segment, so that nobody else
+// gets it. It can't be reset in another way: the file does not accept -1.
 func dropNextID() {
 	if id, err := unix.SysvShmGet(unix.IPC_PRIVATE, os.Getpagesize(), 0o600); err == nil {
 		_, _ = unix.SysvShmCtl(id, unix.IPC_RMID, nil)
 	}
 }
 
-// Seal removes again what was removed, when all have it.
+// Seal marks the segment as removed if it was, now that all tasks have attached it.
 func (g *segment) Seal() error {
 	if g.rec.Mode&shmDest == 0 {
 		return nil
@@ -256,14 +255,14 @@ func (g *segment) Undo() error {
 	g.made = false
 	_, err := unix.SysvShmCtl(g.rec.ShmID, unix.IPC_RMID, nil)
 	if err == unix.EINVAL || err == unix.EIDRM {
-		err = nil // it is gone
+		err = nil // it no longer exists
 	}
 	return os.NewSyscallError("shmctl", err)
 }
 
 func (g *segment) Open(flags int) (*os.File, error) { return reopen(g.f, flags) }
 
-// Fill does nothing of one that others use: it has its bytes.
+// Fill leaves a segment that others use as it is.
 func (g *segment) Fill(rec *stream.Record, data io.Reader) error {
 	if g.full {
 		return nil

@@ -17,8 +17,8 @@ import (
 	"ckpt/stream/record"
 )
 
-// TestForeignSegment: a segment with the id, key and size of the program's that
-// is another user's is not taken for it.
+// TestForeignSegment: a segment of another user is not taken for the program's, even
+// if it has the same id, key and size.
 func TestForeignSegment(t *testing.T) {
 	id, err := unix.SysvShmGet(unix.IPC_PRIVATE, 4096, 0o600)
 	if err != nil {
@@ -44,10 +44,10 @@ func TestForeignSegment(t *testing.T) {
 	}
 }
 
-// newSegment returns the record of a segment whose id nobody has.
+// newSegment returns the record of a segment with an unused id.
 func newSegment(t *testing.T, mode uint32) *stream.Record {
 	t.Helper()
-	for id := 1<<20 + 77; ; id++ { // one that nobody has
+	for id := 1<<20 + 77; ; id++ { // find an unused one
 		var d unix.SysvShmDesc
 		if _, err := unix.SysvShmCtl(id, unix.IPC_STAT, &d); err == nil {
 			continue
@@ -60,8 +60,8 @@ func newSegment(t *testing.T, mode uint32) *stream.Record {
 	}
 }
 
-// TestSegment: a segment is made with its id and owner, is found again, and goes
-// as it is to.
+// TestSegment: a segment is made with its id and owner, is found again, and is removed
+// when it should be.
 func TestSegment(t *testing.T) {
 	box, err := depot.New(func(int) bool { return false })
 	if err != nil {
@@ -94,7 +94,7 @@ func TestSegment(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := fill(again, 100, []byte("text")); err != nil || note != "" {
-			t.Errorf("%v, note %q", err, note) // nobody uses it: it gets its content anew
+			t.Errorf("%v, note %q", err, note) // nobody uses it, so its contents are restored
 		}
 		rf, err := again.Open(os.O_RDONLY)
 		if err != nil {
@@ -131,7 +131,7 @@ func TestSegment(t *testing.T) {
 }
 
 // TestSysVShmMapped: a segment that a task has attached is described, and attached
-// again in another, of which a part is unmapped.
+// again in another task, where a part is unmapped.
 func TestSysVShmMapped(t *testing.T) {
 	p := newPuppet(t)
 	id, err := unix.SysvShmGet(unix.IPC_PRIVATE, 3*pageBytes, 0o600)
@@ -156,14 +156,14 @@ func TestSysVShmMapped(t *testing.T) {
 	if get(t, r.PID, at+pageBytes) == nil || get(t, r.PID, at+2*pageBytes) != nil {
 		t.Error("not the pages that were attached")
 	}
-	// What is not the beginning of one can't be attached.
+	// A part that is not the beginning can't be attached.
 	check(t, tracee.CallOK(p, "unmap", unix.SYS_MUNMAP, at, pageBytes))
 	if d := describe(t, p); len(d.blocked) != 1 || !strings.Contains(d.blocked[0], "is a part, but not the beginning, of System V shared memory") {
 		t.Error(d.blocked)
 	}
 }
 
-// TestCheckShmem: sizes that can't be.
+// TestCheckShmem: impossible sizes are refused.
 func TestCheckShmem(t *testing.T) {
 	for _, c := range []struct {
 		s    record.Shmem
