@@ -244,7 +244,7 @@ func TestFullTable(t *testing.T) {
 			cmd := exec.Command("bash", "-c", "set -o pipefail; "+fmt.Sprintf(line, f.pid))
 			cmd.Dir = f.dir
 			out, err := cmd.CombinedOutput()
-			if err == nil || !strings.Contains(string(out), "has 127 descriptors, and needs 129 while it is restored, where a process of this user's may have 128 (RLIMIT_NOFILE)") {
+			if err == nil || !strings.Contains(string(out), "has 127 descriptors and needs 129 while it is restored, and a process of this user may have 128 (RLIMIT_NOFILE)") {
 				t.Errorf("%s: %v\n%s", line, err, out)
 			}
 			if err := unharmed(f.pid); err != nil {

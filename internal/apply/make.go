@@ -119,7 +119,7 @@ func (b *builder) take(s judge.Step) error {
 		return b.makeHelper(s)
 	case judge.StepSetsid:
 		return tracee.CallOK(p, "begin a session", unix.SYS_SETSID)
-	case judge.StepGather:
+	case judge.StepSubreaper:
 		return tracee.CallOK(p, "gather the children of others", unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	case judge.StepUnshare:
 		return p.Unshare(s.Flags)

@@ -10,10 +10,10 @@ import (
 	"ckpt/stream/record"
 )
 
-// birth plans one process.
+// birth plans how one process is made.
 func (p *Plan) birth(parent, c *Task) []Step {
-	session := p.need(c)
-	if p.elsewhere(parent, c, session) {
+	session := p.birthSession(c)
+	if p.bornElsewhere(parent, c, session) {
 		p.Deferred[c] = true
 		return nil
 	}
@@ -44,8 +44,8 @@ func (p *Plan) birth(parent, c *Task) []Step {
 	return nil
 }
 
-// siblings are the children that a process has by now, with an exit signal and,
-// where that matters, ever in a session.
+// siblings returns the children that a process has by now, with this exit signal and,
+// unless it is anySession, ever in this session.
 func (p *Plan) siblings(parent *Task, session int, exit unix.Signal) iter.Seq[int] {
 	is := func(pid int) bool {
 		p.effort++
@@ -70,13 +70,13 @@ func (p *Plan) siblings(parent *Task, session int, exit unix.Signal) iter.Seq[in
 }
 
 func noSession(c *Task, session int) error {
-	return fmt.Errorf("pid %d (%s) is in session %d, which its parent, pid %d, never was in, and no process in the image explains that; it can't be restored",
+	return fmt.Errorf("pid %d (%s) is in session %d, in which its parent, pid %d, never was, and no process in the image explains that; it can't be restored",
 		c.PID, c.Comm, session, c.PPID)
 }
 
-// elsewhere reports whether a process's session is found below its parent, but
-// not among its siblings: it was born there and lost its first parent.
-func (p *Plan) elsewhere(parent, c *Task, session int) bool {
+// bornElsewhere reports whether a process's session is found below its parent, but
+// not among its siblings: then it was born there and was reparented.
+func (p *Plan) bornElsewhere(parent, c *Task, session int) bool {
 	if session == anySession || p.alive[parent.PID].session == session || parent.Session == session {
 		return false
 	}
@@ -89,7 +89,8 @@ func (p *Plan) elsewhere(parent, c *Task, session int) bool {
 	return false
 }
 
-// shares says what of a process's objects, if made already, its maker has not.
+// shares returns what, of the objects of a process that are made already, its maker
+// does not have, or "".
 func (p *Plan) shares(maker, refs record.ThreadRefs) string {
 	for _, k := range task.Cloned {
 		if ref := *k.Ref(&refs); ref != 0 && p.made[ref] && *k.Ref(&maker) != ref {
@@ -99,8 +100,8 @@ func (p *Plan) shares(maker, refs record.ThreadRefs) string {
 	return ""
 }
 
-// sharesWithNone says what a process shares with neither its parent nor any of
-// its siblings.
+// sharesWithNone returns what a process shares with others, but neither with its parent
+// nor with any of its siblings, or "".
 func (p *Plan) sharesWithNone(parent, c *Task, exit unix.Signal) string {
 	what := p.shares(p.alive[parent.PID].refs, p.born(c))
 	if what == "" {
@@ -114,7 +115,7 @@ func (p *Plan) sharesWithNone(parent, c *Task, exit unix.Signal) string {
 	return what
 }
 
-// flags are the CLONE_ flags for what two share.
+// flags returns the CLONE_ flags for what two processes share.
 func flags(maker, refs record.ThreadRefs) (f uint64) {
 	for _, k := range task.Cloned {
 		if ref := *k.Ref(&refs); ref != 0 && *k.Ref(&maker) == ref {
@@ -124,7 +125,7 @@ func flags(maker, refs record.ThreadRefs) (f uint64) {
 	return f
 }
 
-// make plans that by makes a child of parent.
+// make plans that by makes c as a child of parent.
 func (p *Plan) make(parent, by int, c *Task, exit unix.Signal) Step {
 	maker := p.alive[by]
 	s := Step{Kind: StepMake, PID: c.PID, By: by, Flags: flags(maker.refs, p.born(c)), Exit: exit}
@@ -136,11 +137,11 @@ func (p *Plan) make(parent, by int, c *Task, exit unix.Signal) Step {
 	return s
 }
 
-// underSibling has a process made by a sibling that leads its session, and begins
-// that earlier than it would.
+// underSibling has a process made by a sibling that leads its session. The sibling
+// begins the session earlier than it otherwise would.
 func (p *Plan) underSibling(parent, c *Task, session int, exit unix.Signal) []Step {
 	leader := p.m.ByPID[session]
-	if leader == nil || leader.Parent != parent || leader.Session != session || p.need(leader) != anySession {
+	if leader == nil || leader.Parent != parent || leader.Session != session || p.birthSession(leader) != anySession {
 		return nil
 	}
 	b := p.alive[session]
@@ -150,7 +151,7 @@ func (p *Plan) underSibling(parent, c *Task, session int, exit unix.Signal) []St
 	return []Step{p.begin(session), p.make(parent.PID, session, c, exit)}
 }
 
-// underHelper has a process made by a helper that leads its session, whose
+// underHelper has a process made by a helper that leads its session, if the session's
 // leader has ended.
 func (p *Plan) underHelper(parent, c *Task, session int, exit unix.Signal) []Step {
 	if session <= 0 || p.m.ByPID[session] != nil || p.alive[session] != nil || exit != unix.SIGCHLD {
@@ -174,10 +175,10 @@ func (p *Plan) underHelper(parent, c *Task, session int, exit unix.Signal) []Ste
 
 func ptr[T any](v T) *T { return &v }
 
-// adopted has a process born in its session by a helper there, whose end gives
-// it to the parent, which must be above.
+// adopted has a process made by a helper in its session. When the helper ends, the
+// process is reparented to its parent, which must be an ancestor.
 func (p *Plan) adopted(c *Task) []Step {
-	session := p.need(c)
+	session := p.birthSession(c)
 	for _, pid := range p.in[session] {
 		p.effort++
 		b := p.alive[pid]
@@ -187,7 +188,7 @@ func (p *Plan) adopted(c *Task) []Step {
 		p.inline--
 		p.add(c.PID, &being{session: session, parent: c.PPID, refs: p.born(c), exit: unix.SIGCHLD})
 		return []Step{
-			{Kind: StepGather, PID: c.PPID},
+			{Kind: StepSubreaper, PID: c.PPID},
 			{Kind: StepMakeAny, PID: p.inline, By: pid, Exit: unix.SIGCHLD},
 			{Kind: StepMake, PID: c.PID, By: p.inline, Exit: unix.SIGCHLD},
 			{Kind: StepEnd, PID: p.inline},

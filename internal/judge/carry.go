@@ -10,11 +10,11 @@ import (
 	"ckpt/stream/record"
 )
 
-// kinship is who descends from whom.
+// kinship says who descends from whom.
 type kinship struct {
 	order      []*Task // depth first
 	begin, end map[*Task]int
-	sessions   map[int][]*Task // in that order
+	sessions   map[int][]*Task // in the same order
 }
 
 func kinshipOf(m *Model) *kinship {
@@ -40,12 +40,12 @@ func kinshipOf(m *Model) *kinship {
 	return k
 }
 
-// below reports whether a process descends from another, or is it.
+// below reports whether a process is another one or descends from it.
 func (k *kinship) below(t, ancestor *Task) bool {
 	return k.begin[ancestor] <= k.begin[t] && k.begin[t] < k.end[ancestor]
 }
 
-// inSession returns who is in a session of those that descend from a process.
+// inSession returns the descendants of a process that are in a session.
 func (k *kinship) inSession(session int, ancestor *Task) []*Task {
 	all := k.sessions[session]
 	from := func(n int) int {
@@ -55,15 +55,15 @@ func (k *kinship) inSession(session int, ancestor *Task) []*Task {
 	return all[from(k.begin[ancestor]+1):from(k.end[ancestor])]
 }
 
-// leavable are the kinds of sharing that unshare(2) ends without a trace.
+// leavable are the kinds of sharing that unshare(2) ends without side effects.
 const leavable = unix.CLONE_FILES | unix.CLONE_FS | unix.CLONE_SYSVSEM
 
-// span is from the first to the last user of an object, in the order of kinship.
+// span reaches from the first to the last user of an object, in the order of kinship.
 type span struct{ first, last int }
 
-// findCarried finds what a process must be born with that it does not have: what
-// one of its children shares with others than its descendants. It had that, too,
-// before it called unshare(2) or execve(2).
+// findCarried finds what a process must be born with although it does not have it any
+// more: what one of its children shares with others than the process's descendants.
+// The process had that, too, before it called unshare(2) or execve(2).
 func (p *Plan) findCarried() {
 	spans := map[uint64]span{}
 	for i, t := range p.kin.order {
@@ -104,8 +104,8 @@ func (p *Plan) born(t *Task) record.ThreadRefs {
 	return t.Refs()
 }
 
-// leave has a process leave what it only carried, for what it has. That must be
-// its own as yet.
+// leave has a process exchange what it only carried for its children for what it has
+// itself. Nobody else may have that yet.
 func (p *Plan) leave(t *Task) []Step {
 	b, refs := p.alive[t.PID], t.Refs()
 	s := Step{Kind: StepUnshare, PID: t.PID}
@@ -115,7 +115,7 @@ func (p *Plan) leave(t *Task) []Step {
 			continue
 		}
 		if ref != 0 && p.made[ref] {
-			p.errs = append(p.errs, fmt.Errorf("pid %d (%s) shares its %s with a process that its children share another with, which can't be restored", t.PID, t.Comm, k.What))
+			p.errs = append(p.errs, fmt.Errorf("pid %d (%s) and its children share a different %s with other processes, which can't be restored", t.PID, t.Comm, k.What))
 			return nil
 		}
 		s.Flags |= k.Flag

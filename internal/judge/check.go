@@ -24,7 +24,7 @@ import (
 
 const maxPID = 1 << 22 // PID_MAX_LIMIT of linux/threads.h
 
-// check judges the whole description, but for what depends on this system.
+// check judges the whole description, except for what depends on this system.
 func (m *Model) check(f *files.Restorer, objects *object.Set) (reasons []error) {
 	m.sort()
 	add := func(errs ...error) { reasons = append(reasons, errs...) }
@@ -41,7 +41,7 @@ func (m *Model) check(f *files.Restorer, objects *object.Set) (reasons []error) 
 	}
 	f.InTree = func(id int) bool { return m.ByPID[id] != nil || m.ByTID[id] != nil }
 	f.Mapped = m.mapped
-	f.Root, f.Elsewhere = m.Tasks[0].PID, func(objref uint64) bool { return m.elsewhere[objref] }
+	f.Root, f.Elsewhere = m.Tasks[0].PID, func(objref uint64) bool { return m.usedElsewhere[objref] }
 	var fds []record.FD
 	for _, ref := range slices.Sorted(maps.Keys(m.Spaces)) {
 		add(memory.Check(m.Spaces[ref].VMAs)...)
@@ -59,7 +59,7 @@ func (m *Model) check(f *files.Restorer, objects *object.Set) (reasons []error) 
 	return reasons
 }
 
-// who names a process for people.
+// who names a process in messages.
 func (m *Model) who(pid int) string {
 	if th := m.ByTID[pid]; th != nil {
 		return fmt.Sprintf("pid %d (%s)", pid, th.Comm)
@@ -67,7 +67,7 @@ func (m *Model) who(pid int) string {
 	return fmt.Sprintf("pid %d", pid)
 }
 
-// checkHere judges what depends on this system beside files.
+// checkHere judges what depends on this system, except for files.
 func (m *Model) checkHere(cgroups task.CgroupPolicy) (reasons []error) {
 	in, until := sessions(), time.Now().Add(reapTime)
 	taken := func(id int) {
@@ -148,14 +148,14 @@ func checkResource(rec *stream.Record) []error { return task.Find(rec.Type).Chec
 // harmless are the signals whose default action does not end a process.
 var harmless = []unix.Signal{unix.SIGCHLD, unix.SIGCONT, unix.SIGURG, unix.SIGWINCH, unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU}
 
-// endsWith reports whether a process can end with a status.
+// endsWith reports whether a process can end with this status.
 func endsWith(s unix.WaitStatus) bool {
 	return s.Exited() || s.Signaled() && s.Signal() <= lastSignal && !slices.Contains(harmless, s.Signal())
 }
 
 const lastSignal = 64
 
-// checkMembers finds threads of others in a CGROUPS record.
+// checkMembers returns an error if a CGROUPS record names a thread of another process.
 func checkMembers(t *Task, rec *stream.Record) []error {
 	own := map[int]bool{}
 	for _, th := range t.Threads {
@@ -163,7 +163,7 @@ func checkMembers(t *Task, rec *stream.Record) []error {
 	}
 	for _, tid := range task.ThreadsOf(rec) {
 		if !own[tid] {
-			return []error{fmt.Errorf("%w: pid %d (%s) has control groups of thread %d, which is none of its own", stream.ErrCorrupt, t.PID, t.Comm, tid)}
+			return []error{fmt.Errorf("%w: pid %d (%s) has control groups of thread %d, which belongs to another process", stream.ErrCorrupt, t.PID, t.Comm, tid)}
 		}
 	}
 	return nil
@@ -173,10 +173,10 @@ func checkMembers(t *Task, rec *stream.Record) []error {
 func checkOrigin(h *record.Header) []error {
 	var errs []error
 	if h.Arch != runtime.GOARCH {
-		errs = append(errs, fmt.Errorf("the image is of a %s system, this is %s", h.Arch, runtime.GOARCH))
+		errs = append(errs, fmt.Errorf("the image was made on a %s system, and this is %s", h.Arch, runtime.GOARCH))
 	}
 	if h.PageSize != int64(os.Getpagesize()) {
-		errs = append(errs, fmt.Errorf("the image has pages of %d bytes, this system of %d", h.PageSize, os.Getpagesize()))
+		errs = append(errs, fmt.Errorf("the image has pages of %d bytes, and this system has pages of %d", h.PageSize, os.Getpagesize()))
 	}
 	text, err := tracee.VDSO()
 	if err != nil {
@@ -184,12 +184,12 @@ func checkOrigin(h *record.Header) []error {
 	}
 	if sum := sha256.Sum256(text); len(h.VDSO) > 0 && !bytes.Equal(sum[:], h.VDSO) {
 		now, _ := proc.KernelRelease()
-		errs = append(errs, fmt.Errorf("this kernel (%s) brings other code into each process (vdso) than the image's (%s); restore it on that kernel", now, h.Kernel))
+		errs = append(errs, fmt.Errorf("this kernel (%s) maps other code into each process (vdso) than the image's (%s): restore it on that kernel", now, h.Kernel))
 	}
 	return errs
 }
 
-// isThisBoot reports whether this system was not started again since the image.
+// isThisBoot reports whether this system was not rebooted since the checkpoint.
 func isThisBoot(h *record.Header) bool {
 	now, err := proc.BootID()
 	return err == nil && now == h.BootID

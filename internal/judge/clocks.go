@@ -14,21 +14,21 @@ import (
 	"ckpt/stream/record"
 )
 
-// What the restored tree's clocks show, but for the time of day.
+// What the restored tree's clocks show, apart from the time of day.
 const (
-	ClockAuto = "auto" // the same on the same boot, else as ClockKeep
-	ClockKeep = "keep" // they go on from what they showed
-	ClockHost = "host" // what those of ckpt-apply show
+	ClockAuto = "auto" // on the same boot the same as before; otherwise like ClockKeep
+	ClockKeep = "keep" // they continue from what they showed
+	ClockHost = "host" // the same as those of ckpt-apply
 )
 
-// ClockPlan is which time namespace the tree is made in; with neither, ours.
+// ClockPlan is the time namespace in which the tree is made; with neither, ours.
 type ClockPlan struct {
-	GoOn  *record.Clocks    // one in which the clocks go on from these
-	Again *proc.TimeOffsets // the one it had been in
+	GoOn  *record.Clocks    // a namespace in which the clocks continue from these
+	Again *proc.TimeOffsets // a namespace with the offsets of the one it was in
 }
 
-// planClocks decides about the clocks. On another boot, the monotonic clock
-// began anew, and all times the program took from it would be wrong.
+// planClocks decides about the clocks. On another boot the monotonic clock started
+// from zero again, and all times that the program took from it would be wrong.
 func planClocks(h *record.Header, policy string, note func(string, ...any)) (p ClockPlan, err error) {
 	boot, err := proc.BootID()
 	if err != nil || policy == ClockHost {
@@ -38,9 +38,9 @@ func planClocks(h *record.Header, policy string, note func(string, ...any)) (p C
 	if c == nil {
 		switch {
 		case policy == ClockKeep:
-			err = cli.WithHint(errors.New("the image, made by an older version, does not tell what the clocks showed"), "--clock host gives the program those of this system")
+			err = cli.WithHint(errors.New("the image, made by an older version, does not say what the clocks showed"), "--clock host gives the program those of this system")
 		case !same:
-			note("the image, made by an older version on another boot, does not tell what the clocks showed: times the program has noted will not fit")
+			note("the image, made by an older version on another boot, does not say what the clocks showed: times that the program remembers will not fit")
 		}
 		return p, err
 	}
@@ -60,10 +60,10 @@ func planClocks(h *record.Header, policy string, note func(string, ...any)) (p C
 	return p, canHaveClocks()
 }
 
-// canHaveClocks says why no time namespace can be made here, as far as that
-// can be known before.
+// canHaveClocks returns an error if no time namespace can be made here, as far as
+// that can be known beforehand.
 func canHaveClocks() error {
-	const hint = "--clock host gives the program the clocks of this system, which will not fit the times it has noted"
+	const hint = "--clock host gives the program the clocks of this system, which will not fit the times it remembers"
 	if _, err := os.Stat("/proc/self/timens_offsets"); err != nil {
 		return cli.WithHint(errors.New("the program's clocks can't go on from what they showed: this kernel has no time namespaces (CONFIG_TIME_NS)"), hint)
 	}

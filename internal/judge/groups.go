@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// planGroups plans how every process comes into its process group. The leader of
-// one begins it; where that is gone a helper does, and where it is in another
-// group itself a helper stays for it until all are there.
+// planGroups plans how every process gets into its process group. The leader of a
+// group begins it. If there is no leader any more, a helper does; and if the leader is
+// itself in another group, a helper stays in its group until all are there.
 func (p *Plan) planGroups() {
 	var leaders, holders []Step
 	begun := map[int]bool{0: true}
@@ -21,7 +21,7 @@ func (p *Plan) planGroups() {
 		leader := p.m.ByPID[g]
 		switch {
 		case leader != nil && leader.Session == g || leader == nil && p.alive[g] != nil:
-			// setsid(2) did
+			// setsid(2) has begun it
 		case leader == nil:
 			p.Helpers = append(p.Helpers, g)
 			p.Groups = append(p.Groups, Step{Kind: StepMake, PID: g, By: t.PID, Exit: unix.SIGCHLD}, Step{Kind: StepGroup, PID: g, Group: g})
@@ -43,7 +43,7 @@ func (p *Plan) planGroups() {
 	p.Groups = append(append(p.Groups, leaders...), holders...)
 }
 
-// wrongGroup says why a process can't be put into its group.
+// wrongGroup is the error for a process that can't be put into its group.
 func wrongGroup(t *Task, why string) error {
 	return fmt.Errorf("pid %d (%s) can't be put back into process group %d: %s", t.PID, t.Comm, t.Group, why)
 }

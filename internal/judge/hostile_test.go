@@ -13,8 +13,8 @@ import (
 	"ckpt/stream/record"
 )
 
-// change is what a hostile stream has that the example has not: the n-th record
-// of a type with other fields.
+// change is a difference of a hostile stream from the example: the n-th record of a
+// type has other fields.
 type change struct {
 	typ    record.Type
 	n      int
@@ -57,7 +57,8 @@ func changed(t *testing.T, c change) []*stream.Record {
 	return nil
 }
 
-// TestHostile: what no ckpt-collect wrote is refused before anything is made.
+// TestHostile: a stream that ckpt-collect can't have written is refused before anything
+// is made.
 func TestHostile(t *testing.T) {
 	const reg, dir, mm = 1, 2, 3 // objects of the example
 	for name, c := range map[string]struct {
@@ -76,7 +77,7 @@ func TestHostile(t *testing.T) {
 		"a segment that is a file":         {change{record.TypeVMA, 3, nil, map[string]uint64{"inode": reg}}, "its inode is object 1, a REG"},
 		"shared memory that is a segment":  {change{record.TypeVMA, 2, nil, map[string]uint64{"inode": 14}}, "its inode is object 14, a SYSVSHM"},
 		"anonymous memory of a file":       {change{record.TypeVMA, 1, nil, map[string]uint64{"inode": reg}}, "its inode is object 1, a REG"},
-		"control groups of others":         {change{record.TypeCgroups, 0, map[string]any{"threads": []record.ThreadCgroups{{TID: 1}}}, nil}, "thread 1, which is none of its own"},
+		"control groups of others":         {change{record.TypeCgroups, 0, map[string]any{"threads": []record.ThreadCgroups{{TID: 1}}}, nil}, "thread 1, which belongs to another process"},
 		"very many control groups":         {change{record.TypeCgroups, 0, map[string]any{"groups": make([]record.Cgroup, 1000)}, nil}, "is in 1000 control groups"},
 		"ended by SIGCHLD":                 {change{record.TypeTask, 2, map[string]any{"status": int(unix.SIGCHLD)}, nil}, "has ended with status 0x11"},
 		"ended by stopping":                {change{record.TypeTask, 2, map[string]any{"status": 0x137f}, nil}, "has ended with status 0x137f"},
@@ -118,8 +119,8 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// forest is the model of many processes that share all; those from 1000000 on are
-// zombies.
+// forest is the model of many processes that share everything; those from 1000000 on
+// are zombies.
 func forest(t *testing.T, people func(add func(pid, ppid, sid, pgid int, outside bool))) *Model {
 	m := New(&record.Header{})
 	put := func(typ record.Type, meta any) {
@@ -149,12 +150,12 @@ func forest(t *testing.T, people func(add func(pid, ppid, sid, pgid int, outside
 	return m
 }
 
-// TestEffort: a plan does not take the square of what there is to plan.
+// TestEffort: planning does not take time in proportion to the square of the stream.
 func TestEffort(t *testing.T) {
 	const many = 5000
 	for name, c := range map[string]struct {
 		people   func(add func(pid, ppid, sid, pgid int, outside bool))
-		says     string // "": it is planned
+		says     string // "" if it can be planned
 		mostLook int
 	}{
 		"each child in a session of its own, whose leader has ended": {func(add func(int, int, int, int, bool)) {
@@ -188,10 +189,10 @@ func TestEffort(t *testing.T) {
 			for i := range many {
 				add(100000+i, 100+i, 200000+i%7, 200000+i%7, false)
 			}
-		}, "never was in", 10 * many},
+		}, "never was, and no process", 10 * many},
 	} {
 		m := forest(t, c.people)
-		m.place(placing{note: func(string, ...any) {}})
+		m.assignSessions(sessionPolicy{note: func(string, ...any) {}})
 		p := makePlan(m)
 		if err := errors.Join(p.errs...); (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) || p.effort > c.mostLook {
 			t.Errorf("%s: %d looks, %.1000v", name, p.effort, p.errs)
@@ -199,8 +200,8 @@ func TestEffort(t *testing.T) {
 	}
 }
 
-// TestMemory: what is said of a stream takes no more memory than the stream is
-// worth, and what is kept of it counts.
+// TestMemory: the reasons take no more memory than the size of the stream justifies,
+// and what is kept of the stream counts.
 func TestMemory(t *testing.T) {
 	long := strings.Repeat("x", 1<<19)
 	guards := changed(t, change{record.TypeVMA, 1, map[string]any{"guards": make([]any, 1<<19)}, nil})

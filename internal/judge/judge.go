@@ -1,7 +1,7 @@
-// Package judge says whether a stream can be restored, from its metadata: the
-// references, the state of each task, the plan of how the processes come to be.
-// It is asked three times: by ckpt-dedup, before the target may be killed, by
-// ckpt-apply --check, and by ckpt-apply before it makes anything.
+// Package judge says, from the metadata alone, whether a stream can be restored: it
+// checks the references and the state of each task, and plans how the processes are
+// made. It is used by ckpt-dedup and by a dry run of ckpt-collect, before the target
+// may be killed; by ckpt-apply --check; and by ckpt-apply before it makes anything.
 package judge
 
 import (
@@ -15,7 +15,7 @@ import (
 	"ckpt/internal/task"
 )
 
-// Refused is why a stream can't be restored: everything found.
+// Refused is why a stream can't be restored: all reasons that were found.
 type Refused struct{ Reasons []error }
 
 func (r *Refused) Error() string { return errors.Join(r.Reasons...).Error() }
@@ -23,8 +23,7 @@ func (r *Refused) Error() string { return errors.Join(r.Reasons...).Error() }
 // Unwrap returns the reasons.
 func (r *Refused) Unwrap() []error { return r.Reasons }
 
-// Restore is a restore that is to take place on this system, now: what its user
-// decided.
+// Restore is a restore on this system, now, with what its user decided.
 type Restore struct {
 	Files   *files.Restorer
 	Objects *object.Set // of all kinds, see Objects
@@ -35,7 +34,7 @@ type Restore struct {
 	Note    func(format string, args ...any)
 }
 
-// Objects are all kinds of objects, for a restart.
+// Objects returns all kinds of objects, for a restart.
 func Objects(f *files.Restorer) *object.Set {
 	return object.NewSet(f.Hash, f.Kinds(), memory.Kinds(f.Restart))
 }
@@ -63,7 +62,7 @@ func Here(m *Model, r *Restore) (*Plan, error) {
 	if len(reasons) > 0 {
 		return nil, &Refused{caps.Merge(reasons)}
 	}
-	m.place(placing{inherit: r.Session == SessionInherit, detach: r.Detach, terminal: r.Files.UsesTerminal() && !r.Detach, note: r.Note})
+	m.assignSessions(sessionPolicy{inherit: r.Session == SessionInherit, detach: r.Detach, terminal: r.Files.UsesTerminal() && !r.Detach, note: r.Note})
 	p := makePlan(m)
 	p.Clocks = clocks
 	reasons = p.errs
@@ -77,10 +76,10 @@ func Here(m *Model, r *Restore) (*Plan, error) {
 	return p, nil
 }
 
-// OnPaper judges, while the tree is there, whether a stream can be restored at
-// all. What another system or another decision of the user can change is not
-// judged, but for the limits of this system: who saves the tree and has it killed
-// must be able to bring it back where it was.
+// OnPaper judges, while the tree is still there, whether a stream can be restored at
+// all. What another system or another decision of the user can change is not judged,
+// except for the limits of this system: whoever saves the tree and has it killed must
+// be able to bring it back where it was.
 func OnPaper(m *Model) error {
 	if err := m.hasRoot(); err != nil {
 		return &Refused{[]error{err}}
@@ -97,10 +96,11 @@ func OnPaper(m *Model) error {
 	return nil
 }
 
-// planOnPaper plans for every place the user may choose, and one will do.
+// planOnPaper plans for both sessions that the user may choose; one of the plans is
+// enough.
 func (m *Model) planOnPaper() (reasons []error) {
 	for _, inherit := range []bool{false, true} {
-		m.place(placing{inherit: inherit, note: func(string, ...any) {}})
+		m.assignSessions(sessionPolicy{inherit: inherit, note: func(string, ...any) {}})
 		p := makePlan(m)
 		if len(p.errs) == 0 {
 			return nil

@@ -15,31 +15,30 @@ import (
 	"ckpt/stream/record"
 )
 
-// allowance is what this system lets this user have.
+// allowance is how much this system lets this user have.
 type allowance struct {
-	// descriptors reports whether a process may have n, and most is how many one
-	// may have that was not helped.
+	// descriptors reports whether a process may have n descriptors.
 	descriptors func(n uint64) bool
-	most        uint64
-	room        int // files of ckpt-apply's depot without a holder
+	most        uint64 // how many it may have without a capability
+	room        int    // how many files ckpt-apply's depot holds without a holder
 	files       int64
 	tasks       []bound
 }
 
-// bound is how many more tasks there may be, by something.
+// bound is a limit on how many more tasks there may be.
 type bound struct {
 	left int64
 	what string
 }
 
 const (
-	forWork   = 2  // descriptors a process needs beside its own while it is restored
-	unbounded = -1 // what no limit holds for
+	forWork   = 2  // descriptors that a process needs besides its own while it is restored
+	unbounded = -1 // there is no limit
 	ownTasks  = 16 // a stub, and threads of ckpt-apply itself
 )
 
-// limits judges whether this system lets this user have as much at once as a
-// restore takes. The tree runs here, with its files open, or is not there yet.
+// limits judges whether this system lets this user have as much at once as a restore
+// takes. isThere: the tree runs here, with its files open.
 func (m *Model) limits(isThere bool) []error {
 	a, err := allowed(isThere)
 	if err != nil {
@@ -48,7 +47,7 @@ func (m *Model) limits(isThere bool) []error {
 	return m.beyond(a, isThere)
 }
 
-// allowed asks this system.
+// allowed reads the limits of this system.
 func allowed(isThere bool) (a allowance, err error) {
 	var lim unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
@@ -56,7 +55,7 @@ func allowed(isThere bool) (a allowance, err error) {
 	}
 	a.most = lim.Max
 	a.descriptors = func(n uint64) bool {
-		// Who may raise the limit of a process of his may raise his own.
+		// Whoever may raise the limit of his processes may also raise his own.
 		return n <= lim.Max || unix.Prlimit(0, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: n}, nil) == nil
 	}
 	if a.room, err = depot.Room(); err != nil {
@@ -73,8 +72,8 @@ func allowed(isThere bool) (a allowance, err error) {
 	return a, err
 }
 
-// filesLeft is how many files the system lets be open, beside those that are
-// unless they are the tree's.
+// filesLeft returns how many more files the system allows to be open. If the tree is
+// there, all that are open are taken for the tree's.
 func filesLeft(s *proc.Status, isThere bool) (int64, error) {
 	if s.CapEff&(1<<unix.CAP_SYS_ADMIN) != 0 {
 		return unbounded, nil
@@ -86,7 +85,7 @@ func filesLeft(s *proc.Status, isThere bool) (int64, error) {
 	return max(most-used, 0), nil
 }
 
-// tasksLeft is how many more tasks this user may have.
+// tasksLeft returns how many more tasks this user may have.
 func tasksLeft(s *proc.Status) ([]bound, error) {
 	var all []bound
 	left, group, err := task.PIDsLeft()
@@ -108,7 +107,7 @@ func tasksLeft(s *proc.Status) ([]bound, error) {
 	return append(all, bound{max(int64(min(lim.Cur, 1<<40))-int64(now), 0), "RLIMIT_NPROC"}), err
 }
 
-// beyond says what of the image is more than that.
+// beyond returns an error for everything in the image that exceeds the allowance.
 func (m *Model) beyond(a allowance, isThere bool) (reasons []error) {
 	owners := m.tableOwners()
 	for _, ref := range slices.Sorted(maps.Keys(m.Tables)) {
@@ -129,13 +128,14 @@ func (m *Model) beyond(a allowance, isThere bool) (reasons []error) {
 	}
 	for _, b := range a.tasks {
 		if int64(needed) > b.left {
-			reasons = append(reasons, fmt.Errorf("to restore this takes %d processes and threads more, and %s allows %d", needed, b.what, b.left))
+			reasons = append(reasons, fmt.Errorf("restoring this takes %d more processes and threads, and %s allows %d", needed, b.what, b.left))
 		}
 	}
 	return reasons
 }
 
-// tableBeyond says why a process can't be given a descriptor table.
+// tableBeyond returns an error if a process can't have a descriptor table. owners names
+// a process for each.
 func (m *Model) tableBeyond(ref uint64, owners map[uint64]int, a allowance) error {
 	t := m.Tables[ref]
 	count, last := len(t.FDs)+forWork, 0
@@ -152,15 +152,16 @@ func (m *Model) tableBeyond(ref uint64, owners map[uint64]int, a allowance) erro
 	if tid, ok := owners[ref]; ok {
 		owner = m.who(tid)
 	}
-	err := fmt.Errorf("%s has descriptor number %d, and no process of this user's may have one above %d (RLIMIT_NOFILE)", owner, last, a.most-1)
+	err := fmt.Errorf("%s has descriptor number %d, and no process of this user may have one above %d (RLIMIT_NOFILE)", owner, last, a.most-1)
 	if uint64(last) < a.most {
-		err = fmt.Errorf("%s has %d descriptors, and needs %d while it is restored, where a process of this user's may have %d (RLIMIT_NOFILE)",
+		err = fmt.Errorf("%s has %d descriptors and needs %d while it is restored, and a process of this user may have %d (RLIMIT_NOFILE)",
 			owner, len(t.FDs), count, a.most)
 	}
 	return cli.WithHint(err, "raise the hard limit of descriptors, see ulimit -Hn, or have CAP_SYS_RESOURCE")
 }
 
-// tableOwners are the first processes that have descriptor tables, by the table.
+// tableOwners returns, for each descriptor table, the thread with the lowest id that has
+// it.
 func (m *Model) tableOwners() map[uint64]int {
 	owners := make(map[uint64]int, len(m.Tables))
 	for tid, th := range m.ByTID {
@@ -171,8 +172,8 @@ func (m *Model) tableOwners() map[uint64]int {
 	return owners
 }
 
-// openFiles is how many descriptions there are, and how many files, at most,
-// ckpt-apply has open while it makes them.
+// openFiles returns how many open file descriptions there are, and how many files at
+// most ckpt-apply has open while it makes them.
 func (m *Model) openFiles() (described, kept int) {
 	for _, rec := range m.Objects {
 		switch {

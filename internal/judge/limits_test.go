@@ -11,7 +11,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// tableOf is a model of one process with descriptors 0 to n-1, and the last one more.
+// tableOf is the model of one process with descriptors 0 to n-1, and one more, last.
 func tableOf(t *testing.T, n, last int) *Model {
 	t.Helper()
 	m := modelOf(person{pid: 7, ppid: 1, sid: 7})
@@ -47,16 +47,16 @@ func TestBeyond(t *testing.T) {
 		want    string
 	}{
 		"room":                 {tableOf(t, 98, 99), generous(101), false, ""},
-		"none is left":         {tableOf(t, 99, 0), generous(100), false, "pid 7 (crowd) has 99 descriptors, and needs 101 while it is restored, where a process of this user's may have 100 (RLIMIT_NOFILE)"},
-		"a high number":        {tableOf(t, 3, 100), generous(100), false, "pid 7 (crowd) has descriptor number 100, and no process of this user's may have one above 99 (RLIMIT_NOFILE)"},
+		"none is left":         {tableOf(t, 99, 0), generous(100), false, "pid 7 (crowd) has 99 descriptors and needs 101 while it is restored, and a process of this user may have 100 (RLIMIT_NOFILE)"},
+		"a high number":        {tableOf(t, 3, 100), generous(100), false, "pid 7 (crowd) has descriptor number 100, and no process of this user may have one above 99 (RLIMIT_NOFILE)"},
 		"the last number":      {tableOf(t, 3, 99), generous(100), false, ""},
 		"a number of an epoll": {epoll, generous(100), false, "pid 7 (crowd) has descriptor number 100, and"},
 		"open files":           {tableOf(t, 50, 0), with(generous(100), func(a *allowance) { a.files = 49 }), false, "the image has 50 open files, and this system allows 49"},
 		"few tasks": {tableOf(t, 50, 0), with(generous(100), func(a *allowance) { a.tasks = []bound{{16, "pids.max of control group /x"}} }), false,
-			"to restore this takes 17 processes and threads more, and pids.max of control group /x allows 16"},
+			"restoring this takes 17 more processes and threads, and pids.max of control group /x allows 16"},
 		"the tasks are there": {tableOf(t, 50, 0), with(generous(100), func(a *allowance) { a.tasks = []bound{{0, "RLIMIT_NPROC"}} }), true, ""},
 		"holders": {tableOf(t, 50, 0), with(generous(100), func(a *allowance) { a.room, a.tasks = 64, []bound{{16, "RLIMIT_NPROC"}} }), true,
-			"to restore this takes 18 processes and threads more, and RLIMIT_NPROC allows 16"},
+			"restoring this takes 18 more processes and threads, and RLIMIT_NPROC allows 16"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var said []string
@@ -88,7 +88,7 @@ func TestAllowed(t *testing.T) {
 	if err != nil || err2 != nil || left <= 0 || left >= most {
 		t.Errorf("files: %d of %d, %v, %v", left, most, err, err2)
 	}
-	// Root may have as many processes as there can be.
+	// Root may have as many processes as the system allows.
 	free, err := tasksLeft(&proc.Status{})
 	if err != nil {
 		t.Fatal(err)

@@ -13,36 +13,36 @@ import (
 	"ckpt/stream/record"
 )
 
-// Model is all metadata of a stream, sorted, before anything is done.
+// Model is all metadata of a stream, sorted.
 type Model struct {
-	Header    record.Header
-	Objects   []*stream.Record // what has an objref, in the stream's order
-	Parts     []*stream.Record // what adds to one of them, see object.Kind
-	Defined   map[uint64]*stream.Record
-	Tasks     []*Task // parents before their children
-	ByPID     map[int]*Task
-	ByTID     map[int]*Thread
-	Spaces    map[uint64]*Space // by the MM's objref
-	Tables    map[uint64]*Table // by the FDTABLE's
-	Bytes     int64             // what it takes in memory, about
-	mapped    map[uint64]files.Mapped
-	elsewhere map[uint64]bool // objects that more than open file descriptions refer to
+	Header        record.Header
+	Objects       []*stream.Record // records with an objref, in the stream's order
+	Parts         []*stream.Record // records that add something to one of them, see object.Kind
+	Defined       map[uint64]*stream.Record
+	Tasks         []*Task // parents before their children
+	ByPID         map[int]*Task
+	ByTID         map[int]*Thread
+	Spaces        map[uint64]*Space // by the objref of the MM
+	Tables        map[uint64]*Table // by the objref of the FDTABLE
+	Bytes         int64             // about how much memory it takes
+	mapped        map[uint64]files.Mapped
+	usedElsewhere map[uint64]bool // objects that others than open file descriptions refer to
 }
 
-// Task is one process of it.
+// Task is one process.
 type Task struct {
 	record.Task
 	Parent    *Task
 	Children  []*Task
-	Threads   []*Thread // the first is the leader; none of a zombie
+	Threads   []*Thread // the first is the leader; a zombie has none
 	Resources map[record.Type]*stream.Record
 
-	// Session and Group are what it is to have, 0 for ckpt-apply's own. They
-	// are what it had, but for those whose leader is not in the image.
+	// Session and Group are those that it will have, 0 for ckpt-apply's own. They
+	// are those that it had, unless their leader is not in the image.
 	Session, Group int
 }
 
-// Refs are what the first thread has; of a zombie, nothing.
+// Refs returns the objects of the first thread; a zombie has none.
 func (t *Task) Refs() record.ThreadRefs {
 	if len(t.Threads) == 0 {
 		return record.ThreadRefs{}
@@ -66,22 +66,23 @@ type Space struct {
 type Table struct {
 	FDs   []record.FD
 	Locks []record.Lock
-	Slots []int // numbers that parts of objects need for a moment, see Model.Parts
+	Slots []int // numbers that parts of objects need temporarily, see Model.Parts
 }
 
 // maxModelBytes is how much memory the metadata of a stream may take.
 const maxModelBytes = 2 << 30
 
 const (
-	maxOffset = 1 << 62 // of a mapping; those beyond are refused by memory.Check
+	maxOffset = 1 << 62 // of a mapping; memory.Check refuses those beyond
 	protExec  = 4       // PROT_EXEC
 )
 
-// maxComm is more than the kernel has of a name, TASK_COMM_LEN of linux/sched.h:
-// names stand in messages.
+// maxComm bounds the name of a task, which messages contain. The kernel's own limit,
+// TASK_COMM_LEN of linux/sched.h, is lower.
 const maxComm = 64
 
-// extentBytes is what a stream.Extent takes, which may be one byte of a record.
+// extentBytes is how much memory a record.Extent takes. In a record it may be one
+// byte.
 const extentBytes = 16
 
 // recordBytes is what a record takes beside its text, about, taken apart.
@@ -90,7 +91,7 @@ const recordBytes = 512
 // New returns the model of a stream that begins with header.
 func New(header *record.Header) *Model {
 	return &Model{Header: *header, Defined: map[uint64]*stream.Record{}, ByPID: map[int]*Task{}, ByTID: map[int]*Thread{},
-		Spaces: map[uint64]*Space{}, Tables: map[uint64]*Table{}, elsewhere: map[uint64]bool{}, mapped: map[uint64]files.Mapped{}}
+		Spaces: map[uint64]*Space{}, Tables: map[uint64]*Table{}, usedElsewhere: map[uint64]bool{}, mapped: map[uint64]files.Mapped{}}
 }
 
 // Read reads up to the first bulk record, or END, and returns that record.
@@ -124,12 +125,12 @@ func Read(r *stream.Reader) (*Model, *stream.Record, error) {
 	}
 }
 
-// Ends reports whether a record is the first behind all metadata.
+// Ends reports whether a record is the first one behind all metadata.
 func Ends(rec *stream.Record) bool {
 	return rec.Type == record.TypeEnd || rec.Flags&record.Bulk != 0
 }
 
-// sort brings mappings and descriptors into ascending order.
+// sort sorts mappings by address and descriptors by number.
 func (m *Model) sort() {
 	for _, s := range m.Spaces {
 		slices.SortFunc(s.VMAs, func(a, b record.VMA) int { return cmp.Compare(a.Start, b.Start) })
@@ -139,7 +140,7 @@ func (m *Model) sort() {
 	}
 }
 
-// Add sorts one record in. References may only point backwards.
+// Add adds one record. References may only point backwards.
 func (m *Model) Add(rec *stream.Record) error {
 	if m.Bytes += int64(len(rec.Meta)) + recordBytes; m.Bytes > maxModelBytes {
 		return fmt.Errorf("the stream's descriptions take more than %d MiB of memory, too many to restore", maxModelBytes>>20)
@@ -180,13 +181,13 @@ func (m *Model) task(rec *stream.Record) error {
 	}
 	switch {
 	case m.ByPID[t.PID] != nil:
-		return fmt.Errorf("%w: pid %d stands twice", stream.ErrCorrupt, t.PID)
+		return fmt.Errorf("%w: pid %d occurs twice", stream.ErrCorrupt, t.PID)
 	case len(t.Comm) > maxComm:
 		return fmt.Errorf("%w: pid %d has a name of %d bytes", stream.ErrCorrupt, t.PID, len(t.Comm))
 	}
 	if len(m.Tasks) > 0 {
 		if t.Parent = m.ByPID[t.PPID]; t.Parent == nil || t.Parent.Zombie {
-			return fmt.Errorf("%w: the parent of pid %d, %d, does not stand before it", stream.ErrCorrupt, t.PID, t.PPID)
+			return fmt.Errorf("%w: the parent of pid %d, %d, does not come before it", stream.ErrCorrupt, t.PID, t.PPID)
 		}
 		t.Parent.Children = append(t.Parent.Children, t)
 	}
@@ -205,11 +206,11 @@ func (m *Model) thread(rec *stream.Record) error {
 	case of == nil || of.Zombie:
 		return fmt.Errorf("%w: it belongs to pid %d, which has no TASK record before it", stream.ErrCorrupt, t.PID)
 	case m.ByTID[t.TID] != nil || t.TID != t.PID && m.ByPID[t.TID] != nil:
-		return fmt.Errorf("%w: thread %d stands twice", stream.ErrCorrupt, t.TID)
+		return fmt.Errorf("%w: thread %d occurs twice", stream.ErrCorrupt, t.TID)
 	case len(t.Comm) > maxComm:
 		return fmt.Errorf("%w: thread %d has a name of %d bytes", stream.ErrCorrupt, t.TID, len(t.Comm))
 	case len(of.Threads) == 0 && t.TID != t.PID:
-		return fmt.Errorf("%w: the first thread of pid %d does not stand before it", stream.ErrCorrupt, t.PID)
+		return fmt.Errorf("%w: the first thread of pid %d does not come before it", stream.ErrCorrupt, t.PID)
 	}
 	for _, k := range task.Cloned {
 		ref := *k.Ref(&t.Refs)
@@ -235,10 +236,10 @@ func (m *Model) vma(rec *stream.Record) error {
 	}
 	s := m.Spaces[v.Refs.Of]
 	if s == nil {
-		return fmt.Errorf("%w: it is part of object %d, which is no MM", stream.ErrCorrupt, v.Refs.Of)
+		return fmt.Errorf("%w: it is part of object %d, which is not an MM", stream.ErrCorrupt, v.Refs.Of)
 	}
 	to := mappable[v.Kind]
-	if err := m.leads(reference{"inode", to, to != nil}, v.Refs.Inode); err != nil {
+	if err := m.checkRef(reference{"inode", to, to != nil}, v.Refs.Inode); err != nil {
 		return err
 	}
 	m.Bytes += int64(len(v.Guards)) * extentBytes
@@ -250,11 +251,11 @@ func (m *Model) vma(rec *stream.Record) error {
 	return nil
 }
 
-// table returns a descriptor table that a record is part of.
+// table returns the descriptor table that a record is part of.
 func (m *Model) table(of uint64) (*Table, error) {
 	t := m.Tables[of]
 	if t == nil {
-		return nil, fmt.Errorf("%w: it is part of object %d, which is no FDTABLE", stream.ErrCorrupt, of)
+		return nil, fmt.Errorf("%w: it is part of object %d, which is not an FDTABLE", stream.ErrCorrupt, of)
 	}
 	return t, nil
 }
@@ -285,8 +286,8 @@ func (m *Model) lock(rec *stream.Record) error {
 	return nil
 }
 
-// part notes a record that adds to an object, by the hands of a thread and with
-// a descriptor of that number.
+// part notes a record that adds something to an object. A thread does that, by way of
+// the descriptor number in the record.
 func (m *Model) part(rec *stream.Record) error {
 	tid, err := idIn(rec, "tid")
 	if err != nil {
@@ -306,7 +307,7 @@ func (m *Model) part(rec *stream.Record) error {
 	return nil
 }
 
-// belongs gives a record to the process or thread it names.
+// belongs assigns a record to the process or thread that it names.
 func (m *Model) belongs(rec *stream.Record) error {
 	pid, err := idIn(rec, "pid")
 	if err != nil {
@@ -318,7 +319,7 @@ func (m *Model) belongs(rec *stream.Record) error {
 	}
 	r := task.Find(rec.Type)
 	if r == nil || r.Scope == task.Shared {
-		return fmt.Errorf("%w: it has no place there", stream.ErrCorrupt)
+		return fmt.Errorf("%w: it does not belong there", stream.ErrCorrupt)
 	}
 	var to map[record.Type]*stream.Record
 	if r.Scope == task.PerProcess {
@@ -367,7 +368,7 @@ func (m *Model) define(rec *stream.Record) error {
 	return nil
 }
 
-// again checks an OBJREF record: defined before, and of that type.
+// again checks that the object of an OBJREF record is defined before, with that type.
 func (m *Model) again(rec *stream.Record) error {
 	var o record.ObjrefUse
 	if err := rec.Decode(&o); err != nil {

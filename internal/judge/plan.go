@@ -11,33 +11,33 @@ import (
 	"ckpt/stream/record"
 )
 
-// Step is one act in making the processes.
+// Step is one step in making the processes.
 type Step struct {
 	Kind  StepKind
-	PID   int // who is made, or does it
-	By    int // who makes it
+	PID   int // the process that is made, or that takes the step
+	By    int // the process that makes it
 	Flags uint64
 	Exit  unix.Signal
 	Group int // of StepGroup
 }
 
-// StepKind says which.
+// StepKind is a kind of step.
 type StepKind int
 
 const (
-	StepMake    StepKind = iota // make a process
-	StepSetsid                  // it begins a session
-	StepGather                  // children of those that end become its own
-	StepMakeAny                 // make a helper of any process id, known as pid, which is negative
-	StepEnd                     // a helper ends
-	StepUnshare                 // it leaves what it shares by these flags
-	StepGroup                   // it enters a process group, or with its own id begins one
+	StepMake      StepKind = iota // make a process
+	StepSetsid                    // it begins a session
+	StepSubreaper                 // it becomes a child subreaper
+	StepMakeAny                   // make a helper with any process id; the plan knows it by a negative one
+	StepEnd                       // a helper ends
+	StepUnshare                   // it calls unshare(2) with these flags
+	StepGroup                     // it enters a process group, or begins one if that has its own id
 )
 
-// anySession: it does not matter which.
+// anySession: any session will do.
 const anySession = -1
 
-// being is a process as the plan has it so far.
+// being is a process as the plan has made it so far.
 type being struct {
 	session int
 	parent  int
@@ -45,44 +45,44 @@ type being struct {
 	exit    unix.Signal
 }
 
-// Plan is how all processes come to be. What clone(2) can't give afterwards must
-// be right at birth: the parent, the session, and what is shared. A process is
-// made by its parent, by a sibling (CLONE_PARENT), by a helper that stands for
-// the dead leader of a session, or in its session under a helper whose end gives
-// it to its parent. What lies between two that share is born sharing, too, and
-// leaves that when its children are born.
+// Plan says how all processes are made. What can't be changed later must be right at
+// birth: the parent, the session, and what is shared. A process is made by its parent;
+// by a sibling (CLONE_PARENT); by a helper in place of the dead leader of a session;
+// or in its session by a helper that then ends, so that the process is reparented to
+// its parent. A process between two that share something is born sharing it, too, and
+// unshares it when its children are born.
 type Plan struct {
-	Root    []Step   // that make the root
-	Births  [][]Step // that make each task's children, when its memory stands
+	Root    []Step   // make the root
+	Births  [][]Step // make the children of each task, when its memory is restored
 	Threads map[int][]ThreadStep
-	Groups  []Step // that put all into their process groups
-	Helpers []int  // process ids needed for a while
-	// Deferred are born after all that stands before them in the model, by the
-	// help of some of it.
+	Groups  []Step // put all into their process groups
+	Helpers []int  // process ids that are needed for a while
+	// Deferred tasks are made only when all tasks before them in the model are
+	// there, by one of those.
 	Deferred map[*Task]bool
-	// Clocks are those the tree is born with.
+	// Clocks is the time namespace in which the tree is made.
 	Clocks ClockPlan
 
 	errs []error
 
 	m      *Model
 	alive  map[int]*being
-	in     map[int][]int // who was ever in a session, by birth
+	in     map[int][]int // processes that were ever in a session, in the order of birth
 	made   map[uint64]bool
 	needs  map[*Task]int
-	inline int // helpers of any process id
+	inline int // minus the number of helpers with any process id
 	kin    *kinship
 	effort int
-	births map[*Task]record.ThreadRefs // what each is born with, where it is not what it has
+	births map[*Task]record.ThreadRefs // what a task is born with, if that is not what it has
 }
 
-// ThreadStep is how a thread comes to be.
+// ThreadStep says how a thread is made.
 type ThreadStep struct {
 	TID, By int
 	Flags   uint64
 }
 
-// makePlan plans. Session 0 is ckpt-apply's own.
+// makePlan makes the plan of a model. Session 0 is ckpt-apply's own.
 func makePlan(m *Model) *Plan {
 	p := &Plan{m: m, alive: map[int]*being{}, in: map[int][]int{}, made: map[uint64]bool{}, needs: map[*Task]int{}, births: map[*Task]record.ThreadRefs{},
 		kin: kinshipOf(m), Deferred: map[*Task]bool{}, Threads: map[int][]ThreadStep{}}
@@ -94,7 +94,7 @@ func makePlan(m *Model) *Plan {
 			break
 		}
 		steps := p.planBirths(t)
-		// Those whose turn to have pages comes next must be there by then.
+		// The process that is filled with pages next must exist by then.
 		if i+1 < len(m.Tasks) && p.Deferred[m.Tasks[i+1]] {
 			steps = append(steps, p.adopted(m.Tasks[i+1])...)
 		}
@@ -113,9 +113,9 @@ func makePlan(m *Model) *Plan {
 	return p
 }
 
-// maxEffort bounds a plan: how many processes may be looked at beside those that
-// are planned. A tree takes few such looks, but a stream may be made to take
-// the square of its length.
+// maxEffort bounds the effort of planning: how often a process may be looked at while
+// another one is planned. A real tree takes few such looks, but a stream can be made
+// up that takes the square of its length.
 const maxEffort = 1 << 22
 
 var errIntricate = errors.New("the processes' sessions, and what they share, are too intricate to restore: no way to make them was found in reasonable time")
@@ -128,18 +128,18 @@ func (p *Plan) add(pid int, b *being) {
 	}
 }
 
-// begin has a process begin its session.
+// begin plans that a process begins its session.
 func (p *Plan) begin(pid int) Step {
 	p.alive[pid].session = pid
 	p.in[pid] = append(p.in[pid], pid)
 	return Step{Kind: StepSetsid, PID: pid}
 }
 
-// planRoot has the root made by the stub, or by a helper in its session.
+// planRoot plans the root: it is made by the stub, or by a helper in its session.
 func (p *Plan) planRoot(t *Task) {
 	b := &being{refs: p.born(t), exit: unix.SIGCHLD}
 	by := 0
-	if s := p.need(t); s != 0 && s != anySession {
+	if s := p.birthSession(t); s != 0 && s != anySession {
 		p.Root = append(p.Root, Step{Kind: StepMake, PID: s, Flags: unix.CLONE_PARENT}, Step{Kind: StepSetsid, PID: s})
 		p.add(s, &being{session: s, exit: unix.SIGCHLD})
 		p.Helpers = append(p.Helpers, s)
@@ -149,22 +149,23 @@ func (p *Plan) planRoot(t *Task) {
 	p.add(t.PID, b)
 }
 
-// need returns the session a process must be born in.
-func (p *Plan) need(t *Task) int {
+// birthSession returns the session in which a process must be born.
+func (p *Plan) birthSession(t *Task) int {
 	if t.Session != t.PID {
 		return t.Session
 	}
 	return p.needs[t]
 }
 
-// findNeeds finds in which session each leader must be born. A leader's child in
-// another session was born before the leader began its own, in the one that was
-// the leader's then; but for one that was given to it.
+// findNeeds finds the session in which each session leader must be born. If a leader
+// has a child in another session, the child was born before the leader began its own
+// session, and that other session was the leader's then; unless the child was
+// reparented.
 func (p *Plan) findNeeds() {
 	for _, t := range slices.Backward(p.kin.order) {
 		p.needs[t] = anySession
 		for _, c := range t.Children {
-			n := p.need(c)
+			n := p.birthSession(c)
 			if n == anySession || n == t.PID {
 				continue
 			}
@@ -175,12 +176,13 @@ func (p *Plan) findNeeds() {
 	}
 }
 
-// planBirths plans the children of one process: those of its older session, and
-// those that have what it only carries for them, before it leaves that.
+// planBirths plans the children of one process. Those in its older session come before
+// it begins its own, and those that share what it only carries for them come before it
+// unshares that.
 func (p *Plan) planBirths(t *Task) (steps []Step) {
 	b := p.alive[t.PID]
 	if b == nil {
-		return nil // there is an error already
+		return nil // an error was reported already
 	}
 	left := t.Children
 	some := func(now func(c *Task) bool) {
@@ -195,7 +197,7 @@ func (p *Plan) planBirths(t *Task) (steps []Step) {
 		left = later
 	}
 	leads, carries := t.Session == t.PID && b.session != t.PID, b.refs != t.Refs()
-	older := func(c *Task) bool { return !leads || p.need(c) == b.session }
+	older := func(c *Task) bool { return !leads || p.birthSession(c) == b.session }
 	carried := func(c *Task) bool { return !carries || p.shares(t.Refs(), p.born(c)) != "" }
 	setsid := func() {
 		if leads {
@@ -217,7 +219,7 @@ func (p *Plan) planBirths(t *Task) (steps []Step) {
 	return steps
 }
 
-// planThreads plans the threads of a process beside its first.
+// planThreads plans the threads of a process, except for the first.
 func (p *Plan) planThreads(t *Task) {
 	for i, th := range t.Threads {
 		if i == 0 || p.effort > maxEffort {
@@ -225,7 +227,7 @@ func (p *Plan) planThreads(t *Task) {
 		}
 		by := slices.IndexFunc(t.Threads[:i], func(o *Thread) bool { p.effort++; return p.shares(o.Refs, th.Refs) == "" })
 		if by < 0 {
-			p.errs = append(p.errs, fmt.Errorf("thread %d of pid %d (%s) shares its %s with no thread of its process but with another process, which can't be restored",
+			p.errs = append(p.errs, fmt.Errorf("thread %d of pid %d (%s) shares its %s with another process but with no thread of its own, which can't be restored",
 				th.TID, t.PID, t.Comm, p.shares(t.Refs(), th.Refs)))
 			continue
 		}

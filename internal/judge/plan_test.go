@@ -13,8 +13,8 @@ import (
 // person is a process of a test's model.
 type person struct {
 	pid, ppid, sid int
-	files          uint64 // its descriptor table; 0: one of its own
-	pgid           int    // 0: the session leader's
+	files          uint64 // its descriptor table; 0 for one of its own
+	pgid           int    // 0 for that of the session leader
 }
 
 func modelOf(people ...person) *Model {
@@ -37,8 +37,8 @@ func modelOf(people ...person) *Model {
 	return m
 }
 
-// play carries a plan out on paper: who is in which session in the end, and
-// whose child, with which descriptor table.
+// play carries a plan out on paper: which session each process is in at the end, whose
+// child it is, and which descriptor table it has.
 func play(t *testing.T, m *Model, p *Plan) (session, parent, table map[int]int) {
 	t.Helper()
 	session, parent, table = map[int]int{0: 0}, map[int]int{0: 1}, map[int]int{0: 1}
@@ -68,7 +68,7 @@ func play(t *testing.T, m *Model, p *Plan) (session, parent, table map[int]int) 
 			table[s.PID] = tables
 		case StepEnd:
 			for pid, of := range parent {
-				if of == s.PID { // to the one that gathers
+				if of == s.PID { // to the subreaper
 					parent[pid] = m.ByPID[pid].PPID
 				}
 			}
@@ -136,7 +136,7 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// TestPlanRefuses has trees that can't come about by clone(2).
+// TestPlanRefuses: trees that clone(2) can't produce are refused.
 func TestPlanRefuses(t *testing.T) {
 	for name, people := range map[string][]person{
 		"table joined again":         {{10, 1, 10, 7, 0}, {11, 10, 10, 8, 0}, {12, 11, 10, 8, 0}, {13, 12, 10, 7, 0}},
@@ -150,8 +150,8 @@ func TestPlanRefuses(t *testing.T) {
 	}
 }
 
-// TestPlanAnything plans trees nobody ever saw: without an error, each process
-// is made once, by one that is there.
+// TestPlanAnything plans trees that nobody ever saw: if there is no error, each process
+// is made once, by one that exists.
 func TestPlanAnything(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	planned := 0

@@ -8,43 +8,44 @@ import (
 	"ckpt/internal/task"
 )
 
-// actor is a process or thread on paper: what the kernel would make of a plan.
+// actor is a process or thread on paper: what the kernel would make according to a
+// plan.
 type actor struct {
 	parent, session, group int
-	gathers                bool
-	has                    [len(task.Cloned)]int // which of the objects made so far, by kind
+	subreaper              bool
+	has                    [len(task.Cloned)]int // its objects, by kind, numbered as they are made
 	children               []int
 }
 
 // outside is the parent of ckpt-apply itself.
 const outside = -1 << 31
 
-// stage plays a plan.
-type stage struct {
+// simulation carries out a plan on paper.
+type simulation struct {
 	m       *Model
 	actors  map[int]*actor
-	members map[int]int // how many a process group has
-	made    int         // objects
+	members map[int]int // how many processes a process group has
+	made    int         // how many objects were made
 	effort  int
 	errs    []error
 }
 
-// prove carries a plan out on paper, by the kernel's rules, and says where that
-// does not lead to what was saved. A plan that passes can't fail later for its
-// own sake.
+// prove carries a plan out on paper, by the kernel's rules, and returns an error
+// wherever the result is not what was saved. A plan that passes can't fail later by
+// its own fault.
 func prove(m *Model, p *Plan) []error {
-	g := &stage{m: m, actors: map[int]*actor{}, members: map[int]int{}}
+	g := &simulation{m: m, actors: map[int]*actor{}, members: map[int]int{}}
 	g.actors[0] = g.fresh(&actor{parent: outside})
 	for _, s := range p.Root {
-		g.take(s)
+		g.do(s)
 	}
 	for _, steps := range p.Births {
 		for _, s := range steps {
-			g.take(s)
+			g.do(s)
 		}
 	}
 	for _, s := range p.Groups {
-		g.take(s)
+		g.do(s)
 	}
 	for _, t := range m.Tasks {
 		for _, s := range p.Threads[t.PID] {
@@ -57,7 +58,7 @@ func prove(m *Model, p *Plan) []error {
 	return g.errs
 }
 
-func (g *stage) fresh(a *actor) *actor {
+func (g *simulation) fresh(a *actor) *actor {
 	for i := range a.has {
 		g.made++
 		a.has[i] = g.made
@@ -65,7 +66,7 @@ func (g *stage) fresh(a *actor) *actor {
 	return a
 }
 
-func (g *stage) fail(pid int, format string, args ...any) {
+func (g *simulation) fail(pid int, format string, args ...any) {
 	name := fmt.Sprintf("pid %d", pid)
 	if t := g.m.ByPID[pid]; t != nil {
 		name = fmt.Sprintf("pid %d (%s)", pid, t.Comm)
@@ -73,7 +74,7 @@ func (g *stage) fail(pid int, format string, args ...any) {
 	g.errs = append(g.errs, fmt.Errorf("%s can't be restored: %s", name, fmt.Sprintf(format, args...)))
 }
 
-func (g *stage) take(s Step) {
+func (g *simulation) do(s Step) {
 	a := g.actors[s.PID]
 	if len(g.errs) > 0 {
 		return
@@ -88,13 +89,13 @@ func (g *stage) take(s Step) {
 		g.make(s)
 	case StepSetsid:
 		if g.members[s.PID] > 0 {
-			g.fail(s.PID, "it can't lead session %d, for there is a process group of that id", s.PID)
+			g.fail(s.PID, "it can't lead session %d, because there is a process group with that id", s.PID)
 			return
 		}
 		a.session = s.PID
 		g.enter(a, s.PID)
-	case StepGather:
-		a.gathers = true
+	case StepSubreaper:
+		a.subreaper = true
 	case StepUnshare:
 		g.split(a, s.Flags)
 	case StepGroup:
@@ -105,17 +106,17 @@ func (g *stage) take(s Step) {
 }
 
 // make is clone3(2) of a process.
-func (g *stage) make(s Step) {
+func (g *simulation) make(s Step) {
 	by := g.actors[s.By]
 	switch {
 	case by == nil:
-		g.fail(s.PID, "nobody is there to make it")
+		g.fail(s.PID, "the process that is to make it does not exist")
 		return
 	case s.Flags&unix.CLONE_SIGHAND != 0 && s.Flags&unix.CLONE_VM == 0:
-		g.fail(s.PID, "it shares signal actions, but no memory, with another process")
+		g.fail(s.PID, "it shares signal actions, but not memory, with another process")
 		return
 	case g.members[s.PID] > 0 || g.m.ByTID[s.PID] != nil && g.m.ByTID[s.PID].PID != s.PID:
-		g.fail(s.PID, "its id is that of a process group or a thread, too")
+		g.fail(s.PID, "its id is also that of a process group or a thread")
 		return
 	}
 	a := &actor{parent: s.By, session: by.session, has: by.has}
@@ -131,7 +132,7 @@ func (g *stage) make(s Step) {
 }
 
 // split gives an actor objects of its own for the kinds of these flags.
-func (g *stage) split(a *actor, flags uint64) {
+func (g *simulation) split(a *actor, flags uint64) {
 	for i, k := range task.Cloned {
 		if flags&k.Flag != 0 {
 			g.made++
@@ -140,39 +141,39 @@ func (g *stage) split(a *actor, flags uint64) {
 	}
 }
 
-func (g *stage) enter(a *actor, group int) {
+func (g *simulation) enter(a *actor, group int) {
 	g.members[a.group]--
 	a.group = group
 	g.members[group]++
 }
 
-// join is setpgid(2), made by the process itself.
-func (g *stage) join(pid int, a *actor, group int) {
+// join is setpgid(2), called by the process itself.
+func (g *simulation) join(pid int, a *actor, group int) {
 	switch t := g.m.ByPID[pid]; {
 	case a.session == pid:
 		g.fail(pid, "it leads session %d and can't enter process group %d", pid, group)
 	case group != pid && g.members[group] <= 0:
-		g.fail(pid, "process group %d is not there", group)
+		g.fail(pid, "process group %d does not exist", group)
 	case group != pid && g.sessionOf(group) != a.session && t != nil:
-		g.errs = append(g.errs, wrongGroup(t, "that is of another session"))
+		g.errs = append(g.errs, wrongGroup(t, "it belongs to another session"))
 	default:
 		g.enter(a, group)
 	}
 }
 
-// sessionOf returns the session of a process group, which was begun by the
-// process of its id.
-func (g *stage) sessionOf(group int) int {
+// sessionOf returns the session of a process group, which is that of the process with
+// its id.
+func (g *simulation) sessionOf(group int) int {
 	if a := g.actors[group]; a != nil {
 		return a.session
 	}
 	return -1
 }
 
-// end has a helper end: its children go to the next that gathers them.
-func (g *stage) end(pid int, a *actor) {
+// end ends a helper: its children are reparented to the next subreaper.
+func (g *simulation) end(pid int, a *actor) {
 	to := a.parent
-	for up := g.actors[to]; up != nil && !up.gathers; up = g.actors[to] {
+	for up := g.actors[to]; up != nil && !up.subreaper; up = g.actors[to] {
 		if g.effort++; g.effort > maxEffort {
 			g.errs = append(g.errs, errIntricate)
 			return
@@ -190,10 +191,10 @@ func (g *stage) end(pid int, a *actor) {
 }
 
 // thread is clone3(2) of a thread.
-func (g *stage) thread(t *Task, s ThreadStep) {
+func (g *simulation) thread(t *Task, s ThreadStep) {
 	by := g.actors[s.By]
 	if by == nil || g.actors[s.TID] != nil {
-		g.fail(t.PID, "thread %d of it has an id that is needed for another, too", s.TID)
+		g.fail(t.PID, "the id of its thread %d is needed for another thread or process, too", s.TID)
 		return
 	}
 	a := &actor{has: by.has}
@@ -201,8 +202,8 @@ func (g *stage) thread(t *Task, s ThreadStep) {
 	g.actors[s.TID] = a
 }
 
-// compare looks whether all is as it was.
-func (g *stage) compare() {
+// compare compares the result with what was saved.
+func (g *simulation) compare() {
 	type object struct {
 		kind int
 		made int
@@ -212,7 +213,7 @@ func (g *stage) compare() {
 		a := g.actors[t.PID]
 		switch {
 		case a == nil:
-			g.fail(t.PID, "nobody makes it")
+			g.fail(t.PID, "no process makes it")
 			continue
 		case i > 0 && a.parent != t.PPID:
 			g.fail(t.PID, "it would not be a child of pid %d", t.PPID)
@@ -224,7 +225,7 @@ func (g *stage) compare() {
 		for _, th := range t.Threads {
 			a := g.actors[th.TID]
 			if a == nil {
-				g.fail(t.PID, "nobody makes thread %d of it", th.TID)
+				g.fail(t.PID, "no thread makes its thread %d", th.TID)
 				continue
 			}
 			for kind, k := range task.Cloned {
@@ -232,8 +233,8 @@ func (g *stage) compare() {
 				if ref == 0 {
 					continue
 				}
-				was, met := refs[obj]
-				if at, ok := objects[ref]; met != ok || met && (was != ref || at != obj) {
+				was, seen := refs[obj]
+				if at, ok := objects[ref]; seen != ok || seen && (was != ref || at != obj) {
 					g.fail(t.PID, "its %s would not be shared with the same processes", k.What)
 				}
 				refs[obj], objects[ref] = ref, obj

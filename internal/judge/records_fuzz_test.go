@@ -18,11 +18,11 @@ import (
 	"ckpt/stream/record"
 )
 
-// What judging a stream of maxStream bytes may take: CPU time, for a machine may be
-// busy, and memory.
+// What judging a stream of maxStream bytes may take: memory, and CPU time, because a
+// machine may be busy.
 const longestCPU = time.Second
 
-// cost runs f and says what of the two it takes too much of.
+// cost runs f and returns an error if it takes too much of either.
 func cost(f func()) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -44,7 +44,7 @@ func cost(f func()) error {
 	return nil
 }
 
-// worth judges a stream on paper and for this system, each within what it is worth.
+// worth judges a stream on paper and for this system, each within these limits.
 func worth(t testing.TB, b []byte) {
 	t.Helper()
 	onPaper := func(m *Model) error { return OnPaper(m) }
@@ -66,7 +66,7 @@ func worth(t testing.TB, b []byte) {
 			t.Errorf("%d bytes of stream, %s: %v", len(b), name, over)
 		}
 		if err != nil {
-			// Thousands of reasons are told, too.
+			// Thousands of reasons are reported, too.
 			if over := cost(func() { _ = err.Error() }); over != nil {
 				t.Errorf("%d bytes of stream, %s, in telling why not: %v", len(b), name, over)
 			}
@@ -74,7 +74,7 @@ func worth(t testing.TB, b []byte) {
 	}
 }
 
-// unpackRecords makes records of bytes: type, length and meta of each.
+// unpackRecords makes records from bytes: the type, length and meta of each.
 func unpackRecords(b []byte) (recs []*stream.Record) {
 	for len(b) >= 4 {
 		typ, n := record.Type(binary.LittleEndian.Uint16(b)), int(binary.LittleEndian.Uint16(b[2:]))
@@ -98,9 +98,9 @@ func packRecords(recs []*stream.Record) (b []byte) {
 	return b
 }
 
-// FuzzRecords: whatever records with whatever meta a stream has, and each of them
-// many times over, there is an error or a plan, and neither takes longer than a
-// second or more than 256 MiB.
+// FuzzRecords: whatever records a stream has, with whatever meta, and with each of them
+// repeated many times, judging it leads to an error or a plan, and takes at most a
+// second and 256 MiB.
 func FuzzRecords(f *testing.F) {
 	recs := example(f)
 	f.Add(packRecords(recs), uint16(0), uint16(0))
@@ -112,7 +112,7 @@ func FuzzRecords(f *testing.F) {
 		if len(recs) == 0 {
 			return
 		}
-		// One of them again and again, as far as there is room.
+		// Repeat one of them as often as there is room.
 		again := *recs[int(which)%len(recs)]
 		room := (maxStream - len(b)) / (len(again.Meta) + 64)
 		var more []*stream.Record
@@ -128,8 +128,8 @@ func FuzzRecords(f *testing.F) {
 	})
 }
 
-// TestWorth fills a MiB with records of each type, which differ in what has to, and
-// all belong to what there is.
+// TestWorth fills a MiB with records of each type, which differ where they must, and
+// all belong to something that exists.
 func TestWorth(t *testing.T) {
 	for _, info := range record.Types() {
 		if info.Type == record.TypeHeader || info.Type == record.TypeEnd || info.Type == record.TypeAbort {
@@ -160,8 +160,8 @@ func TestWorth(t *testing.T) {
 	}
 }
 
-// among puts more records where they may stand: before the bulk, if they are not of
-// that.
+// among inserts more records where they are allowed: before the bulk records, unless
+// they are bulk records themselves.
 func among(recs, more []*stream.Record) []*stream.Record {
 	i := slices.IndexFunc(recs, func(r *stream.Record) bool { return r.Flags&record.Bulk != 0 })
 	if i < 0 || more[0].Flags&record.Bulk != 0 {
@@ -170,8 +170,8 @@ func among(recs, more []*stream.Record) []*stream.Record {
 	return slices.Insert(slices.Clone(recs), i, more...)
 }
 
-// fillUp makes records of one, which count what must differ, as many as there is
-// room for.
+// fillUp makes as many records from one as there is room for. What must differ is
+// counted up.
 func fillUp(rec *stream.Record, what byte) (many []*stream.Record) {
 	left := maxStream * 9 / 10
 	_, all := fields(rec)
@@ -195,7 +195,7 @@ func fillUp(rec *stream.Record, what byte) (many []*stream.Record) {
 	return many
 }
 
-// TestNoStream: what is no stream is an error for what it is.
+// TestNoStream: something that is not a stream is refused for what it is.
 func TestNoStream(t *testing.T) {
 	for _, b := range [][]byte{nil, []byte("words"), make([]byte, 1<<20), pack(t, example(t))[:100]} {
 		if _, _, err := Read(stream.NewReader(bytes.NewReader(b))); err == nil {

@@ -10,7 +10,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// reference is a name in the refs of a type of record: what it may lead to.
+// reference is a field in the refs of a record, and the types it may refer to.
 type reference struct {
 	name   string
 	to     []record.Type
@@ -23,9 +23,9 @@ var (
 	opened   = []record.Type{record.TypeFile}
 )
 
-// references are all but those to what clone(2) shares and to what a record is
-// part of. What a reference leads to is opened, mapped or entered later with no
-// more questions asked, and some of it by a number that other types have, too.
+// references lists all references, except for those to objects that clone(2) shares
+// and to the object that a record is part of. Later, the object of a reference is
+// opened, mapped or entered without further checks.
 var references = map[record.Type][]reference{
 	record.TypeMM:          {{"exe", programs, true}},
 	record.TypeFS:          {{"cwd", folders, true}, {"root", folders, false}},
@@ -35,12 +35,13 @@ var references = map[record.Type][]reference{
 	record.TypeEpollTarget: {{"epoll", opened, true}, {"file", opened, true}},
 }
 
-// things are what is open or mapped.
+// things are the types of objects that can be open or mapped.
 var things = slices.Concat(files.Types(), memory.Types())
 
 func isThing(t record.Type) bool { return slices.Contains(things, t) }
 
-// mappable are what a mapping of a kind is of; of any other kind, nothing.
+// mappable says which objects a kind of mapping may refer to; other kinds refer to
+// none.
 var mappable = map[string][]record.Type{
 	record.VMAFile:    {record.TypeReg, record.TypeMemFD, record.TypeCharDev, record.TypeProcFile},
 	record.VMADev:     {record.TypeCharDev},
@@ -48,8 +49,8 @@ var mappable = map[string][]record.Type{
 	record.VMASysVShm: {record.TypeSysVShm},
 }
 
-// refs checks that what a record refers to is defined, and of a type it may
-// refer to.
+// refs checks that the objects that a record refers to are defined and have a type that
+// it may refer to.
 func (m *Model) refs(rec *stream.Record) error {
 	refs, err := rec.Refs()
 	if err != nil {
@@ -63,19 +64,19 @@ func (m *Model) refs(rec *stream.Record) error {
 			m.mapped[ref] = files.Mapped{End: m.mapped[ref].End, Program: true, Exe: true}
 		}
 		if rec.Type != record.TypeFile {
-			m.elsewhere[ref] = true
+			m.usedElsewhere[ref] = true
 		}
 	}
 	for _, to := range references[rec.Type] {
-		if err := m.leads(to, refs[to.name]); err != nil {
+		if err := m.checkRef(to, refs[to.name]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// leads checks a reference.
-func (m *Model) leads(r reference, ref uint64) error {
+// checkRef checks a reference.
+func (m *Model) checkRef(r reference, ref uint64) error {
 	switch d := m.Defined[ref]; {
 	case ref == 0 && r.needed:
 		return fmt.Errorf("%w: it has no %s", stream.ErrCorrupt, r.name)

@@ -13,7 +13,8 @@ import (
 	"ckpt/stream/record"
 )
 
-// rights says what this process may not do that the restore takes.
+// rights returns an error for everything that the restore takes and this process may
+// not do.
 func (m *Model) rights(own *caps.Process, objects *object.Set) (reasons []error) {
 	h := &task.Host{Process: own, Who: m.who}
 	reasons = caps.NeedID(m.Tasks[0].PID)
@@ -45,9 +46,9 @@ func resourceHere(h *task.Host, rec *stream.Record) []error {
 	return nil
 }
 
-// ForSave judges OnPaper, and whether this very user could restore the stream on
-// this system: else a target that is to be killed is not. Where it lives on, who
-// may restore it will, and the user is told.
+// ForSave judges OnPaper, and whether this very user could restore the stream on this
+// system. If he could not, a target that is to be killed is refused. If the target
+// lives on, that is only a note: somebody else may be able to restore it.
 func ForSave(m *Model, note func(format string, args ...any)) error {
 	if err := OnPaper(m); err != nil {
 		return err
@@ -56,7 +57,7 @@ func ForSave(m *Model, note func(format string, args ...any)) error {
 	if err != nil {
 		return err
 	}
-	const hint = "what is killed must be restorable: save it with the capabilities and limits of who restores it, or with --leave stopped"
+	const hint = "what is killed must be restorable: save it with the capabilities and limits of whoever restores it, or with --leave stopped"
 	var lacks []error
 	for _, err := range caps.Merge(m.rights(own, Objects(&files.Restorer{Restart: &object.Restart{Paper: true, Own: own, Who: m.who}}))) {
 		err = fmt.Errorf("this user could not restore it: %w", err)

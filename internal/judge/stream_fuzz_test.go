@@ -113,7 +113,7 @@ func example(t testing.TB) (recs []*stream.Record) {
 	return recs
 }
 
-// values are what a fuzzer puts in place of a field.
+// values are what the fuzzer puts in place of a field.
 var values = []any{
 	0, 1, -1, 2, 3, 4, 6, 10, 64, 65, 4095, 4096, 1 << 20, 1<<20 + 1, 1 << 22, 1<<22 + 1, 1<<31 - 1, 1 << 31, -1 << 31, 1 << 32, 1<<47 - 4096, 1 << 62, 1<<63 - 1, -1 << 63, uint64(1<<64 - 1), uint64(1<<64 - 4096),
 	firstPID - 1, firstPID, firstPID + 1, firstPID + 2, firstPID + 3, firstPID + 4,
@@ -151,7 +151,7 @@ func edit(recs []*stream.Record, s *script) []*stream.Record {
 		case 6: // somewhere else
 			recs = slices.Insert(slices.Delete(slices.Clone(recs), i, i+1), s.below(len(recs)), &rec)
 			continue
-		case 7: // many of it
+		case 7: // many copies
 			recs = slices.Insert(slices.Clone(recs), i, repeat(&rec, s)...)
 			continue
 		case 8:
@@ -199,7 +199,7 @@ var ints, texts = func() (ints []int64, texts []string) {
 	return ints, texts
 }()
 
-// spoil changes something in a record that stays what its type says.
+// spoil changes something in a record, which stays a valid record of its type.
 func spoil(rec *stream.Record, s *script) {
 	info := record.Lookup(rec.Type)
 	if info == nil {
@@ -275,7 +275,7 @@ func setRef(rec *stream.Record, s *script) {
 	_ = rec.SetRefs(m.Refs)
 }
 
-// repeat makes many records of one, which count what must differ.
+// repeat makes many records from one. What must differ is counted up.
 func repeat(rec *stream.Record, s *script) (many []*stream.Record) {
 	counted := []string{"pid", "tid", "objref", "fd", "start", "ino"}
 	what, n := s.next(), 1<<(s.next()%11)
@@ -298,7 +298,7 @@ const (
 	longest      = 20 * time.Second // a machine may be busy
 )
 
-// pack writes records as a stream, nil if they are too much.
+// pack writes records as a stream; nil if they are too large.
 func pack(t testing.TB, recs []*stream.Record) []byte {
 	var b bytes.Buffer
 	w := stream.NewWriter(&b)
@@ -320,14 +320,14 @@ func pack(t testing.TB, recs []*stream.Record) []byte {
 	return b.Bytes()
 }
 
-// judgeAll has a stream judged in every way.
+// judgeAll judges a stream in every way.
 func judgeAll(t testing.TB, b []byte) (onPaper error) {
 	m, _, err := Read(stream.NewReader(bytes.NewReader(b)))
 	if err != nil {
 		return err
 	}
 	if onPaper = OnPaper(m); onPaper == nil {
-		m.place(placing{note: func(string, ...any) {}})
+		m.assignSessions(sessionPolicy{note: func(string, ...any) {}})
 		if p := makePlan(m); len(p.errs) == 0 {
 			if t, ok := t.(*testing.T); ok {
 				uphold(t, m, p)
@@ -348,15 +348,15 @@ func judgeAll(t testing.TB, b []byte) (onPaper error) {
 	return onPaper
 }
 
-// TestExample: the fuzzer's example is good as it stands.
+// TestExample: the fuzzer's example is good as it is.
 func TestExample(t *testing.T) {
 	if err := judgeAll(t, pack(t, example(t))); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// FuzzStream: whatever is in a stream, it is refused or there is a plan, which
-// holds, and neither takes more memory or time than the stream is worth.
+// FuzzStream: whatever is in a stream, it is refused or there is a plan that works, and
+// neither takes more memory or time than the size of the stream justifies.
 func FuzzStream(f *testing.F) {
 	recs := example(f)
 	f.Add([]byte{})

@@ -11,29 +11,30 @@ import (
 	"ckpt/internal/proc"
 )
 
-// reapTime is how long a parent is given to wait for a process that has ended.
+// reapTime is how long a parent is given to reap a process that has ended.
 const reapTime = 2 * time.Second
 
-// elsewhere is the way out where an id can't become free.
-const elsewhere = "restore with process ids of its own: unshare --pid --fork --mount-proc sh -c 'ckpt-read < img | ckpt-apply'"
+// ownPIDs is the hint for an id that can't be freed.
+const ownPIDs = "restore with process ids of its own: unshare --pid --fork --mount-proc sh -c 'ckpt-read < img | ckpt-apply'"
 
-const endFirst = "end that first, or " + elsewhere
+const endFirst = "end that first, or " + ownPIDs
 
-// PIDTaken says who has a process or thread id that is needed, and how it can
-// become free. Where it finds nobody the kernel will tell for sure.
+// PIDTaken returns an error that says who has a process or thread id that is needed, and
+// how it can be freed. If it finds nobody, the id may still be taken; the kernel will
+// tell.
 func PIDTaken(id int) []error { return takenBy(id, time.Now().Add(reapTime)) }
 
-// takenBy is PIDTaken, which waits no longer than until then for parents: there
-// may be many who don't wait.
+// takenBy is PIDTaken with a limit on how long it waits for parents to reap: there may
+// be many that don't.
 func takenBy(id int, until time.Time) []error {
 	if most, err := proc.ReadSysctl("kernel/pid_max"); err == nil && int64(id) >= most {
-		return []error{cli.WithHint(fmt.Errorf("process id %d can't be had: this system has none above %d (kernel.pid_max)", id, most-1),
+		return []error{cli.WithHint(fmt.Errorf("process id %d can't be used: this system has none above %d (kernel.pid_max)", id, most-1),
 			fmt.Sprintf("sysctl kernel.pid_max=%d", max(id+1, 1<<16)))}
 	}
 	pause := time.Millisecond / 2
 	for ; ; time.Sleep(pause) {
 		pause = min(2*pause, 20*time.Millisecond)
-		// Who was killed just now will be waited for any moment.
+		// A process that was killed just now will soon be reaped.
 		wait := time.Now().Before(until)
 		if stat, err := proc.ReadStat(id); err == nil {
 			if wait && ended(stat) {
@@ -53,7 +54,7 @@ func takenBy(id int, until time.Time) []error {
 	}
 }
 
-// memberOf returns a process of a group, one that lives if there is any.
+// memberOf returns a process of a group, preferably one that lives.
 func memberOf(pgid int) (pid int, lives bool) {
 	all, _ := proc.Processes()
 	for _, p := range all {
@@ -66,8 +67,8 @@ func memberOf(pgid int) (pid int, lives bool) {
 	return pid, false
 }
 
-// sessions are those there are, each with a process that lives in it. Only a look
-// at all processes tells of one whose leader has ended.
+// sessions returns all sessions, each with a living process in it. A session whose
+// leader has ended shows only in its other processes.
 func sessions() map[int]int {
 	in := map[int]int{}
 	all, _ := proc.Processes()
@@ -100,7 +101,7 @@ func taken(id int, stat proc.Stat) error {
 		return held(id, stat)
 	case isAncestor(status.Tgid, self):
 		return inUse(id, who+", from which ckpt-apply was started",
-			"start it from another shell, or "+elsewhere)
+			"start it from another shell, or "+ownPIDs)
 	case own.PGRP != 0 && stat.PGRP == own.PGRP:
 		return inUse(id, who+", which was started together with ckpt-apply", again)
 	}
@@ -111,17 +112,17 @@ func inUse(id int, who, hint string) error {
 	return cli.WithHint(fmt.Errorf("process id %d is in use by %s", id, who), hint)
 }
 
-// held explains a zombie, which nobody can end once more.
+// held is the error for an id that a zombie has.
 func held(id int, stat proc.Stat) error {
-	parent := "a process outside of this pid namespace"
+	parent := "a process outside this pid namespace"
 	if stat.PPID != 0 {
 		parent = proc.Named(stat.PPID)
 	}
 	return cli.WithHint(fmt.Errorf("process id %d is in use by %s, which has ended, but its parent, %s, has not waited for it", id, stat.Comm, parent),
-		fmt.Sprintf("the id is free when %s waits for it or ends; or %s", parent, elsewhere))
+		fmt.Sprintf("the id is free when %s waits for it or ends; or %s", parent, ownPIDs))
 }
 
-// isAncestor reports whether pid descends from a process.
+// isAncestor reports whether a process is an ancestor of pid.
 func isAncestor(ancestor, pid int) bool {
 	for pid > 1 {
 		stat, err := proc.ReadStat(pid)

@@ -11,7 +11,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// TestBeyondLast: an id that this system gives nobody is no free one.
+// TestBeyondLast: an id that this system never assigns does not count as free.
 func TestBeyondLast(t *testing.T) {
 	most, err := proc.ReadSysctl("kernel/pid_max")
 	if err != nil {
@@ -27,7 +27,7 @@ func TestBeyondLast(t *testing.T) {
 	}
 }
 
-// TestManyEnded: those whose parents don't wait for them are waited for together.
+// TestManyEnded: zombies whose parents don't reap them are waited for together.
 func TestManyEnded(t *testing.T) {
 	const n = 12
 	m := &Model{}

@@ -10,7 +10,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// script is a fuzzer's input, read from the front. Behind its end are zeros.
+// script is a fuzzer's input, read from the front. After its end come zeros.
 type script struct{ b []byte }
 
 func (s *script) next() byte {
@@ -31,13 +31,13 @@ func (s *script) below(n int) int {
 }
 
 const (
-	firstPID     = 4000000 // such as no system gives of its own accord
+	firstPID     = 4000000 // higher than a system assigns by itself
 	mostInForest = 40
 )
 
-// family makes the model of a tree out of bytes, by the way of records. Each
-// process has ten of them: whose child it is, its session and group, what it
-// is, whom it shares what with, and its threads.
+// family makes the model of a tree from bytes, by way of records. Each process takes
+// ten bytes: whose child it is, its session and group, what it is, what it shares with
+// whom, and its threads.
 func family(t *testing.T, s *script) *Model {
 	m := New(&record.Header{})
 	add := func(typ record.Type, meta any) bool {
@@ -81,7 +81,7 @@ func family(t *testing.T, s *script) *Model {
 	}
 	tid := firstPID + mostInForest
 	for i := 0; i < mostInForest && len(s.b) > 0; i++ {
-		pid := func() int { return firstPID - 2 + s.below(i+3) } // two of the dead, those before, itself
+		pid := func() int { return firstPID - 2 + s.below(i+3) } // two that are dead, those before, or itself
 		p := record.Task{PID: firstPID + i, PPID: firstPID - 1, ExitSignal: int(unix.SIGCHLD)}
 		if i > 0 {
 			p.PPID = m.Tasks[s.below(len(m.Tasks))].PID
@@ -112,8 +112,8 @@ func family(t *testing.T, s *script) *Model {
 	return m
 }
 
-// FuzzPlan: any tree is planned or refused, and a plan, carried out by the
-// kernel's rules, leads to that tree.
+// FuzzPlan: any tree is planned or refused, and carrying out a plan by the kernel's
+// rules leads to that tree.
 func FuzzPlan(f *testing.F) {
 	f.Add([]byte{0, 2, 2, 0, 0, 0})
 	f.Add([]byte("\x02\x02\x00\x00\x00\x00\x02\x02\x00\x3f\x00\x00\x00\x00\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09"))
@@ -126,7 +126,7 @@ func FuzzPlan(f *testing.F) {
 			return
 		}
 		for i := range 8 {
-			m.place(placing{inherit: i&1 != 0, detach: i&2 != 0, terminal: i&4 != 0, note: func(string, ...any) {}})
+			m.assignSessions(sessionPolicy{inherit: i&1 != 0, detach: i&2 != 0, terminal: i&4 != 0, note: func(string, ...any) {}})
 			if p := makePlan(m); len(p.errs) == 0 {
 				uphold(t, m, p)
 			}
@@ -134,14 +134,14 @@ func FuzzPlan(f *testing.F) {
 	})
 }
 
-// body is a process or thread of a plan that is carried out.
+// body is a process or thread while a plan is carried out.
 type body struct {
 	parent, session, group int
-	has                    record.ThreadRefs // of numbers given here
+	has                    record.ThreadRefs // numbered here
 	subreaper              bool
 }
 
-// world carries out a plan, in the plainest way and apart from prove.
+// world carries out a plan, in the simplest way and independently of prove.
 type world struct {
 	t       *testing.T
 	bodies  map[int]*body
@@ -195,7 +195,7 @@ func (w *world) take(s Step) {
 			w.t.Fatalf("%d can't begin a session, there is a group of that id", s.PID)
 		}
 		b.session, b.group = s.PID, s.PID
-	case StepGather:
+	case StepSubreaper:
 		b.subreaper = true
 	case StepUnshare:
 		b.has = w.alone(^s.Flags, b.has)
@@ -219,7 +219,7 @@ func (w *world) take(s Step) {
 	}
 }
 
-// uphold carries a plan out and compares.
+// uphold carries out a plan and compares the result.
 func uphold(t *testing.T, m *Model, p *Plan) {
 	t.Helper()
 	w := &world{t: t, bodies: map[int]*body{0: {parent: -1 << 40}}}

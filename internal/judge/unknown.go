@@ -7,8 +7,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// unknownType: a record that must not be passed over is of a type that this
-// program does not know.
+// unknownType: a critical record has a type that this program does not know.
 type unknownType struct {
 	typ  record.Type
 	tool string // what saved it
@@ -22,8 +21,7 @@ func (u *unknownType) Hint() string {
 	return fmt.Sprintf("it was saved by %s; restore it with that version of ckpt or a later one", u.tool)
 }
 
-// Known is an error for a record that must not be passed over and is of a type
-// that is not in the table.
+// Known returns an error for a critical record whose type is not in the table.
 func Known(rec *stream.Record, h *record.Header) error {
 	if rec.Flags&record.Critical == 0 || record.Lookup(rec.Type) != nil {
 		return nil
@@ -31,8 +29,8 @@ func Known(rec *stream.Record, h *record.Header) error {
 	return &Refused{[]error{&unknownType{rec.Type, h.Tool}}}
 }
 
-// unknown sorts in a record of a type that is not in the table. What it describes
-// others may refer to, that are not known either.
+// unknown adds a record whose type is not in the table. If it is an object, other
+// records of unknown types may refer to it.
 func (m *Model) unknown(rec *stream.Record) error {
 	if err := Known(rec, &m.Header); err != nil || rec.Flags&record.Shareable == 0 {
 		return err
@@ -41,7 +39,7 @@ func (m *Model) unknown(rec *stream.Record) error {
 	return err
 }
 
-// name notes what an objref stands for. One defined twice is an error, see package
+// name notes the record of an objref. Defining one twice is an error, see package
 // objhash.
 func (m *Model) name(rec *stream.Record) (objref uint64, err error) {
 	if objref, err = rec.Uint("objref"); err != nil {

@@ -10,12 +10,12 @@ import (
 	"ckpt/stream/record"
 )
 
-// users are, by the objref of a table, FS or MM and of an inode, the task that
-// uses it and may do least: only what that may open is opened for all of them,
-// see files.User.
+// users are, by the objref of a descriptor table, FS, MM or inode, the tasks that use
+// it; of several, the one with the fewest rights, because a file is opened for all of
+// them only if that one may open it, see files.User.
 type users map[uint64]*files.User
 
-// users finds them.
+// users finds the users of all inodes.
 func (m *Model) users() users {
 	shared, inodes := users{}, users{}
 	for _, t := range m.Tasks {
@@ -51,7 +51,7 @@ func (m *Model) users() users {
 	return inodes
 }
 
-// userOf is a thread as a user, nil without good credentials.
+// userOf returns a thread as a user; nil if its credentials are not valid.
 func userOf(t *Task, th *Thread) *files.User {
 	rec := th.Resources[record.TypeCreds]
 	c := new(record.Creds)
@@ -72,7 +72,7 @@ func (us users) table(m *Model, u *files.User, fds []record.FD) {
 	}
 }
 
-// add notes that u uses an object. Who is not root may do less than root.
+// add notes that u uses an object. A user other than root has fewer rights than root.
 func (us users) add(ref uint64, u *files.User, read, write bool) {
 	if ref == 0 {
 		return
@@ -90,8 +90,8 @@ func (us users) add(ref uint64, u *files.User, read, write bool) {
 	now.Read, now.Write = now.Read || read, now.Write || write
 }
 
-// Owns reports whether every thread of the image has a user id and a group id,
-// or is root's, which may have any.
+// Owns reports whether every thread of the image has these user and group ids, or is
+// root's, which may take on any.
 func (m *Model) Owns(uid, gid uint32) bool {
 	for _, t := range m.Tasks {
 		for _, th := range t.Threads {

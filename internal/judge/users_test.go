@@ -9,7 +9,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// TestUsersOrder: whose rights count does not change from one look to the next.
+// TestUsersOrder: whose rights count is the same each time.
 func TestUsersOrder(t *testing.T) {
 	const inode = 99
 	var people []person
@@ -28,7 +28,7 @@ func TestUsersOrder(t *testing.T) {
 	}
 	for i, task := range m.Tasks {
 		th, one := task.Threads[0], []uint32{1000, 1000, 1000, 1000}
-		c := &record.Creds{PID: task.PID, TID: task.PID, UID: one, GID: one, Eff: 1 << i} // none may do less than another
+		c := &record.Creds{PID: task.PID, TID: task.PID, UID: one, GID: one, Eff: 1 << i} // none has fewer rights than another
 		th.Resources = map[record.Type]*stream.Record{record.TypeCreds: rec(record.TypeCreds, c)}
 		m.Defined[th.Refs.MM], m.Spaces[th.Refs.MM] = rec(record.TypeMM, &record.MM{}), &Space{}
 		m.Defined[th.Refs.Files] = rec(record.TypeSigactions, &record.Sigactions{})
@@ -43,8 +43,8 @@ func TestUsersOrder(t *testing.T) {
 	}
 }
 
-// TestManyTables: the names of those with tables that are too large are found in
-// time that is in proportion to their number.
+// TestManyTables: the names of the processes whose tables are too large are found in time
+// proportional to their number.
 func TestManyTables(t *testing.T) {
 	const n = 30_000
 	m := &Model{ByTID: map[int]*Thread{}, Tables: map[uint64]*Table{}}

@@ -90,7 +90,7 @@ func (s *Sorter) object(rec *stream.Record) (*stream.Record, error) {
 		return nil, fmt.Errorf("%w: it has no id", stream.ErrCorrupt)
 	}
 	if _, ok := s.objref[o.ID]; ok {
-		return nil, fmt.Errorf("%w: id %d stands twice", stream.ErrCorrupt, o.ID)
+		return nil, fmt.Errorf("%w: id %d occurs twice", stream.ErrCorrupt, o.ID)
 	}
 	s.seen++
 	ref, isNew, err := s.sort(rec.Type, o)

@@ -5,23 +5,23 @@ import (
 	"slices"
 )
 
-// What becomes of sessions and groups whose leader is outside of the image.
+// What replaces sessions and groups whose leader is outside the image.
 const (
 	SessionNew     = "new"     // the root leads a session of its own
-	SessionInherit = "inherit" // they are ckpt-apply's
+	SessionInherit = "inherit" // the session and group of ckpt-apply
 )
 
-// placing is what decides about them.
-type placing struct {
+// sessionPolicy is what the decision depends on.
+type sessionPolicy struct {
 	inherit  bool
 	detach   bool
-	terminal bool // the program uses ckpt-apply's terminal, and must be in its session
+	terminal bool // the program uses ckpt-apply's terminal, so it must be in its session
 	note     func(format string, args ...any)
 }
 
-// place decides which session and group of ours takes the place of those whose
-// leader is not in the image; 0 are ckpt-apply's own.
-func (m *Model) place(by placing) {
+// assignSessions decides which session and group each process gets. Those whose leader
+// is not in the image are replaced; 0 stands for ckpt-apply's own.
+func (m *Model) assignSessions(by sessionPolicy) {
 	root := m.Tasks[0]
 	sid, pgid := root.SID, root.PGID
 	outside := func(t *Task) bool { return t.SIDOutside || t.SID == 0 }
@@ -29,7 +29,7 @@ func (m *Model) place(by placing) {
 	if lead && root.SID != root.PID {
 		was := fmt.Sprintf("session %d, whose leader is not in the image", root.SID)
 		if root.SID == 0 {
-			was = "a session from outside of its pid namespace"
+			was = "a session from outside its pid namespace"
 		}
 		by.note("pid %d (%s) was in %s, and now leads one of its own; --session inherit leaves it in ckpt-apply's", root.PID, root.Comm, was)
 	}
@@ -42,15 +42,15 @@ func (m *Model) place(by placing) {
 			t.Session = 0
 		}
 		if t.Session == root.PID && sid != root.PID && t.PGID == pgid {
-			t.Group = root.PID // who begins a session leads a group
+			t.Group = root.PID // the leader of a session leads a group, too
 		}
 	}
-	m.placeGroups(root, by.terminal)
+	m.assignGroups(root, by.terminal)
 }
 
-// placeGroups chooses for those in a group with processes that are not in the
-// image: the session leader's, ckpt-apply's own, or one of their own.
-func (m *Model) placeGroups(root *Task, terminal bool) {
+// assignGroups chooses a group for processes whose group had a leader that is not in
+// the image: that of the session leader, ckpt-apply's own, or one of their own.
+func (m *Model) assignGroups(root *Task, terminal bool) {
 	used := map[int]bool{}
 	for _, t := range m.Tasks {
 		used[t.Group] = true
@@ -73,7 +73,7 @@ func (m *Model) placeGroups(root *Task, terminal bool) {
 		case chosen[g] != 0:
 			t.Group = chosen[g]
 		default:
-			// An id for a new group, of a process that is in the old one.
+			// The id of the new group is that of a process in the old one.
 			own := t.Session
 			if i := slices.IndexFunc(members[g], func(pid int) bool { return !used[pid] }); i >= 0 {
 				own = members[g][i]
