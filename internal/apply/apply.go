@@ -1,5 +1,5 @@
-// Package apply restores a process tree from a stream that package judge found
-// fit: the order; the how is in packages task, memory and files.
+// Package apply restores a process tree from a stream that package judge accepted. It
+// has the order of the steps; packages task, memory and files carry them out.
 package apply
 
 import (
@@ -24,27 +24,27 @@ import (
 type Options struct {
 	Detach   bool   // leave when the program runs
 	PIDFile  string // write the root's process id there
-	Check    bool   // judge the stream, make nothing
+	Check    bool   // only judge the stream
 	Session  string // judge.SessionNew or judge.SessionInherit
 	Clock    string // judge.ClockAuto, ClockKeep or ClockHost
-	Running  func() // called when the program is about to run: signals are its own now
+	Running  func() // called when the program is about to run: from now on signals are for it
 	Policies files.Policies
 	Stdio    files.Stdio
 	Ends     *ends.Decisions
 	Cgroups  task.CgroupPolicy
-	Note     func(format string, args ...any) // something the user should know
-	Step     func(format string, args ...any) // something for -v
+	Note     func(format string, args ...any) // what the user should know
+	Step     func(format string, args ...any) // what -v shows
 }
 
-// Run restores the stream from in and, unless told to detach, waits for the
-// program and returns its exit status as a shell would.
+// Run restores the stream from in. Unless told to detach, it waits for the program and
+// returns its exit status as a shell would.
 func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
-	// The thread that makes the tasks is their tracer and parent. It is not
+	// The thread that makes the tasks is their tracer and parent. It is never
 	// unlocked: the parent-death signal of the stub is tied to it.
 	runtime.LockOSThread()
 	sys.GrowPipes(in)
 	b := &builder{reader: stream.NewReader(in), cgroups: o.Cgroups, note: o.Note, step: o.Step,
-		puppets: map[int]*tracee.Puppet{}, spaces: map[uint64]*memory.Restorer{}, owners: map[uint64]int{}}
+		puppets: map[int]*tracee.Puppet{}, spaces: map[uint64]*memory.Restorer{}, spaceTasks: map[uint64]int{}}
 	b.files = &files.Restorer{Restart: &object.Restart{Hash: objhash.New[object.Object](), Note: o.Note}, Policies: o.Policies, Stdio: o.Stdio, Ends: o.Ends,
 		Lives: func(pid int) bool { return b.model.ByPID[pid] != nil }, Owns: func(uid, gid uint32) bool { return b.model.Owns(uid, gid) }, Pair: b.socketPair}
 	b.objects = judge.Objects(b.files)
@@ -58,11 +58,12 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 	return s.wait()
 }
 
-// manyThreads is from when on a restore is more calls than data.
+// manyThreads is the number of threads from which on a restore is dominated by calls
+// and not by data.
 const manyThreads = 32
 
-// run builds the tree and lets it go. It returns no supervisor when there is
-// nothing to wait for.
+// run builds the tree and lets it go. It returns no supervisor if there is nothing to
+// wait for.
 func (b *builder) run(ctx context.Context, o *Options) (*supervisor, error) {
 	var next *stream.Record
 	var err error
@@ -73,7 +74,7 @@ func (b *builder) run(ctx context.Context, o *Options) (*supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.ownSpaces()
+	b.noteSpaces()
 	if b.stub, err = tracee.StartStub(len(b.model.ByTID) >= manyThreads); err != nil {
 		return nil, err
 	}
@@ -89,8 +90,8 @@ func (b *builder) run(ctx context.Context, o *Options) (*supervisor, error) {
 	return b.start(ctx, o)
 }
 
-// readOut reads a stream to its end, to know that it is whole, and that there is
-// nothing in the data which a restore would stop at.
+// readOut reads a stream to its end, to make sure that it is complete and that its data
+// has no record that would stop a restore.
 func (b *builder) readOut(next *stream.Record) error {
 	if err := b.reader.At(judge.Known(next, &b.model.Header)); err != nil {
 		return err
@@ -113,7 +114,7 @@ func (b *builder) start(ctx context.Context, o *Options) (*supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := b.lock(); err != nil { // nothing of the tasks' is closed from now on
+	if err := b.lock(); err != nil { // from now on the tasks close no descriptor
 		return nil, err
 	}
 	pidFile, err := writePIDFile(o.PIDFile, root.PID)
@@ -130,7 +131,7 @@ func (b *builder) start(ctx context.Context, o *Options) (*supervisor, error) {
 	return s, nil
 }
 
-// letRun lets them run. It returns no supervisor when there is nothing to wait for.
+// letRun lets the tasks run. It returns no supervisor if there is nothing to wait for.
 func (b *builder) letRun(ctx context.Context, o *Options, all []ready) (*supervisor, error) {
 	root := b.model.Tasks[0]
 	if ctx.Err() != nil {
@@ -146,8 +147,8 @@ func (b *builder) letRun(ctx context.Context, o *Options, all []ready) (*supervi
 			s.term.lend(b.foreground(), b.files.Termios)
 		}
 	}
-	// The references are dropped before the program runs: it must not find a
-	// pipe open that only we hold.
+	// Drop the references before the program runs: it must not find a pipe open that
+	// only we have.
 	if err := b.close(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}

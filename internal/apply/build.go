@@ -19,32 +19,32 @@ import (
 	"ckpt/stream/record"
 )
 
-// builder makes a process tree of a model. Nothing of the tree runs before all
-// of it stands, and all of it dies with us until then.
+// builder makes a process tree from a model. No part of the tree runs before all of it
+// is made, and until then all of it dies if we do.
 type builder struct {
 	model   *judge.Model
 	plan    *judge.Plan
 	reader  *stream.Reader
 	objects *object.Set
-	depot   *depot.Depot // where they are open
+	depot   *depot.Depot // where the objects are open
 	files   *files.Restorer
 	cgroups task.CgroupPolicy
 	note    func(format string, args ...any)
 	step    func(format string, args ...any)
 
-	stub    *tracee.Puppet
-	maker   *maker
-	puppets map[int]*tracee.Puppet // by thread id
-	helpers []int
-	spaces  map[uint64]*memory.Restorer // by the MM's objref
-	owners  map[uint64]int              // which task an MM is restored in
-	ids     map[int]bool                // process ids, see needed
-	born    int                         // whose children are made
+	stub       *tracee.Puppet
+	maker      *maker
+	puppets    map[int]*tracee.Puppet // by thread id
+	helpers    []int
+	spaces     map[uint64]*memory.Restorer // by the objref of the MM
+	spaceTasks map[uint64]int              // index of the task in which an MM is restored
+	ids        map[int]bool                // needed process ids, see needed
+	born       int                         // how many tasks have had their children made
 	// xstateBytes is the size of a thread's xsave area.
 	xstateBytes int
 }
 
-// discard kills what was made and drops every reference.
+// discard kills the tasks that were made, and drops every reference.
 func (b *builder) discard() error {
 	var errs []error
 	var leaders []*tracee.Puppet
@@ -53,7 +53,7 @@ func (b *builder) discard() error {
 	}
 	for _, p := range b.puppets {
 		if t := p.Tracee(); t.TID == t.PID {
-			leaders = append(leaders, p) // their end is told last
+			leaders = append(leaders, p) // a leader's end is reported last
 		} else {
 			errs = append(errs, t.AwaitEnd())
 		}
@@ -69,19 +69,19 @@ func (b *builder) discard() error {
 	return errors.Join(append(errs, b.objects.Undo(), b.close())...)
 }
 
-// close drops what is held for building.
+// close drops everything that was open only for building.
 func (b *builder) close() error {
 	var errs []error
 	for _, r := range b.spaces {
 		errs = append(errs, r.Close())
 	}
 	clear(b.spaces)
-	// The depot first: it ends a holder at once, not each of its files.
+	// The depot first: it ends each holder at once, instead of closing file by file.
 	return errors.Join(append(errs, b.depot.Close(), b.objects.Hash.Close())...)
 }
 
-// build makes everything up to the moment of letting go. next is the first
-// record behind the description.
+// build makes everything up to the point where the tasks can be let go. next is the
+// first record behind the description.
 func (b *builder) build(next *stream.Record) error {
 	if err := b.settle(); err != nil {
 		return err
@@ -119,7 +119,7 @@ func (b *builder) build(next *stream.Record) error {
 		return err
 	}
 	for _, t := range b.model.Tasks {
-		if n, ok := b.owners[t.Refs().MM]; !ok || b.model.Tasks[n] != t {
+		if n, ok := b.spaceTasks[t.Refs().MM]; !ok || b.model.Tasks[n] != t {
 			continue
 		}
 		if err := b.spaces[t.Refs().MM].Finish(); err != nil {
@@ -137,7 +137,7 @@ func (b *builder) build(next *stream.Record) error {
 	return nil
 }
 
-// bulk puts all data in its place. The stream must be whole to its end.
+// bulk puts all data in its place. The stream must be complete.
 func (b *builder) bulk(rec *stream.Record) error {
 	for {
 		var err error
@@ -154,7 +154,7 @@ func (b *builder) bulk(rec *stream.Record) error {
 			case b.objects.Takes(rec.Type):
 				err = b.objects.Fill(rec, b.reader.Data())
 			case record.Lookup(rec.Type) != nil:
-				err = fmt.Errorf("%w: it has no place there", stream.ErrCorrupt)
+				err = fmt.Errorf("%w: it does not belong there", stream.ErrCorrupt)
 			default:
 				err = judge.Known(rec, &b.model.Header)
 			}
@@ -172,7 +172,7 @@ func (b *builder) bulk(rec *stream.Record) error {
 }
 
 func (b *builder) pages(rec *stream.Record) error {
-	r, err := b.spaceOwner(rec)
+	r, err := b.spaceOf(rec)
 	if err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func (b *builder) recordError(rec *stream.Record, err error) error {
 	return &stream.RecordError{Index: b.reader.Totals().Records - 1, Type: rec.Type, Offset: b.reader.Offset(), Err: err}
 }
 
-// install fills every descriptor table, through the first thread that has it.
+// install fills every descriptor table, by way of the first thread that has it.
 func (b *builder) install() error {
 	if err := b.tables(func(p *tracee.Puppet, _ *judge.Table) error { return p.CloseAll() }); err != nil {
 		return err
@@ -205,10 +205,10 @@ func (b *builder) install() error {
 	return b.files.InstallLate()
 }
 
-// Puppet returns a thread, nil if there is none of that id.
+// Puppet returns the thread with an id, or nil.
 func (b *builder) Puppet(tid int) *tracee.Puppet { return b.puppets[tid] }
 
-// tables does something in the first thread of each descriptor table.
+// tables calls do with the first thread of each descriptor table.
 func (b *builder) tables(do func(p *tracee.Puppet, t *judge.Table) error) error {
 	done := map[uint64]bool{}
 	for _, t := range b.model.Tasks {
@@ -226,9 +226,10 @@ func (b *builder) tables(do func(p *tracee.Puppet, t *judge.Table) error) error 
 	return nil
 }
 
-// lock takes the locks of every descriptor table, in the process that owned each
-// where that has the table, and else in the first that has it. The owners come
-// first: a lock of a description that others have, too, stands with each.
+// lock takes the locks of every descriptor table again: each in the process that owned
+// it, if that has the table; otherwise in the first one that has it. The owners come
+// first, because a lock of a description that several tables have is recorded with
+// each of them.
 func (b *builder) lock() error {
 	for _, owners := range []bool{true, false} {
 		done := map[uint64]bool{}
@@ -255,7 +256,7 @@ func (b *builder) lock() error {
 	return nil
 }
 
-// tableUser returns a thread of a process that has the same table as th, or th.
+// tableUser returns a thread of process pid that has the same table as th, or else th.
 func (b *builder) tableUser(th *judge.Thread, pid int) *judge.Thread {
 	if t := b.model.ByPID[pid]; t != nil {
 		for _, other := range t.Threads {

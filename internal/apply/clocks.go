@@ -10,7 +10,7 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// enterTime has the stub's children born in the planned time namespace.
+// enterTime makes the planned time namespace, in which the stub's children are born.
 func (b *builder) enterTime() error {
 	p := &b.plan.Clocks
 	if p.GoOn == nil && p.Again == nil {

@@ -20,8 +20,9 @@ type ready struct {
 	final  *task.Final
 }
 
-// resources gives all threads what is neither memory nor descriptors, and
-// returns what each is to be let go with. It undoes what was done to make them.
+// resources restores everything in the threads but memory and descriptors, also what
+// was changed in order to make them. It returns what remains to be set when they are
+// let go.
 func (b *builder) resources() ([]ready, error) {
 	var all []ready
 	restored, inherited := map[uint64]bool{}, task.NewInherited()
@@ -59,8 +60,8 @@ func (b *builder) resources() ([]ready, error) {
 	return all, nil
 }
 
-// resource restores one kind of resource in the threads of a process, the first
-// of them last.
+// resource restores one kind of resource in the threads of a process, in the first
+// thread last.
 func (b *builder) resource(res *task.Resource, t *judge.Task, threads []*task.Restorer, restored map[uint64]bool) error {
 	if res.Restore == nil {
 		return nil
@@ -84,8 +85,8 @@ func (b *builder) resource(res *task.Resource, t *judge.Task, threads []*task.Re
 	return nil
 }
 
-// resourceOf returns the record to restore a resource from in a process's thread
-// i, nil for none. restored are the objects that others have restored.
+// resourceOf returns the record from which to restore a resource in thread i of a
+// process, or nil. restored are the objects that were restored in other threads.
 func (b *builder) resourceOf(res *task.Resource, t *judge.Task, i int, restored map[uint64]bool) *stream.Record {
 	switch res.Scope {
 	case task.PerThread:
@@ -104,9 +105,9 @@ func (b *builder) resourceOf(res *task.Resource, t *judge.Task, i int, restored 
 	return nil
 }
 
-// lastly restores what must wait until all else stands, see task.Resource. What it did it takes back
-// with the function it returns.
-func (b *builder) lastly() (undo func() error, err error) {
+// restoreLast restores what must wait until everything else is restored, see
+// task.Resource. The function it returns takes that back.
+func (b *builder) restoreLast() (undo func() error, err error) {
 	var undos []func() error
 	undo = func() error {
 		var errs []error
@@ -149,14 +150,14 @@ func refOf(r *record.ThreadRefs, t record.Type) uint64 {
 	return 0
 }
 
-// prepare brings every thread to where it only has to be let go.
+// prepare brings every thread to the point where it only has to be let go.
 func (b *builder) prepare(all []ready) error {
-	for _, r := range all { // once for each table
+	for _, r := range all { // does something once for each table
 		if err := r.puppet.ForgetUs(); err != nil {
 			return err
 		}
 	}
-	left := map[uint64]int{} // threads of an address space that can make calls
+	left := map[uint64]int{} // how many threads of an address space can still make calls
 	for _, t := range b.model.Tasks {
 		left[t.Refs().MM] += len(t.Threads)
 	}
@@ -165,7 +166,7 @@ func (b *builder) prepare(all []ready) error {
 		pid := r.puppet.Tracee().PID
 		ready[pid] = append(ready[pid], r)
 	}
-	takeBack, err := b.lastly()
+	takeBack, err := b.restoreLast()
 	if err != nil {
 		return err
 	}
@@ -179,7 +180,7 @@ func (b *builder) prepare(all []ready) error {
 		}
 		return nil
 	}
-	// A child stops while its parent can still make calls.
+	// A child is stopped while its parent can still make calls.
 	for _, t := range slices.Backward(b.model.Tasks) {
 		if t.StopSig == 0 || t.Zombie {
 			continue
@@ -201,15 +202,16 @@ func (b *builder) prepare(all []ready) error {
 	return nil
 }
 
-// prepareThread makes the last calls of a thread; of the last one of its address
-// space they leave nothing of ours in it.
+// prepareThread makes the last calls of a thread. The last thread of an address space
+// also unmaps our own pages there.
 func (b *builder) prepareThread(r ready, last bool) error {
 	if tracee.HasTiles(r.final.XState) {
 		if err := r.puppet.MakeTiles(); err != nil {
 			return err
 		}
 	}
-	// The last call of each, for the kernel keeps what it was about.
+	// This must be the last call, because the kernel keeps what is needed to go on
+	// with it.
 	if r.final.Wait != nil {
 		if err := r.puppet.Resume(r.final.Wait, r.final.Regs); err != nil {
 			return err
@@ -227,10 +229,10 @@ func (b *builder) prepareThread(r ready, last bool) error {
 // stopTries is how often a process is stopped, where somebody's SIGCONT undoes it.
 const stopTries = 64
 
-// stop stops a process that had been stopped, and has its parent know of that
-// what it knew before.
+// stop stops a process that had been stopped. Its parent learns of that only if the
+// stop was not yet reported to it before.
 func (b *builder) stop(t *judge.Task, threads []ready) error {
-	parent := b.puppets[t.PPID] // nil of the root
+	parent := b.puppets[t.PPID] // nil for the root
 	pending := true
 	var err error
 	if parent != nil {
@@ -261,8 +263,8 @@ func (b *builder) stop(t *judge.Task, threads []ready) error {
 	return task.ConsumeStop(parent, t.PID, pending, t.StopTold)
 }
 
-// release lets all threads run at once. Between the first and the last of the
-// loosening no task runs.
+// release lets all threads run. None of them runs before the last one has lost
+// PTRACE_O_EXITKILL.
 func (b *builder) release(all []ready) error {
 	for _, r := range all {
 		if err := r.puppet.Tracee().LetGo(); err != nil {
@@ -282,9 +284,9 @@ func (b *builder) release(all []ready) error {
 	return errors.Join(errs...)
 }
 
-// ended is for a thread that another, which ran already, ended before it was let
-// go itself: its parent hears of that when we, its tracer, have waited for it.
-// The root is ours to wait for anyway.
+// ended is for a thread that was ended by another, which was already running, before
+// it was let go itself: its parent is notified only when we, its tracer, have waited
+// for it. The root is waited for elsewhere.
 func (b *builder) ended(tid int) {
 	if tid == b.model.Tasks[0].PID {
 		return
@@ -298,8 +300,8 @@ func (b *builder) ended(tid int) {
 	}()
 }
 
-// fitXState brings an xsave area to the size it has here. What is cut off or
-// added belongs to components that are not in use.
+// fitXState brings an xsave area to the size it has here. The bytes cut off or added
+// belong to components that are not in use.
 func fitXState(xstate []byte, size int) []byte {
 	if len(xstate) == 0 {
 		return nil

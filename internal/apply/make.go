@@ -13,14 +13,14 @@ import (
 	"ckpt/stream"
 )
 
-// settle gives the stub room of its own, and signals that don't disturb it, which all
-// puppets have then.
+// settle moves the stub to pages of its own and gives it signals that don't disturb it,
+// both of which all puppets then inherit.
 func (b *builder) settle() error {
-	place, err := b.place()
+	room, err := b.findRoom()
 	if err != nil {
 		return err
 	}
-	if err := b.stub.Settle(place.Addr); err != nil {
+	if err := b.stub.Settle(room.Addr); err != nil {
 		return err
 	}
 	return b.neutralSignals()
@@ -31,10 +31,10 @@ func (b *builder) makeRoot() error {
 	if err := b.enterTime(); err != nil {
 		return err
 	}
-	b.leaveKeyring()
+	b.newKeyring()
 	b.puppets[0] = b.stub
 	for _, s := range b.plan.Root {
-		if err := b.take(s); err != nil {
+		if err := b.doStep(s); err != nil {
 			return err
 		}
 	}
@@ -45,17 +45,17 @@ func (b *builder) makeRoot() error {
 	return errors.Join(err, b.puppets[root.PID].CloseAll(), b.newSpace(root, nil))
 }
 
-// leaveKeyring gives the stub, and so all puppets, a session keyring of their own:
-// what is in ckpt-apply's is for its user.
-func (b *builder) leaveKeyring() {
+// newKeyring gives the stub, and so all puppets, a new session keyring: the keys in
+// ckpt-apply's are for its user only.
+func (b *builder) newKeyring() {
 	_, err := b.stub.Call(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
 	if err != nil && err != unix.ENOSYS {
-		b.note("the program can use the keys of ckpt-apply's session, for it can't get a keyring of its own: %v", err)
+		b.note("the program can use the keys of ckpt-apply's session, because it can't get a keyring of its own: %v", err)
 	}
 }
 
-// place finds room for the puppets' own pages, which is the same in all.
-func (b *builder) place() (tracee.Range, error) {
+// findRoom finds room for the puppets' own pages, at the same address in all of them.
+func (b *builder) findRoom() (tracee.Range, error) {
 	maps, err := proc.ReadMaps(b.stub.Tracee().PID)
 	if err != nil {
 		return tracee.Range{}, err
@@ -67,16 +67,16 @@ func (b *builder) place() (tracee.Range, error) {
 	for _, m := range maps {
 		occupied = append(occupied, tracee.Range{Addr: m.Start, Len: m.Len()})
 	}
-	place, ok := tracee.Hole(occupied, tracee.PuppetBytes)
+	room, ok := tracee.Hole(occupied, tracee.PuppetBytes)
 	if !ok {
-		return place, errors.New("the address spaces are too full to restore them: no room is free in all of them")
+		return room, errors.New("the address spaces are too full to be restored: no range of addresses is free in all of them")
 	}
-	return place, nil
+	return room, nil
 }
 
-// neutralSignals blocks all signals of the stub, and so of all puppets, and
-// takes back what it ignores because ckpt-apply was started so. Only the end of
-// a helper is ignored, which then leaves nothing to wait for.
+// neutralSignals blocks all signals in the stub, and so in all puppets, and resets the
+// actions that it inherited from ckpt-apply. Only SIGCHLD is ignored, so that helpers
+// that end leave no zombies.
 func (b *builder) neutralSignals() error {
 	if err := b.stub.Tracee().SetSignalMask(^uint64(0)); err != nil {
 		return err
@@ -97,7 +97,7 @@ func (b *builder) neutralSignals() error {
 
 const sigDfl, sigIgn = 0, 1
 
-// setHandler sets a signal's action in a puppet: struct kernel_sigaction with
+// setHandler sets a signal's action in a puppet, to a struct kernel_sigaction with
 // nothing but the handler.
 func setHandler(p *tracee.Puppet, sig unix.Signal, handler byte) error {
 	at := p.Scratch().Addr
@@ -109,8 +109,8 @@ func setHandler(p *tracee.Puppet, sig unix.Signal, handler byte) error {
 	return tracee.CallOK(p, "set a signal's action", unix.SYS_RT_SIGACTION, uint64(sig), at, 0, 8)
 }
 
-// take takes one step of the plan.
-func (b *builder) take(s judge.Step) error {
+// doStep carries out one step of the plan.
+func (b *builder) doStep(s judge.Step) error {
 	p := b.puppets[s.PID]
 	switch s.Kind {
 	case judge.StepMake:
@@ -120,7 +120,7 @@ func (b *builder) take(s judge.Step) error {
 	case judge.StepSetsid:
 		return tracee.CallOK(p, "begin a session", unix.SYS_SETSID)
 	case judge.StepSubreaper:
-		return tracee.CallOK(p, "gather the children of others", unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+		return tracee.CallOK(p, "become a child subreaper", unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	case judge.StepUnshare:
 		return p.Unshare(s.Flags)
 	case judge.StepGroup:
@@ -134,7 +134,7 @@ func (b *builder) take(s judge.Step) error {
 // groups puts every process into its process group.
 func (b *builder) groups() error {
 	for _, s := range b.plan.Groups {
-		if err := b.take(s); err != nil {
+		if err := b.doStep(s); err != nil {
 			return err
 		}
 	}
@@ -150,7 +150,7 @@ func (b *builder) makeProcess(s judge.Step) error {
 	}
 	child, err := maker.Clone(s.PID, s.Flags, s.Exit)
 	if errors.Is(err, unix.EEXIST) {
-		return &judge.Refused{Reasons: append(judge.PIDTaken(s.PID), fmt.Errorf("process id %d was taken meanwhile", s.PID))[:1]}
+		return &judge.Refused{Reasons: append(judge.PIDTaken(s.PID), fmt.Errorf("process id %d was taken in the meantime", s.PID))[:1]}
 	}
 	if err != nil {
 		return err
@@ -162,8 +162,8 @@ func (b *builder) makeProcess(s judge.Step) error {
 	return nil
 }
 
-// haveIOContext gives a task an I/O context, without which there is none to
-// share, see set_task_ioprio in block/ioprio.c.
+// haveIOContext gives a task an I/O context, so that there is one to share, see
+// set_task_ioprio in block/ioprio.c.
 func haveIOContext(p *tracee.Puppet) error {
 	const whoProcess, none = 1, 0
 	return tracee.CallOK(p, "have an I/O context", unix.SYS_IOPRIO_SET, whoProcess, 0, none)
@@ -210,9 +210,8 @@ func (b *builder) needed(pid int) bool {
 	return b.ids[pid]
 }
 
-// newSpace builds the address space of a new process. That of a child is a copy
-// of its parent's as yet; a child that was born by somebody else's help has
-// nothing of its parent's.
+// newSpace builds the address space of a new process. At first a child's is a copy of
+// its parent's; but a child that another process made has nothing of its parent's.
 func (b *builder) newSpace(t, parent *judge.Task) error {
 	ref := t.Refs().MM
 	m := b.model.Spaces[ref]
@@ -228,7 +227,8 @@ func (b *builder) newSpace(t, parent *judge.Task) error {
 	return nil
 }
 
-// birthsBefore makes all processes that stand before task number n, and it.
+// birthsBefore makes the children of the first n tasks, and so task number n and all
+// before it.
 func (b *builder) birthsBefore(n int) error {
 	for ; b.born < n; b.born++ {
 		t := b.model.Tasks[b.born]
@@ -238,11 +238,11 @@ func (b *builder) birthsBefore(n int) error {
 			}
 		}
 		for _, s := range b.plan.Births[b.born] {
-			if err := b.take(s); err != nil {
+			if err := b.doStep(s); err != nil {
 				return err
 			}
 		}
-		// Only now, for one may have been made by another.
+		// Only now, because one of them may have made another.
 		for _, s := range b.plan.Births[b.born] {
 			c := b.model.ByPID[s.PID]
 			if s.Kind != judge.StepMake || c == nil || c.Zombie || b.spaces[c.Refs().MM] != nil {
@@ -256,7 +256,7 @@ func (b *builder) birthsBefore(n int) error {
 	return nil
 }
 
-// endHelpers has the helpers end, which nobody notices.
+// endHelpers ends the helpers. No other process notices.
 func (b *builder) endHelpers() error {
 	var errs []error
 	for _, pid := range b.helpers {
@@ -267,7 +267,7 @@ func (b *builder) endHelpers() error {
 	return errors.Join(errs...)
 }
 
-// makeThreads makes the threads of all processes, those of one maker at once.
+// makeThreads makes the threads of all processes, those with the same maker together.
 func (b *builder) makeThreads() error {
 	for _, t := range b.model.Tasks {
 		for steps := b.plan.Threads[t.PID]; len(steps) > 0; {
@@ -284,7 +284,7 @@ func (b *builder) makeThreads() error {
 	return nil
 }
 
-// makeThreadsOf makes the threads that one makes.
+// makeThreadsOf makes the threads with one maker.
 func (b *builder) makeThreadsOf(maker *tracee.Puppet, steps []judge.ThreadStep) error {
 	threads := make([]tracee.NewThread, len(steps))
 	io := false
@@ -303,13 +303,13 @@ func (b *builder) makeThreadsOf(maker *tracee.Puppet, steps []judge.ThreadStep) 
 	}
 	if errors.Is(err, unix.EEXIST) {
 		tid := steps[len(made)].TID
-		return &judge.Refused{Reasons: append(judge.PIDTaken(tid), fmt.Errorf("thread id %d was taken meanwhile", tid))[:1]}
+		return &judge.Refused{Reasons: append(judge.PIDTaken(tid), fmt.Errorf("thread id %d was taken in the meantime", tid))[:1]}
 	}
 	return err
 }
 
-// endZombies has the processes end that had ended, each with its status. Their
-// parents wait for them after the restore.
+// endZombies ends the processes that were zombies, each with its status. Their parents
+// can wait for them after the restore.
 func (b *builder) endZombies() error {
 	for _, t := range b.model.Tasks {
 		if !t.Zombie {
@@ -345,7 +345,7 @@ func (b *builder) endZombie(t *judge.Task) error {
 	if !ws.Signaled() {
 		return p.Exit(ws.ExitStatus())
 	}
-	// Without a core dump, and so without that bit of the status.
+	// It must not dump core again, so that bit of the status is lost.
 	if ws.CoreDump() {
 		b.note("pid %d (%s) had ended with a core dump; its status no longer says so", t.PID, t.Comm)
 	}
@@ -355,7 +355,7 @@ func (b *builder) endZombie(t *judge.Task) error {
 	return p.Die(ws.Signal())
 }
 
-// dropSignal takes all instances of a signal, if it is one, from a puppet's queues.
+// dropSignal takes all instances of a signal from a puppet's queues; 0 is none.
 func dropSignal(p *tracee.Puppet, sig unix.Signal) error {
 	if sig == 0 {
 		return nil
@@ -377,30 +377,31 @@ func dropSignal(p *tracee.Puppet, sig unix.Signal) error {
 	}
 }
 
-// ownSpaces notes the first process with each address space.
-func (b *builder) ownSpaces() {
+// noteSpaces notes the first process of each address space.
+func (b *builder) noteSpaces() {
 	for i, t := range b.model.Tasks {
 		if ref := t.Refs().MM; ref != 0 {
-			if _, ok := b.owners[ref]; !ok {
-				b.owners[ref] = i
+			if _, ok := b.spaceTasks[ref]; !ok {
+				b.spaceTasks[ref] = i
 			}
 		}
 	}
 }
 
-// spaceOwner finds the first process with an address space and its number.
-func (b *builder) spaceOwner(rec *stream.Record) (*memory.Restorer, error) {
+// spaceOf returns the address space that a record is part of. It makes the process that
+// has it first.
+func (b *builder) spaceOf(rec *stream.Record) (*memory.Restorer, error) {
 	refs, err := rec.Refs()
 	if err != nil {
 		return nil, err
 	}
 	of := refs["of"]
-	n, ok := b.owners[of]
+	n, ok := b.spaceTasks[of]
 	if !ok {
-		return nil, fmt.Errorf("%w: it is part of object %d, which is no address space of a process", stream.ErrCorrupt, of)
+		return nil, fmt.Errorf("%w: it is part of object %d, which is not the address space of a process", stream.ErrCorrupt, of)
 	}
 	if n < b.born {
-		return nil, fmt.Errorf("%w: pages of a process behind those of its children", stream.ErrCorrupt)
+		return nil, fmt.Errorf("%w: the pages of a process come after those of its children", stream.ErrCorrupt)
 	}
 	if err := b.birthsBefore(n); err != nil {
 		return nil, err

@@ -16,15 +16,15 @@ import (
 	"ckpt/stream/record"
 )
 
-// maker is a process that has, for a moment, the id and credentials of the one
-// that made a pair of sockets: the kernel notes them for SO_PEERCRED, where a
-// process id stays when its process has ended.
+// maker is a process that has, temporarily, the id and credentials of the one that made
+// a pair of sockets. The kernel records them for SO_PEERCRED, where a process id stays
+// even when the process has ended.
 type maker struct {
-	puppet *tracee.Puppet // nil: the id is taken
+	puppet *tracee.Puppet // nil if the id is taken
 	cred   *record.PeerCred
 }
 
-// socketPair makes a pair of unix sockets as the process did that made it.
+// socketPair makes a pair of unix sockets with the id and credentials of its maker.
 func (b *builder) socketPair(kind int, c *record.PeerCred) (fds [2]int, err error) {
 	if c == nil || c.PID == 0 {
 		return unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
@@ -51,13 +51,13 @@ func (b *builder) socketPair(kind int, c *record.PeerCred) (fds [2]int, err erro
 	return fds, err
 }
 
-// newMaker makes a maker in place of the one there is.
+// newMaker makes a maker that replaces the present one.
 func (b *builder) newMaker(c *record.PeerCred) error {
 	if err := b.endMaker(); err != nil {
 		return err
 	}
 	p, err := b.stub.Clone(c.PID, unix.CLONE_PARENT, 0)
-	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) { // the last: above kernel.pid_max
+	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) { // EINVAL: above kernel.pid_max
 		b.note("SO_PEERCRED of a pair of unix sockets names ckpt-apply: it named pid %d, %s", c.PID, takenOr(c.PID, "which can't be made here"))
 		b.maker = &maker{nil, c}
 		return nil
@@ -84,7 +84,7 @@ func takenOr(pid int, other string) string {
 	return other
 }
 
-// become gives a puppet groups and effective ids, as far as it has not got them.
+// become sets a puppet's groups and effective ids, where they differ.
 func become(p *tracee.Puppet, c *record.PeerCred) error {
 	now, err := os.Getgroups()
 	if err != nil {
@@ -115,7 +115,7 @@ func become(p *tracee.Puppet, c *record.PeerCred) error {
 	return nil
 }
 
-// pairIn makes a pair of sockets in a puppet and takes both ends.
+// pairIn makes a pair of sockets in a puppet and moves both ends here.
 func pairIn(p *tracee.Puppet, kind int) (fds [2]int, err error) {
 	at := p.Scratch().Addr
 	if err := tracee.CallOK(p, "make a pair of unix sockets", unix.SYS_SOCKETPAIR, unix.AF_UNIX, uint64(kind|unix.SOCK_CLOEXEC), 0, at); err != nil {
@@ -140,7 +140,7 @@ func pairIn(p *tracee.Puppet, kind int) (fds [2]int, err error) {
 	return fds, nil
 }
 
-// endMaker has the maker end.
+// endMaker ends the maker.
 func (b *builder) endMaker() error {
 	m := b.maker
 	b.maker = nil

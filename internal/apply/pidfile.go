@@ -9,20 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pidFile is what --pidfile asks for: there is all of it or nothing, and no link
+// pidFile is the file of --pidfile. It is written as a whole or not at all, and no link
 // is followed.
 type pidFile struct {
 	path string
 	st   unix.Stat_t
 }
 
-// writePIDFile makes one; nil without a path.
+// writePIDFile writes the file; it returns nil without a path.
 func writePIDFile(path string, pid int) (*pidFile, error) {
 	if path == "" {
 		return nil, nil
 	}
 	if st, err := os.Lstat(path); err == nil && !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("pid file %s is there and not a regular file", path)
+		return nil, fmt.Errorf("pid file %s exists and is not a regular file", path)
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".ckpt-pid-")
 	if err != nil {
@@ -40,7 +40,7 @@ func writePIDFile(path string, pid int) (*pidFile, error) {
 	return p, nil
 }
 
-// remove removes it, if it is still the one that was made.
+// remove removes the file, if it is still the one that was written.
 func (p *pidFile) remove() error {
 	var now unix.Stat_t
 	if p == nil || unix.Lstat(p.path, &now) != nil || now.Dev != p.st.Dev || now.Ino != p.st.Ino {

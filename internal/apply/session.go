@@ -8,17 +8,17 @@ import (
 	"ckpt/internal/sys"
 )
 
-// terminal is the controlling terminal of ckpt-apply, lent to the restored
-// program as a shell lends it to a job.
+// terminal is the controlling terminal of ckpt-apply. It is lent to the restored program
+// as a shell lends it to a job.
 type terminal struct {
 	f      *os.File
 	saved  []byte // its settings before
 	ours   int    // our process group
-	lentTo int    // whose it is, if it is lent
+	lentTo int    // the process group it is lent to, if it is
 }
 
-// openTerminal returns the controlling terminal if this process group may use
-// it now, or nil.
+// openTerminal returns the controlling terminal, or nil if this process group is not in
+// its foreground.
 func openTerminal() *terminal {
 	f, err := os.OpenFile("/dev/tty", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -33,8 +33,8 @@ func openTerminal() *terminal {
 	return t
 }
 
-// lend makes pgid the terminal's foreground group and gives the terminal the
-// settings the program left it with. nil termios keep those there are.
+// lend makes pgid the terminal's foreground group and gives the terminal the settings
+// that the program had set. With nil the settings are left alone.
 func (t *terminal) lend(pgid int, termios []byte) {
 	t.lentTo = pgid
 	t.fromBackground(func() error {
@@ -59,9 +59,9 @@ func (t *terminal) takeBack() []byte {
 	return now
 }
 
-// fromBackground changes the terminal. In the background that would raise
-// SIGTTOU, unless it is blocked, see tcsetpgrp(3). The terminal may be gone by
-// now, which is no reason to fail.
+// fromBackground changes the terminal. In the background that would raise SIGTTOU,
+// unless it is blocked, see tcsetpgrp(3). Errors are ignored: the terminal may be gone
+// by now.
 func (t *terminal) fromBackground(change func() error) {
 	_ = sys.WithSignalBlocked(unix.SIGTTOU, change)
 }

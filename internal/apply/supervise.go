@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forwarded are the signals a user means for the restored program.
+// forwarded are the signals that a user means for the restored program.
 var forwarded = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGTSTP, unix.SIGCONT, unix.SIGWINCH,
 	unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM}
 
@@ -17,27 +17,27 @@ type supervisor struct {
 	pid     int
 	signals chan os.Signal
 	term    *terminal // nil unless it is lent to the program
-	pidFile *pidFile  // to be removed in the end
+	pidFile *pidFile  // to be removed at the end
 }
 
-// newSupervisor begins to catch signals; they are kept until wait.
+// newSupervisor begins to catch signals. They are passed on by wait.
 func newSupervisor(pid int) *supervisor {
 	s := &supervisor{pid: pid, signals: make(chan os.Signal, 16)}
 	signal.Notify(s.signals, forwarded...)
 	return s
 }
 
-// redraw tells the group in the terminal's foreground to look at its size: who
-// shows a picture there, such as vim, draws it anew, and nobody else notices.
+// redraw tells the foreground group to look at the terminal's size. A program with a
+// screen of its own, such as vim, then draws it again; any other doesn't notice.
 func (s *supervisor) redraw() {
 	if s.term != nil {
-		_ = unix.Kill(-s.term.lentTo, unix.SIGWINCH) // it may have just ended
+		_ = unix.Kill(-s.term.lentTo, unix.SIGWINCH) // it may just have ended
 	}
 }
 
-// wait passes signals on and returns the process's exit status as a shell
-// would: its own, or 128 and the signal that killed it. When the process stops,
-// so does ckpt-apply, and when it is continued, the process is.
+// wait passes signals on and returns the process's exit status as a shell would: its
+// own, or 128 plus the signal that killed it. When the process stops, so does
+// ckpt-apply, and when ckpt-apply is continued, so is the process.
 func (s *supervisor) wait() (int, error) {
 	changes := make(chan unix.WaitStatus)
 	failed := make(chan error, 1)
@@ -58,7 +58,7 @@ func (s *supervisor) wait() (int, error) {
 	for {
 		select {
 		case sig := <-s.signals:
-			_ = unix.Kill(s.pid, sig.(unix.Signal)) // it may have just ended
+			_ = unix.Kill(s.pid, sig.(unix.Signal)) // it may just have ended
 		case ws := <-changes:
 			switch {
 			case ws.Stopped():
@@ -84,8 +84,8 @@ func (s *supervisor) close() error {
 	return err
 }
 
-// stopToo stops this process, so that the shell takes over, and when somebody
-// continues it gives the terminal back to the program and continues that.
+// stopToo stops this process, so that the shell takes over. When it is continued, it
+// gives the terminal back to the program and continues that.
 func (s *supervisor) stopToo() {
 	var settings []byte
 	if s.term != nil {

@@ -8,8 +8,8 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// TestFitXState: an xsave area of another kernel is brought to this one's size; what
-// is in it stays where it is, and the thread takes it.
+// TestFitXState: an xsave area of another kernel is brought to this one's size; its
+// content stays where it is, and the thread accepts it.
 func TestFitXState(t *testing.T) {
 	runtime.LockOSThread()
 	p, err := tracee.StartStub(false)
