@@ -327,7 +327,7 @@ func TestHandedDown(t *testing.T) {
 	takes := []string{"CHECKPOINT_RESTORE"}
 	status, said := b.having(takes, fmt.Sprintf("set -o pipefail; ckpt-collect --leave killed %d | ckpt-dedup | ckpt-write -o img", b.pid))
 	with := fmt.Sprintf("--end '%s=null'", out)
-	if status != 0 || !strings.Contains(said, "out, which this user may not open again; restore it as who may, or with: "+with) {
+	if status != 0 || !strings.Contains(said, "out, which this user may not open again; restore it as a user who may, or with: "+with) {
 		t.Fatalf("status %d:\n%s", status, said)
 	}
 	if status, said = b.having(takes, "ckpt-read < img | ckpt-apply --check"); status != 125 || !strings.Contains(said, "CAP_DAC_OVERRIDE") {

@@ -6,8 +6,7 @@ import (
 	"testing"
 )
 
-// TestKernelThread stands here, for the pipelines' tests see only processes of
-// their own.
+// TestKernelThread is here because the tests of pipelines see only processes of their own.
 func TestKernelThread(t *testing.T) {
 	err := Run(context.Background(), Options{PID: 2, DryRun: true}, nil)
 	if err == nil || !strings.Contains(err.Error(), "pid 2 (kthreadd) is a thread of the kernel") {

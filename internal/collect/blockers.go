@@ -37,7 +37,7 @@ func (r *Refused) Unwrap() []error {
 	return errs
 }
 
-// blockers gathers them.
+// blockers collects everything that stands in the way.
 type blockers struct {
 	comms map[int]string
 	list  []*Blocker

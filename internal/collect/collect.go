@@ -1,6 +1,6 @@
-// Package collect freezes a process, describes it as a stream of raw records,
-// and lets it go: the order of collecting. The how is in packages task, memory
-// and files.
+// Package collect freezes a process tree, describes it as a stream of raw records, and
+// lets it go. It has the order of the steps; packages task, memory and files carry them
+// out.
 package collect
 
 import (
@@ -34,7 +34,7 @@ const (
 	LeaveKilled  = record.LeaveKilled
 )
 
-// Tool is the name this filter signs its records with.
+// Tool is the name with which this filter signs its records.
 const Tool = "ckpt-collect"
 
 // Options are what the user asks for.
@@ -43,19 +43,19 @@ type Options struct {
 	Leave       string
 	HoldTimeout time.Duration // how long to wait for a filter to take the hold
 	Timeout     time.Duration // how long to wait for the target to stop
-	Stall       time.Duration // how long nothing may move while the target stands still; 0: for ever
-	MaxFreeze   time.Duration // how long it may stand still; 0: as long as it takes
+	Stall       time.Duration // how long there may be no progress while the target is frozen; 0: for ever
+	MaxFreeze   time.Duration // how long it may be frozen; 0: as long as it takes
 	DryRun      bool
-	Copy        map[string]bool // shared memory that the image has a copy of, by name
+	Copy        map[string]bool // shared memory that the image gets a copy of, by name
 	Version     string
-	Note        func(format string, args ...any) // something the user should know
-	Step        func(format string, args ...any) // something for -v
-	Die         func(err error)                  // tells why and ends the program
+	Note        func(format string, args ...any) // what the user should know
+	Step        func(format string, args ...any) // what -v shows
+	Die         func(err error)                  // reports the error and ends the program
 }
 
-// Run collects the target into out. The target is let go before it returns,
-// whatever happens; if we are killed, it lets itself go. So it does at the end
-// of our process if the kernel keeps the thread that holds it from doing so.
+// Run collects the target into out. The target is let go before Run returns, whatever
+// happens. If we are killed, it lets itself go; and so it does when our process ends
+// because the thread that traces it is stuck in the kernel.
 func Run(ctx context.Context, o Options, out *os.File) error {
 	c := &collection{Options: o}
 	end, stuck := make(chan error, 1), make(chan error, 1)
@@ -70,7 +70,7 @@ func Run(ctx context.Context, o Options, out *os.File) error {
 	case err = <-stuck: // before the first byte
 	}
 	if err != nil && !c.begun && !o.DryRun && !hold.Copies(out) {
-		// The filters behind wait for a stream; the user is told here.
+		// The filters behind us wait for a stream, but the error is reported here.
 		stream.NewWriter(out).Abort(Tool, err)
 	}
 	return err
@@ -111,9 +111,9 @@ type collection struct {
 	description *description
 	dog         *watchdog
 	outsiders   *outsiders
-	notes       []string // to be told when the tree runs again
-	begun       bool     // the stream is
-	done        bool     // the target is let go
+	notes       []string // for the user, when the tree runs again
+	begun       bool     // the stream has begun
+	done        bool     // the target was let go
 }
 
 func (c *collection) run(ctx context.Context, out *os.File) error {
@@ -157,7 +157,7 @@ func (c *collection) run(ctx context.Context, out *os.File) error {
 	return c.finish(ctx, out, h)
 }
 
-// what names the target for people.
+// what names the target in messages.
 func (c *collection) what() string {
 	p, t := len(c.tree.procs), c.tree.threads()
 	if p == 1 && t == 1 {
@@ -172,7 +172,7 @@ func (c *collection) frozen() time.Duration {
 	return since(c.tree.began, time.Now())
 }
 
-// header fills in what describe has not.
+// header fills in what describe did not.
 func (c *collection) header(ref hold.Ref) error {
 	h := &c.description.header
 	h.Stage, h.Tool = record.StageRaw, Tool+" "+c.Version
@@ -192,7 +192,7 @@ func (c *collection) header(ref hold.Ref) error {
 	if h.BootID, err = proc.BootID(); err != nil {
 		return err
 	}
-	// After the timers were read: no restored one is to end before its time.
+	// After the timers were read, so that no restored one expires too early.
 	h.Clocks, err = task.ReadClocksOf(c.PID)
 	return err
 }
@@ -243,7 +243,8 @@ func (c *collection) records(ctx context.Context, w *stream.Writer, consumed boo
 	return w.End(record.End{FrozenUS: c.frozen().Microseconds()})
 }
 
-// worthBorrowing is how many bytes are not simply copied.
+// worthBorrowing is the number of bytes from which on a loan is worth its cost; fewer
+// are copied.
 const worthBorrowing = 1 << 20
 
 // pages sends the pages of one address space.
@@ -255,7 +256,8 @@ func (c *collection) pages(w *stream.Writer, s *space, byReference func() bool) 
 	if len(s.pages) == 0 {
 		return nil
 	}
-	// To be in a call of ours is dangerous for who is confined, see task.SuspendSeccomp.
+	// A task confined by seccomp is in danger while it makes a call of ours, see
+	// task.SuspendSeccomp.
 	if s.confined || s.bytes() < worthBorrowing {
 		never := func() bool { return false }
 		return (&memory.Source{PID: pid, ID: s.id, ByReference: never}).Send(w, s.pages)
@@ -265,15 +267,15 @@ func (c *collection) pages(w *stream.Writer, s *space, byReference func() bool) 
 	})
 }
 
-// finish closes the stream and waits for the filters that hold the target, and
-// then does with it what the user asked.
+// finish closes the stream, waits for the filters that hold the target, and then does
+// with it what the user asked for.
 func (c *collection) finish(ctx context.Context, out *os.File, h *hold.Hold) error {
 	pipe := !hold.Copies(out)
 	if err := out.Close(); err != nil {
 		return err
 	}
 	wait := hold.WaitOptions{NeedCommit: c.Leave == LeaveKilled}
-	if pipe { // nobody can follow the stream's HEADER to the hold otherwise
+	if pipe { // into a file, nobody could follow the HEADER to the hold in time
 		wait.FirstTimeout = c.HoldTimeout
 	}
 	c.dog.enter(phaseWait)
@@ -284,7 +286,7 @@ func (c *collection) finish(ctx context.Context, out *os.File, h *hold.Hold) err
 	return c.judge(res, pipe)
 }
 
-// judge decides by what the holders said.
+// judge decides what to do with the target by what the holders said.
 func (c *collection) judge(res hold.Outcome, pipe bool) error {
 	switch {
 	case len(res.Failures) > 0:
@@ -299,7 +301,7 @@ func (c *collection) judge(res hold.Outcome, pipe bool) error {
 	return err
 }
 
-// notStored says why a target that was to be killed is not.
+// notStored is the error for a target that was to be killed and is not.
 func (c *collection) notStored(res hold.Outcome) error {
 	if res.Stored {
 		return cli.WithHint(fmt.Errorf("pid %d runs on: its image went into a pipe, and nobody knows whether it is stored safely", c.PID),
@@ -309,19 +311,19 @@ func (c *collection) notStored(res hold.Outcome) error {
 		"run ckpt-write on this host and as the same user: ckpt-dedup | ckpt-write -o img")
 }
 
-// HolderError: a filter that held the target failed. It has told the user why,
-// if it lives.
+// HolderError: a filter that held the target failed. It has told the user why, unless
+// it was killed.
 type HolderError struct {
 	PID      int
 	Failures []string
 }
 
 func (e *HolderError) Error() string {
-	return fmt.Sprintf("pid %d runs on, for a filter behind gave up: %s", e.PID, e.Failures[0])
+	return fmt.Sprintf("pid %d runs on, because a filter behind ckpt-collect gave up: %s", e.PID, e.Failures[0])
 }
 
-// untold is what no filter can have told the user: that it died.
-func (e *HolderError) untold() error {
+// unreported returns what no filter can have reported itself: that it died.
+func (e *HolderError) unreported() error {
 	var errs []error
 	for _, why := range e.Failures {
 		if strings.Contains(why, " died ") {
@@ -344,9 +346,9 @@ func (c *collection) letGo(leave string) error {
 		return errors.Join(err, c.tree.end(leave))
 	}
 	kerr := c.description.keep()
-	c.dog.stop() // what is killed does not wait for us any more
+	c.dog.stop() // a target that is killed no longer waits for us
 	if kerr != nil {
-		return errors.Join(err, kerr, c.tree.release()) // those on loan walk home
+		return errors.Join(err, kerr, c.tree.release()) // threads on loan walk home
 	}
 	return errors.Join(err, c.tree.end(leave))
 }

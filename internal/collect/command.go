@@ -55,13 +55,13 @@ func command(ctx context.Context, inv *cli.Invocation, o *Options) error {
 	defer context.AfterFunc(ctx, func() {
 		var s *cli.Signalled
 		if errors.As(context.Cause(ctx), &s) && s.Signal == unix.SIGTSTP {
-			inv.Log.Error("pid %d runs on: ckpt-collect ends when it is to be stopped, for the target would stand still as long", pid)
+			inv.Log.Error("pid %d runs on: ckpt-collect can't be suspended, because the target would stand still as long, so it ends", pid)
 		}
 	})()
 	return status(Run(ctx, *o, inv.Stdout), o, inv)
 }
 
-// status gives a failure its exit status.
+// status adds the exit status to an error.
 func status(err error, o *Options, inv *cli.Invocation) error {
 	var refused *Refused
 	var judged *judge.Refused
@@ -71,12 +71,12 @@ func status(err error, o *Options, inv *cli.Invocation) error {
 	case errors.As(err, &refused), errors.As(err, &judged), errors.As(err, &denied):
 		return cli.Exit(cli.StatusRefused, err)
 	case errors.As(err, &holder) || errors.Is(err, unix.EPIPE):
-		// The filter behind has told why, or was killed.
+		// The filter behind us has told why, or was killed.
 		if o.Leave != LeaveRunning {
-			inv.Log.Note("pid %d runs on, for a filter behind did not get done", o.PID)
+			inv.Log.Note("pid %d runs on, because a filter behind ckpt-collect did not finish", o.PID)
 		}
 		if holder != nil {
-			return cli.Exit(cli.StatusFailed, holder.untold())
+			return cli.Exit(cli.StatusFailed, holder.unreported())
 		}
 	case err == nil && o.DryRun:
 		inv.Log.Note("pid %d can be saved", o.PID)

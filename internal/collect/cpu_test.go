@@ -10,8 +10,8 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// TestCPU: registers that only a later thread uses are in the header, too, by which
-// a CPU that lacks them is refused before anything is made.
+// TestCPU: the header also has registers that only a later thread uses. By the header a
+// CPU that lacks them is refused before anything is made.
 func TestCPU(t *testing.T) {
 	runtime.LockOSThread()
 	stub := must(tracee.StartStub(false))(t)

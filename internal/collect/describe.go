@@ -16,7 +16,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// description is what was found out of the target while it stood still.
+// description is what was found out about the target while it is frozen.
 type description struct {
 	header  record.Header
 	records []*stream.Record
@@ -25,26 +25,26 @@ type description struct {
 
 	tree     *tree
 	note     func(format string, args ...any)
-	looking  func(pid, fd int) // is told where we are
+	looking  func(pid, fd int) // called with what is looked at next
 	lastID   uint64
 	blockers blockers
 	files    *files.Collector
 	about    map[*process]*about
 	facts    map[int]*task.Facts // by thread id
 	mapped   map[memory.Mapped]uint64
-	// timeNamespace is the root's.
+	// timeNamespace is that of the root.
 	timeNamespace uint64
 	kills         bool // the tree is to be killed
 	keeps         []keep
-	blank         int            // see findBlank
-	stub          *tracee.Puppet // the same, if it is ours
+	blank         int            // task without some objects, see findBlank
+	stub          *tracee.Puppet // blank, if it is ours
 }
 
-// about is what is known of a process while it is described.
+// about is what is known about a process while it is described.
 type about struct {
 	status   proc.Status
 	maps     []proc.Mapping
-	place    *tracee.Place // nil: no system calls can be made in it
+	place    *tracee.Place // nil if no system calls can be made in it
 	notes    task.Notes
 	refs     record.ThreadRefs
 	subjects []*files.Subject // of its first thread's descriptors
@@ -56,9 +56,9 @@ type space struct {
 	process *process
 	id      uint64
 	pages   []tracee.Range // of its own
-	inherit []tracee.Range // those its parent has, too
+	inherit []tracee.Range // shared with its parent
 	place   *tracee.Place
-	// confined by seccomp: no system calls are made in it to send the pages
+	// confined by seccomp: its pages are sent without system calls in it
 	confined bool
 }
 
@@ -117,7 +117,7 @@ func (d *description) tooLarge(rec *stream.Record) error {
 	if what == "" {
 		what = "state of one kind (" + rec.Type.String() + ")"
 	}
-	d.blockers.add(cmp.Or(of.PID, of.TID), fmt.Errorf("has more %s than can be saved: %d bytes of an image where %d are the most", what, len(rec.Meta), stream.MaxMetaBytes))
+	d.blockers.add(cmp.Or(of.PID, of.TID), fmt.Errorf("has more %s than can be saved: they take %d bytes of an image, and at most %d are allowed", what, len(rec.Meta), stream.MaxMetaBytes))
 	return nil
 }
 
@@ -126,8 +126,8 @@ func (d *description) newID() uint64 {
 	return d.lastID
 }
 
-// describe fills d with everything about the tree but the bulk data. What
-// can't be saved is gathered in d.blockers.
+// describe fills d with everything about the tree but the bulk data. What can't be saved
+// is added to d.blockers.
 func (d *description) describe() (err error) {
 	defer func() { err = errors.Join(err, d.endStub()) }()
 	if err := d.readFacts(); err != nil {
@@ -153,8 +153,8 @@ func (d *description) describe() (err error) {
 	return d.files.Settle()
 }
 
-// served notes what the tree has of FUSE, if its memory is: more can't be found out
-// of it without reading that.
+// served blocks everything that the tree has on FUSE, if mapped memory is among it:
+// nothing more can be found out without reading that memory.
 func (d *description) served() (any bool) {
 	for _, p := range d.tree.procs {
 		any = any || p.served != nil
@@ -171,7 +171,7 @@ func (d *description) served() (any bool) {
 	return true
 }
 
-// look finds out of a process what must be known of all before any is
+// look finds out about a process what must be known about all of them before any is
 // described: which descriptors are in the tree.
 func (d *description) look(p *process) error {
 	d.looking(p.pid, -1)
@@ -222,7 +222,7 @@ func (d *description) process(p *process) error {
 	return d.lender.giveBack()
 }
 
-// task emits the record of the process itself.
+// task emits the TASK record of a process.
 func (d *description) task(p *process) error {
 	s := &p.stat
 	t := record.Task{PID: p.pid, PPID: s.PPID, PGID: s.PGRP, SID: s.Session, TPGID: max(s.TPGID, 0), StartTime: s.StartTime,
@@ -249,13 +249,13 @@ func (d *description) task(p *process) error {
 	return d.emit(record.TypeTask, &t)
 }
 
-// stopTold reports whether the parent of a stopped process has been told so.
+// stopTold reports whether wait(2) has reported the stop of a process to its parent.
 func (d *description) stopTold(p *process) (bool, error) {
 	told := false
 	err := d.lender.lend(p.parent.threads[0], d.about[p.parent].place, func(loan *tracee.Loan) error {
 		untold, err := task.StopUnreported(loan, p.pid)
 		if err != nil {
-			return fmt.Errorf("pid %d: has it been told that pid %d stopped: %w", p.parent.pid, p.pid, err)
+			return fmt.Errorf("pid %d: find out whether wait(2) has reported the stop of pid %d to it: %w", p.parent.pid, p.pid, err)
 		}
 		told = !untold
 		return nil
@@ -263,8 +263,8 @@ func (d *description) stopTold(p *process) (bool, error) {
 	return told, err
 }
 
-// outside reports whether the leader of a session or group lives outside of the
-// tree. Leaders in another pid namespace are 0.
+// outside reports whether the leader of a session or group lives outside the tree. A
+// leader in another pid namespace is 0.
 func (d *description) outside(leader int) bool {
 	if d.tree.byPID[leader] != nil {
 		return false
@@ -273,8 +273,8 @@ func (d *description) outside(leader int) bool {
 	return leader == 0 || err == nil
 }
 
-// callable reports whether system calls can be made in a process. Where not,
-// that has been noted as a blocker.
+// callable reports whether system calls can be made in a process. If not, a blocker has
+// been added.
 func (d *description) callable(p *process) bool {
 	ok := true
 	for _, t := range p.threads {
@@ -297,8 +297,8 @@ func (d *description) callable(p *process) bool {
 	return ok
 }
 
-// vdso notes what the kernel's own code in the process is: a thread may be
-// inside it. It is the same in ours.
+// vdso notes the digest of the kernel's own code in the process, because a thread may be
+// inside it. In this process the code is the same.
 func (d *description) vdso(maps []proc.Mapping) error {
 	for _, m := range maps {
 		if m.Name() == "[vdso]" && d.header.VDSO == nil {
@@ -325,7 +325,7 @@ func (d *description) cpu(p *process) error {
 	return nil
 }
 
-// thread describes one thread, after what it has and does not share with one
+// thread describes one thread, after the objects that it does not share with a thread
 // that was described before.
 func (d *description) thread(p *process, t *tracee.Tracee) error {
 	a := d.about[p]
@@ -350,7 +350,7 @@ func (d *description) thread(p *process, t *tracee.Tracee) error {
 		return err
 	}
 	if c.Loan == nil {
-		return nil // that is a blocker, and has been noted
+		return nil // a blocker was added for that
 	}
 	for i := range task.Resources {
 		r := &task.Resources[i]

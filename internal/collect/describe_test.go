@@ -8,7 +8,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// TestTooLarge: what is more than a record holds stands in the way, by name.
+// TestTooLarge: state that does not fit into a record is refused by name.
 func TestTooLarge(t *testing.T) {
 	info := make([]byte, 128)
 	signals := record.Signals{PID: os.Getpid(), TID: os.Getpid()}

@@ -11,7 +11,7 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// readFacts reads what /proc tells of each thread without a look at memory.
+// readFacts reads what /proc tells about each thread without reading its memory.
 func (d *description) readFacts() error {
 	var threads []*tracee.Tracee
 	for _, p := range d.tree.procs {
@@ -29,7 +29,7 @@ func (d *description) readFacts() error {
 	return err
 }
 
-// readMappings reads those of all processes.
+// readMappings reads the mappings of all processes.
 func (d *description) readMappings() error {
 	return each(len(d.tree.procs), func(i int) (err error) {
 		if p := d.tree.procs[i]; !p.zombie {
@@ -39,8 +39,8 @@ func (d *description) readMappings() error {
 	})
 }
 
-// each has do look at n things, with as many OS threads as there are CPUs. The
-// calling one takes part: it is watched whether it runs.
+// each calls do for n things, on as many OS threads as there are CPUs. The calling
+// thread takes part, because the watchdog watches whether it runs.
 func each(n int, do func(i int) error) error {
 	var next atomic.Int64
 	errs := make([]error, n)

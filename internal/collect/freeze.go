@@ -22,12 +22,12 @@ type process struct {
 	pid     int
 	stat    proc.Stat
 	zombie  bool
-	gone    bool             // it ended and was waited for
-	denied  int              // how often in a row it could not be attached to
-	threads []*tracee.Tracee // the first is the leader; none of a zombie
+	gone    bool             // it ended and was reaped
+	denied  int              // how often in a row attaching to it failed
+	threads []*tracee.Tracee // the first is the leader; a zombie has none
 	parent  *process         // nil for the root
 	home    *tracee.Home
-	served  []error // what of its memory is of FUSE, and must not be read
+	served  []error // its memory that is on FUSE, which must not be read
 }
 
 // tree is the target: a process and all its descendants.
@@ -36,21 +36,21 @@ type tree struct {
 	procs  []*process // parents before their children
 	byPID  map[int]*process
 	began  time.Time
-	frozen time.Time // when the last thread stood still
+	frozen time.Time // when the last thread had stopped
 	limit  time.Duration
-	passes int // over all of it
+	passes int // over the whole tree
 	rounds int
-	thawed task.Frozen           // control groups that are not frozen
-	asleep map[int]time.Duration // since when threads had not run when they were stopped
+	thawed task.Frozen           // which control groups are frozen
+	asleep map[int]time.Duration // how long threads had not run when they were stopped
 	offset time.Duration         // of the scheduler's clock to the monotonic one
 }
 
-// clock is the scheduler's.
+// clock reads the scheduler's clock.
 func (t *tree) clock() time.Duration { return monotonic() - t.offset }
 
-// setClock compares the two clocks: having slept, this thread runs since just
-// before. What passes until the monotonic clock is read makes the difference too
-// large, and waits too long, never too short; the least of three is taken.
+// setClock compares the two clocks: after a sleep, this thread has been running only
+// since a moment ago. The time until the monotonic clock is read makes the difference too
+// large, so that waits get too long, never too short; the smallest of three is taken.
 func (t *tree) setClock() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -72,10 +72,10 @@ func monotonic() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// freeze holds every thread of a process and of its descendants. While some
-// still run they may start others, end, and run other programs, so it looks
-// again until it finds nothing new. Should our own thread be stuck in the
-// kernel, it calls stuck on another: then only the end of the process lets go.
+// freeze stops every thread of a process and of its descendants. As long as some run,
+// they may start others, end, and run other programs, so it looks again until it finds
+// nothing new. If our own thread gets stuck in the kernel, it calls stuck on another
+// thread: then only the end of our process lets the target go.
 func freeze(pid int, limit time.Duration, stuck func(error)) (*tree, error) {
 	defer hurry()()
 	t := &tree{byPID: map[int]*process{}, asleep: map[int]time.Duration{}, began: time.Now(), limit: limit}
@@ -109,7 +109,7 @@ func (t *tree) add(pid int, parent *process) {
 func (t *tree) holdAll() error {
 	for found := true; found; t.passes++ {
 		found = false
-		for i := 0; i < len(t.procs); i++ { // grows meanwhile
+		for i := 0; i < len(t.procs); i++ { // it grows in the loop
 			more, err := t.hold(t.procs[i])
 			if err != nil {
 				return err
@@ -124,10 +124,11 @@ func (t *tree) holdAll() error {
 	return nil
 }
 
-// minRounds are always made, however long they take.
+// minRounds is how many rounds are always made, however long they take.
 const minRounds = 50
 
-// round counts the looks at what does not stand still yet, which must have an end.
+// round counts the looks at processes that are not stopped yet, and ends them at the time
+// limit.
 func (t *tree) round() error {
 	if t.rounds++; t.rounds > minRounds && time.Since(t.began) > t.limit {
 		return refused(t.root().pid, errors.New("starts or ends threads, processes or programs faster than they can be stopped (--timeout)"))
@@ -135,10 +136,9 @@ func (t *tree) round() error {
 	return nil
 }
 
-// hold stops what runs of a process, notes its children, and reports whether
-// anything of it is new. Its threads stand still before its children are
-// stopped: one that waits in vfork(2) for its child does not stop before that
-// has gone on.
+// hold stops the threads of a process, notes its children, and reports whether it found
+// anything new. All its threads are stopped before its children are: one that waits in
+// vfork(2) for its child does not stop before the child has gone on.
 func (t *tree) hold(p *process) (found bool, err error) {
 	if p.gone {
 		return false, nil
@@ -166,8 +166,8 @@ func (t *tree) hold(p *process) (found bool, err error) {
 	return found || more, err
 }
 
-// findChildren notes the children of a process until there are no new ones, and
-// attaches to them at once: some make the next and end.
+// findChildren notes the children of a process until there are no new ones, and attaches
+// to them at once, because some make the next one and end.
 func (t *tree) findChildren(p *process) (found bool, err error) {
 	for more := true; more; found = found || more {
 		children, err := proc.Children(p.pid)
@@ -180,7 +180,7 @@ func (t *tree) findChildren(p *process) (found bool, err error) {
 				t.ask(child, child)
 				t.add(child, p)
 				more = true
-			} else if old != p && old.parent != p { // given to another parent since
+			} else if old != p && old.parent != p { // it was reparented
 				old.parent = p
 			}
 		}
@@ -191,8 +191,8 @@ func (t *tree) findChildren(p *process) (found bool, err error) {
 	return found, nil
 }
 
-// isZombie reports whether p is the zombie it was: if its parent does not stand
-// still its id may be another process's by now.
+// isZombie reports whether p is still the zombie it was: as long as its parent is not
+// stopped, it may be reaped and its id reused.
 func (t *tree) isZombie(p *process) bool {
 	if p.zombie && len(p.parent.threads) == 0 {
 		stat, err := proc.ReadStat(p.pid)
@@ -205,8 +205,8 @@ func (t *tree) isZombie(p *process) bool {
 	return p.zombie
 }
 
-// holdThreads stops the threads of a process that are not held yet and reports
-// whether there were any, or those that were held do not stand any more.
+// holdThreads stops the threads of a process that are not held yet. It reports whether
+// there were any, or whether one that was held is no longer stopped.
 func (t *tree) holdThreads(p *process) (found bool, err error) {
 	tids, err := proc.Threads(p.pid)
 	if err != nil {
@@ -233,15 +233,15 @@ func (t *tree) holdThreads(p *process) (found bool, err error) {
 	return found, nil
 }
 
-// startOver lets go of what is held of a process: it was killed, or runs
-// another program now, and what was known of it does not hold.
+// startOver lets go of the threads of a process and forgets what was known about it: it
+// was killed, or runs another program now.
 func (t *tree) startOver(p *process) error {
 	err := t.group.Release(p.threads)
 	p.threads, p.home = nil, nil
 	return err
 }
 
-// lost is what becomes of a process that is not there any more. The root must be.
+// lost handles a process that no longer exists. For the root that is an error.
 func (t *tree) lost(p *process, err error) (found bool, _ error) {
 	if !proc.Gone(err) || p.parent == nil {
 		return false, noSuch(p.pid, err)
@@ -256,16 +256,16 @@ func (t *tree) ask(pid, tid int) {
 	if t.group.Has(tid) {
 		return
 	}
-	if t.passes == 0 { // what is found later is new, and may soon be gone
+	if t.passes == 0 { // a thread that is found later is new
 		at := t.clock()
-		if ran, _ := proc.ReadExecStart(pid, tid); ran > 0 { // now, for to be stopped is to run, too
+		if ran, _ := proc.ReadExecStart(pid, tid); ran > 0 { // read it now, because stopping makes the thread run
 			t.asleep[tid] = max(0, at-ran)
 		}
 	}
 	t.group.Ask(pid, tid)
 }
 
-// seize stops one thread and reports whether to look at its process again.
+// seize stops one thread, and reports whether its process must be looked at again.
 func (t *tree) seize(p *process, tid int) (again bool, err error) {
 	held, err := t.group.Seize(p.pid, tid)
 	if err != nil {
@@ -283,7 +283,7 @@ func (t *tree) seize(p *process, tid int) (again bool, err error) {
 	return true, nil
 }
 
-// settle undoes what was left in a thread by our stop or by an earlier one.
+// settle undoes what our stop, or an earlier checkpoint, left behind in a thread.
 func (t *tree) settle(p *process, held *tracee.Tracee) error {
 	if err := held.HideStop(); err != nil {
 		return err
@@ -305,9 +305,10 @@ func (t *tree) settle(p *process, held *tracee.Tracee) error {
 	return nil
 }
 
-// recall finds out what threads wait for and whether they can run on, which may be to
-// look at their memory, and reports whether one ran for that. Nobody else runs by then: what is mapped does
-// not change after it was looked at whether FUSE has to do with it.
+// recall finds out what system calls threads wait in, and moves threads out of rseq
+// critical sections. That may take reading their memory, which is done only in processes
+// without mappings on FUSE; all other threads are stopped, so that mappings don't change
+// after that check. It reports whether a thread was let run for it.
 func (t *tree) recall() (ran bool, err error) {
 	for _, p := range t.procs {
 		if p.zombie {
@@ -337,7 +338,7 @@ func (t *tree) recall() (ran bool, err error) {
 	return ran, nil
 }
 
-// recallThread does so for one thread.
+// recallThread does that for one thread.
 func (t *tree) recallThread(th *tracee.Tracee) (ran bool, err error) {
 	if ran, err = th.SettleRseq(t.limit); ran && err == nil {
 		err = th.HideStop()
@@ -349,12 +350,12 @@ func (t *tree) recallThread(th *tracee.Tracee) (ran bool, err error) {
 	return ran || more, err
 }
 
-// maxDenied is how often a thread is tried that the kernel does not let us hold
-// for no reason that can be seen: at that moment it may have been about to end.
+// maxDenied is how often attaching to a thread is tried if the kernel refuses it for no
+// visible reason: it may have been about to end at that moment.
 const maxDenied = 20
 
-// notSeized judges why a thread could not be held. Mostly something has changed
-// meanwhile, and its process is looked at again.
+// notSeized finds out why a thread could not be held. Usually something has changed in
+// the meantime, and its process is looked at again.
 func (t *tree) notSeized(p *process, tid int, err error) (again bool, _ error) {
 	stat, serr := proc.ReadThreadStat(p.pid, tid)
 	ended := serr == nil && (stat.State == 'Z' || stat.State == 'X')
@@ -368,17 +369,17 @@ func (t *tree) notSeized(p *process, tid int, err error) (again bool, _ error) {
 	case serr != nil:
 		return false, serr
 	case ended && tid != p.pid:
-		time.Sleep(50 * time.Microsecond) // it will not be listed for long
+		time.Sleep(50 * time.Microsecond) // it will soon disappear
 		return true, nil
 	case ended && stat.NumThreads == 0:
-		return true, nil // it is just being reaped, or replaced by execve
+		return true, nil // it is just being reaped, or replaced at execve
 	case ended && stat.NumThreads == 1 && p.parent != nil:
 		p.zombie = true
 		return true, t.startOver(p)
 	case ended && stat.NumThreads == 1:
 		return false, refused(p.pid, hasEnded(stat))
 	case ended:
-		return false, nil // others of it go on, or are about to take its id by execve
+		return false, nil // other threads go on, or one is about to take its id at execve
 	case errors.Is(err, tracee.ErrDead):
 		return true, nil
 	}
@@ -402,7 +403,7 @@ func (t *tree) threads() int {
 	return n
 }
 
-// release lets every thread run, unharmed.
+// release lets every thread run on.
 func (t *tree) release() error {
 	for _, p := range t.procs {
 		p.threads = nil
@@ -410,8 +411,8 @@ func (t *tree) release() error {
 	return t.group.ReleaseAll()
 }
 
-// end does to the tree what the user asked for. In an event stop no signal
-// can be given along, so SIGSTOP is sent first and met on leaving.
+// end does with the tree what the user asked for. A thread in an event stop can't be
+// given a signal when it is detached, so SIGSTOP is sent before, and takes effect then.
 func (t *tree) end(leave string) error {
 	switch leave {
 	case LeaveStopped:

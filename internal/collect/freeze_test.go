@@ -25,7 +25,7 @@ func frozen(t *testing.T, pid int) *tree {
 	return tr
 }
 
-// stands checks that all of a tree is held and stands still, and is all there is.
+// stands checks that a tree is complete, and that all of it is held and stopped.
 func (t *tree) stands(tb testing.TB) {
 	tb.Helper()
 	var held []int
@@ -55,8 +55,8 @@ func (t *tree) stands(tb testing.TB) {
 	}
 }
 
-// TestFreeze: all of a tree stands still, also who waits in vfork, in an order in
-// which it can be restored; then all runs on.
+// TestFreeze: all of a tree is stopped, also a process that waits in vfork, and sorted in
+// an order in which it can be restored; then all of it runs on.
 func TestFreeze(t *testing.T) {
 	p := startTarget(t, "family")
 	p.settle()
@@ -85,7 +85,7 @@ func TestFreeze(t *testing.T) {
 	}
 }
 
-// TestFreezeThreads: the first thread comes first, the others by their ids.
+// TestFreezeThreads: the first thread comes first, the others are sorted by id.
 func TestFreezeThreads(t *testing.T) {
 	p := startTarget(t, "threads", "9")
 	for range 5 {
@@ -101,7 +101,7 @@ func TestFreezeThreads(t *testing.T) {
 	}
 }
 
-// TestFreezeStorm: what never stands still stands still.
+// TestFreezeStorm: a tree that starts and ends processes all the time is stopped.
 func TestFreezeStorm(t *testing.T) {
 	p := startTarget(t, "storm")
 	for range 20 {
@@ -120,7 +120,7 @@ func TestFreezeStorm(t *testing.T) {
 	p.unharmed()
 }
 
-// TestFreezeStopped: what was stopped before is so afterwards.
+// TestFreezeStopped: a process that was stopped before still is afterwards.
 func TestFreezeStopped(t *testing.T) {
 	p := startTarget(t, "threads", "3")
 	check(t, unix.Kill(p.pid, unix.SIGTSTP))
@@ -137,7 +137,7 @@ func TestFreezeStopped(t *testing.T) {
 	p.runs(0)
 }
 
-// TestLeave: what is to be stopped or killed is, all of it.
+// TestLeave: a tree that is to be stopped or killed is, all of it.
 func TestLeave(t *testing.T) {
 	p := startTarget(t, "family")
 	tr := frozen(t, p.pid)
@@ -164,7 +164,7 @@ func TestLeave(t *testing.T) {
 	}
 }
 
-// TestFreezeRefused: who can't be held is named, and nobody is held then.
+// TestFreezeRefused: a process that can't be held is named, and then none is held.
 func TestFreezeRefused(t *testing.T) {
 	p := startTarget(t, "family")
 	holder := make(chan struct{})
@@ -196,7 +196,7 @@ func TestFreezeRefused(t *testing.T) {
 	}
 }
 
-// TestFreezeTimeout: what does not stop in time is let go, and it is said why.
+// TestFreezeTimeout: a process that does not stop in time is let go, with the reason.
 func TestFreezeTimeout(t *testing.T) {
 	// A process that waits in vfork for a child that is stopped does not stop.
 	cmd := exec.Command("perl", "-e", `$|=1; print "x"; $p=syscall(58); if ($p == 0) { kill "STOP", $$; exec "true" } sleep 1000`)
@@ -217,7 +217,7 @@ func TestFreezeTimeout(t *testing.T) {
 	})
 	freezing := make(chan error)
 	go func() {
-		runtime.LockOSThread() // it is not let go before this thread ends, for it does not stand still
+		runtime.LockOSThread() // it is let go only when this thread ends, because it is not stopped
 		_, err := freeze(pid, 50*time.Millisecond, nil)
 		freezing <- err
 	}()
@@ -230,8 +230,8 @@ func TestFreezeTimeout(t *testing.T) {
 	soon(t, "it to be let go", func() bool { return must(proc.ReadStatus(pid))(t).TracerPid == 0 })
 }
 
-// paperTree makes up a tree: parents, ages and sessions at random, some processes
-// in it whose parent is elsewhere by now.
+// paperTree makes up a tree with random parents, ages and sessions, and with some
+// processes whose parent is outside by now.
 func paperTree(rng *rand.Rand) *tree {
 	t := &tree{byPID: map[int]*process{}}
 	n := 1 + rng.IntN(12)
@@ -253,7 +253,7 @@ func paperTree(rng *rand.Rand) *tree {
 	return t
 }
 
-// TestSort: the order of processes, against its rules taken one by one.
+// TestSort: the order of processes, compared with each of its rules.
 func TestSort(t *testing.T) {
 	rng := random(t)
 	adopted, strays := 0, 0
@@ -286,7 +286,7 @@ func TestSort(t *testing.T) {
 				if q == p || place(q) < 0 || q.parent != p.parent || p == root || q == root {
 					continue
 				}
-				pa, qa := tr.adopted(p), tr.adopted(q)
+				pa, qa := tr.reparented(p), tr.reparented(q)
 				adopted += pa
 				first := pa < qa || pa == qa && (p.stat.StartTime < q.stat.StartTime || p.stat.StartTime == q.stat.StartTime && p.pid < q.pid)
 				if first != (place(p) < place(q)) {
@@ -300,7 +300,7 @@ func TestSort(t *testing.T) {
 	}
 }
 
-// TestAdopted: who was given to another parent is told by its session.
+// TestAdopted: a process that was reparented is recognized by its session.
 func TestAdopted(t *testing.T) {
 	tr := &tree{byPID: map[int]*process{}}
 	add := func(pid, sid int, parent *process) *process {
@@ -312,11 +312,11 @@ func TestAdopted(t *testing.T) {
 	root := add(1, 1, nil)
 	leader := add(2, 2, root)
 	add(3, 2, leader)
-	lost := add(4, 2, root)   // its session is below the root, beside it is only the leader
-	own := add(5, 5, root)    // of its own
-	alone := add(6, 77, root) // nobody else is of it
+	lost := add(4, 2, root)   // its session is below the root, but only the leader is a sibling
+	own := add(5, 5, root)    // in a session of its own
+	alone := add(6, 77, root) // nobody else is in its session
 	for p, want := range map[*process]int{leader: 0, lost: 1, own: 0, alone: 0} {
-		if got := tr.adopted(p); got != want {
+		if got := tr.reparented(p); got != want {
 			t.Errorf("pid %d: %d", p.pid, got)
 		}
 	}

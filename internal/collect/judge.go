@@ -5,8 +5,8 @@ import (
 	"ckpt/internal/sorter"
 )
 
-// judge says for a dry run whether what was described can be restored, as
-// ckpt-dedup does for a real one.
+// judge says, for a dry run, whether what was described can be restored, as ckpt-dedup
+// does otherwise.
 func (d *description) judge() error {
 	s, m := sorter.New(nil), judge.New(&d.header)
 	for _, rec := range d.records {

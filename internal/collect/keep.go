@@ -10,15 +10,15 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// keep is what a process does before it is killed so that its end does not
+// keep is something that a process does before it is killed, so that its end does not
 // change what outlives it.
 type keep struct {
 	p *process
 	task.Keep
 }
 
-// checkKeeps refuses what can't be done: each process has room for the way home
-// of one thread, with a few calls.
+// checkKeeps refuses what can't be done: in each process only one thread can be on loan,
+// and its way home has room for a few calls only.
 func (d *description) checkKeeps() {
 	for i := range d.keeps {
 		k := &d.keeps[i]
@@ -38,16 +38,16 @@ func (d *description) checkKeeps() {
 			case o.Anyone && sameUndo(k.TID, o.TID):
 				o.TID = k.TID
 			default:
-				d.blockers.add(k.p.pid, fmt.Errorf("holds robust mutexes or semaphores (SEM_UNDO) in more than one thread, %d and %d, which its end would give away: use --leave running", o.TID, k.TID))
+				d.blockers.add(k.p.pid, fmt.Errorf("holds robust mutexes or semaphores (SEM_UNDO) in more than one thread, %d and %d, and would lose them when it ends: use --leave running", o.TID, k.TID))
 				return
 			}
 		}
 		switch {
 		case n > tracee.MaxBack:
-			d.blockers.add(k.p.pid, fmt.Errorf("has what its end would change (SEM_UNDO) on %d sets of semaphores, more than can be kept: use --leave running", n))
+			d.blockers.add(k.p.pid, fmt.Errorf("has undo values (SEM_UNDO) for %d sets of semaphores, which its end would change, and that is more than can be prevented: use --leave running", n))
 			return
 		case d.about[k.p].place != nil && !d.about[k.p].place.Roomy():
-			d.blockers.add(k.p.pid, errors.New("holds robust mutexes or semaphores (SEM_UNDO), which its end would give away, and has no room for the code that keeps them: use --leave running"))
+			d.blockers.add(k.p.pid, errors.New("holds robust mutexes or semaphores (SEM_UNDO), which it would lose when it ends, and has no room for the code that prevents that: use --leave running"))
 			return
 		}
 	}
@@ -58,8 +58,8 @@ func sameUndo(a, b int) bool {
 	return err == nil && o == kcmp.Equal
 }
 
-// keep makes the calls. The threads stay on loan: killed, they never come home;
-// let go, they take the calls back on the way.
+// keep makes the calls. The threads stay on loan: if they are killed, they never come
+// home; if they are let go, they take the calls back on the way.
 func (d *description) keep() error {
 	loans := map[*process]*tracee.Loan{}
 	for _, k := range d.keeps {
@@ -75,14 +75,14 @@ func (d *description) keep() error {
 			loans[k.p] = l
 		}
 		if err := k.Do(l); err != nil {
-			return fmt.Errorf("pid %d (%s): keep what its end would change: %w", k.p.pid, k.p.stat.Comm, err)
+			return fmt.Errorf("pid %d (%s): keep its end from changing what outlives it: %w", k.p.pid, k.p.stat.Comm, err)
 		}
 	}
 	return nil
 }
 
-// guard is the Guard of files.Collector. Where seccomp would kill the thread for
-// the call it is better not made.
+// guard is the Guard of files.Collector. If seccomp would kill the thread for the call,
+// there is no guard.
 func (d *description) guard(scratch []byte, nr uintptr, args ...uint64) (over func() error, err error) {
 	l := d.lender.loan
 	if l == nil {
@@ -100,7 +100,7 @@ func (d *description) guard(scratch []byte, nr uintptr, args ...uint64) (over fu
 		return nil, err
 	}
 	over, err = l.Guard(nr, args...)
-	if errors.Is(err, tracee.ErrNoPlace) { // as of one that seccomp confines: at worst our death leaves a trace
+	if errors.Is(err, tracee.ErrNoPlace) { // as with seccomp: if we are killed, the call is not made
 		return func() error { return nil }, nil
 	}
 	return over, err

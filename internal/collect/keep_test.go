@@ -27,10 +27,10 @@ func TestCheckKeeps(t *testing.T) {
 		"one":                 {[]keep{one(p, p.pid, false)}, nil, ""},
 		"one of each":         {[]keep{one(p, p.pid, false), one(q, q.pid, false)}, nil, ""},
 		"several of a thread": {many[:tracee.MaxBack], nil, ""},
-		"too many":            {many, nil, "on 5 sets of semaphores, more than can be kept"},
+		"too many":            {many, nil, "for 5 sets of semaphores, which its end would change, and that is more than can be prevented"},
 		"of two threads":      {[]keep{one(p, p.pid, false), one(p, 1, false)}, nil, "in more than one thread, "},
 		"of any, not shared":  {[]keep{one(p, p.pid, false), one(p, 1<<22+1, true)}, nil, "in more than one thread"},
-		"no room":             {[]keep{one(p, p.pid, false)}, &tracee.Place{}, "has no room for the code that keeps them"},
+		"no room":             {[]keep{one(p, p.pid, false)}, &tracee.Place{}, "has no room for the code that prevents that"},
 	} {
 		d := newDescription(&tree{byPID: map[int]*process{}})
 		d.about[p], d.about[q] = &about{place: c.place}, &about{}
@@ -43,7 +43,7 @@ func TestCheckKeeps(t *testing.T) {
 	}
 }
 
-// TestYamaScope: what Yama says, where it is.
+// TestYamaScope: what Yama says, where it exists.
 func TestYamaScope(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "scope")
 	if got := yamaScope(file); got != "" {
@@ -55,14 +55,14 @@ func TestYamaScope(t *testing.T) {
 	}
 }
 
-// TestUntold: that a filter died, nobody else can have said.
-func TestUntold(t *testing.T) {
+// TestUnreported: that a filter died is reported here, because it can't have said so.
+func TestUnreported(t *testing.T) {
 	e := &HolderError{PID: 7, Failures: []string{"ckpt-dedup failed", "ckpt-write died before it was done"}}
-	if err := e.untold(); err == nil || err.Error() != "ckpt-write died before it was done, so pid 7 runs on" {
+	if err := e.unreported(); err == nil || err.Error() != "ckpt-write died before it was done, so pid 7 runs on" {
 		t.Error(err)
 	}
 	e.Failures = e.Failures[:1]
-	if err := e.untold(); err != nil {
+	if err := e.unreported(); err != nil {
 		t.Error(err)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"ckpt/internal/cli"
 )
 
-// mayEnd notes the processes that this user may not do to what he asked for:
-// who may trace a process may not always signal it.
+// mayEnd blocks the processes that this user may not stop or kill as he asked: the right
+// to trace a process does not imply the right to signal it.
 func (t *tree) mayEnd(b *blockers, leave string) {
 	word := map[string]string{LeaveKilled: "killed", LeaveStopped: "stopped"}[leave]
 	if word == "" {
@@ -24,7 +24,7 @@ func (t *tree) mayEnd(b *blockers, leave string) {
 	}
 }
 
-// noKill: the capability that is missing.
+// noKill: CAP_KILL is missing.
 type noKill struct{ word string }
 
 func (e *noKill) Error() string {
@@ -33,13 +33,13 @@ func (e *noKill) Error() string {
 
 func (e *noKill) Hint() string { return "leave it running: --leave running" }
 
-// notEnded says that a process could not be stopped or killed.
+// notEnded is the error for a process that could not be stopped or killed.
 func (t *tree) notEnded(p *process, word string, err error) error {
 	return fmt.Errorf("pid %d (%s) could not be %s: %w", p.pid, p.stat.Comm, word, err)
 }
 
-// kill ends all processes at once: none runs in between. If one can't be killed
-// the others are not; those that are left run on.
+// kill kills all processes; none of them runs in between. If one can't be killed, none
+// is, and all run on.
 func (t *tree) kill() error {
 	for _, p := range t.procs {
 		if err := unix.Kill(p.pid, 0); err != nil && err != unix.ESRCH && !p.zombie {
@@ -57,7 +57,7 @@ func (t *tree) kill() error {
 		}
 	}
 	for _, p := range t.procs {
-		for _, th := range slices.Backward(p.threads) { // the leader's end is told last
+		for _, th := range slices.Backward(p.threads) { // the leader's end is reported last
 			errs = append(errs, th.AwaitEnd())
 		}
 		p.threads = nil

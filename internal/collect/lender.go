@@ -6,15 +6,15 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// lender takes threads of the target on loan, one at a time, and sees to it that
-// each is given back.
+// lender takes threads of the target on loan, one at a time, and makes sure that each is
+// given back.
 type lender struct {
-	loan  *tracee.Loan // the one under way
+	loan  *tracee.Loan // the current one
 	place *tracee.Place
 }
 
-// borrow takes a thread on loan in place of the one that is. With one of the same
-// process it shares its memory there.
+// borrow takes a thread on loan in place of the current one. If that belongs to the same
+// process, the new loan takes over its memory there.
 func (l *lender) borrow(t *tracee.Tracee, place *tracee.Place) (loan *tracee.Loan, err error) {
 	if l.loan != nil && l.place == place {
 		before := l.loan
@@ -30,7 +30,7 @@ func (l *lender) borrow(t *tracee.Tracee, place *tracee.Place) (loan *tracee.Loa
 	return loan, nil
 }
 
-// giveBack gives back what is on loan.
+// giveBack gives back the thread that is on loan, if any.
 func (l *lender) giveBack() error {
 	loan := l.loan
 	if loan == nil {
@@ -40,7 +40,7 @@ func (l *lender) giveBack() error {
 	return loan.Return()
 }
 
-// lend has do make its calls in a thread, which is given back then, come what may.
+// lend calls do with a thread on loan, which is then given back, whatever happens.
 func (l *lender) lend(t *tracee.Tracee, place *tracee.Place, do func(*tracee.Loan) error) error {
 	loan, err := l.borrow(t, place)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"ckpt/internal/proc"
 )
 
-// namespaceWords are what people call the kinds of namespace.
+// namespaceWords maps kinds of namespaces to what people call them.
 var namespaceWords = map[string]string{"mnt": "mount", "uts": "host name", "ipc": "IPC", "net": "network"}
 
 var namespaceKinds = [...]string{"user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"}
@@ -23,9 +23,9 @@ func namespaceWord(kind string) string {
 
 var ownNamespaces = sync.OnceValues(func() (map[string]uint64, error) { return proc.Namespaces(ownPID(), ownPID()) })
 
-// namespaces finds those a process does not share with us: paths and ids in the
-// image would not mean the same where it is restored. A thread can be in others
-// than its process, and its children in others than it is.
+// namespaces blocks a process in other namespaces than ours: paths and ids in the image
+// would not mean the same where it is restored. A thread can be in other namespaces than
+// its process, and its children in others than itself.
 func (d *description) namespaces(p *process) error {
 	own, err := ownNamespaces()
 	if err != nil {
@@ -45,8 +45,8 @@ func (d *description) namespaces(p *process) error {
 	return nil
 }
 
-// otherNamespaces names those of a process's first thread that are not ours. A
-// time namespace of the tree's own is saved with the clocks.
+// otherNamespaces blocks a process whose first thread is in other namespaces than ours. A
+// time namespace of the tree's own is allowed: it is saved with the clocks.
 func (d *description) otherNamespaces(p *process, own, its map[string]uint64) {
 	own = maps.Clone(own)
 	if p == d.tree.root() {
@@ -61,9 +61,9 @@ func (d *description) otherNamespaces(p *process, own, its map[string]uint64) {
 	}
 }
 
-// namespacesOfChildren looks at what is waiting for a thread's next child: a
-// process id or time namespace can only be entered by being born, or made by
-// execve, in it.
+// namespacesOfChildren checks the namespaces that a thread's next child will be in: a
+// process enters a pid namespace only when it is made, and a time namespace then or at
+// execve.
 func (d *description) namespacesOfChildren(p *process, tid int, its map[string]uint64) {
 	for _, kind := range []string{"pid", "time"} {
 		if its[kind] == its[kind+"_for_children"] {
@@ -77,7 +77,7 @@ func (d *description) namespacesOfChildren(p *process, tid int, its map[string]u
 	}
 }
 
-// differing are the words for the kinds of namespace that are not the same.
+// differing returns the names of the kinds of namespaces that differ.
 func differing(a, b map[string]uint64) (words []string) {
 	for _, kind := range namespaceKinds {
 		if a[kind] != b[kind] {

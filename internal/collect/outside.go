@@ -15,30 +15,31 @@ import (
 	"ckpt/internal/proc"
 )
 
-// The time spent on looking at other processes is bounded, on a system with a
-// hundred thousand: for who shares memory, which would be lost, and for names.
+// The time spent on looking at other processes is bounded, because there may be a hundred
+// thousand: shareLimit if the tree has memory that somebody may share, nameLimit if only
+// names are wanted.
 const (
 	shareLimit = 2 * time.Second
 	nameLimit  = 200 * time.Millisecond
 )
 
-// outsiders is what processes outside of the tree have open or mapped, as it
-// was shortly before the tree was stopped.
+// outsiders is what processes outside the tree had open or mapped shortly before the tree
+// was stopped.
 type outsiders struct {
 	tree   map[int]bool
 	links  map[string]bool    // pipes and sockets that the tree has open
 	open   map[string]int     // of those, one process that has it open, too
 	mapped map[sharedFile]int // shared memory of the tree: one process that has it mapped
 	wanted map[sharedFile]bool
-	seen   map[int]bool // who was looked at
+	seen   map[int]bool // processes that were looked at
 }
 
 // sharedFile is the identity of a file that is mapped.
 type sharedFile struct{ dev, ino uint64 }
 
-// isLostAlone reports whether a mapping shares memory that no path leads to: a
-// copy of the process would not share it any more. Segments of System V have
-// their id.
+// isLostAlone reports whether a mapping shares memory that no path leads to, so that a
+// restored process would no longer share it. System V segments don't count: they are
+// found by their id.
 func isLostAlone(m *proc.Mapping) bool {
 	return m.Shared && m.Inode != 0 && !strings.HasPrefix(m.Path, "/SYSV") &&
 		(strings.HasSuffix(m.Path, " (deleted)") || strings.HasPrefix(m.Path, "[anon_shmem:"))
@@ -62,8 +63,8 @@ func lookOutside(root int) *outsiders {
 	return o
 }
 
-// linksOf yields what a process has of pipes and sockets, as its links in proc(5)
-// read. One that may not be looked at, or has ended, has nothing that we know of.
+// linksOf yields the pipes and sockets of a process, as its links in proc(5) name them. A
+// process that we may not look at, or that has ended, yields nothing.
 func linksOf(pid int) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		fds, _ := proc.FDs(pid)
@@ -94,8 +95,8 @@ func (o *outsiders) lookAround(root int) {
 	}
 }
 
-// lookAgain looks for who has come to share memory with the tree since: a new
-// process, or anybody if the tree has memory that it had not.
+// lookAgain looks for processes that share memory with the tree by now: only at new ones,
+// unless the tree itself has new memory.
 func (o *outsiders) lookAgain(root int, maps [][]proc.Mapping) {
 	known := len(o.wanted)
 	for _, list := range maps {
@@ -135,7 +136,7 @@ func (o *outsiders) addTree(pid int) {
 		return
 	}
 	o.tree[pid] = true
-	children, _ := proc.Children(pid) // who has ended meanwhile has none
+	children, _ := proc.Children(pid) // none if it has ended by now
 	for _, child := range children {
 		o.addTree(child)
 	}
@@ -150,7 +151,7 @@ func (o *outsiders) want(list []proc.Mapping) {
 	}
 }
 
-// look notes what another process has of the tree's.
+// look notes what another process has in common with the tree.
 func (o *outsiders) look(pid int) {
 	if len(o.links) > 0 {
 		for link := range linksOf(pid) {
@@ -170,7 +171,7 @@ func (o *outsiders) look(pid int) {
 	}
 }
 
-// name says who has something open, or "".
+// name names a process that has a pipe or socket open, or returns "".
 func (o *outsiders) name(kind string, ino uint64) string {
 	pid := o.open[fmt.Sprintf("%s:[%d]", kind, ino)]
 	if pid == 0 {
@@ -179,8 +180,8 @@ func (o *outsiders) name(kind string, ino uint64) string {
 	return proc.Named(pid)
 }
 
-// sharedMemory blocks memory that the tree shares with others, but for what the
-// user takes a copy of.
+// sharedMemory blocks memory that the tree shares with others, unless the user wants a
+// copy of it.
 func (c *collection) sharedMemory() {
 	d, told := c.description, map[sharedFile]bool{}
 	var all [][]proc.Mapping
@@ -204,9 +205,9 @@ func (c *collection) sharedMemory() {
 	}
 }
 
-// stillMapped returns a process outside of the tree that has shared memory mapped,
-// 0 for none. Who had it before the tree stood still may have ended since, or be
-// of the tree; then all are looked at again.
+// stillMapped returns a process outside the tree that has shared memory mapped, 0 for
+// none. The one that had it before the tree was stopped may have ended, or be part of the
+// tree; then all processes are looked at again.
 func (c *collection) stillMapped(key sharedFile) int {
 	outside := func(pid int) bool {
 		if c.tree.byPID[pid] != nil || c.outsiders.tree[pid] {
@@ -241,17 +242,17 @@ func (c *collection) judgeShared(pid int, m *proc.Mapping, other int) {
 	c.description.blockers.add(pid, cli.WithHint(err, fmt.Sprintf("save %s with it, or let it have a copy: ckpt-collect %s", proc.Named(other), ends.Flag(name, "copy"))))
 }
 
-// maxEnds is how many are named one by one.
+// maxEnds is how many ends are named one by one.
 const maxEnds = 50
 
-// tell keeps a note until the tree runs again, which may be what reads our
-// messages.
+// tell keeps a note until the tree runs again, because the tree itself may be what reads
+// our messages.
 func (c *collection) tell(format string, args ...any) {
 	c.notes = append(c.notes, fmt.Sprintf(format, args...))
 }
 
-// nameEnds tells the user what leads out of the tree and with which flags it can
-// be restored.
+// nameEnds tells the user what leads out of the tree, and with which flags it can be
+// restored.
 func (c *collection) nameEnds() {
 	d := c.description
 	for i, end := range d.files.Outside {
@@ -261,7 +262,7 @@ func (c *collection) nameEnds() {
 		}
 		flag := ends.Flag(end.Name, "null")
 		if end.What == "" {
-			c.tell("%s fd %d is the terminal %s, which becomes that of ckpt-apply; where that has none, restore it with: %s, or file:PATH, inherit:FD or close in place of null", proc.Named(end.PID), end.FD, end.Name, flag)
+			c.tell("%s fd %d is the terminal %s, which becomes that of ckpt-apply; if that has none, restore it with: %s, or file:PATH, inherit:FD or close in place of null", proc.Named(end.PID), end.FD, end.Name, flag)
 			continue
 		}
 		kind := "pipe"
@@ -279,16 +280,16 @@ func (c *collection) nameEnds() {
 			c.tell("and %d more; ckpt-apply --check names them all", len(d.files.Barred)-i)
 			break
 		}
-		c.tell("%s fd %d is %s, which this user may not open again; restore it as who may, or with: %s, or file:PATH, inherit:FD or close in place of null",
+		c.tell("%s fd %d is %s, which this user may not open again; restore it as a user who may, or with: %s, or file:PATH, inherit:FD or close in place of null",
 			proc.Named(b.PID), b.FD, b.Path, ends.Flag(b.Path, "null"))
 	}
 	c.nameGuests()
 }
 
-// nameGuests names who has pipes and sockets open that are whole in the tree: a
-// restored tree has its own.
+// nameGuests names processes outside that have pipes or sockets open of which the tree
+// has both ends: the restored tree gets its own.
 func (c *collection) nameGuests() {
-	inner := map[string]int{} // links: who of the tree has it
+	inner := map[string]int{} // links, and a process of the tree that has each
 	for _, p := range c.tree.procs {
 		for _, s := range c.description.about[p].subjects {
 			if inner[s.Target] == 0 {
@@ -306,7 +307,7 @@ func (c *collection) nameGuests() {
 			return
 		}
 		if pid := c.outsiders.open[link]; pid != 0 {
-			c.tell("%s has %s open, as %s has; what is restored has one of its own, apart from it", proc.Named(pid), link, proc.Named(inner[link]))
+			c.tell("%s has %s open, and so has %s; the restored tree gets one of its own", proc.Named(pid), link, proc.Named(inner[link]))
 			told++
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"ckpt/internal/proc"
 )
 
-// sharerEnv makes this program one that maps its descriptor 3.
+// sharerEnv turns this program into one that maps its descriptor 3.
 const sharerEnv = "CKPT_TEST_SHARER"
 
 func TestMain(m *testing.M) {
@@ -72,8 +72,8 @@ func newMemfd(t *testing.T) (f *os.File, key sharedFile) {
 	return f, sharedFile{st.Dev, st.Ino}
 }
 
-// TestNewOutsider has a process begin to share the target's memory after the
-// others were looked at.
+// TestNewOutsider: a process that begins to share the target's memory after the others
+// were looked at is found.
 func TestNewOutsider(t *testing.T) {
 	memfd, key := newMemfd(t)
 	target := newSharer(t, memfd)
@@ -88,7 +88,7 @@ func TestNewOutsider(t *testing.T) {
 	}
 }
 
-// TestNewlyShared has the target come by memory that an old process has.
+// TestNewlyShared: memory of an old process that the target gets only later is found.
 func TestNewlyShared(t *testing.T) {
 	memfd, key := newMemfd(t)
 	other := newSharer(t, memfd)

@@ -13,8 +13,8 @@ import (
 	"ckpt/internal/proc"
 )
 
-// rights says what this user may not do that saving the tree takes, before
-// anything is stopped. What changes meanwhile is found when it is looked at.
+// rights returns an error for everything that saving the tree takes and this user may not
+// do, before anything is stopped. If that changes in the meantime, it is found later.
 func rights(o *Options) error {
 	own, err := caps.Own()
 	if err != nil {
@@ -28,7 +28,7 @@ func rights(o *Options) error {
 	return &denied{caps.Merge(e.lacks)}
 }
 
-// denied is what this user may not do.
+// denied lists what this user may not do.
 type denied struct{ reasons []error }
 
 func (d *denied) Error() string   { return errors.Join(d.reasons...).Error() }
@@ -82,8 +82,8 @@ func (e *examiner) need(set caps.Set, pid int, to string) {
 	e.lacks = append(e.lacks, e.own.Need(set, proc.Named(pid), to)...)
 }
 
-// traceDenied reports whether this process may not trace another: to hand out a
-// descriptor that nobody has takes the same right.
+// traceDenied reports whether this process may not trace another. It asks for a
+// descriptor that nobody has by pidfd_getfd(2), which takes the same right.
 func traceDenied(pid int) bool {
 	const none = 1<<31 - 1
 	fd, err := unix.PidfdOpen(pid, 0)
@@ -95,14 +95,14 @@ func traceDenied(pid int) bool {
 	return errors.Is(err, unix.EPERM)
 }
 
-// filesDenied reports whether it may not open the files of another in proc(5),
-// which belong to that one's user.
+// filesDenied reports whether this process may not open the files of another in proc(5),
+// which belong to that process's user.
 func filesDenied(pid int) bool {
 	return errors.Is(unix.Faccessat(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/auxv", pid), unix.R_OK, unix.AT_EACCESS), unix.EACCES)
 }
 
-// mapFilesDenied reports whether the links in /proc/PID/map_files may not be
-// followed, not even our own.
+// mapFilesDenied reports whether we may not follow the links in /proc/PID/map_files, not
+// even our own.
 func mapFilesDenied() bool {
 	const dir = "/proc/self/map_files"
 	list, err := os.ReadDir(dir)
@@ -133,15 +133,15 @@ func (e *examiner) whyNoTrace(pid int, status *proc.Status) error {
 	case status.CapPrm&^e.own.CapPrm != 0:
 		to += ", which may do more than this process"
 	case scope == "1" || scope == "2":
-		to += ", for kernel.yama.ptrace_scope is " + scope
+		to += ", because kernel.yama.ptrace_scope is " + scope
 	case scope == "3":
-		return refused(pid, errors.New("may not be traced by anybody, for kernel.yama.ptrace_scope is 3"))
+		return refused(pid, errors.New("may not be traced by anybody, because kernel.yama.ptrace_scope is 3"))
 	}
 	return &caps.Missing{Set: caps.Of(unix.CAP_SYS_PTRACE), Who: proc.Named(pid), To: to}
 }
 
-// yamaScope is how far Yama, a security module, restricts tracing; "" where it
-// does not exist.
+// yamaScope says how far Yama, a security module, restricts tracing; "" if there is no
+// Yama.
 func yamaScope(file string) string {
 	b, _ := os.ReadFile(file)
 	return strings.TrimSpace(string(b))

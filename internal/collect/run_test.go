@@ -52,10 +52,10 @@ func (s *saver) heard(what string) bool {
 type records struct {
 	list []*stream.Record
 	data map[*stream.Record][]byte
-	err  error // of the reader; io.EOF if the stream is whole
+	err  error // of the reader; io.EOF if the stream is complete
 }
 
-// read reads a stream; each is told every record.
+// read reads a stream; each is called with every record.
 func read(in *os.File, each func(rec *stream.Record)) *records {
 	r, all := stream.NewReader(in), &records{data: map[*stream.Record][]byte{}}
 	for {
@@ -74,7 +74,7 @@ func read(in *os.File, each func(rec *stream.Record)) *records {
 	}
 }
 
-// of are the records of a type.
+// of returns the records of a type.
 func (r *records) of(typ record.Type) (list []*stream.Record) {
 	for _, rec := range r.list {
 		if rec.Type == typ {
@@ -99,7 +99,7 @@ func (s *saver) save(t testing.TB, each func(rec *stream.Record)) (*records, err
 
 func nothing(*stream.Record) {}
 
-// copies has a saver take a copy of the counters, which the test has mapped.
+// copies lets a saver take a copy of the counters, which the test has mapped.
 func (s *saver) copies(t testing.TB) *saver {
 	s.Copy = map[string]bool{}
 	for _, pid := range family(s.PID) {
@@ -111,8 +111,8 @@ func (s *saver) copies(t testing.TB) *saver {
 	return s
 }
 
-// TestRun: a tree becomes a whole stream, in which each process and thread has its
-// records, and the pages are those of its memory; then it runs on.
+// TestRun: a tree becomes a complete stream, in which each process and thread has its
+// records, and the pages are those of its memory; then the tree runs on.
 func TestRun(t *testing.T) {
 	for _, how := range [][]string{{"spin"}, {"threads", "5"}, {"family"}} {
 		p := startTarget(t, how...)
@@ -148,7 +148,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// settle waits until a family does not change any more.
+// settle waits until a family no longer changes.
 func (p *target) settle() {
 	soon(p.t, "its child to have become another program", func() bool {
 		for _, pid := range family(p.pid) {
@@ -160,8 +160,8 @@ func (p *target) settle() {
 	})
 }
 
-// compare compares pages in a stream with a process's memory, where that is code
-// or was never written since.
+// compare compares pages in a stream with a process's memory, where that is code or was
+// not written since.
 func (p *target) compare(got *records) {
 	p.t.Helper()
 	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", p.pid))
@@ -207,7 +207,7 @@ func TestRunToFile(t *testing.T) {
 	p.runs(0)
 }
 
-// TestKill: a target is killed when a filter has committed, and not if none did.
+// TestKill: a target is killed when a filter has committed, and not otherwise.
 func TestKill(t *testing.T) {
 	for name, c := range map[string]struct {
 		say    func(h *hold.Holder) error
@@ -216,7 +216,7 @@ func TestKill(t *testing.T) {
 	}{
 		"committed":         {func(h *hold.Holder) error { return h.Committed(7) }, true, ""},
 		"only done":         {(*hold.Holder).OK, false, "its image went into a pipe, and nobody knows whether it is stored safely"},
-		"failed":            {(*hold.Holder).Failed, false, "a filter behind gave up: ckpt-test failed"},
+		"failed":            {(*hold.Holder).Failed, false, "a filter behind ckpt-collect gave up: ckpt-test failed"},
 		"died":              {(*hold.Holder).Close, false, "ckpt-test died"},
 		"nobody held":       {nil, false, "no filter that stores the image took the hold"},
 		"description, done": {nil, false, "no filter that stores the image took the hold"},
@@ -269,8 +269,8 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// TestStall: whatever a filter behind does, or does not, the target runs on in
-// time, and it is said why. If the filter never reads, this program has to end.
+// TestStall: whatever a filter behind does or doesn't do, the target runs on in time, and
+// the reason is reported. If the filter never reads, this program has to end.
 func TestStall(t *testing.T) {
 	for name, c := range map[string]struct {
 		limit func(o *Options)
@@ -330,7 +330,7 @@ func TestStall(t *testing.T) {
 	}
 }
 
-// fill fills a pipe, so that who writes to it waits.
+// fill fills a pipe, so that writing to it blocks.
 func fill(t *testing.T, w *os.File) {
 	t.Helper()
 	fd := int(w.Fd())
@@ -360,8 +360,8 @@ func TestDryRun(t *testing.T) {
 	p.runs(0)
 }
 
-// TestBlocked: all that stands in the way is named at once, each with its process,
-// nothing but an ABORT is written, and the target runs on.
+// TestBlocked: everything that stands in the way is named at once, each with its process;
+// only an ABORT is written, and the target runs on.
 func TestBlocked(t *testing.T) {
 	runtime := exec.Command("python3", "-c", `
 import ctypes, os, sys
@@ -401,8 +401,8 @@ sys.stdin.read()`)
 	soon(t, "it to run on", func() bool { return must(proc.ReadStatus(pid))(t).TracerPid == 0 })
 }
 
-// TestShared: memory shared with somebody outside stands in the way, unless it is
-// to be copied.
+// TestShared: memory shared with a process outside stands in the way, unless it is to be
+// copied.
 func TestShared(t *testing.T) {
 	memfd, _ := newMemfd(t)
 	pid, other := newSharer(t, memfd), newSharer(t, memfd)
@@ -421,7 +421,7 @@ func TestShared(t *testing.T) {
 	}
 }
 
-// TestAdmit: who can't be saved at all, before anything is touched.
+// TestAdmit: what can't be saved at all is refused before anything is touched.
 func TestAdmit(t *testing.T) {
 	zombie := exec.Command("true")
 	check(t, zombie.Start())

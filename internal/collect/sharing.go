@@ -10,23 +10,24 @@ import (
 
 const kindFiles = int(kcmp.Files)
 
-// shared describes what a thread may share with others and returns its
-// references. What it shares with the first thread of its process, or that with
-// its parent, is not described again; all other sharing is found by ckpt-dedup.
+// shared describes the objects of a thread that others may share, and returns its
+// references. An object that it shares with the first thread of its process is not
+// described again, nor one that the first thread shares with its parent. All other
+// sharing is found by ckpt-dedup.
 func (d *description) shared(p *process, t *tracee.Tracee, c *task.Collector) (record.ThreadRefs, error) {
 	r := record.ThreadRefs{}
-	near, have := p.pid, &d.about[p].refs
+	other, have := p.pid, &d.about[p].refs
 	if t == p.threads[0] {
-		near, have = 0, &record.ThreadRefs{}
+		other, have = 0, &record.ThreadRefs{}
 		if p.parent != nil {
-			near, have = p.parent.pid, &d.about[p.parent].refs
+			other, have = p.parent.pid, &d.about[p.parent].refs
 		}
 	}
 	for i := range task.Cloned {
 		k := &task.Cloned[i]
-		equal := near == p.pid && (k.Kcmp == kcmp.VM || k.Kcmp == kcmp.Sighand) // of all threads
-		if near != 0 && !equal {
-			o, err := kcmp.Compare(t.TID, near, k.Kcmp, 0, 0)
+		equal := other == p.pid && (k.Kcmp == kcmp.VM || k.Kcmp == kcmp.Sighand) // all threads share those
+		if other != 0 && !equal {
+			o, err := kcmp.Compare(t.TID, other, k.Kcmp, 0, 0)
 			if err != nil {
 				return r, err
 			}
@@ -54,7 +55,7 @@ func (d *description) shared(p *process, t *tracee.Tracee, c *task.Collector) (r
 	return r, nil
 }
 
-// object describes what a thread has and does not share, and returns its number.
+// object describes an object of a thread, and returns its number.
 func (d *description) object(typ record.Type, p *process, t *tracee.Tracee, c *task.Collector) (id uint64, err error) {
 	switch typ {
 	case record.TypeFDTable:
@@ -69,7 +70,7 @@ func (d *description) object(typ record.Type, p *process, t *tracee.Tracee, c *t
 	return resource(typ, c)
 }
 
-// resource has a shared resource described under a new number.
+// resource describes a shared resource under a new number.
 func resource(typ record.Type, c *task.Collector) (uint64, error) {
 	c.ID = c.NewID()
 	if c.Loan == nil { // a blocker stands in the way
@@ -78,21 +79,21 @@ func resource(typ record.Type, c *task.Collector) (uint64, error) {
 	return c.ID, task.Find(typ).Collect(c)
 }
 
-// has reports whether a thread has what not every task has. Of two that have none
-// kcmp(2) says that they are equal, so it is compared with one that has none for
-// sure: not with us, for Go's threads share an undo list.
+// has reports whether a thread has an object that not every task has. For two tasks
+// without one, kcmp(2) says that they are equal, so the thread is compared with a task
+// that certainly has none; that can't be us, because Go's threads share an undo list.
 func (d *description) has(kind kcmp.Type, th *tracee.Tracee) (bool, error) {
 	o, err := kcmp.Compare(th.TID, d.blank, kind, 0, 0)
 	return o != kcmp.Equal, err
 }
 
-// kthreadd is the kernel's thread that makes the others. It neither reads files
-// nor uses semaphores.
+// kthreadd is the kernel thread that makes the others. It neither reads files nor uses
+// semaphores.
 const kthreadd = 2
 
-// findBlank finds a task that has neither I/O context nor undo list: kthreadd, and
-// where that is not to be seen, in a pid namespace of our own, or this user may not
-// compare with it, a stub that it starts.
+// findBlank finds a task that has neither I/O context nor undo list: kthreadd; or a stub,
+// which it starts, if kthreadd can't be seen from our pid namespace, or this user may not
+// compare with it.
 func (d *description) findBlank() error {
 	if stat, err := proc.ReadStat(kthreadd); err == nil && proc.IsKernelThread(stat) {
 		if _, err := kcmp.Compare(ownPID(), kthreadd, kcmp.IO, 0, 0); err == nil {
@@ -108,7 +109,7 @@ func (d *description) findBlank() error {
 	return nil
 }
 
-// endStub ends what findBlank may have started.
+// endStub ends the stub that findBlank may have started.
 func (d *description) endStub() error {
 	if d.stub == nil {
 		return nil

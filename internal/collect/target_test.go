@@ -46,8 +46,7 @@ func must[T any](v T, err error) func(t testing.TB) T {
 	}
 }
 
-// programDir is where the program that is to be saved is built, by the first test
-// that needs it.
+// programDir is where the first test that needs it builds the program to be saved.
 var programDir string
 
 var program = sync.OnceValues(func() (string, error) {
@@ -59,7 +58,7 @@ var program = sync.OnceValues(func() (string, error) {
 	return exe, err
 })
 
-// target is a running program, see there.
+// target is the running program.
 type target struct {
 	t      *testing.T
 	pid    int
@@ -67,7 +66,7 @@ type target struct {
 	shared []byte // its counters
 }
 
-// startTarget starts it. It dies with the test's OS thread, which the test keeps.
+// startTarget starts a target. It dies with the test's OS thread, which the test keeps.
 func startTarget(t *testing.T, args ...string) *target {
 	t.Helper()
 	runtime.LockOSThread()
@@ -88,7 +87,7 @@ func startTarget(t *testing.T, args ...string) *target {
 	return p
 }
 
-// kill ends it with all that it has started, which are a process group.
+// kill kills the target and everything it has started, which is a process group.
 func (p *target) kill() {
 	if p.cmd.ProcessState == nil {
 		_ = unix.Kill(-p.pid, unix.SIGKILL)
@@ -102,14 +101,14 @@ func (p *target) kill() {
 
 func (p *target) count(i int) uint64 { return binary.NativeEndian.Uint64(p.shared[8*i:]) }
 
-// runs waits until a counter has moved: it runs, and its registers are right.
+// runs waits until a counter has moved: then the target runs, and its registers are right.
 func (p *target) runs(i int) {
 	p.t.Helper()
 	was := p.count(i)
 	soon(p.t, "its counter to move", func() bool { return p.count(i) != was })
 }
 
-// soon waits for what must come true.
+// soon waits until something becomes true.
 func soon(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); !is(); time.Sleep(200 * time.Microsecond) {
@@ -129,7 +128,7 @@ func family(pid int) []int {
 	return all
 }
 
-// unharmed waits until nobody of a process's tree is traced or stopped.
+// unharmed waits until no process of a tree is traced or stopped.
 func (p *target) unharmed() {
 	p.t.Helper()
 	soon(p.t, "nobody to be traced", func() bool {

@@ -9,8 +9,8 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// read reads what all stand still with now, sorts the processes, and lets those go
-// that are not of the tree any more.
+// read reads the status of all processes, now that they are stopped, sorts them, and lets
+// those go that are no longer part of the tree.
 func (t *tree) read() error {
 	for _, p := range t.procs {
 		stat, err := proc.ReadStat(p.pid)
@@ -26,9 +26,9 @@ func (t *tree) read() error {
 	return t.letStraysGo()
 }
 
-// sort puts each parent before its children, and of these the older first. Children
-// that were given to another parent come last, for they are restored by the help of
-// those they were with before. Who does not descend from the root is left out.
+// sort puts each parent before its children, and older children before younger ones.
+// Children that were reparented come last, because relatives of their first parent help
+// to restore them. Processes that don't descend from the root are left out.
 func (t *tree) sort() {
 	root := t.root()
 	children := map[*process][]*process{}
@@ -36,7 +36,7 @@ func (t *tree) sort() {
 		if p == root {
 			continue
 		}
-		// Now, for its parent may have ended before it could be stopped.
+		// Set it again, because its parent may have ended before it could be stopped.
 		if p.parent = t.byPID[p.stat.PPID]; p.parent != nil {
 			children[p.parent] = append(children[p.parent], p)
 		}
@@ -44,7 +44,7 @@ func (t *tree) sort() {
 	odd := map[*process]int{}
 	for _, p := range t.procs {
 		if p.parent != nil {
-			odd[p] = t.adopted(p)
+			odd[p] = t.reparented(p)
 		}
 	}
 	t.procs = nil
@@ -68,8 +68,8 @@ func (t *tree) sort() {
 	visit(root)
 }
 
-// letStraysGo releases what is no descendant any more: its parent ended before
-// it could be stopped.
+// letStraysGo releases processes that are no longer descendants, because their parent
+// ended before it could be stopped.
 func (t *tree) letStraysGo() error {
 	inside := make(map[*process]bool, len(t.procs))
 	for _, p := range t.procs {
@@ -93,9 +93,9 @@ func rank(p *process, t *tracee.Tracee) int {
 	return t.TID
 }
 
-// adopted is 1 for a process that was given to its parent: others of its
-// session are below that parent, but not beside the process.
-func (t *tree) adopted(p *process) int {
+// reparented returns 1 for a process that was reparented: then others of its session are
+// below its parent, but not among its siblings.
+func (t *tree) reparented(p *process) int {
 	session := p.stat.Session
 	if session == p.pid || session == p.parent.stat.Session {
 		return 0

@@ -21,14 +21,15 @@ import (
 
 const (
 	watchTick = 100 * time.Millisecond
-	// watchGrace is how long the collector has to let the target go by itself
-	// before the watchdog ends it, and the watchdog before the kernel does.
+	// watchGrace is how long the collector has to let the target go before the
+	// watchdog ends the program, and how long the watchdog has before the kernel does.
 	watchGrace = time.Second
-	// sinkNote is how long the target stands still for a sink without a word.
+	// sinkNote is how long the target is frozen because of a sink until the user is
+	// told.
 	sinkNote = 2 * time.Second
 )
 
-// phase is what the collector is at.
+// phase says what the collector is doing.
 type phase int32
 
 const (
@@ -39,18 +40,18 @@ const (
 	phaseLetGo              // giving it back
 )
 
-// watchdog sees to it, on an OS thread of its own, that the target does not
-// stand still for ever, whatever the collector waits for. When nothing moves any
-// more, or the time is up, it asks the collector to let the target go; if that
-// is stuck in a system call, it ends the program: the kernel frees the tracees,
-// and who was on loan walks home. If even that is too late, for all of us were
-// stopped, a timer of the kernel does it.
+// watchdog makes sure, on an OS thread of its own, that the target is not frozen for
+// ever, whatever the collector waits for. If there is no progress, or the time is up, it
+// asks the collector to let the target go. If the collector is stuck in a system call, it
+// ends the program: the kernel detaches the tracees, and a thread on loan walks home. If
+// our whole process was stopped, so that even the watchdog does not run, a timer of the
+// kernel ends it.
 type watchdog struct {
 	o      *Options
 	out    *os.File
 	cancel context.CancelCauseFunc
 	name   string // of the target
-	tracer int    // the thread that holds it
+	tracer int    // the thread that traces it
 	began  time.Time
 	timer  *sys.KillTimer
 
@@ -79,7 +80,7 @@ func watch(o *Options, out *os.File, cancel context.CancelCauseFunc) *watchdog {
 	return d
 }
 
-// stop ends the watch: the target is let go.
+// stop ends the watch, because the target is let go.
 func (d *watchdog) stop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -113,29 +114,29 @@ func (d *watchdog) run() {
 	}
 }
 
-// sign is what changes while things go on: what the tracer's thread did, and
-// the lines of all holders, see hold.Signs.
+// sign is what changes as long as there is progress: what the tracing thread did, and the
+// lines of all holders, see hold.Signs.
 type sign struct {
 	activity string
 	rounds   int
 }
 
-// sign looks for signs of life. Idle: there is nobody to be waited for but for
-// a time that is limited anyway.
+// sign looks for signs of progress. idle: nothing is waited for, except for a time that is
+// limited anyway.
 func (d *watchdog) sign() (s sign, idle bool) {
 	held := false
 	if h := d.hold.Load(); h != nil {
 		s.rounds, held = h.Signs()
 	}
-	if phase(d.phase.Load()) == phaseWait { // its own looking for the holders counts for nothing
+	if phase(d.phase.Load()) == phaseWait { // that the tracing thread polls for holders is no progress
 		return s, !held
 	}
 	s.activity, _ = proc.Activity(os.Getpid(), d.tracer)
 	return s, false
 }
 
-// judge acts when the target has stood still for too long; silent is how long
-// nothing has moved.
+// judge acts if the target was frozen for too long. silent is how long there was no
+// progress.
 func (d *watchdog) judge(silent time.Duration, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -159,8 +160,8 @@ func (d *watchdog) judge(silent time.Duration, now time.Time) {
 	d.arm(stood)
 }
 
-// arm sets the kernel's timer anew: it goes off when the watchdog should have
-// acted, and did not.
+// arm sets the kernel's timer again. It expires when the watchdog should have acted and
+// did not.
 func (d *watchdog) arm(stood time.Duration) {
 	left := d.o.Stall
 	if d.o.MaxFreeze > 0 && (left == 0 || d.o.MaxFreeze-stood < left) {
@@ -171,7 +172,7 @@ func (d *watchdog) arm(stood time.Duration) {
 	}
 }
 
-// forSink reports whether the target stands still because of who is behind.
+// forSink reports whether the target is frozen because of the filters behind us.
 func (d *watchdog) forSink() bool {
 	switch phase(d.phase.Load()) {
 	case phaseSend:
@@ -194,7 +195,7 @@ func (d *watchdog) writable() bool {
 	return err != nil || n != 0
 }
 
-// waitsFor says what the collector is waiting for.
+// waitsFor says, for a message, what the collector is waiting for.
 func (d *watchdog) waitsFor() string {
 	at := d.at.Load()
 	pid, fd := int(at>>32), int(uint32(at))-1
@@ -226,7 +227,7 @@ func (d *watchdog) waitsFor() string {
 	return "it to be let go"
 }
 
-// why is the error for which the target is let go.
+// why returns the reason for letting the target go.
 func (d *watchdog) why(silent, stood time.Duration) error {
 	if d.o.MaxFreeze > 0 && stood >= d.o.MaxFreeze {
 		return &StallError{fmt.Sprintf("%s runs on: it stood still for %v, the longest that was allowed, and was still waiting for %s",
@@ -241,7 +242,7 @@ func (d *watchdog) why(silent, stood time.Duration) error {
 		d.name, silent.Round(watchTick), what), hint}
 }
 
-// StallError: the target was let go, for it had stood still for too long.
+// StallError: the target was let go because it was frozen for too long.
 type StallError struct{ text, hint string }
 
 func (e *StallError) Error() string { return e.text }

@@ -13,7 +13,7 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// noSuch says that a process is not there, if that is the reason.
+// noSuch says that a process does not exist, if that is what err means.
 func noSuch(pid int, err error) error {
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("there is no process %d", pid)
@@ -33,7 +33,7 @@ func whyNot(pid, tid int, err error) error {
 		comm, _ := proc.ReadComm(status.TracerPid, status.TracerPid)
 		b.Reason = fmt.Errorf("is traced by pid %d (%s), and a process has one tracer at a time", status.TracerPid, comm)
 	case errors.Is(err, unix.EPERM):
-		b.Reason = errors.New("may not be traced by this user: it takes root, CAP_SYS_PTRACE, or the program's own user")
+		b.Reason = errors.New("may not be traced by this user: that takes root, CAP_SYS_PTRACE, or the program's own user")
 	case errors.Is(err, tracee.ErrTimeout):
 		b.Reason = whyNoStop(pid, tid)
 	case errors.Is(err, tracee.ErrDead):
@@ -72,14 +72,14 @@ func hasEnded(stat proc.Stat) error {
 
 // whyStuck explains why a thread can't even be attached to.
 func whyStuck(pid, tid int) error {
-	return refused(pid, errors.New("is in execve, which did not get done in time (--timeout), and can't be stopped before"))
+	return refused(pid, errors.New("is in execve, which did not finish in time (--timeout); before that it can't be stopped"))
 }
 
 func refused(pid int, reason error) error {
 	return &Refused{[]*Blocker{{PID: pid, Comm: commOf(pid, pid), Reason: reason}}}
 }
 
-// stateWord is what ps(1) calls a thread's state, and what that means.
+// stateWord is the letter that ps(1) has for a thread's state, and its meaning.
 func stateWord(pid, tid int) string {
 	stat, err := proc.ReadThreadStat(pid, tid)
 	if err != nil {
@@ -110,7 +110,7 @@ func admit(pid int) error {
 		b.Reason = errors.New("is the parent of this very program, which can't stop itself; start it from elsewhere, or with setsid -f")
 	case proc.IsKernelThread(stat):
 		b.Reason = errors.New("is a thread of the kernel, which can't be saved")
-	case stat.State == 'Z' && stat.NumThreads == 1: // more if another is about to take its id by execve
+	case stat.State == 'Z' && stat.NumThreads == 1: // more threads if another one is about to take its id at execve
 		b.Reason = hasEnded(stat)
 	default:
 		return nil
