@@ -14,9 +14,9 @@ import (
 	"ckpt/internal/memory"
 	"ckpt/internal/object"
 	"ckpt/internal/objhash"
+	"ckpt/internal/puppet"
 	"ckpt/internal/sys"
 	"ckpt/internal/task"
-	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
 
@@ -44,7 +44,7 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 	runtime.LockOSThread()
 	sys.GrowPipes(in)
 	b := &builder{reader: stream.NewReader(in), cgroups: o.Cgroups, note: o.Note, step: o.Step,
-		puppets: map[int]*tracee.Puppet{}, spaces: map[uint64]*memory.Restorer{}, spaceTasks: map[uint64]int{}}
+		puppets: map[int]*puppet.Puppet{}, spaces: map[uint64]*memory.Restorer{}, spaceTasks: map[uint64]int{}}
 	b.files = &files.Restorer{Restart: &object.Restart{Hash: objhash.New[object.Object](), Note: o.Note}, Policies: o.Policies, Stdio: o.Stdio, Ends: o.Ends,
 		Lives: func(pid int) bool { return b.model.ByPID[pid] != nil }, Owns: func(uid, gid uint32) bool { return b.model.Owns(uid, gid) }, Pair: b.socketPair}
 	b.objects = judge.Objects(b.files)
@@ -75,7 +75,7 @@ func (b *builder) run(ctx context.Context, o *Options) (*supervisor, error) {
 		return nil, err
 	}
 	b.noteSpaces()
-	if b.stub, err = tracee.StartStub(len(b.model.ByTID) >= manyThreads); err != nil {
+	if b.stub, err = puppet.StartStub(len(b.model.ByTID) >= manyThreads); err != nil {
 		return nil, err
 	}
 	if b.xstateBytes, err = checkCPU(&b.model.Header, b.stub); err != nil {

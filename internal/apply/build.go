@@ -13,8 +13,8 @@ import (
 	"ckpt/internal/judge"
 	"ckpt/internal/memory"
 	"ckpt/internal/object"
+	"ckpt/internal/puppet"
 	"ckpt/internal/task"
-	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -32,9 +32,9 @@ type builder struct {
 	note    func(format string, args ...any)
 	step    func(format string, args ...any)
 
-	stub       *tracee.Puppet
+	stub       *puppet.Puppet
 	maker      *maker
-	puppets    map[int]*tracee.Puppet // by thread id
+	puppets    map[int]*puppet.Puppet // by thread id
 	helpers    []int
 	spaces     map[uint64]*memory.Restorer // by the objref of the MM
 	spaceTasks map[uint64]int              // index of the task in which an MM is restored
@@ -47,7 +47,7 @@ type builder struct {
 // discard kills the tasks that were made, and drops every reference.
 func (b *builder) discard() error {
 	var errs []error
-	var leaders []*tracee.Puppet
+	var leaders []*puppet.Puppet
 	for _, p := range b.puppets {
 		_ = unix.Kill(p.Tracee().PID, unix.SIGKILL)
 	}
@@ -193,23 +193,23 @@ func (b *builder) recordError(rec *stream.Record, err error) error {
 
 // install fills every descriptor table, by way of the first thread that has it.
 func (b *builder) install() error {
-	if err := b.tables(func(p *tracee.Puppet, _ *judge.Table) error { return p.CloseAll() }); err != nil {
+	if err := b.tables(func(p *puppet.Puppet, _ *judge.Table) error { return p.CloseAll() }); err != nil {
 		return err
 	}
 	if err := b.objects.Attach(b); err != nil {
 		return err
 	}
-	if err := b.tables(func(p *tracee.Puppet, t *judge.Table) error { return b.files.Install(p, t.FDs) }); err != nil {
+	if err := b.tables(func(p *puppet.Puppet, t *judge.Table) error { return b.files.Install(p, t.FDs) }); err != nil {
 		return err
 	}
 	return b.files.InstallLate()
 }
 
 // Puppet returns the thread with an id, or nil.
-func (b *builder) Puppet(tid int) *tracee.Puppet { return b.puppets[tid] }
+func (b *builder) Puppet(tid int) *puppet.Puppet { return b.puppets[tid] }
 
 // tables calls do with the first thread of each descriptor table.
-func (b *builder) tables(do func(p *tracee.Puppet, t *judge.Table) error) error {
+func (b *builder) tables(do func(p *puppet.Puppet, t *judge.Table) error) error {
 	done := map[uint64]bool{}
 	for _, t := range b.model.Tasks {
 		for _, th := range t.Threads {

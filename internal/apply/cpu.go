@@ -4,13 +4,14 @@ import (
 	"fmt"
 
 	"ckpt/internal/judge"
+	"ckpt/internal/puppet"
 	"ckpt/internal/tracee"
 	"ckpt/stream/record"
 )
 
 // checkCPU makes sure that this CPU has the extended registers that the program uses.
 // It returns the size of the xsave area here, which it reads from the stub.
-func checkCPU(h *record.Header, stub *tracee.Puppet) (xstateBytes int, err error) {
+func checkCPU(h *record.Header, stub *puppet.Puppet) (xstateBytes int, err error) {
 	xstate, err := stub.Tracee().XState()
 	if err != nil {
 		return 0, err

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/judge"
+	"ckpt/internal/puppet"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -16,7 +17,7 @@ import (
 
 // ready is a thread with all it needs to run.
 type ready struct {
-	puppet *tracee.Puppet
+	puppet *puppet.Puppet
 	final  *task.Final
 }
 

@@ -9,6 +9,7 @@ import (
 	"ckpt/internal/judge"
 	"ckpt/internal/memory"
 	"ckpt/internal/proc"
+	"ckpt/internal/puppet"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 )
@@ -67,7 +68,7 @@ func (b *builder) findRoom() (tracee.Range, error) {
 	for _, m := range maps {
 		occupied = append(occupied, tracee.Range{Addr: m.Start, Len: m.Len()})
 	}
-	room, ok := tracee.Hole(occupied, tracee.PuppetBytes)
+	room, ok := tracee.Hole(occupied, puppet.Bytes)
 	if !ok {
 		return room, errors.New("the address spaces are too full to be restored: no range of addresses is free in all of them")
 	}
@@ -99,7 +100,7 @@ const sigDfl, sigIgn = 0, 1
 
 // setHandler sets a signal's action in a puppet, to a struct kernel_sigaction with
 // nothing but the handler.
-func setHandler(p *tracee.Puppet, sig unix.Signal, handler byte) error {
+func setHandler(p *puppet.Puppet, sig unix.Signal, handler byte) error {
 	at := p.Scratch().Addr
 	action := make([]byte, 32)
 	action[0] = handler
@@ -164,7 +165,7 @@ func (b *builder) makeProcess(s judge.Step) error {
 
 // haveIOContext gives a task an I/O context, so that there is one to share, see
 // set_task_ioprio in block/ioprio.c.
-func haveIOContext(p *tracee.Puppet) error {
+func haveIOContext(p *puppet.Puppet) error {
 	const whoProcess, none = 1, 0
 	return tracee.CallOK(p, "have an I/O context", unix.SYS_IOPRIO_SET, whoProcess, 0, none)
 }
@@ -285,11 +286,11 @@ func (b *builder) makeThreads() error {
 }
 
 // makeThreadsOf makes the threads with one maker.
-func (b *builder) makeThreadsOf(maker *tracee.Puppet, steps []judge.ThreadStep) error {
-	threads := make([]tracee.NewThread, len(steps))
+func (b *builder) makeThreadsOf(maker *puppet.Puppet, steps []judge.ThreadStep) error {
+	threads := make([]puppet.NewThread, len(steps))
 	io := false
 	for i, s := range steps {
-		threads[i] = tracee.NewThread{TID: s.TID, Flags: s.Flags}
+		threads[i] = puppet.NewThread{TID: s.TID, Flags: s.Flags}
 		io = io || s.Flags&unix.CLONE_IO != 0
 	}
 	if io {
@@ -356,7 +357,7 @@ func (b *builder) endZombie(t *judge.Task) error {
 }
 
 // dropSignal takes all instances of a signal from a puppet's queues; 0 is none.
-func dropSignal(p *tracee.Puppet, sig unix.Signal) error {
+func dropSignal(p *puppet.Puppet, sig unix.Signal) error {
 	if sig == 0 {
 		return nil
 	}

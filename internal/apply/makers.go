@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/judge"
+	"ckpt/internal/puppet"
 	"ckpt/internal/sys"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
@@ -20,7 +21,7 @@ import (
 // a pair of sockets. The kernel records them for SO_PEERCRED, where a process id stays
 // even when the process has ended.
 type maker struct {
-	puppet *tracee.Puppet // nil if the id is taken
+	puppet *puppet.Puppet // nil if the id is taken
 	cred   *record.PeerCred
 }
 
@@ -85,7 +86,7 @@ func takenOr(pid int, other string) string {
 }
 
 // become sets a puppet's groups and effective ids, where they differ.
-func become(p *tracee.Puppet, c *record.PeerCred) error {
+func become(p *puppet.Puppet, c *record.PeerCred) error {
 	now, err := os.Getgroups()
 	if err != nil {
 		return err
@@ -116,7 +117,7 @@ func become(p *tracee.Puppet, c *record.PeerCred) error {
 }
 
 // pairIn makes a pair of sockets in a puppet and moves both ends here.
-func pairIn(p *tracee.Puppet, kind int) (fds [2]int, err error) {
+func pairIn(p *puppet.Puppet, kind int) (fds [2]int, err error) {
 	at := p.Scratch().Addr
 	if err := tracee.CallOK(p, "make a pair of unix sockets", unix.SYS_SOCKETPAIR, unix.AF_UNIX, uint64(kind|unix.SOCK_CLOEXEC), 0, at); err != nil {
 		return fds, err

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"testing"
 
+	"ckpt/internal/puppet"
 	"ckpt/internal/tracee"
 )
 
@@ -12,7 +13,7 @@ import (
 // content stays where it is, and the thread accepts it.
 func TestFitXState(t *testing.T) {
 	runtime.LockOSThread()
-	p, err := tracee.StartStub(false)
+	p, err := puppet.StartStub(false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,11 +18,11 @@ import (
 
 	"ckpt/internal/cli"
 	"ckpt/internal/hold"
+	"ckpt/internal/loan"
 	"ckpt/internal/memory"
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/internal/task"
-	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -262,7 +262,7 @@ func (c *collection) pages(w *stream.Writer, s *space, byReference func() bool) 
 		never := func() bool { return false }
 		return (&memory.Source{PID: pid, ID: s.id, ByReference: never}).Send(w, s.pages)
 	}
-	return c.description.lender.lend(s.process.threads[0], s.place, func(loan *tracee.Loan) error {
+	return c.description.lender.lend(s.process.threads[0], s.place, func(loan *loan.Loan) error {
 		return (&memory.Source{Loan: loan, PID: pid, ID: s.id, ByReference: byReference}).Send(w, s.pages)
 	})
 }

@@ -8,8 +8,10 @@ import (
 	"slices"
 
 	"ckpt/internal/files"
+	"ckpt/internal/loan"
 	"ckpt/internal/memory"
 	"ckpt/internal/proc"
+	"ckpt/internal/puppet"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -37,14 +39,14 @@ type description struct {
 	kills         bool // the tree is to be killed
 	keeps         []keep
 	blank         int            // task without some objects, see findBlank
-	stub          *tracee.Puppet // blank, if it is ours
+	stub          *puppet.Puppet // blank, if it is ours
 }
 
 // about is what is known about a process while it is described.
 type about struct {
 	status   proc.Status
 	maps     []proc.Mapping
-	place    *tracee.Place // nil if no system calls can be made in it
+	place    *loan.Place // nil if no system calls can be made in it
 	notes    task.Notes
 	refs     record.ThreadRefs
 	subjects []*files.Subject // of its first thread's descriptors
@@ -57,7 +59,7 @@ type space struct {
 	id      uint64
 	pages   []tracee.Range // of its own
 	inherit []tracee.Range // shared with its parent
-	place   *tracee.Place
+	place   *loan.Place
 	// confined by seccomp: its pages are sent without system calls in it
 	confined bool
 }
@@ -210,7 +212,7 @@ func (d *description) process(p *process) error {
 			fds[i] = s.FD
 		}
 		var err error
-		if a.place, err = p.threads[0].FindPlace(a.maps, fds, a.status.SigCgt); err != nil {
+		if a.place, err = loan.FindPlace(p.threads[0], a.maps, fds, a.status.SigCgt); err != nil {
 			return err
 		}
 	}
@@ -252,7 +254,7 @@ func (d *description) task(p *process) error {
 // stopTold reports whether wait(2) has reported the stop of a process to its parent.
 func (d *description) stopTold(p *process) (bool, error) {
 	told := false
-	err := d.lender.lend(p.parent.threads[0], d.about[p.parent].place, func(loan *tracee.Loan) error {
+	err := d.lender.lend(p.parent.threads[0], d.about[p.parent].place, func(loan *loan.Loan) error {
 		untold, err := task.StopUnreported(loan, p.pid)
 		if err != nil {
 			return fmt.Errorf("pid %d: find out whether wait(2) has reported the stop of pid %d to it: %w", p.parent.pid, p.pid, err)

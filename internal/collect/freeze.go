@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/files"
+	"ckpt/internal/loan"
 	"ckpt/internal/proc"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
@@ -26,7 +27,7 @@ type process struct {
 	denied  int              // how often in a row attaching to it failed
 	threads []*tracee.Tracee // the first is the leader; a zombie has none
 	parent  *process         // nil for the root
-	home    *tracee.Home
+	home    *loan.Home
 	served  []error // its memory that is on FUSE, which must not be read
 }
 
@@ -293,13 +294,13 @@ func (t *tree) settle(p *process, held *tracee.Tracee) error {
 		if err != nil {
 			return err
 		}
-		home, err := tracee.FindHome(auxv)
+		home, err := loan.FindHome(auxv)
 		if err != nil {
 			return err
 		}
 		p.home = &home
 	}
-	if err := held.ComeHome(*p.home, t.limit); err != nil {
+	if err := loan.ComeHome(held, *p.home, t.limit); err != nil {
 		return err
 	}
 	return nil

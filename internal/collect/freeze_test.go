@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
+	"ckpt/internal/testkit"
 	"ckpt/internal/tracee"
 )
 
@@ -20,7 +21,7 @@ import (
 func frozen(t *testing.T, pid int) *tree {
 	t.Helper()
 	tr, err := freeze(pid, time.Minute, func(err error) { t.Error(err) })
-	check(t, err)
+	testkit.Check(t, err)
 	t.Cleanup(func() { _ = tr.release() })
 	return tr
 }
@@ -37,12 +38,12 @@ func (t *tree) stands(tb testing.TB) {
 		if p.zombie {
 			continue
 		}
-		tids := must(proc.Threads(p.pid))(tb)
+		tids := testkit.Must(proc.Threads(p.pid))(tb)
 		if len(tids) != len(p.threads) || p.threads[0].TID != p.pid {
 			tb.Errorf("pid %d: %d threads of %d", p.pid, len(p.threads), len(tids))
 		}
 		for _, tid := range tids {
-			if s := must(proc.ReadThreadStat(p.pid, tid))(tb); s.State != 't' {
+			if s := testkit.Must(proc.ReadThreadStat(p.pid, tid))(tb); s.State != 't' {
 				tb.Errorf("thread %d of pid %d is in state %c", tid, p.pid, s.State)
 			}
 		}
@@ -78,7 +79,7 @@ func TestFreeze(t *testing.T) {
 	if !slices.Equal(was, p.shared) {
 		t.Error("something counts")
 	}
-	check(t, tr.release())
+	testkit.Check(t, tr.release())
 	p.unharmed()
 	for i := range 3 {
 		p.runs(i)
@@ -95,7 +96,7 @@ func TestFreezeThreads(t *testing.T) {
 		if len(th) != 10 || !slices.IsSortedFunc(th[1:], func(a, b *tracee.Tracee) int { return a.TID - b.TID }) {
 			t.Errorf("%d threads", len(th))
 		}
-		check(t, tr.release())
+		testkit.Check(t, tr.release())
 		p.unharmed()
 		p.runs(0)
 	}
@@ -114,7 +115,7 @@ func TestFreezeStorm(t *testing.T) {
 				t.Fatal("it counts on")
 			}
 		}
-		check(t, tr.release())
+		testkit.Check(t, tr.release())
 		p.runs(0)
 	}
 	p.unharmed()
@@ -123,17 +124,17 @@ func TestFreezeStorm(t *testing.T) {
 // TestFreezeStopped: a process that was stopped before still is afterwards.
 func TestFreezeStopped(t *testing.T) {
 	p := startTarget(t, "threads", "3")
-	check(t, unix.Kill(p.pid, unix.SIGTSTP))
-	stopped := func() bool { return must(proc.ReadStat(p.pid))(t).State == 'T' }
-	soon(t, "it to be stopped", stopped)
+	testkit.Check(t, unix.Kill(p.pid, unix.SIGTSTP))
+	stopped := func() bool { return testkit.Must(proc.ReadStat(p.pid))(t).State == 'T' }
+	testkit.Soon(t, "it to be stopped", stopped)
 	tr := frozen(t, p.pid)
 	tr.stands(t)
 	if sig := tr.root().threads[0].GroupStop; sig != unix.SIGTSTP {
 		t.Errorf("stopped by %v", sig)
 	}
-	check(t, tr.release())
-	soon(t, "it to be stopped again", stopped)
-	check(t, unix.Kill(p.pid, unix.SIGCONT))
+	testkit.Check(t, tr.release())
+	testkit.Soon(t, "it to be stopped again", stopped)
+	testkit.Check(t, unix.Kill(p.pid, unix.SIGCONT))
 	p.runs(0)
 }
 
@@ -141,10 +142,10 @@ func TestFreezeStopped(t *testing.T) {
 func TestLeave(t *testing.T) {
 	p := startTarget(t, "family")
 	tr := frozen(t, p.pid)
-	check(t, tr.end(LeaveStopped))
-	soon(t, "all to be stopped", func() bool {
+	testkit.Check(t, tr.end(LeaveStopped))
+	testkit.Soon(t, "all to be stopped", func() bool {
 		return !slices.ContainsFunc(family(p.pid), func(pid int) bool {
-			s := must(proc.ReadStat(pid))(t)
+			s := testkit.Must(proc.ReadStat(pid))(t)
 			return s.State != 'T' && s.State != 'Z'
 		})
 	})
@@ -156,7 +157,7 @@ func TestLeave(t *testing.T) {
 
 	tr = frozen(t, p.pid)
 	all := family(p.pid)
-	check(t, tr.end(LeaveKilled))
+	testkit.Check(t, tr.end(LeaveKilled))
 	for _, pid := range all {
 		if s, err := proc.ReadStat(pid); err == nil && s.State != 'Z' && s.State != 'X' {
 			t.Errorf("pid %d is in state %c", pid, s.State)
@@ -169,7 +170,7 @@ func TestFreezeRefused(t *testing.T) {
 	p := startTarget(t, "family")
 	holder := make(chan struct{})
 	held := make(chan error)
-	children := must(proc.Children(p.pid))(t)
+	children := testkit.Must(proc.Children(p.pid))(t)
 	go func() {
 		runtime.LockOSThread() // and ends with it
 		tr, err := freeze(children[0], time.Minute, nil)
@@ -180,7 +181,7 @@ func TestFreezeRefused(t *testing.T) {
 		}
 		close(held)
 	}()
-	check(t, <-held)
+	testkit.Check(t, <-held)
 	_, err := freeze(p.pid, time.Minute, nil)
 	var r *Refused
 	if !errors.As(err, &r) || len(r.Blockers) != 1 || r.Blockers[0].PID != children[0] || !strings.Contains(err.Error(), "is traced by pid ") {
@@ -201,13 +202,13 @@ func TestFreezeTimeout(t *testing.T) {
 	// A process that waits in vfork for a child that is stopped does not stop.
 	cmd := exec.Command("perl", "-e", `$|=1; print "x"; $p=syscall(58); if ($p == 0) { kill "STOP", $$; exec "true" } sleep 1000`)
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
-	out := must(cmd.StdoutPipe())(t)
-	check(t, cmd.Start())
+	out := testkit.Must(cmd.StdoutPipe())(t)
+	testkit.Check(t, cmd.Start())
 	defer func() { _ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL); _ = cmd.Wait() }()
 	_, err := out.Read(make([]byte, 1))
-	check(t, err)
+	testkit.Check(t, err)
 	pid := cmd.Process.Pid
-	soon(t, "its child to be stopped", func() bool {
+	testkit.Soon(t, "its child to be stopped", func() bool {
 		children, _ := proc.Children(pid)
 		if len(children) != 1 {
 			return false
@@ -225,9 +226,11 @@ func TestFreezeTimeout(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "waits in vfork for its child, pid ") {
 		t.Error(err)
 	}
-	check(t, unix.Kill(family(pid)[1], unix.SIGCONT))
-	soon(t, "its child to end", func() bool { return len(family(pid)) == 1 || must(proc.ReadStat(family(pid)[1]))(t).State == 'Z' })
-	soon(t, "it to be let go", func() bool { return must(proc.ReadStatus(pid))(t).TracerPid == 0 })
+	testkit.Check(t, unix.Kill(family(pid)[1], unix.SIGCONT))
+	testkit.Soon(t, "its child to end", func() bool {
+		return len(family(pid)) == 1 || testkit.Must(proc.ReadStat(family(pid)[1]))(t).State == 'Z'
+	})
+	testkit.Soon(t, "it to be let go", func() bool { return testkit.Must(proc.ReadStatus(pid))(t).TracerPid == 0 })
 }
 
 // paperTree makes up a tree with random parents, ages and sessions, and with some
@@ -255,7 +258,7 @@ func paperTree(rng *rand.Rand) *tree {
 
 // TestSort: the order of processes, compared with each of its rules.
 func TestSort(t *testing.T) {
-	rng := random(t)
+	rng := testkit.Random(t)
 	adopted, strays := 0, 0
 	for range 5000 {
 		tr := paperTree(rng)

@@ -6,8 +6,8 @@ import (
 
 	"ckpt/internal/files"
 	"ckpt/internal/kcmp"
+	"ckpt/internal/loan"
 	"ckpt/internal/task"
-	"ckpt/internal/tracee"
 )
 
 // keep is something that a process does before it is killed, so that its end does not
@@ -43,7 +43,7 @@ func (d *description) checkKeeps() {
 			}
 		}
 		switch {
-		case n > tracee.MaxBack:
+		case n > loan.MaxBack:
 			d.blockers.add(k.p.pid, fmt.Errorf("has undo values (SEM_UNDO) for %d sets of semaphores, which its end would change, and that is more than can be prevented: use --leave running", n))
 			return
 		case d.about[k.p].place != nil && !d.about[k.p].place.Roomy():
@@ -61,7 +61,7 @@ func sameUndo(a, b int) bool {
 // keep makes the calls. The threads stay on loan: if they are killed, they never come
 // home; if they are let go, they take the calls back on the way.
 func (d *description) keep() error {
-	loans := map[*process]*tracee.Loan{}
+	loans := map[*process]*loan.Loan{}
 	for _, k := range d.keeps {
 		l := loans[k.p]
 		for _, t := range k.p.threads {
@@ -69,7 +69,7 @@ func (d *description) keep() error {
 				continue
 			}
 			var err error
-			if l, err = t.Borrow(d.about[k.p].place); err != nil {
+			if l, err = loan.Borrow(t, d.about[k.p].place); err != nil {
 				return err
 			}
 			loans[k.p] = l
@@ -100,7 +100,7 @@ func (d *description) guard(scratch []byte, nr uintptr, args ...uint64) (over fu
 		return nil, err
 	}
 	over, err = l.Guard(nr, args...)
-	if errors.Is(err, tracee.ErrNoPlace) { // as with seccomp: if we are killed, the call is not made
+	if errors.Is(err, loan.ErrNoPlace) { // as with seccomp: if we are killed, the call is not made
 		return func() error { return nil }, nil
 	}
 	return over, err

@@ -18,6 +18,7 @@ import (
 
 	"ckpt/internal/hold"
 	"ckpt/internal/proc"
+	"ckpt/internal/testkit"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -88,7 +89,7 @@ func (r *records) of(typ record.Type) (list []*stream.Record) {
 func (s *saver) save(t testing.TB, each func(rec *stream.Record)) (*records, error) {
 	t.Helper()
 	r, w, err := os.Pipe()
-	check(t, err)
+	testkit.Check(t, err)
 	defer r.Close()
 	got := make(chan *records)
 	go func() { got <- read(r, each) }()
@@ -129,7 +130,7 @@ func TestRun(t *testing.T) {
 		tasks, threads := 0, 0
 		for _, pid := range family(p.pid) {
 			tasks++
-			if tids, err := proc.Threads(pid); err == nil && must(proc.ReadStat(pid))(t).State != 'Z' {
+			if tids, err := proc.Threads(pid); err == nil && testkit.Must(proc.ReadStat(pid))(t).State != 'Z' {
 				threads += len(tids)
 			}
 		}
@@ -137,7 +138,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("%v: %d processes, %d threads, %d registers, not %d and %d", how, len(got.of(record.TypeTask)), len(got.of(record.TypeThread)), len(got.of(record.TypeRegs)), tasks, threads)
 		}
 		var h record.Header
-		check(t, got.list[0].Decode(&h))
+		testkit.Check(t, got.list[0].Decode(&h))
 		if h.RootPID != p.pid || h.Stage != record.StageRaw || h.Processes != tasks || h.Threads != threads || h.Hold == nil {
 			t.Errorf("%v: %+v", how, h)
 		}
@@ -150,7 +151,7 @@ func TestRun(t *testing.T) {
 
 // settle waits until a family no longer changes.
 func (p *target) settle() {
-	soon(p.t, "its child to have become another program", func() bool {
+	testkit.Soon(p.t, "its child to have become another program", func() bool {
 		for _, pid := range family(p.pid) {
 			if line, err := proc.ReadCmdline(pid); err == nil && strings.Contains(string(line), "naps") {
 				return true
@@ -165,12 +166,12 @@ func (p *target) settle() {
 func (p *target) compare(got *records) {
 	p.t.Helper()
 	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", p.pid))
-	check(p.t, err)
+	testkit.Check(p.t, err)
 	defer mem.Close()
 	pages, same := 0, 0
 	for _, rec := range got.of(record.TypePages) {
 		var m record.Pages
-		check(p.t, rec.Decode(&m))
+		testkit.Check(p.t, rec.Decode(&m))
 		data := got.data[rec]
 		for _, e := range m.Extents {
 			n := int(e.End - e.Start)
@@ -195,11 +196,11 @@ func (p *target) compare(got *records) {
 // TestRunToFile: a stream to a file needs no filter to wait for.
 func TestRunToFile(t *testing.T) {
 	p := startTarget(t, "spin")
-	f := must(os.Create(filepath.Join(t.TempDir(), "raw")))(t)
+	f := testkit.Must(os.Create(filepath.Join(t.TempDir(), "raw")))(t)
 	s := newSaver(p.pid).copies(t)
 	s.HoldTimeout = time.Hour
-	check(t, Run(context.Background(), s.Options, f))
-	in := must(os.Open(f.Name()))(t)
+	testkit.Check(t, Run(context.Background(), s.Options, f))
+	in := testkit.Must(os.Open(f.Name()))(t)
 	defer in.Close()
 	if got := read(in, nothing); got.err != io.EOF {
 		t.Error(got.err)
@@ -312,7 +313,7 @@ func TestStall(t *testing.T) {
 		}
 		done := make(chan error)
 		go func() { done <- Run(context.Background(), s.Options, w) }()
-		soon(t, "it to stand still", func() bool { return must(proc.ReadStat(p.pid))(t).State == 't' })
+		testkit.Soon(t, "it to stand still", func() bool { return testkit.Must(proc.ReadStat(p.pid))(t).State == 't' })
 		err := <-done
 		select {
 		case err = <-died:
@@ -335,16 +336,16 @@ func fill(t *testing.T, w *os.File) {
 	t.Helper()
 	fd := int(w.Fd())
 	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, 1<<20)
-	check(t, err)
-	check(t, unix.SetNonblock(fd, true))
+	testkit.Check(t, err)
+	testkit.Check(t, unix.SetNonblock(fd, true))
 	for err = nil; err == nil; {
 		_, err = unix.Write(fd, make([]byte, 4096))
 	}
-	check(t, unix.SetNonblock(fd, false))
+	testkit.Check(t, unix.SetNonblock(fd, false))
 }
 
 func must2[A, B any](a A, b B, err error) func(t testing.TB) (A, B) {
-	return func(t testing.TB) (A, B) { t.Helper(); check(t, err); return a, b }
+	return func(t testing.TB) (A, B) { t.Helper(); testkit.Check(t, err); return a, b }
 }
 
 // TestDryRun: a dry run writes nothing and says whether it can be saved.
@@ -352,7 +353,7 @@ func TestDryRun(t *testing.T) {
 	p := startTarget(t, "spin")
 	s := newSaver(p.pid).copies(t)
 	s.DryRun = true
-	check(t, Run(context.Background(), s.Options, nil))
+	testkit.Check(t, Run(context.Background(), s.Options, nil))
 	if !s.heard("can be saved; it stood still for") {
 		t.Error(s.said)
 	}
@@ -372,12 +373,12 @@ if os.fork() == 0:
     libc.unshare(0x04000000)          # CLONE_NEWUTS
 print("x", flush=True)
 sys.stdin.read()`)
-	in := must(runtime.StdinPipe())(t)
-	out := must(runtime.StdoutPipe())(t)
-	check(t, runtime.Start())
+	in := testkit.Must(runtime.StdinPipe())(t)
+	out := testkit.Must(runtime.StdoutPipe())(t)
+	testkit.Check(t, runtime.Start())
 	defer func() { in.Close(); _ = runtime.Process.Kill(); _ = runtime.Wait() }()
 	_, err := io.ReadFull(out, make([]byte, 4)) // of both
-	check(t, err)
+	testkit.Check(t, err)
 	pid := runtime.Process.Pid
 	got, err := newSaver(pid).save(t, nothing)
 	var r *Refused
@@ -398,7 +399,7 @@ sys.stdin.read()`)
 	if len(got.list) != 0 || !errors.As(got.err, &abort) {
 		t.Errorf("%d records, %v", len(got.list), got.err)
 	}
-	soon(t, "it to run on", func() bool { return must(proc.ReadStatus(pid))(t).TracerPid == 0 })
+	testkit.Soon(t, "it to run on", func() bool { return testkit.Must(proc.ReadStatus(pid))(t).TracerPid == 0 })
 }
 
 // TestShared: memory shared with a process outside stands in the way, unless it is to be
@@ -412,10 +413,10 @@ func TestShared(t *testing.T) {
 		t.Error(err)
 	}
 	_, err = newSaver(pid).copies(t).save(t, nothing)
-	check(t, err)
+	testkit.Check(t, err)
 	s = newSaver(pid).copies(t)
 	_, err = s.save(t, nothing)
-	check(t, err)
+	testkit.Check(t, err)
 	if !s.heard("becomes a copy of its own") || !s.heard("leads to pipe:[") {
 		t.Error(s.said)
 	}
@@ -424,10 +425,10 @@ func TestShared(t *testing.T) {
 // TestAdmit: what can't be saved at all is refused before anything is touched.
 func TestAdmit(t *testing.T) {
 	zombie := exec.Command("true")
-	check(t, zombie.Start())
+	testkit.Check(t, zombie.Start())
 	defer zombie.Wait()
 	pid := zombie.Process.Pid
-	soon(t, "a zombie", func() bool { return must(proc.ReadStat(pid))(t).State == 'Z' })
+	testkit.Soon(t, "a zombie", func() bool { return testkit.Must(proc.ReadStat(pid))(t).State == 'Z' })
 	for pid, says := range map[int]string{
 		os.Getpid():  "is this very program, which can't stop itself",
 		os.Getppid(): "is the parent of this very program",

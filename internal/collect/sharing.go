@@ -3,6 +3,7 @@ package collect
 import (
 	"ckpt/internal/kcmp"
 	"ckpt/internal/proc"
+	"ckpt/internal/puppet"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream/record"
@@ -101,7 +102,7 @@ func (d *description) findBlank() error {
 			return nil
 		}
 	}
-	stub, err := tracee.StartStub(false)
+	stub, err := puppet.StartStub(false)
 	if err != nil {
 		return err
 	}

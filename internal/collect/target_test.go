@@ -2,10 +2,8 @@ package collect
 
 import (
 	"encoding/binary"
-	"flag"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,41 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
+	"ckpt/internal/testkit"
 )
-
-var seed = flag.Uint64("seed", 0, "of the random tests; 0: a new one")
-
-// random returns numbers whose seed is in the test's log.
-func random(t testing.TB) *rand.Rand {
-	s := *seed
-	if s == 0 {
-		s = rand.Uint64()
-	}
-	t.Logf("-seed %d", s)
-	return rand.New(rand.NewPCG(s, 0))
-}
-
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func must[T any](v T, err error) func(t testing.TB) T {
-	return func(t testing.TB) T {
-		t.Helper()
-		check(t, err)
-		return v
-	}
-}
 
 // programDir is where the first test that needs it builds the program to be saved.
 var programDir string
 
 var program = sync.OnceValues(func() (string, error) {
 	exe := filepath.Join(programDir, "target")
-	out, err := exec.Command("gcc", "-O1", "-Wall", "-pthread", "-o", exe, "../tracee/testdata/target.c").CombinedOutput()
+	out, err := exec.Command("gcc", "-O1", "-Wall", "-pthread", "-o", exe, "../testkit/testdata/target.c").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("gcc: %w\n%s", err, out)
 	}
@@ -70,20 +42,20 @@ type target struct {
 func startTarget(t *testing.T, args ...string) *target {
 	t.Helper()
 	runtime.LockOSThread()
-	fd := must(unix.MemfdCreate("counters", unix.MFD_CLOEXEC))(t)
+	fd := testkit.Must(unix.MemfdCreate("counters", unix.MFD_CLOEXEC))(t)
 	memfd := os.NewFile(uintptr(fd), "counters")
 	defer memfd.Close()
-	check(t, memfd.Truncate(4096))
-	p := &target{t: t, cmd: exec.Command(must(program())(t), args...)}
-	p.shared = must(unix.Mmap(fd, 0, 4096, unix.PROT_READ, unix.MAP_SHARED))(t)
+	testkit.Check(t, memfd.Truncate(4096))
+	p := &target{t: t, cmd: exec.Command(testkit.Must(program())(t), args...)}
+	p.shared = testkit.Must(unix.Mmap(fd, 0, 4096, unix.PROT_READ, unix.MAP_SHARED))(t)
 	p.cmd.ExtraFiles, p.cmd.SysProcAttr = []*os.File{memfd}, &unix.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true}
-	out := must(p.cmd.StdoutPipe())(t)
-	check(t, p.cmd.Start())
+	out := testkit.Must(p.cmd.StdoutPipe())(t)
+	testkit.Check(t, p.cmd.Start())
 	p.pid = p.cmd.Process.Pid
 	t.Cleanup(p.kill)
 	_ = out.(*os.File).SetReadDeadline(time.Now().Add(time.Minute))
 	_, err := io.ReadFull(out, make([]byte, 1))
-	check(t, err)
+	testkit.Check(t, err)
 	return p
 }
 
@@ -105,17 +77,7 @@ func (p *target) count(i int) uint64 { return binary.NativeEndian.Uint64(p.share
 func (p *target) runs(i int) {
 	p.t.Helper()
 	was := p.count(i)
-	soon(p.t, "its counter to move", func() bool { return p.count(i) != was })
-}
-
-// soon waits until something becomes true.
-func soon(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !is(); time.Sleep(200 * time.Microsecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited a minute for %s", what)
-		}
-	}
+	testkit.Soon(p.t, "its counter to move", func() bool { return p.count(i) != was })
 }
 
 // family lists a process and its descendants.
@@ -131,7 +93,7 @@ func family(pid int) []int {
 // unharmed waits until no process of a tree is traced or stopped.
 func (p *target) unharmed() {
 	p.t.Helper()
-	soon(p.t, "nobody to be traced", func() bool {
+	testkit.Soon(p.t, "nobody to be traced", func() bool {
 		for _, pid := range family(p.pid) {
 			tids, _ := proc.Threads(pid)
 			for _, tid := range tids {

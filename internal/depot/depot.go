@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/cli"
+	"ckpt/internal/puppet"
 	"ckpt/internal/tracee"
 )
 
@@ -32,7 +33,7 @@ const (
 type Depot struct {
 	room    int
 	here    list.List // of *File; the one used last is the last
-	holders []*tracee.Puppet
+	holders []*puppet.Puppet
 	// taken reports whether a process id must stay free for the restored tree.
 	taken  func(pid int) bool
 	closed bool
@@ -45,7 +46,7 @@ type File struct {
 	own    *os.File      // as it was given to Keep
 	fd     int           // as it was fetched back, or -1
 	at     *list.Element // nil if it is not here
-	holder *tracee.Puppet
+	holder *puppet.Puppet
 	there  int // its number in the holder
 }
 
@@ -212,10 +213,10 @@ func (d *Depot) handOn(files []*File) error {
 }
 
 // startHolder starts a holder whose process id need not stay free.
-func (d *Depot) startHolder(fds []int) (p *tracee.Puppet, numbers []int, err error) {
-	var rejected []*tracee.Puppet // they keep their ids until one with a free id is found
+func (d *Depot) startHolder(fds []int) (p *puppet.Puppet, numbers []int, err error) {
+	var rejected []*puppet.Puppet // they keep their ids until one with a free id is found
 	for {
-		p, numbers, err = tracee.StartHolder(fds)
+		p, numbers, err = puppet.StartHolder(fds)
 		if err != nil || !d.taken(p.Tracee().PID) {
 			break
 		}

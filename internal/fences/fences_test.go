@@ -25,12 +25,13 @@ var levels = map[string]int{
 	"internal/sys":  0, "internal/abi": 0,
 	"internal/proc": 1, "internal/kcmp": 1, "internal/objhash": 1, "internal/image": 1,
 	"internal/tracee": 2, "internal/hold": 2, "internal/cli": 2, "internal/ends": 0, "internal/caps": 2,
-	"internal/depot": 3, "internal/object": 4,
-	"internal/files": 5, "internal/task": 5, "internal/memory": 5,
-	"internal/judge": 6, "internal/sorter": 6,
-	"internal/collect": 7, "internal/dedup": 7, "internal/write": 7,
-	"internal/read": 7, "internal/apply": 7, "internal/jsonl": 7,
-	"cmd":             8,
+	"internal/puppet": 3, "internal/loan": 3,
+	"internal/depot": 4, "internal/object": 5,
+	"internal/files": 6, "internal/task": 6, "internal/memory": 6,
+	"internal/judge": 7, "internal/sorter": 7,
+	"internal/collect": 8, "internal/dedup": 8, "internal/write": 8,
+	"internal/read": 8, "internal/apply": 8, "internal/jsonl": 8,
+	"cmd":             9,
 	"internal/fences": 0, "internal/golden": 0,
 }
 
@@ -44,7 +45,7 @@ var unsafeIn = []string{"internal/sys", "internal/tracee", "internal/proc", "int
 
 // kernelIn speak to the kernel. stream does in one file, see below.
 var kernelIn = []string{
-	"internal/sys", "internal/tracee", "internal/proc", "internal/kcmp", "internal/caps", "internal/object", "internal/task", "internal/memory", "internal/depot",
+	"internal/sys", "internal/tracee", "internal/puppet", "internal/loan", "internal/proc", "internal/kcmp", "internal/caps", "internal/object", "internal/task", "internal/memory", "internal/depot",
 	"internal/files", "internal/hold", "internal/cli", "internal/collect", "internal/apply", "internal/judge", "internal/dedup", "internal/write",
 }
 
@@ -101,6 +102,13 @@ var rules = map[string]func(s *source, bad func(what string)){
 				if strings.HasPrefix(c.Text, "//go:linkname") {
 					bad(c.Text)
 				}
+			}
+		}
+	},
+	"only tests use internal/testkit": func(s *source, bad func(string)) {
+		for _, p := range s.imports() {
+			if p == module+"internal/testkit" && !s.test {
+				bad(p)
 			}
 		}
 	},
@@ -173,6 +181,17 @@ var rules = map[string]func(s *source, bad func(what string)){
 			}
 		}
 	},
+	"only puppets and loans have a tracee run": func(s *source, bad func(string)) {
+		if s.test || s.pkg == "internal/tracee" || s.pkg == "internal/puppet" || s.pkg == "internal/loan" {
+			return
+		}
+		ast.Inspect(s.File, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok && slices.Contains(movers, sel.Sel.Name) {
+				bad(sel.Sel.Name)
+			}
+			return true
+		})
+	},
 	"the kernel's structures have their sizes in internal/abi": func(s *source, bad func(string)) {
 		if s.pkg == "internal/abi" || s.test {
 			return
@@ -206,6 +225,9 @@ var rules = map[string]func(s *source, bad func(what string)){
 // address spaces with their pages, descriptor tables, and the stream's frame. All
 // other records are of kinds and resources, which are rows of tables.
 var orderTypes = []string{"Type", "TypeInfo", "TypeHeader", "TypeEnd", "TypeTask", "TypeThread", "TypeMM", "TypeFDTable", "TypePages", "TypeInherit"}
+
+// movers are what changes where a tracee stands or what it runs.
+var movers = []string{"CallAt", "Poke", "InterruptFromCall", "StandsInSignal", "StopAgain", "Reseize", "ResumeWait", "UseTiles", "SetCall", "SetVector", "SetAsk"}
 
 // structBytes are names for sizes of what internal/abi has.
 var structBytes = regexp.MustCompile(`(?i)^(page|siginfo|sigaction|sigset|stack_?t|robust(head)?|sembuf|semop|seccompdata|iovec|flock|rseq(cs)?|cloneargs|itimer(spec|val)|sigevent)Bytes$`)
@@ -283,7 +305,7 @@ func parse(file, rel string) (*source, error) {
 	f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments|parser.SkipObjectResolution)
 	dir := path.Dir(rel)
 	s := &source{path: rel, name: path.Base(rel), pkg: place(dir), File: f}
-	s.test = strings.HasSuffix(rel, "_test.go") || strings.HasPrefix(rel, "tests/")
+	s.test = strings.HasSuffix(rel, "_test.go") || strings.HasPrefix(rel, "tests/") || strings.HasPrefix(rel, "internal/testkit/")
 	return s, err
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"ckpt/internal/depot"
 	"ckpt/internal/object"
+	"ckpt/internal/puppet"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -140,7 +141,7 @@ func canBeWatched(f *depot.File) bool {
 
 // addEpollTarget adds a target from inside the puppet, because the kernel keeps
 // the number by which it was added together with the file.
-func (r *Restorer) addEpollTarget(p *tracee.Puppet, t *record.EpollTarget, spent bool) error {
+func (r *Restorer) addEpollTarget(p *puppet.Puppet, t *record.EpollTarget, spent bool) error {
 	epoll, err := r.file(t.Refs.Epoll)
 	if err != nil {
 		return err
@@ -175,7 +176,7 @@ func (r *Restorer) addEpollTarget(p *tracee.Puppet, t *record.EpollTarget, spent
 
 // addSpent adds a target and fetches an event of it, which disarms it completely.
 // If it has no event, it stays armed for errors and hang-ups.
-func addSpent(p *tracee.Puppet, ep uint64, t *record.EpollTarget) error {
+func addSpent(p *puppet.Puppet, ep uint64, t *record.EpollTarget) error {
 	if err := epollCtl(p, ep, unix.EPOLL_CTL_ADD, t, t.Events|unix.EPOLLIN|unix.EPOLLOUT); err != nil {
 		return err
 	}
@@ -186,7 +187,7 @@ func addSpent(p *tracee.Puppet, ep uint64, t *record.EpollTarget) error {
 	return epollCtl(p, ep, unix.EPOLL_CTL_MOD, t, t.Events)
 }
 
-func epollCtl(p *tracee.Puppet, ep, op uint64, t *record.EpollTarget, events uint32) error {
+func epollCtl(p *puppet.Puppet, ep, op uint64, t *record.EpollTarget, events uint32) error {
 	at := p.Scratch().Addr
 	if err := p.Tracee().WriteMem(at, epollEvent(events, t.Data)); err != nil {
 		return err

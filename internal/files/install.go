@@ -7,12 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/depot"
+	"ckpt/internal/puppet"
 	"ckpt/internal/tracee"
 	"ckpt/stream/record"
 )
 
 // Install gives its descriptors to a puppet that has none yet, in ascending order.
-func (r *Restorer) Install(p *tracee.Puppet, fds []record.FD) error {
+func (r *Restorer) Install(p *puppet.Puppet, fds []record.FD) error {
 	fds = r.replacements.left(fds)
 	numbers := make([]int, len(fds))
 	for i := range fds {
@@ -49,8 +50,8 @@ func (r *Restorer) Install(p *tracee.Puppet, fds []record.FD) error {
 
 // table is a descriptor table that is being filled.
 type table struct {
-	p     *tracee.Puppet
-	v     *tracee.Vector
+	p     *puppet.Puppet
+	v     *puppet.Vector
 	taken map[int]bool
 	low   int // all numbers below it are taken
 	given []given
@@ -59,7 +60,7 @@ type table struct {
 // given is a descriptor that is fetched, and the number it must get, the lowest
 // free one.
 type given struct {
-	call *tracee.Later
+	call *puppet.Later
 	n    int
 }
 
@@ -117,7 +118,7 @@ func cloexec(fd *record.FD) uint64 {
 
 // laterFD is a descriptor that is installed after all others.
 type laterFD struct {
-	p    *tracee.Puppet
+	p    *puppet.Puppet
 	fd   record.FD
 	when int
 }
@@ -138,7 +139,7 @@ func (r *Restorer) InstallLate() error {
 // pidfd by which it fetches them (see Puppet.Reserve) out of their way: behind the
 // last of them or, if the limit doesn't allow that, into the first gap. It returns
 // the number of the pidfd.
-func reserve(p *tracee.Puppet, numbers []int) (pidfd int, err error) {
+func reserve(p *puppet.Puppet, numbers []int) (pidfd int, err error) {
 	free := 0
 	for _, n := range numbers {
 		free = max(free, n+1)
@@ -172,7 +173,7 @@ func raiseLimit(pid int, n uint64) uint64 {
 }
 
 // installOne installs a descriptor next to others.
-func (r *Restorer) installOne(p *tracee.Puppet, fd *record.FD) error {
+func (r *Restorer) installOne(p *puppet.Puppet, fd *record.FD) error {
 	source, err := r.replacements.descriptor(r, fd)
 	if err != nil {
 		return err
@@ -192,7 +193,7 @@ func (r *Restorer) installOne(p *tracee.Puppet, fd *record.FD) error {
 }
 
 // give copies a file into a puppet and returns its number there.
-func give(p *tracee.Puppet, f *depot.File) (int, error) {
+func give(p *puppet.Puppet, f *depot.File) (int, error) {
 	fd, err := f.Fd()
 	if err != nil {
 		return -1, err

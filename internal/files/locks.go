@@ -9,7 +9,7 @@ import (
 
 	"ckpt/internal/abi"
 	"ckpt/internal/proc"
-	"ckpt/internal/tracee"
+	"ckpt/internal/puppet"
 	"ckpt/stream/record"
 )
 
@@ -39,7 +39,7 @@ func (c *Collector) locks(s *Subject, ref record.FDRefs) error {
 // owner in /proc/locks. A lock that the description already has does not change.
 // A process loses its POSIX locks on a file when it closes any descriptor of it,
 // so they are taken when nothing more will be closed.
-func (r *Restorer) Lock(p *tracee.Puppet, l *record.Lock) error {
+func (r *Restorer) Lock(p *puppet.Puppet, l *record.Lock) error {
 	if r.replacements.of(&record.FD{FD: l.FD, Refs: l.Refs}).closes() {
 		return nil
 	}
@@ -72,7 +72,7 @@ func (r *Restorer) Lock(p *tracee.Puppet, l *record.Lock) error {
 }
 
 // rangeLock makes the fcntl(2) call in the puppet.
-func rangeLock(p *tracee.Puppet, l *record.Lock, cmd uint64) error {
+func rangeLock(p *puppet.Puppet, l *record.Lock, cmd uint64) error {
 	how := uint16(unix.F_RDLCK)
 	if l.Write {
 		how = unix.F_WRLCK

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/depot"
+	"ckpt/internal/puppet"
 	"ckpt/internal/sys"
-	"ckpt/internal/tracee"
 	"ckpt/stream/record"
 )
 
@@ -85,7 +85,7 @@ func (r *Restorer) setSignalOwner(f *depot.File, s *record.File) error {
 // setAsync has a puppet switch on O_ASYNC through one of its descriptors. The
 // kernel reports the number of that descriptor with the signals, see F_SETSIG in
 // fcntl(2).
-func setAsync(p *tracee.Puppet, fd int) error {
+func setAsync(p *puppet.Puppet, fd int) error {
 	flags, err := p.Call(unix.SYS_FCNTL, uint64(fd), unix.F_GETFL)
 	if err == nil {
 		_, err = p.Call(unix.SYS_FCNTL, uint64(fd), unix.F_SETFL, flags|unix.O_ASYNC)

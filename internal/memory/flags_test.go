@@ -12,6 +12,7 @@ import (
 	"ckpt/internal/caps"
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
+	"ckpt/internal/testkit"
 	"ckpt/internal/tracee"
 	"ckpt/stream/record"
 )
@@ -72,7 +73,7 @@ func TestUnknownHere(t *testing.T) {
 
 // TestTooMany: a process with as many mappings as one may have can't be restored.
 func TestTooMany(t *testing.T) {
-	most := must(proc.ReadSysctl("vm/max_map_count"))(t)
+	most := testkit.Must(proc.ReadSysctl("vm/max_map_count"))(t)
 	vmas := make([]record.VMA, most)
 	for i := range vmas {
 		vmas[i].Kind = record.VMAAnon
@@ -103,9 +104,9 @@ func TestNames(t *testing.T) {
 	q := newPuppet(t, Occupied(d.vmas)...)
 	var notes []string
 	r := &Restorer{PID: q.Tracee().PID, Puppet: q, Open: files(t, d), Note: func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }}
-	check(t, r.Map(d.vmas))
+	testkit.Check(t, r.Map(d.vmas))
 	named := 0
-	for _, m := range must(proc.ReadMappings(q.Tracee().PID))(t) {
+	for _, m := range testkit.Must(proc.ReadMappings(q.Tracee().PID))(t) {
 		if name, ok := m.AnonName(); ok && name == "heap" {
 			named++
 		}

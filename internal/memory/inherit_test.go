@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
+	"ckpt/internal/testkit"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -120,7 +121,7 @@ func at(vmas []record.VMA, addr uint64) *record.VMA {
 
 // TestCommon: which parts of a parent's mappings stay, compared page by page.
 func TestCommon(t *testing.T) {
-	rng := random(t)
+	rng := testkit.Random(t)
 	some := 0
 	for range 3000 {
 		parent := layout(rng)
@@ -179,14 +180,14 @@ func newFamily(t *testing.T, rng *rand.Rand) *family {
 		}
 		if id != shmem {
 			paths[id] = filepath.Join(dir, string(rune('a'+id)))
-			check(t, os.WriteFile(paths[id], f.content[id], 0o600))
+			testkit.Check(t, os.WriteFile(paths[id], f.content[id], 0o600))
 		}
 	}
-	fd := must(unix.MemfdCreate("shared", unix.MFD_CLOEXEC))(t)
+	fd := testkit.Must(unix.MemfdCreate("shared", unix.MFD_CLOEXEC))(t)
 	memfd := os.NewFile(uintptr(fd), "shared")
 	t.Cleanup(func() { memfd.Close() })
 	_, err := memfd.Write(f.content[shmem])
-	check(t, err)
+	testkit.Check(t, err)
 	f.open = func(id uint64, flags int) (*os.File, error) {
 		if id == shmem {
 			return reopened(memfd, flags)
@@ -228,7 +229,7 @@ func (f *family) fill(r *Restorer, pages map[uint64][]byte) {
 	in := source(f.t, func(w *stream.Writer) error {
 		for len(ranges) > 0 { // in several records
 			n := min(1+f.rng.IntN(8), len(ranges))
-			rec := must(stream.New(record.TypePages, &record.Pages{Extents: ranges[:n]}))(f.t)
+			rec := testkit.Must(stream.New(record.TypePages, &record.Pages{Extents: ranges[:n]}))(f.t)
 			for _, e := range ranges[:n] {
 				rec.DataLen += int64(e.End - e.Start)
 			}
@@ -239,8 +240,8 @@ func (f *family) fill(r *Restorer, pages map[uint64][]byte) {
 		}
 		return nil
 	})
-	for rec := must(in.Next())(f.t); rec.Type != record.TypeEnd; rec = must(in.Next())(f.t) {
-		check(f.t, r.Fill(rec, in))
+	for rec := testkit.Must(in.Next())(f.t); rec.Type != record.TypeEnd; rec = testkit.Must(in.Next())(f.t) {
+		testkit.Check(f.t, r.Fill(rec, in))
 	}
 }
 
@@ -271,7 +272,7 @@ func (f *family) inherit(r *Restorer, parent map[uint64][]byte) map[uint64][]byt
 	}
 	for len(ranges) > 0 {
 		n := min(1+f.rng.IntN(8), len(ranges))
-		check(f.t, r.Inherit(must(stream.New(record.TypeInherit, &record.Inherit{Extents: ranges[:n]}))(f.t)))
+		testkit.Check(f.t, r.Inherit(testkit.Must(stream.New(record.TypeInherit, &record.Inherit{Extents: ranges[:n]}))(f.t)))
 		ranges = ranges[n:]
 	}
 	return pages
@@ -280,7 +281,7 @@ func (f *family) inherit(r *Restorer, parent map[uint64][]byte) map[uint64][]byt
 // judge compares a process with what it should be.
 func (f *family) judge(who string, pid int, vmas []record.VMA, pages map[uint64][]byte) {
 	f.t.Helper()
-	maps := must(proc.ReadMappings(pid))(f.t)
+	maps := testkit.Must(proc.ReadMappings(pid))(f.t)
 	for i := range uint64(spacePages + 8) {
 		addr := base + i*pageBytes
 		v := at(vmas, addr)
@@ -320,7 +321,7 @@ func head(b []byte) []byte { return b[:min(len(b), 4)] }
 // mappings, has its pages: those that it inherits, its own, and no others of its
 // parent.
 func TestInheritance(t *testing.T) {
-	rng := random(t)
+	rng := testkit.Random(t)
 	for round := range 25 {
 		f := newFamily(t, rng)
 		p := newPuppet(t, tracee.Range{Addr: base, Len: (spacePages + 16) * pageBytes})
@@ -332,17 +333,17 @@ func TestInheritance(t *testing.T) {
 		parent, vmas := layout(rng), []record.VMA(nil)
 		vmas = changed(rng, parent)
 		r := &Restorer{PID: p.Tracee().PID, Puppet: p, Open: f.open, Note: t.Logf}
-		check(t, r.Map(slices.Concat(parent, f.vdso)))
+		testkit.Check(t, r.Map(slices.Concat(parent, f.vdso)))
 		pages := f.own(parent, 2, nil)
 		f.fill(r, pages)
-		check(t, r.Filled())
+		testkit.Check(t, r.Filled())
 
 		c := child(t, p)
 		rc := &Restorer{PID: c.Tracee().PID, Puppet: c, Open: f.open, Note: t.Logf}
 		if forked := round%5 > 0; forked {
-			check(t, rc.MapForked(r, slices.Concat(vmas, f.vdso)))
+			testkit.Check(t, rc.MapForked(r, slices.Concat(vmas, f.vdso)))
 		} else { // a child of somebody else: what it inherits is copied
-			check(t, rc.Map(slices.Concat(vmas, f.vdso)))
+			testkit.Check(t, rc.Map(slices.Concat(vmas, f.vdso)))
 			rc.CopyFrom(r)
 		}
 		its := f.inherit(rc, pages)
@@ -351,13 +352,13 @@ func TestInheritance(t *testing.T) {
 		for addr, b := range own {
 			its[addr] = b
 		}
-		check(t, rc.Filled())
-		check(t, r.Finish())
-		check(t, rc.Finish())
+		testkit.Check(t, rc.Filled())
+		testkit.Check(t, r.Finish())
+		testkit.Check(t, rc.Finish())
 		f.judge("parent", r.PID, parent, pages)
 		f.judge("child", rc.PID, vmas, its)
-		check(t, c.Tracee().Kill())
-		check(t, p.Tracee().Kill())
+		testkit.Check(t, c.Tracee().Kill())
+		testkit.Check(t, p.Tracee().Kill())
 	}
 }
 
@@ -376,13 +377,13 @@ func TestInheritHostile(t *testing.T) {
 		"shared":       {Start: base + 8*pageBytes, End: base + 9*pageBytes},
 		"the vdso":     {Start: base + 16*pageBytes, End: base + 17*pageBytes},
 	} {
-		rec := must(stream.New(record.TypeInherit, &record.Inherit{Extents: []record.Extent{e}}))(t)
+		rec := testkit.Must(stream.New(record.TypeInherit, &record.Inherit{Extents: []record.Extent{e}}))(t)
 		if err := r.Inherit(rec); err == nil {
 			t.Errorf("%s is inherited", name)
 		}
 	}
 	r.cursor = base + 2*pageBytes // these were handled before
-	rec := must(stream.New(record.TypeInherit, &record.Inherit{Extents: []record.Extent{{Start: base + pageBytes, End: base + 2*pageBytes}}}))(t)
+	rec := testkit.Must(stream.New(record.TypeInherit, &record.Inherit{Extents: []record.Extent{{Start: base + pageBytes, End: base + 2*pageBytes}}}))(t)
 	if err := r.Inherit(rec); err == nil {
 		t.Error("pages that do not ascend are inherited")
 	}

@@ -1,7 +1,6 @@
 package memory
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -12,64 +11,39 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
+	"ckpt/internal/puppet"
+	"ckpt/internal/testkit"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
 
-var seed = flag.Uint64("seed", 0, "of the random tests; 0: a new one")
-
-// random returns numbers whose seed is in the test's log.
-func random(t testing.TB) *rand.Rand {
-	s := *seed
-	if s == 0 {
-		s = rand.Uint64()
-	}
-	t.Logf("-seed %d", s)
-	return rand.New(rand.NewPCG(s, 0))
-}
-
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func must[T any](v T, err error) func(t testing.TB) T {
-	return func(t testing.TB) T {
-		t.Helper()
-		check(t, err)
-		return v
-	}
-}
-
 // newPuppet returns a puppet whose own pages are out of the way of others. The
 // test keeps its OS thread.
-func newPuppet(t testing.TB, away ...tracee.Range) *tracee.Puppet {
+func newPuppet(t testing.TB, away ...tracee.Range) *puppet.Puppet {
 	t.Helper()
 	runtime.LockOSThread()
-	p := must(tracee.StartStub(false))(t)
+	p := testkit.Must(puppet.StartStub(false))(t)
 	t.Cleanup(func() { _ = p.Tracee().Kill() })
-	check(t, p.Tracee().SetSignalMask(^uint64(0))) // its children may end
-	check(t, p.CloseAll())
-	for _, m := range must(proc.ReadMaps(p.Tracee().PID))(t) {
+	testkit.Check(t, p.Tracee().SetSignalMask(^uint64(0))) // its children may end
+	testkit.Check(t, p.CloseAll())
+	for _, m := range testkit.Must(proc.ReadMaps(p.Tracee().PID))(t) {
 		away = append(away, tracee.Range{Addr: m.Start, Len: m.Len()})
 	}
-	hole, ok := tracee.Hole(away, tracee.PuppetBytes)
+	hole, ok := tracee.Hole(away, puppet.Bytes)
 	if !ok {
 		t.Fatal("no room")
 	}
-	check(t, p.Settle(hole.Addr))
+	testkit.Check(t, p.Settle(hole.Addr))
 	return p
 }
 
 // child forks a puppet.
-func child(t testing.TB, p *tracee.Puppet) *tracee.Puppet {
+func child(t testing.TB, p *puppet.Puppet) *puppet.Puppet {
 	t.Helper()
 	for pid := 30_000; pid > 1000; pid-- {
 		if unix.Kill(pid, 0) == unix.ESRCH {
-			c := must(p.Clone(pid, 0, unix.SIGCHLD))(t)
+			c := testkit.Must(p.Clone(pid, 0, unix.SIGCHLD))(t)
 			t.Cleanup(func() { _ = c.Tracee().Kill() })
 			return c
 		}
@@ -79,12 +53,12 @@ func child(t testing.TB, p *tracee.Puppet) *tracee.Puppet {
 }
 
 // mmap maps memory in a puppet, somewhere if at is 0.
-func mmap(t testing.TB, p *tracee.Puppet, at, length uint64, prot, flags int, fd uint64) uint64 {
+func mmap(t testing.TB, p *puppet.Puppet, at, length uint64, prot, flags int, fd uint64) uint64 {
 	t.Helper()
 	if at != 0 {
 		flags |= mapFixedNoreplace
 	}
-	return must(p.Call(unix.SYS_MMAP, at, length, uint64(prot), uint64(flags), fd, 0))(t)
+	return testkit.Must(p.Call(unix.SYS_MMAP, at, length, uint64(prot), uint64(flags), fd, 0))(t)
 }
 
 const (
@@ -94,18 +68,18 @@ const (
 )
 
 // put writes a page of a puppet, regardless of protection.
-func put(t testing.TB, p *tracee.Puppet, at uint64, b []byte) {
+func put(t testing.TB, p *puppet.Puppet, at uint64, b []byte) {
 	t.Helper()
-	mem := must(p.Tracee().OpenMem())(t)
+	mem := testkit.Must(p.Tracee().OpenMem())(t)
 	defer mem.Close()
 	_, err := mem.WriteAt(b, int64(at))
-	check(t, err)
+	testkit.Check(t, err)
 }
 
 // get reads a page of a process, regardless of protection; nil if there is none.
 func get(t testing.TB, pid int, at uint64) []byte {
 	t.Helper()
-	mem := must(os.Open(fmt.Sprintf("/proc/%d/mem", pid)))(t)
+	mem := testkit.Must(os.Open(fmt.Sprintf("/proc/%d/mem", pid)))(t)
 	defer mem.Close()
 	b := make([]byte, pageBytes)
 	if _, err := mem.ReadAt(b, int64(at)); err != nil {
@@ -126,15 +100,15 @@ func page(rng *rand.Rand) []byte {
 // source writes a stream to a file and returns a reader of it.
 func source(t testing.TB, write func(w *stream.Writer) error) *stream.Reader {
 	t.Helper()
-	f := must(os.CreateTemp(t.TempDir(), ""))(t)
+	f := testkit.Must(os.CreateTemp(t.TempDir(), ""))(t)
 	t.Cleanup(func() { f.Close() })
 	w := stream.NewWriter(f)
-	check(t, w.Add(record.TypeHeader, &record.Header{Stage: record.StageShared}))
-	check(t, write(w))
-	check(t, w.End(record.End{}))
-	_ = must(f.Seek(0, 0))(t)
+	testkit.Check(t, w.Add(record.TypeHeader, &record.Header{Stage: record.StageShared}))
+	testkit.Check(t, write(w))
+	testkit.Check(t, w.End(record.End{}))
+	_ = testkit.Must(f.Seek(0, 0))(t)
 	r := stream.NewReader(f)
-	_ = must(r.Next())(t) // HEADER
+	_ = testkit.Must(r.Next())(t) // HEADER
 	return r
 }
 

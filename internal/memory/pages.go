@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/abi"
+	"ckpt/internal/loan"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -26,7 +27,7 @@ const (
 // reference, with vmsplice(2) made in the process, or by copy, with
 // process_vm_readv(2).
 type Source struct {
-	Loan *tracee.Loan
+	Loan *loan.Loan
 	PID  int
 	ID   uint64 // of the MM record
 	// ByReference is asked before each chunk. It reports whether the reader of the
@@ -34,7 +35,7 @@ type Source struct {
 	// sent by reference changes when the process writes to it.
 	ByReference func() bool
 
-	pipe   *tracee.Pipe
+	pipe   *loan.Pipe
 	noPipe bool
 	buf    []byte
 }

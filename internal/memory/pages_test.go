@@ -11,7 +11,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/loan"
 	"ckpt/internal/proc"
+	"ckpt/internal/testkit"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -19,7 +21,7 @@ import (
 
 // TestCut: what is cut off and what is left together are what there was.
 func TestCut(t *testing.T) {
-	rng := random(t)
+	rng := testkit.Random(t)
 	for range 3000 {
 		var ranges []tracee.Range
 		total := 0
@@ -62,13 +64,13 @@ func received(t *testing.T, r *stream.Reader) (pages map[uint64][]byte, order []
 	t.Helper()
 	pages = map[uint64][]byte{}
 	for {
-		rec := must(r.Next())(t)
+		rec := testkit.Must(r.Next())(t)
 		if rec.Type == record.TypeEnd {
 			return pages, order
 		}
 		var p record.Pages
-		check(t, rec.Decode(&p))
-		data := must(io.ReadAll(r.Data()))(t)
+		testkit.Check(t, rec.Decode(&p))
+		data := testkit.Must(io.ReadAll(r.Data()))(t)
 		for _, e := range p.Extents {
 			for at := e.Start; at < e.End; at += pageBytes {
 				if pages[at] != nil {
@@ -101,7 +103,7 @@ func sent(t *testing.T, pid int, ranges []tracee.Range, r *stream.Reader) {
 // TestSendCopies: pages are sent by copy, also those that the process may not read,
 // and ranges that become unreadable in the middle.
 func TestSendCopies(t *testing.T) {
-	p, rng := newPuppet(t), random(t)
+	p, rng := newPuppet(t), testkit.Random(t)
 	pid := p.Tracee().PID
 	const pages = 700 // more than fit into one record
 	at := mmap(t, p, 0, pages*pageBytes, rw, private, nowhere)
@@ -112,7 +114,7 @@ func TestSendCopies(t *testing.T) {
 		from := rng.Uint64N(pages)
 		n := min(1+rng.Uint64N(9), pages-from)
 		prot := []uint64{unix.PROT_NONE, unix.PROT_READ, rw, unix.PROT_EXEC}[rng.UintN(4)]
-		check(t, tracee.CallOK(p, "protect", unix.SYS_MPROTECT, at+from*pageBytes, n*pageBytes, prot))
+		testkit.Check(t, tracee.CallOK(p, "protect", unix.SYS_MPROTECT, at+from*pageBytes, n*pageBytes, prot))
 	}
 	for name, ranges := range map[string][]tracee.Range{
 		"nothing": nil,
@@ -141,12 +143,12 @@ func someOf(n func(uint64) uint64, at, pages uint64) (ranges []tracee.Range) {
 }
 
 // borrowed returns a program on loan, in the state in which pages are sent.
-func borrowed(t *testing.T) (*tracee.Loan, []proc.Mapping) {
+func borrowed(t *testing.T) (*loan.Loan, []proc.Mapping) {
 	t.Helper()
 	runtime.LockOSThread()
 	cmd := exec.Command("sleep", "1000")
 	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
-	check(t, cmd.Start())
+	testkit.Check(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	pid := cmd.Process.Pid
 	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) { // it should be past its start
@@ -158,9 +160,9 @@ func borrowed(t *testing.T) (*tracee.Loan, []proc.Mapping) {
 		}
 	}
 	g := tracee.NewGroup(10*time.Second, func(int, int) {})
-	tr := must(g.Seize(pid, pid))(t)
-	maps := must(proc.ReadMaps(pid))(t)
-	l := must(tr.Borrow(must(tr.FindPlace(maps, must(proc.FDs(pid))(t), 0))(t)))(t)
+	tr := testkit.Must(g.Seize(pid, pid))(t)
+	maps := testkit.Must(proc.ReadMaps(pid))(t)
+	l := testkit.Must(loan.Borrow(tr, testkit.Must(loan.FindPlace(tr, maps, testkit.Must(proc.FDs(pid))(t), 0))(t)))(t)
 	t.Cleanup(func() {
 		if err := l.Return(); err != nil {
 			t.Error(err)
@@ -184,10 +186,10 @@ func TestSendByReference(t *testing.T) {
 		}
 	}
 	const small = 1 << 16
-	if pipe := must(l.Pipe(small))(t); pipe.Capacity > small {
+	if pipe := testkit.Must(l.Pipe(small))(t); pipe.Capacity > small {
 		t.Fatalf("a pipe of %d bytes", pipe.Capacity)
 	}
-	rng := random(t)
+	rng := testkit.Random(t)
 	asked := 0
 	for name, by := range map[string]func() bool{
 		"always": func() bool { return true },
@@ -208,11 +210,11 @@ func TestSendByReference(t *testing.T) {
 func TestSendGone(t *testing.T) {
 	p := newPuppet(t)
 	at := mmap(t, p, 0, 2*pageBytes, rw, private, nowhere)
-	check(t, tracee.CallOK(p, "unmap", unix.SYS_MUNMAP, at, pageBytes))
-	f := must(p.Tracee().OpenMem())(t)
+	testkit.Check(t, tracee.CallOK(p, "unmap", unix.SYS_MUNMAP, at, pageBytes))
+	f := testkit.Must(p.Tracee().OpenMem())(t)
 	defer f.Close()
 	w := stream.NewWriter(io.Discard)
-	check(t, w.Add(record.TypeHeader, &record.Header{Stage: record.StageShared}))
+	testkit.Check(t, w.Add(record.TypeHeader, &record.Header{Stage: record.StageShared}))
 	src := Source{PID: p.Tracee().PID, ByReference: func() bool { return false }}
 	if err := src.Send(w, []tracee.Range{{Addr: at, Len: pageBytes}}); err == nil {
 		t.Error("it was sent")
@@ -221,7 +223,7 @@ func TestSendGone(t *testing.T) {
 
 // TestInherited: which pages a child still shares with its parent.
 func TestInherited(t *testing.T) {
-	p, rng := newPuppet(t), random(t)
+	p, rng := newPuppet(t), testkit.Random(t)
 	const pages = 64
 	at := mmap(t, p, 0, pages*pageBytes, rw, private, nowhere)
 	for i := range uint64(pages) {
@@ -244,7 +246,7 @@ func TestInherited(t *testing.T) {
 	}
 	all := []tracee.Range{{Addr: at, Len: 10 * pageBytes}, {Addr: at + 10*pageBytes, Len: (pages - 10) * pageBytes}}
 	inherited, its, err := Inherited(p.Tracee().PID, c.Tracee().PID, all)
-	check(t, err)
+	testkit.Check(t, err)
 	if !slices.Equal(pagesOf(inherited), shared) || !slices.Equal(pagesOf(its), own) {
 		t.Errorf("inherited %x, not %x; own %x, not %x", pagesOf(inherited), shared, pagesOf(its), own)
 	}
@@ -265,9 +267,9 @@ func TestSendInherited(t *testing.T) {
 	r := source(t, func(w *stream.Writer) error { return SendInherited(w, 7, 9, ranges) })
 	var got []record.Extent
 	records := 0
-	for rec := must(r.Next())(t); rec.Type != record.TypeEnd; rec = must(r.Next())(t) {
+	for rec := testkit.Must(r.Next())(t); rec.Type != record.TypeEnd; rec = testkit.Must(r.Next())(t) {
 		var in record.Inherit
-		check(t, rec.Decode(&in))
+		testkit.Check(t, rec.Decode(&in))
 		if in.PID != 7 || in.Refs.Of != 9 {
 			t.Errorf("%+v", in.Refs)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"ckpt/internal/abi"
 	"ckpt/internal/proc"
+	"ckpt/internal/puppet"
 	"ckpt/internal/sys"
 	"ckpt/internal/tracee"
 	"ckpt/stream/record"
@@ -29,14 +30,14 @@ const (
 // Restorer builds one address space.
 type Restorer struct {
 	PID    int
-	Puppet *tracee.Puppet
+	Puppet *puppet.Puppet
 	// Open opens the object of an objref, with O_ flags.
 	Open func(objref uint64, flags int) (*os.File, error)
 	// Note tells the user about something that is not as it was.
 	Note func(format string, args ...any)
 
 	vmas     []record.VMA
-	calls    *tracee.Vector // calls added so far, see call
+	calls    *puppet.Vector // calls added so far, see call
 	after    []func() error // check what those returned
 	open     []*os.File     // files that they map
 	mem      *os.File       // /proc/PID/mem; nil until needed
@@ -129,11 +130,11 @@ func (r *Restorer) Map(vmas []record.VMA) error {
 }
 
 // call adds a system call, which make makes together with others.
-func (r *Restorer) call(what string, nr uintptr, args ...uint64) *tracee.Later {
+func (r *Restorer) call(what string, nr uintptr, args ...uint64) *puppet.Later {
 	return r.vector().Add(what, nr, args...)
 }
 
-func (r *Restorer) vector() *tracee.Vector {
+func (r *Restorer) vector() *puppet.Vector {
 	if r.calls == nil {
 		r.calls = r.Puppet.Vector()
 	}
@@ -217,7 +218,7 @@ func restoreMapped(r *Restorer, v *record.VMA) error {
 }
 
 // mmap adds the mapping of anonymous memory, or, with fd, of a file.
-func (r *Restorer) mmap(v *record.VMA, flags uint64, fd *tracee.Later) {
+func (r *Restorer) mmap(v *record.VMA, flags uint64, fd *puppet.Later) {
 	flags |= mapFixedNoreplace | mmapFlags(v)
 	switch {
 	case v.Shared:
@@ -234,7 +235,7 @@ func (r *Restorer) mmap(v *record.VMA, flags uint64, fd *tracee.Later) {
 }
 
 // at makes it an error if a call maps v at another address.
-func (r *Restorer) at(v *record.VMA, c *tracee.Later, what string) {
+func (r *Restorer) at(v *record.VMA, c *puppet.Later, what string) {
 	start := v.Start
 	r.after = append(r.after, func() error {
 		if got, _ := c.Result(); got != start {

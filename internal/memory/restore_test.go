@@ -15,6 +15,8 @@ import (
 	"ckpt/internal/depot"
 	"ckpt/internal/object"
 	"ckpt/internal/proc"
+	"ckpt/internal/puppet"
+	"ckpt/internal/testkit"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -31,7 +33,7 @@ type described struct {
 }
 
 // describe collects a puppet's address space.
-func describe(t testing.TB, p *tracee.Puppet) *described {
+func describe(t testing.TB, p *puppet.Puppet) *described {
 	t.Helper()
 	d := &described{links: map[uint64]string{}, objects: map[uint64]*stream.Record{}, content: map[uint64]string{}}
 	last := uint64(0)
@@ -56,15 +58,15 @@ func describe(t testing.TB, p *tracee.Puppet) *described {
 		Content: func(id uint64, _, link string) error { d.content[id] = link; return nil },
 		Block:   func(reason error) { d.blocked = append(d.blocked, reason.Error()) },
 	}
-	maps := must(proc.ReadMappings(p.Tracee().PID))(t)
-	check(t, c.Collect(maps))
+	maps := testkit.Must(proc.ReadMappings(p.Tracee().PID))(t)
+	testkit.Check(t, c.Collect(maps))
 	d.pages = c.Pages
 	return d
 }
 
 // furnish gives a puppet random mappings of all kinds, with pages in them, and returns
 // where they are.
-func furnish(t testing.TB, p *tracee.Puppet, rng *rand.Rand) tracee.Range {
+func furnish(t testing.TB, p *puppet.Puppet, rng *rand.Rand) tracee.Range {
 	t.Helper()
 	const pages, mappings = 512, 24
 	space, ok := tracee.Hole(Occupied(describe(t, p).vmas), pages*pageBytes)
@@ -81,10 +83,10 @@ func furnish(t testing.TB, p *tracee.Puppet, rng *rand.Rand) tracee.Range {
 		case 1:
 			kind = unix.MAP_SHARED | unix.MAP_ANONYMOUS
 		case 2, 3:
-			f := must(os.Create(filepath.Join(dir, fmt.Sprint(i))))(t)
+			f := testkit.Must(os.Create(filepath.Join(dir, fmt.Sprint(i))))(t)
 			_, err := f.Write(bytes.Repeat(page(rng), 20))
-			check(t, err)
-			fd = uint64(must(p.Give(int(f.Fd())))(t))
+			testkit.Check(t, err)
+			fd = uint64(testkit.Must(p.Give(int(f.Fd())))(t))
 			f.Close()
 			kind = []int{unix.MAP_PRIVATE, unix.MAP_SHARED}[i%2]
 		}
@@ -99,10 +101,10 @@ func furnish(t testing.TB, p *tracee.Puppet, rng *rand.Rand) tracee.Range {
 		}
 		prot := []uint64{rw, rw, unix.PROT_READ, unix.PROT_NONE, unix.PROT_READ | unix.PROT_EXEC}[rng.UintN(5)]
 		from := rng.Uint64N(n)
-		check(t, tracee.CallOK(p, "protect", unix.SYS_MPROTECT, at+from*pageBytes, (n-from)*pageBytes, prot))
+		testkit.Check(t, tracee.CallOK(p, "protect", unix.SYS_MPROTECT, at+from*pageBytes, (n-from)*pageBytes, prot))
 		if kind&unix.MAP_ANONYMOUS != 0 {
 			advice := []uint64{unix.MADV_DONTFORK, unix.MADV_DONTDUMP, unix.MADV_SEQUENTIAL, unix.MADV_RANDOM}[rng.UintN(4)]
-			check(t, tracee.CallOK(p, "advise", unix.SYS_MADVISE, at, n*pageBytes, advice))
+			testkit.Check(t, tracee.CallOK(p, "advise", unix.SYS_MADVISE, at, n*pageBytes, advice))
 		}
 		if kind&^unix.MAP_NORESERVE == private && rng.UintN(2) == 0 {
 			_, _ = p.Call(unix.SYS_MADVISE, at, pageBytes, madvGuardInstall) // not every kernel has them
@@ -133,13 +135,13 @@ func fill(o object.Object, at int64, b []byte) error {
 // files opens what a description refers to; shared memory is made by this package.
 func files(t testing.TB, d *described) func(id uint64, flags int) (*os.File, error) {
 	t.Helper()
-	box := must(depot.New(func(int) bool { return false }))(t)
+	box := testkit.Must(depot.New(func(int) bool { return false }))(t)
 	t.Cleanup(func() { _ = box.Close() })
 	made := map[uint64]object.Object{}
 	for id, rec := range d.objects {
-		made[id] = must(kindOfObject(&object.Restart{Depot: box, Note: t.Logf}, rec.Type).Make(rec))(t)
+		made[id] = testkit.Must(kindOfObject(&object.Restart{Depot: box, Note: t.Logf}, rec.Type).Make(rec))(t)
 		t.Cleanup(func() { _ = made[id].Close() })
-		check(t, fill(made[id], 0, must(os.ReadFile(d.content[id]))(t)))
+		testkit.Check(t, fill(made[id], 0, testkit.Must(os.ReadFile(d.content[id]))(t)))
 	}
 	return func(id uint64, flags int) (*os.File, error) {
 		if o := made[id]; o != nil {
@@ -152,7 +154,7 @@ func files(t testing.TB, d *described) func(id uint64, flags int) (*os.File, err
 // TestRestore: an address space with all kinds of mappings, rebuilt in another task,
 // is the same: mappings, protection, flags, and each page.
 func TestRestore(t *testing.T) {
-	rng := random(t)
+	rng := testkit.Random(t)
 	for range 3 {
 		p := newPuppet(t)
 		furnish(t, p, rng)
@@ -165,24 +167,24 @@ func TestRestore(t *testing.T) {
 		}
 		q := newPuppet(t, Occupied(d.vmas)...)
 		r := &Restorer{PID: q.Tracee().PID, Puppet: q, Open: files(t, d), Note: t.Logf}
-		check(t, r.Map(d.vmas))
+		testkit.Check(t, r.Map(d.vmas))
 		in := source(t, func(w *stream.Writer) error {
 			never := func() bool { return false }
 			return (&Source{PID: p.Tracee().PID, ID: 1, ByReference: never}).Send(w, slices.Clone(d.pages))
 		})
-		for rec := must(in.Next())(t); rec.Type != record.TypeEnd; rec = must(in.Next())(t) {
-			check(t, r.Fill(rec, in))
+		for rec := testkit.Must(in.Next())(t); rec.Type != record.TypeEnd; rec = testkit.Must(in.Next())(t) {
+			testkit.Check(t, r.Fill(rec, in))
 		}
-		check(t, r.Filled())
-		check(t, r.Finish())
+		testkit.Check(t, r.Filled())
+		testkit.Check(t, r.Finish())
 		same(t, p, q)
 	}
 }
 
 // same compares two address spaces, but for the second puppet's own pages.
-func same(t *testing.T, p, q *tracee.Puppet) {
+func same(t *testing.T, p, q *puppet.Puppet) {
 	t.Helper()
-	was, is := must(proc.ReadMappings(p.Tracee().PID))(t), must(proc.ReadMappings(q.Tracee().PID))(t)
+	was, is := testkit.Must(proc.ReadMappings(p.Tracee().PID))(t), testkit.Must(proc.ReadMappings(q.Tracee().PID))(t)
 	own := q.Own()
 	is = slices.DeleteFunc(is, func(m proc.Mapping) bool { return m.Start >= own.Addr && m.Start < own.Addr+own.Len })
 	if len(was) != len(is) {
@@ -220,7 +222,7 @@ func ownName(m proc.Mapping) string {
 
 // TestCollect: which pages are sent, against those that were written.
 func TestCollect(t *testing.T) {
-	p, rng := newPuppet(t), random(t)
+	p, rng := newPuppet(t), testkit.Random(t)
 	const pages = 300
 	at := mmap(t, p, 0, pages*pageBytes, rw, private, nowhere)
 	var want []uint64
@@ -271,10 +273,10 @@ func TestObstacles(t *testing.T) {
 		t.Error(got)
 	}
 	p := newPuppet(t)
-	fd := must(unix.MemfdSecret(0))(t)
+	fd := testkit.Must(unix.MemfdSecret(0))(t)
 	defer unix.Close(fd)
-	check(t, unix.Ftruncate(fd, pageBytes))
-	n := must(p.Give(fd))(t)
+	testkit.Check(t, unix.Ftruncate(fd, pageBytes))
+	n := testkit.Must(p.Give(fd))(t)
 	mmap(t, p, 0, pageBytes, rw, unix.MAP_SHARED, uint64(n))
 	d := describe(t, p)
 	if len(d.blocked) != 1 || !strings.Contains(d.blocked[0], "is secret memory (memfd_secret), which can't be saved") {
@@ -341,13 +343,13 @@ func TestFillHostile(t *testing.T) {
 		"too few bytes":  {[]record.Extent{{Start: at.Addr, End: at.Addr + 2*pageBytes}}, pageBytes},
 		"too many bytes": {[]record.Extent{{Start: at.Addr, End: at.Addr + pageBytes}}, 2 * pageBytes},
 	} {
-		rec := must(stream.New(record.TypePages, &record.Pages{Extents: c.extents}))(t)
+		rec := testkit.Must(stream.New(record.TypePages, &record.Pages{Extents: c.extents}))(t)
 		rec.DataLen = c.data
 		if err := r.Fill(rec, nil); err == nil || !strings.Contains(err.Error(), stream.ErrCorrupt.Error()) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	in := must(stream.New(record.TypeInherit, &record.Inherit{Extents: []record.Extent{{Start: at.Addr, End: at.Addr + pageBytes}}}))(t)
+	in := testkit.Must(stream.New(record.TypeInherit, &record.Inherit{Extents: []record.Extent{{Start: at.Addr, End: at.Addr + pageBytes}}}))(t)
 	if err := r.Inherit(in); err == nil || !strings.Contains(err.Error(), "in a process without one") {
 		t.Error(err)
 	}

@@ -19,7 +19,7 @@ func Here(own *caps.Process, vmas []record.VMA, who string) []error {
 	return slices.Concat(unknownHere(vmas, who), lockedHere(own, vmas, who), tooMany(vmas, who))
 }
 
-// ourMappings is how many mappings of its own a puppet has, see tracee.Puppet.Settle.
+// ourMappings is how many mappings of its own a puppet has, see puppet.Puppet.Settle.
 const ourMappings = 2
 
 // tooMany: while it is restored, a process has a few mappings besides its own.

@@ -12,6 +12,7 @@ import (
 
 	"ckpt/internal/depot"
 	"ckpt/internal/object"
+	"ckpt/internal/testkit"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -139,9 +140,9 @@ func TestSysVShmMapped(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _, _ = unix.SysvShmCtl(id, unix.IPC_RMID, nil) }()
-	at := must(p.Call(unix.SYS_SHMAT, uint64(id), 0, 0))(t)
+	at := testkit.Must(p.Call(unix.SYS_SHMAT, uint64(id), 0, 0))(t)
 	put(t, p, at, []byte("in the segment"))
-	check(t, tracee.CallOK(p, "unmap", unix.SYS_MUNMAP, at+2*pageBytes, pageBytes))
+	testkit.Check(t, tracee.CallOK(p, "unmap", unix.SYS_MUNMAP, at+2*pageBytes, pageBytes))
 	d := describe(t, p)
 	i := slices.IndexFunc(d.vmas, func(v record.VMA) bool { return v.Kind == record.VMASysVShm })
 	if i < 0 || len(d.objects) != 1 || len(d.blocked) > 0 {
@@ -149,7 +150,7 @@ func TestSysVShmMapped(t *testing.T) {
 	}
 	q := newPuppet(t, Occupied(d.vmas)...)
 	r := &Restorer{PID: q.Tracee().PID, Puppet: q, Open: files(t, d), Note: t.Logf}
-	check(t, r.Map(d.vmas))
+	testkit.Check(t, r.Map(d.vmas))
 	if b := get(t, r.PID, at); !bytes.HasPrefix(b, []byte("in the segment")) {
 		t.Errorf("%q", head(b))
 	}
@@ -157,7 +158,7 @@ func TestSysVShmMapped(t *testing.T) {
 		t.Error("not the pages that were attached")
 	}
 	// A part that is not the beginning can't be attached.
-	check(t, tracee.CallOK(p, "unmap", unix.SYS_MUNMAP, at, pageBytes))
+	testkit.Check(t, tracee.CallOK(p, "unmap", unix.SYS_MUNMAP, at, pageBytes))
 	if d := describe(t, p); len(d.blocked) != 1 || !strings.Contains(d.blocked[0], "is a part, but not the beginning, of System V shared memory") {
 		t.Error(d.blocked)
 	}

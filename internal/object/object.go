@@ -8,7 +8,7 @@ import (
 	"io"
 	"os"
 
-	"ckpt/internal/tracee"
+	"ckpt/internal/puppet"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -60,7 +60,7 @@ type Object interface {
 // Tasks are those of the restart.
 type Tasks interface {
 	// Puppet returns the thread with an id, nil if there is none.
-	Puppet(tid int) *tracee.Puppet
+	Puppet(tid int) *puppet.Puppet
 }
 
 // Base does nothing in any phase: an object embeds it and defines the methods that

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,48 +15,30 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/image"
+	"ckpt/internal/testkit"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
-
-var seed = flag.Uint64("seed", 0, "of the random tests; 0: a new one")
-
-// random returns numbers whose seed is in the test's log.
-func random(t testing.TB) *rand.Rand {
-	s := *seed
-	if s == 0 {
-		s = rand.Uint64()
-	}
-	t.Logf("-seed %d", s)
-	return rand.New(rand.NewPCG(s, 0))
-}
-
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // sample is a stream with metadata and some data that does not compress.
 func sample(t testing.TB, dataBytes int) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := stream.NewWriter(&b)
-	check(t, w.Add(record.TypeHeader, &record.Header{Stage: record.StageShared}))
+	testkit.Check(t, w.Add(record.TypeHeader, &record.Header{Stage: record.StageShared}))
 	for i := range uint64(20) {
-		check(t, w.Add(record.TypeReg, &record.Reg{Object: record.Object{Objref: i + 1}, Size: int64(i)}))
+		testkit.Check(t, w.Add(record.TypeReg, &record.Reg{Object: record.Object{Objref: i + 1}, Size: int64(i)}))
 	}
 	data := make([]byte, dataBytes)
 	rnd := rand.NewChaCha8([32]byte{7})
 	_, _ = rnd.Read(data)
 	for part := range slices.Chunk(data, stream.DataChunkBytes) {
 		rec, err := stream.New(record.TypeContent, &record.Content{})
-		check(t, err)
+		testkit.Check(t, err)
 		rec.DataLen = int64(len(part))
-		check(t, w.Write(rec, bytes.NewReader(part)))
+		testkit.Check(t, w.Write(rec, bytes.NewReader(part)))
 	}
-	check(t, w.End(record.End{}))
+	testkit.Check(t, w.End(record.End{}))
 	return b.Bytes()
 }
 
@@ -66,11 +47,11 @@ func packed(t testing.TB, text []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w, err := image.NewWriter(&b, image.WriterOptions{Level: 1, Threads: 1})
-	check(t, err)
+	testkit.Check(t, err)
 	defer w.Abort()
 	_, err = w.Write(text)
-	check(t, err)
-	check(t, w.Close())
+	testkit.Check(t, err)
+	testkit.Check(t, w.Close())
 	return b.Bytes()
 }
 
@@ -80,7 +61,7 @@ func unpack(t testing.TB, ctx context.Context, img []byte, pipe bool, before str
 	in := input(t, img, pipe, before)
 	defer in.Close()
 	r, w, err := os.Pipe()
-	check(t, err)
+	testkit.Check(t, err)
 	got := make(chan []byte)
 	go func() { b, _ := io.ReadAll(r); r.Close(); got <- b }()
 	err = Run(ctx, Options{Threads: 2, Step: func(string, ...any) {}}, in, w)
@@ -93,18 +74,18 @@ func input(t testing.TB, img []byte, pipe bool, before string) *os.File {
 	t.Helper()
 	if pipe {
 		r, w, err := os.Pipe()
-		check(t, err)
+		testkit.Check(t, err)
 		go func() { _, _ = w.Write(img); w.Close() }()
 		return r
 	}
 	f, err := os.CreateTemp(t.TempDir(), "")
-	check(t, err)
+	testkit.Check(t, err)
 	_, err = f.WriteString(before)
-	check(t, err)
+	testkit.Check(t, err)
 	_, err = f.Write(img)
-	check(t, err)
+	testkit.Check(t, err)
 	_, err = f.Seek(int64(len(before)), io.SeekStart)
-	check(t, err)
+	testkit.Check(t, err)
 	return f
 }
 
@@ -138,7 +119,7 @@ func TestRead(t *testing.T) {
 // TestDamaged: of a damaged image in a file no record comes out, and from a pipe
 // none that is wrong, and never END. An ABORT tells why.
 func TestDamaged(t *testing.T) {
-	rng := random(t)
+	rng := testkit.Random(t)
 	text := sample(t, 2<<20)
 	img := packed(t, text)
 	good, _ := records(text)
@@ -216,7 +197,7 @@ func TestCancelled(t *testing.T) {
 	why := errors.New("a signal came")
 	cancel(why)
 	r, w, err := os.Pipe()
-	check(t, err)
+	testkit.Check(t, err)
 	r.Close()
 	defer w.Close()
 	in := input(t, packed(t, sample(t, 1<<20)), false, "")

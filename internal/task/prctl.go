@@ -10,6 +10,7 @@ import (
 
 	"ckpt/internal/caps"
 	"ckpt/internal/proc"
+	"ckpt/internal/puppet"
 	"ckpt/internal/tracee"
 	"ckpt/stream/record"
 )
@@ -166,7 +167,7 @@ func (r *Restorer) attribute(a attribute) (uint64, error) {
 	return v, err
 }
 
-func getAttribute(p *tracee.Puppet, a attribute) (uint64, error) {
+func getAttribute(p *puppet.Puppet, a attribute) (uint64, error) {
 	answer, err := tracee.Ask(p, a.query())
 	if err != nil {
 		return 0, err

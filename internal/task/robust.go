@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/abi"
+	"ckpt/internal/loan"
 	"ckpt/internal/proc"
-	"ckpt/internal/tracee"
 )
 
 // When a thread ends, the kernel marks the robust mutexes that it holds
@@ -33,7 +33,7 @@ func keepRobust(c *Collector, head, length uint64) error {
 	case pi:
 		c.Block(fmt.Errorf("holds a robust mutex with priority inheritance in memory shared with others (thread %d), which would lose it when it ends: use --leave running", c.TID))
 	case held:
-		c.Keep(Keep{TID: c.TID, Do: func(l *tracee.Loan) error {
+		c.Keep(Keep{TID: c.TID, Do: func(l *loan.Loan) error {
 			return l.CallAndBack(unix.SYS_SET_ROBUST_LIST, []uint64{0, length}, unix.SYS_SET_ROBUST_LIST, []uint64{head, length})
 		}})
 	}

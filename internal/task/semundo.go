@@ -11,6 +11,7 @@ import (
 
 	"ckpt/internal/abi"
 	"ckpt/internal/kcmp"
+	"ckpt/internal/loan"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -215,7 +216,7 @@ var semUndo = row[record.SemUndo]{
 				c.Block(fmt.Errorf("has more than %d semaphores of set %d (System V) on its undo list, which its end would change: use --leave running", maxSemOps/4, adjust[0].Set))
 				return nil
 			}
-			c.Keep(Keep{TID: c.TID, Anyone: true, Do: func(l *tracee.Loan) error { return clearUndo(l, i, adjust) }})
+			c.Keep(Keep{TID: c.TID, Anyone: true, Do: func(l *loan.Loan) error { return clearUndo(l, i, adjust) }})
 		}
 		return nil
 	},
@@ -293,14 +294,14 @@ func adjust(c tracee.Caller, set, num, by int) error {
 
 // undoAreaBytes is the size of an area in the scratch memory that holds the
 // operations for one set and their reverse.
-func undoAreaBytes(l *tracee.Loan) int {
-	return min(2*maxSemOps*abi.SembufBytes, int(l.Scratch().Len)/tracee.MaxBack)
+func undoAreaBytes(l *loan.Loan) int {
+	return min(2*maxSemOps*abi.SembufBytes, int(l.Scratch().Len)/loan.MaxBack)
 }
 
 // clearUndo removes one set's adjustments from the undo list, so that the
 // semaphores stay as they are when the task ends. area is the number of an area in
 // the scratch memory.
-func clearUndo(l *tracee.Loan, area int, all []record.SemAdjust) error {
+func clearUndo(l *loan.Loan, area int, all []record.SemAdjust) error {
 	areaBytes := undoAreaBytes(l)
 	set := all[0].Set
 	for range maxRaces {

@@ -13,7 +13,9 @@ import (
 
 	"ckpt/internal/caps"
 	"ckpt/internal/kcmp"
+	"ckpt/internal/loan"
 	"ckpt/internal/proc"
+	"ckpt/internal/puppet"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -27,7 +29,7 @@ type Collector struct {
 	// Facts are those of the thread, FactsOf those of another thread of its process.
 	Facts   *Facts
 	FactsOf func(tid int) *Facts
-	Loan    *tracee.Loan
+	Loan    *loan.Loan
 	// Asleep is how long the thread had been asleep when it was stopped.
 	Asleep time.Duration
 	// ID is the number of the object that a Shared resource emits.
@@ -60,7 +62,7 @@ type Collector struct {
 // Restorer restores the state of one thread.
 type Restorer struct {
 	PID, TID int
-	Puppet   *tracee.Puppet
+	Puppet   *puppet.Puppet
 	// Open opens the object of an objref, with O_ flags.
 	Open func(objref uint64, flags int) (*os.File, error)
 	// Note tells the user about something that is not as it was.
@@ -74,7 +76,7 @@ type Restorer struct {
 	// Final is set when the task is let go.
 	Final Final
 
-	calls *tracee.Vector // calls added so far, see call
+	calls *puppet.Vector // calls added so far, see call
 	open  []*os.File     // files that they fetch
 }
 
@@ -100,7 +102,7 @@ type Host struct {
 type Keep struct {
 	TID    int
 	Anyone bool // any thread that has the same semaphore undo list can do it
-	Do     func(l *tracee.Loan) error
+	Do     func(l *loan.Loan) error
 }
 
 // Final is set last, when the task is let go.
@@ -292,7 +294,7 @@ func (r *Restorer) prctl(what string, op, arg uint64) {
 	r.call(what, unix.SYS_PRCTL, op, arg, 0, 0, 0)
 }
 
-func (r *Restorer) vector() *tracee.Vector {
+func (r *Restorer) vector() *puppet.Vector {
 	if r.calls == nil {
 		r.calls = r.Puppet.Vector()
 	}

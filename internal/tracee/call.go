@@ -21,15 +21,18 @@ type Caller interface {
 	Tracee() *Tracee
 }
 
-// callAt makes one system call with the `syscall` instruction at ip and
+// ErrTight: what takes more memory than a loan has that is Tight.
+var ErrTight = errors.New("its limits (RLIMIT_AS and its like) leave no room for memory that this takes")
+
+// CallAt makes one system call with the `syscall` instruction at ip and
 // registers that are base but for what the call needs. The thread stands at
 // the call's exit afterwards.
-func (t *Tracee) callAt(base *Regs, ip uint64, nr uintptr, args []uint64) (uint64, error) {
+func (t *Tracee) CallAt(base *Regs, ip uint64, nr uintptr, args []uint64) (uint64, error) {
 	if len(args) > 6 {
 		return 0, unix.EINVAL
 	}
 	regs := *base
-	regs.setCall(ip, nr, args)
+	regs.SetCall(ip, nr, args)
 	if err := t.SetRegs(&regs); err != nil {
 		return 0, err
 	}
@@ -39,14 +42,14 @@ func (t *Tracee) callAt(base *Regs, ip uint64, nr uintptr, args []uint64) (uint6
 			return 0, err
 		}
 	}
-	if err := t.getRegs(&regs); err != nil {
+	if err := t.ReadRegs(&regs); err != nil {
 		return 0, err
 	}
-	return result(regs.result())
+	return Result(regs.result())
 }
 
 // result tells what a system call has returned.
-func result(ret int64) (uint64, error) {
+func Result(ret int64) (uint64, error) {
 	if ret > -maxErrno-1 && ret < 0 {
 		return uint64(ret), unix.Errno(-ret)
 	}
@@ -58,25 +61,25 @@ func (t *Tracee) toSyscallStop() error {
 	sig := 0
 	for {
 		if err := unix.PtraceSyscall(t.TID, sig); err != nil {
-			return t.wrap("run to a system call", err)
+			return t.Wrap("run to a system call", err)
 		}
-		s, err := t.wait(0)
+		s, err := t.Wait(0)
 		if err != nil {
 			return err
 		}
 		switch {
-		case s.syscall:
+		case s.Syscall:
 			return nil
-		case s.event == unix.PTRACE_EVENT_STOP:
+		case s.Event == unix.PTRACE_EVENT_STOP:
 			// Somebody stops the process: it stays noted in the kernel and
 			// takes effect when we let go.
 			sig = 0
-		case s.event != 0: // PTRACE_EVENT_CLONE and its like: the child is waited for apart
+		case s.Event != 0: // PTRACE_EVENT_CLONE and its like: the child is waited for apart
 			sig = 0
-		case s.sig == unix.SIGSTOP:
+		case s.Sig == unix.SIGSTOP:
 			sig = int(unix.SIGSTOP)
 		default:
-			return t.wrap("make a system call", fmt.Errorf("it got signal %v instead", s.sig))
+			return t.Wrap("make a system call", fmt.Errorf("it got signal %v instead", s.Sig))
 		}
 	}
 }
@@ -85,7 +88,7 @@ func (t *Tracee) toSyscallStop() error {
 // error that says what was to be done.
 func CallOK(c Caller, what string, nr uintptr, args ...uint64) error {
 	if _, err := c.Call(nr, args...); err != nil {
-		return c.Tracee().wrap(what, err)
+		return c.Tracee().Wrap(what, err)
 	}
 	return nil
 }
@@ -97,4 +100,49 @@ func Errno(err error) unix.Errno {
 		return e
 	}
 	return 0
+}
+
+// Run has the thread run with registers until stopped says that it stands where it is
+// to, and reads them again. stopped is asked at each stop, of which regs are read, and
+// returns the signal that the thread goes on with.
+func (t *Tracee) Run(regs *Regs, stopped func(s Stop) (sig unix.Signal, done bool, err error)) error {
+	if err := t.SetRegs(regs); err != nil {
+		return err
+	}
+	t.inStop = false
+	for sig := unix.Signal(0); ; {
+		if err := unix.PtraceCont(t.TID, int(sig)); err != nil {
+			return t.Wrap("run to the end of its calls", err)
+		}
+		s, err := t.Wait(0)
+		if err != nil {
+			return err
+		}
+		if err := t.ReadRegs(regs); err != nil {
+			return err
+		}
+		var done bool
+		if sig, done, err = stopped(s); done || err != nil {
+			return err
+		}
+	}
+}
+
+// StandsInSignal notes that the thread stands where it would get a signal, in the
+// kernel's signal code: it need not be brought there to go on as if nothing had been.
+func (t *Tracee) StandsInSignal() { t.inStop = true }
+
+// InterruptFromCall takes the thread from a system call stop to an event stop
+// without running an instruction.
+func (t *Tracee) InterruptFromCall() error {
+	if t.inStop {
+		return nil
+	}
+	if err := unix.PtraceInterrupt(t.TID); err != nil {
+		return t.Wrap("interrupt", err)
+	}
+	if err := unix.PtraceCont(t.TID, 0); err != nil {
+		return t.Wrap("interrupt", err)
+	}
+	return t.awaitEventStop(0)
 }

@@ -87,7 +87,7 @@ func (g *Group) Seize(pid, tid int) (*Tracee, error) {
 		err = nil // born traced, or it had another id when we attached
 	}
 	if err != nil {
-		return nil, t.wrap("attach", err)
+		return nil, t.Wrap("attach", err)
 	}
 	g.mu.Lock()
 	g.held[tid] = t
@@ -117,10 +117,10 @@ func (g *Group) stop(t *Tracee) error {
 	}
 	// Its stop has been told already, and it is stopped again.
 	if err := unix.PtraceInterrupt(t.TID); err != nil {
-		return t.wrap("interrupt", err)
+		return t.Wrap("interrupt", err)
 	}
 	if err := unix.PtraceCont(t.TID, int(sig)); err != nil {
-		return t.wrap("interrupt", err)
+		return t.Wrap("interrupt", err)
 	}
 	return t.awaitEventStop(g.limit)
 }
@@ -248,7 +248,7 @@ func (g *Group) Sweep() (changed bool) {
 // noteStop takes note of a stop that nobody waited for: the process was stopped
 // or continued by a signal.
 func (t *Tracee) noteStop(ws unix.WaitStatus) {
-	if s, err := t.classify(ws); err == nil && s.event == unix.PTRACE_EVENT_STOP {
+	if s, err := t.classify(ws); err == nil && s.Event == unix.PTRACE_EVENT_STOP {
 		t.GroupStop = s.group()
 	}
 }

@@ -1,6 +1,6 @@
 //go:build amd64
 
-package tracee
+package tracee_test
 
 import (
 	"errors"
@@ -14,13 +14,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/loan"
 	"ckpt/internal/proc"
+	"ckpt/internal/puppet"
+	"ckpt/internal/testkit"
+	"ckpt/internal/tracee"
 )
 
 // holdAll seizes all threads of a process.
-func holdAll(t testing.TB, g *Group, pid int) []*Tracee {
+func holdAll(t testing.TB, g *tracee.Group, pid int) []*tracee.Tracee {
 	t.Helper()
-	tids := must(proc.Threads(pid))(t)
+	tids := testkit.Must(proc.Threads(pid))(t)
 	for _, tid := range tids {
 		g.Ask(pid, tid)
 		g.Ask(pid, tid) // once is enough
@@ -28,65 +32,65 @@ func holdAll(t testing.TB, g *Group, pid int) []*Tracee {
 			t.Errorf("thread %d: asked %v, held %v", tid, g.Has(tid), g.Holds(tid))
 		}
 	}
-	all := make([]*Tracee, len(tids))
+	all := make([]*tracee.Tracee, len(tids))
 	for i, tid := range tids {
-		all[i] = must(g.Seize(pid, tid))(t)
+		all[i] = testkit.Must(g.Seize(pid, tid))(t)
 	}
 	return all
 }
 
 // TestGroup: all threads of a program stand still, then all run on.
 func TestGroup(t *testing.T) {
-	p := startTarget(t, "threads", "6")
-	before := p.state()
+	p := testkit.StartTarget(t, "threads", "6")
+	before := p.State()
 	for range 10 {
-		g := newGroup(t)
-		all := holdAll(t, g, p.pid)
-		was := slices.Clone(p.shared)
+		g := testkit.NewGroup(t)
+		all := holdAll(t, g, p.PID)
+		was := slices.Clone(p.Shared)
 		for _, th := range all {
 			if !g.Holds(th.TID) || !g.Stands(th) {
 				t.Fatalf("thread %d does not stand", th.TID)
 			}
-			if s := must(proc.ReadThreadStat(p.pid, th.TID))(t); s.State != 't' {
+			if s := testkit.Must(proc.ReadThreadStat(p.PID, th.TID))(t); s.State != 't' {
 				t.Fatalf("thread %d is in state %c", th.TID, s.State)
 			}
 		}
 		if g.Sweep() {
 			t.Error("something has changed")
 		}
-		if !slices.Equal(was, p.shared) {
+		if !slices.Equal(was, p.Shared) {
 			t.Fatal("it counts on while it stands still")
 		}
-		check(t, g.Release(all[1:]))
+		testkit.Check(t, g.Release(all[1:]))
 		if g.Holds(all[1].TID) || !g.Holds(all[0].TID) {
 			t.Error("the wrong threads were let go")
 		}
-		check(t, g.ReleaseAll())
+		testkit.Check(t, g.ReleaseAll())
 		for _, i := range []int{0, 1, 3, 5} {
-			p.runs(i)
+			p.Runs(i)
 		}
-		p.settled(before)
+		p.Settled(before)
 	}
 }
 
 // TestAskOnly: threads that were asked to stop, and no more, run on when they are
 // let go.
 func TestAskOnly(t *testing.T) {
-	p := startTarget(t, "threads", "4")
-	before := p.state()
+	p := testkit.StartTarget(t, "threads", "4")
+	before := p.State()
 	for range 20 {
-		g := newGroup(t)
-		for _, tid := range must(proc.Threads(p.pid))(t) {
-			g.Ask(p.pid, tid)
+		g := testkit.NewGroup(t)
+		for _, tid := range testkit.Must(proc.Threads(p.PID))(t) {
+			g.Ask(p.PID, tid)
 		}
-		check(t, g.ReleaseAll())
-		for _, tid := range must(proc.Threads(p.pid))(t) {
+		testkit.Check(t, g.ReleaseAll())
+		for _, tid := range testkit.Must(proc.Threads(p.PID))(t) {
 			if g.Has(tid) {
 				t.Errorf("thread %d is in our hands", tid)
 			}
 		}
-		p.settled(before)
-		p.runs(0)
+		p.Settled(before)
+		p.Runs(0)
 	}
 }
 
@@ -94,20 +98,20 @@ func TestAskOnly(t *testing.T) {
 // that when it is let go, whether its stop was told meanwhile or not.
 func TestAskedKeepsSignals(t *testing.T) {
 	for _, swept := range []bool{false, true} {
-		p := startTarget(t, "spin")
-		g := newGroup(t)
-		check(t, seize(p.pid, groupOptions))
-		check(t, unix.Kill(p.pid, unix.SIGUSR1))
-		soon(t, "it to take the signal", func() bool { return must(proc.ReadStat(p.pid))(t).State == 't' })
-		check(t, unix.PtraceInterrupt(p.pid))
-		g.asked[p.pid] = true
+		p := testkit.StartTarget(t, "spin")
+		g := testkit.NewGroup(t)
+		testkit.Check(t, tracee.SeizeOnly(p.PID))
+		testkit.Check(t, unix.Kill(p.PID, unix.SIGUSR1))
+		testkit.Soon(t, "it to take the signal", func() bool { return testkit.Must(proc.ReadStat(p.PID))(t).State == 't' })
+		testkit.Check(t, unix.PtraceInterrupt(p.PID))
+		g.SetAsked(p.PID)
 		if swept && !g.Sweep() {
 			t.Error("nothing was told")
 		}
-		check(t, g.ReleaseAll())
-		err := p.cmd.Wait()
-		if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGUSR1 {
-			t.Errorf("swept %v: it ended by %v (%v), not by the signal", swept, p.cmd.ProcessState, err)
+		testkit.Check(t, g.ReleaseAll())
+		err := p.Cmd.Wait()
+		if status, ok := p.Cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGUSR1 {
+			t.Errorf("swept %v: it ended by %v (%v), not by the signal", swept, p.Cmd.ProcessState, err)
 		}
 	}
 }
@@ -115,28 +119,28 @@ func TestAskedKeepsSignals(t *testing.T) {
 // TestBorn: what begins while its maker is being stopped is in our hands, and is
 // let go with the rest; a program that never stands still goes on.
 func TestBorn(t *testing.T) {
-	p := startTarget(t, "storm")
+	p := testkit.StartTarget(t, "storm")
 	for range 30 {
-		g := newGroup(t)
-		if _, err := g.Seize(p.pid, p.pid); err != nil {
+		g := testkit.NewGroup(t)
+		if _, err := g.Seize(p.PID, p.PID); err != nil {
 			t.Fatal(err)
 		}
 		g.Sweep()
-		for _, tid := range must(proc.Threads(p.pid))(t) {
+		for _, tid := range testkit.Must(proc.Threads(p.PID))(t) {
 			if g.Holds(tid) {
 				continue
 			}
-			if _, err := g.Seize(p.pid, tid); err != nil && !errors.Is(err, ErrDead) && !errors.Is(err, unix.EPERM) {
+			if _, err := g.Seize(p.PID, tid); err != nil && !errors.Is(err, tracee.ErrDead) && !errors.Is(err, unix.EPERM) {
 				t.Fatal(err)
 			}
 		}
-		check(t, g.ReleaseAll())
-		was := p.count(0)
-		soon(t, "it to go on", func() bool {
+		testkit.Check(t, g.ReleaseAll())
+		was := p.Count(0)
+		testkit.Soon(t, "it to go on", func() bool {
 			// What was born as its maker stopped may come to its first stop only now.
 			g.Sweep()
-			check(t, g.ReleaseOthers())
-			return p.count(0) != was
+			testkit.Check(t, g.ReleaseOthers())
+			return p.Count(0) != was
 		})
 	}
 }
@@ -144,79 +148,84 @@ func TestBorn(t *testing.T) {
 // TestSeizeAgain: who is traced by another is not ours, and who does not exist
 // is not there.
 func TestSeizeAgain(t *testing.T) {
-	p := startTarget(t, "spin")
-	g := newGroup(t)
-	must(g.Seize(p.pid, p.pid))(t)
-	another(func() {
-		_, err := NewGroup(time.Second, nil).Seize(p.pid, p.pid)
-		says(t, err, "pid "+strconv.Itoa(p.pid)+": attach: operation not permitted")
+	p := testkit.StartTarget(t, "spin")
+	g := testkit.NewGroup(t)
+	testkit.Must(g.Seize(p.PID, p.PID))(t)
+	testkit.Another(func() {
+		_, err := tracee.NewGroup(time.Second, nil).Seize(p.PID, p.PID)
+		testkit.Says(t, err, "pid "+strconv.Itoa(p.PID)+": attach: operation not permitted")
 	})
-	pid := freePID(t)
+	pid := testkit.FreePID(t)
 	_, err := g.Seize(pid, pid)
-	if !errors.Is(err, ErrDead) {
+	if !errors.Is(err, tracee.ErrDead) {
 		t.Error(err)
 	}
 	g.Ask(pid, pid)
 	if g.Has(pid) {
 		t.Error("nobody is in our hands")
 	}
-	check(t, g.ReleaseAll())
-	p.runs(0)
+	testkit.Check(t, g.ReleaseAll())
+	p.Runs(0)
 }
 
 // TestExec: a program that becomes another while it is held is noticed.
 func TestExec(t *testing.T) {
-	p := startTarget(t, "echo")
-	g := newGroup(t)
-	tr := must(g.Seize(p.pid, p.pid))(t)
-	if _, err := p.in.Write([]byte("x")); err != nil {
+	p := testkit.StartTarget(t, "echo")
+	g := testkit.NewGroup(t)
+	tr := testkit.Must(g.Seize(p.PID, p.PID))(t)
+	if _, err := p.In.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	check(t, g.Release([]*Tracee{tr}))
-	soon(t, "it to run itself anew", func() bool { return p.count(0) > 0 })
+	testkit.Check(t, g.Release([]*tracee.Tracee{tr}))
+	testkit.Soon(t, "it to run itself anew", func() bool { return p.Count(0) > 0 })
 	if g.Stands(tr) {
 		t.Error("what was let go stands")
 	}
-	tr = must(g.Seize(p.pid, p.pid))(t)
+	tr = testkit.Must(g.Seize(p.PID, p.PID))(t)
 	if !g.Stands(tr) {
 		t.Error("it does not stand")
 	}
-	check(t, g.ReleaseAll())
-	p.runs(0)
+	testkit.Check(t, g.ReleaseAll())
+	p.Runs(0)
 }
 
 // TestExecOfThread: a thread that runs a program takes the first one's id; its
 // process is let go of, and can be held anew.
 func TestExecOfThread(t *testing.T) {
-	p := startTarget(t, "threads", "3")
-	g := newGroup(t)
-	all := holdAll(t, g, p.pid)
+	p := testkit.StartTarget(t, "threads", "3")
+	g := testkit.NewGroup(t)
+	all := holdAll(t, g, p.PID)
 	// A thread is made to run a program, as its own code could.
 	last := all[len(all)-1]
-	maps, fds := must(proc.ReadMaps(p.pid))(t), must(proc.FDs(p.pid))(t)
-	l := must(last.Borrow(must(last.FindPlace(maps, fds, 0))(t)))(t)
+	maps, fds := testkit.Must(proc.ReadMaps(p.PID))(t), testkit.Must(proc.FDs(p.PID))(t)
+	l := testkit.Must(loan.Borrow(last, testkit.Must(loan.FindPlace(last, maps, fds, 0))(t)))(t)
 	at := l.Scratch().Addr
 	const argv = 512
-	check(t, last.WriteMem(at, append([]byte(program), 0)))
-	check(t, last.WriteMem(at+256, []byte("spin\x00")))
-	check(t, last.WriteMem(at+argv, le(at, at+256, 0)))
-	l.standAt(t, unix.SYS_EXECVE, []uint64{at, at + argv, at + argv + 16}, 1)
-	check(t, last.SetSignalMask(0))
-	check(t, last.Detach(0))
-	g.forget(last)
-	soon(t, "the program to have changed", func() bool {
+	testkit.Check(t, last.WriteMem(at, append([]byte(testkit.Program), 0)))
+	testkit.Check(t, last.WriteMem(at+256, []byte("spin\x00")))
+	testkit.Check(t, last.WriteMem(at+argv, le(at, at+256, 0)))
+	testkit.Must(l.Call(unix.SYS_GETPID))(t) // behind it the thread stands behind a syscall instruction
+	regs := testkit.Must(last.Regs())(t)
+	regs.SetCall(regs.IP()-uint64(len(tracee.SyscallInsn)), unix.SYS_EXECVE, []uint64{at, at + argv, at + argv + 16})
+	testkit.Check(t, last.SetRegs(regs))
+	testkit.Check(t, unix.PtraceSyscall(last.TID, 0))
+	testkit.Must(last.Wait(0))(t)
+	testkit.Check(t, last.SetSignalMask(0))
+	testkit.Check(t, last.Detach(0))
+	g.Forget(last)
+	testkit.Soon(t, "the program to have changed", func() bool {
 		g.Sweep()
-		tids, err := proc.Threads(p.pid)
+		tids, err := proc.Threads(p.PID)
 		return err == nil && len(tids) == 1
 	})
 	for _, th := range all[:len(all)-1] {
-		if th.TID != p.pid && g.Holds(th.TID) {
+		if th.TID != p.PID && g.Holds(th.TID) {
 			t.Errorf("thread %d is held", th.TID)
 		}
 	}
-	check(t, g.ReleaseAll())
-	was := p.count(0)
-	soon(t, "the new one to count", func() bool { return p.count(0) != was })
+	testkit.Check(t, g.ReleaseAll())
+	was := p.Count(0)
+	testkit.Soon(t, "the new one to count", func() bool { return p.Count(0) != was })
 }
 
 func le(words ...uint64) (b []byte) {
@@ -230,23 +239,23 @@ func le(words ...uint64) (b []byte) {
 
 // TestGroupStop: a stopped process is held, and is stopped afterwards as before.
 func TestGroupStop(t *testing.T) {
-	p := startTarget(t, "threads", "2")
-	check(t, unix.Kill(p.pid, unix.SIGTSTP))
-	stopped := func() bool { return must(proc.ReadStat(p.pid))(t).State == 'T' }
-	soon(t, "it to be stopped", stopped)
-	g := newGroup(t)
-	all := holdAll(t, g, p.pid)
+	p := testkit.StartTarget(t, "threads", "2")
+	testkit.Check(t, unix.Kill(p.PID, unix.SIGTSTP))
+	stopped := func() bool { return testkit.Must(proc.ReadStat(p.PID))(t).State == 'T' }
+	testkit.Soon(t, "it to be stopped", stopped)
+	g := testkit.NewGroup(t)
+	all := holdAll(t, g, p.PID)
 	for _, th := range all {
 		if th.GroupStop != unix.SIGTSTP {
 			t.Errorf("thread %d is stopped by %v", th.TID, th.GroupStop)
 		}
 	}
-	check(t, unix.Kill(p.pid, unix.SIGCONT))
-	check(t, unix.Kill(p.pid, unix.SIGSTOP))
-	check(t, g.ReleaseAll())
-	soon(t, "it to be stopped again", stopped)
-	check(t, unix.Kill(p.pid, unix.SIGCONT))
-	p.runs(0)
+	testkit.Check(t, unix.Kill(p.PID, unix.SIGCONT))
+	testkit.Check(t, unix.Kill(p.PID, unix.SIGSTOP))
+	testkit.Check(t, g.ReleaseAll())
+	testkit.Soon(t, "it to be stopped again", stopped)
+	testkit.Check(t, unix.Kill(p.PID, unix.SIGCONT))
+	p.Runs(0)
 }
 
 // TestMakeGroupStop: a process of puppets is stopped by the signal asked for, and
@@ -254,51 +263,51 @@ func TestGroupStop(t *testing.T) {
 func TestMakeGroupStop(t *testing.T) {
 	for _, sig := range []unix.Signal{unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN} {
 		// The stub itself was stopped once, and that would be told.
-		p := must(settledStub(t).Clone(freePID(t), unix.CLONE_PARENT, 0))(t)
-		check(t, CallOK(p, "have a group of its own", unix.SYS_SETPGID, 0, 0))
-		thread := must(oneThread(p, freePID(t), 0))(t)
-		tracees := []*Tracee{p.t, thread.t}
+		p := testkit.Must(settledStub(t).Clone(testkit.FreePID(t), unix.CLONE_PARENT, 0))(t)
+		testkit.Check(t, tracee.CallOK(p, "have a group of its own", unix.SYS_SETPGID, 0, 0))
+		thread := testkit.Must(p.CloneThreads([]puppet.NewThread{{TID: testkit.FreePID(t)}}))(t)[0]
+		tracees := []*tracee.Tracee{p.Tracee(), thread.Tracee()}
 		const loop = 1024
-		check(t, p.t.poke(p.code+loop, []byte{0xeb, 0xfe}))
-		for _, q := range []*Puppet{p, thread} {
-			regs := q.base
-			regs.Rip, regs.Orig_rax = p.code+loop, ^uint64(0)
-			check(t, q.Prepare(&regs, nil, 0, false))
+		testkit.Check(t, p.Tracee().Poke(p.Own().Addr+loop, []byte{0xeb, 0xfe}))
+		for _, q := range []*puppet.Puppet{p, thread} {
+			regs := *testkit.Must(q.Tracee().Regs())(t)
+			regs.Rip, regs.Orig_rax = p.Own().Addr+loop, ^uint64(0)
+			testkit.Check(t, q.Prepare(&regs, nil, 0, false))
 		}
-		check(t, unix.Kill(p.t.PID, unix.SIGCONT))
-		taken := must(GroupStop(tracees, sig, 0))(t)
+		testkit.Check(t, unix.Kill(p.Tracee().PID, unix.SIGCONT))
+		taken := testkit.Must(tracee.GroupStop(tracees, sig, 0))(t)
 		if !taken {
 			t.Fatalf("%v was not taken", sig)
 		}
 		for _, th := range tracees {
-			check(t, th.LetGo())
-			check(t, th.Detach(0))
+			testkit.Check(t, th.LetGo())
+			testkit.Check(t, th.Detach(0))
 		}
 		var ws unix.WaitStatus
-		soon(t, "the stop to be told", func() bool {
-			n, err := unix.Wait4(p.t.PID, &ws, unix.WNOHANG|unix.WUNTRACED, nil)
-			return n == p.t.PID || err != nil
+		testkit.Soon(t, "the stop to be told", func() bool {
+			n, err := unix.Wait4(p.Tracee().PID, &ws, unix.WNOHANG|unix.WUNTRACED, nil)
+			return n == p.Tracee().PID || err != nil
 		})
 		if !ws.Stopped() || ws.StopSignal() != sig {
 			t.Errorf("%#x, not stopped by %v", ws, sig)
 		}
-		check(t, unix.Kill(p.t.PID, unix.SIGCONT))
-		soon(t, "it to run", func() bool { return must(proc.ReadStat(p.t.PID))(t).State == 'R' })
-		check(t, unix.Kill(p.t.PID, unix.SIGKILL))
-		_, err := unix.Wait4(p.t.PID, nil, 0, nil)
-		check(t, err)
+		testkit.Check(t, unix.Kill(p.Tracee().PID, unix.SIGCONT))
+		testkit.Soon(t, "it to run", func() bool { return testkit.Must(proc.ReadStat(p.Tracee().PID))(t).State == 'R' })
+		testkit.Check(t, unix.Kill(p.Tracee().PID, unix.SIGKILL))
+		_, err := unix.Wait4(p.Tracee().PID, nil, 0, nil)
+		testkit.Check(t, err)
 	}
 }
 
 // TestTimeout: a thread that can't stop, for its child has not let it go on after
 // vfork, is an error in time, and unharmed.
 func TestTimeout(t *testing.T) {
-	p := startTarget(t, "family")
+	p := testkit.StartTarget(t, "family")
 	var waiting int
-	soon(t, "the child in vfork", func() bool {
-		for _, pid := range must(proc.Children(p.pid))(t) {
+	testkit.Soon(t, "the child in vfork", func() bool {
+		for _, pid := range testkit.Must(proc.Children(p.PID))(t) {
 			call, err := proc.ReadSyscall(pid, pid)
-			if err == nil && slices.Contains(CloneCalls, call) {
+			if err == nil && slices.Contains(tracee.CloneCalls, call) {
 				waiting = pid
 				return true
 			}
@@ -313,13 +322,13 @@ func TestTimeout(t *testing.T) {
 		t.Fatal("no process waits in vfork")
 	}
 	runtimeLock(t)
-	g := NewGroup(20*time.Millisecond, func(int, int) {})
+	g := tracee.NewGroup(20*time.Millisecond, func(int, int) {})
 	_, err := g.Seize(waiting, waiting)
-	if !errors.Is(err, ErrTimeout) {
+	if !errors.Is(err, tracee.ErrTimeout) {
 		t.Error(err)
 	}
-	check(t, g.ReleaseAll())
-	soon(t, "its child to have become another program", func() bool {
+	testkit.Check(t, g.ReleaseAll())
+	testkit.Soon(t, "its child to have become another program", func() bool {
 		kids, err := proc.Children(waiting)
 		if err != nil || len(kids) != 1 {
 			return false
@@ -327,17 +336,17 @@ func TestTimeout(t *testing.T) {
 		line, err := proc.ReadCmdline(kids[0])
 		return err == nil && strings.Contains(string(line), "naps")
 	})
-	p.runs(0)
+	p.Runs(0)
 	if _, err := os.Stat("/proc/" + strconv.Itoa(waiting)); err != nil {
 		t.Error(err)
 	}
 }
 
-func runtimeLock(t testing.TB) { newGroup(t) }
+func runtimeLock(t testing.TB) { testkit.NewGroup(t) }
 
 func TestErrors(t *testing.T) {
-	e := &TargetError{TID: 5, Op: "do it", Err: ErrDead}
-	if e.Error() != "pid 5: do it: it ended while it was held" || !errors.Is(e, ErrDead) {
+	e := &tracee.TargetError{TID: 5, Op: "do it", Err: tracee.ErrDead}
+	if e.Error() != "pid 5: do it: it ended while it was held" || !errors.Is(e, tracee.ErrDead) {
 		t.Error(e)
 	}
 }

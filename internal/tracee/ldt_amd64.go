@@ -23,10 +23,10 @@ func ReadLDT(c Caller) ([]byte, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, c.Tracee().wrap("read its LDT", err)
+		return nil, c.Tracee().Wrap("read its LDT", err)
 	}
 	if at.Len < MaxLDTBytes { // the call reads from the first on only
-		return nil, c.Tracee().wrap("read its LDT", ErrTight)
+		return nil, c.Tracee().Wrap("read its LDT", ErrTight)
 	}
 	ldt := make([]byte, min(n, MaxLDTBytes))
 	if err := c.Tracee().ReadMem(at.Addr, ldt); err != nil {

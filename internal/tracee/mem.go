@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/abi"
 )
 
 // Range is a stretch of a process's memory.
@@ -25,7 +28,7 @@ func (t *Tracee) ReadMem(addr uint64, buf []byte) error {
 		err = unix.EFAULT
 	}
 	if err != nil {
-		return t.wrap(fmt.Sprintf("read %d bytes at %#x", len(buf), addr), err)
+		return t.Wrap(fmt.Sprintf("read %d bytes at %#x", len(buf), addr), err)
 	}
 	return nil
 }
@@ -41,7 +44,7 @@ func (t *Tracee) WriteMem(addr uint64, buf []byte) error {
 		err = unix.EFAULT
 	}
 	if err != nil {
-		return t.wrap(fmt.Sprintf("write %d bytes at %#x", len(buf), addr), err)
+		return t.Wrap(fmt.Sprintf("write %d bytes at %#x", len(buf), addr), err)
 	}
 	return nil
 }
@@ -52,9 +55,9 @@ func (t *Tracee) OpenMem() (*os.File, error) {
 	return os.OpenFile("/proc/"+strconv.Itoa(t.TID)+"/mem", os.O_RDWR, 0)
 }
 
-// poke writes buf at addr whatever the protection there. Who may trace a process
+// Poke writes buf at addr whatever the protection there. Who may trace a process
 // of another user may not always open its files for writing.
-func (t *Tracee) poke(addr uint64, buf []byte) error {
+func (t *Tracee) Poke(addr uint64, buf []byte) error {
 	mem, err := t.OpenMem()
 	switch {
 	case err == nil:
@@ -64,7 +67,52 @@ func (t *Tracee) poke(addr uint64, buf []byte) error {
 		_, err = unix.PtracePokeData(t.TID, uintptr(addr), buf)
 	}
 	if err != nil {
-		return t.wrap(fmt.Sprintf("write %d bytes at %#x", len(buf), addr), err)
+		return t.Wrap(fmt.Sprintf("write %d bytes at %#x", len(buf), addr), err)
 	}
 	return nil
+}
+
+// Hole returns a range of size bytes that is at least 1 MiB away from every
+// occupied one, so that the kernel neither merges nor grows into it.
+func Hole(occupied []Range, size uint64) (Range, bool) {
+	const (
+		gap    = 1 << 20
+		lowest = 1 << 28
+		top    = 1<<47 - abi.PageBytes
+	)
+	sorted := slices.Clone(occupied)
+	slices.SortFunc(sorted, func(a, b Range) int {
+		if a.Addr < b.Addr {
+			return -1
+		}
+		return 1
+	})
+	at := uint64(lowest)
+	for _, r := range sorted {
+		if r.Addr >= top {
+			break
+		}
+		if r.Addr > at && r.Addr-at >= size+2*gap {
+			return Range{at + gap, size}, true
+		}
+		at = max(at, r.Addr+r.Len)
+	}
+	if at < top && top-at >= size+2*gap {
+		return Range{at + gap, size}, true
+	}
+	return Range{}, false
+}
+
+// GetFD copies descriptor fd of thread tid, see pidfd_getfd(2).
+func GetFD(tid, fd int) (int, error) {
+	pidfd, err := unix.PidfdOpen(tid, 0)
+	if err == unix.EINVAL || err == unix.ENOENT { // not the first thread of a process
+		pidfd, err = unix.PidfdOpen(tid, unix.PIDFD_THREAD)
+	}
+	if err != nil {
+		return -1, os.NewSyscallError("pidfd_open", err)
+	}
+	defer unix.Close(pidfd)
+	n, err := unix.PidfdGetfd(pidfd, fd, 0)
+	return n, os.NewSyscallError("pidfd_getfd", err)
 }

@@ -48,7 +48,7 @@ func (t *Tracee) MemPolicy(a Answer) (*record.MemPolicy, error) {
 	case unix.ENOSYS:
 		return nil, nil
 	default:
-		return nil, t.wrap("read a memory policy", a.Err)
+		return nil, t.Wrap("read a memory policy", a.Err)
 	}
 	mode := int(binary.LittleEndian.Uint32(a.Data))
 	if mode == 0 {

@@ -18,7 +18,7 @@ const (
 	ptraceGetUserDispatch      = 0x4211
 	ptraceSeccompGetFilter     = 0x420c
 	ptraceSeccompGetMetadata   = 0x420d
-	ptraceOSuspendSeccomp      = 1 << 21
+	OptionSuspendSeccomp       = 1 << 21
 
 	peekSiginfoShared = 1
 	ntX86XState       = 0x202
@@ -111,8 +111,8 @@ func peekSiginfo(tid int, off uint64, shared bool) ([][]byte, error) {
 	return infos, nil
 }
 
-// siginfo returns that of the signal for which a thread has stopped, or nil.
-func siginfo(tid int) []byte {
+// Siginfo returns that of the signal for which a thread has stopped, or nil.
+func Siginfo(tid int) []byte {
 	info := make([]byte, abi.SiginfoBytes)
 	if _, err := ptrace(unix.PTRACE_GETSIGINFO, tid, 0, unsafe.Pointer(&info[0])); err != nil {
 		return nil

@@ -95,7 +95,7 @@ func (r *Regs) NeedsRewind() bool {
 
 func (r *Regs) result() int64 { return int64(r.Rax) }
 
-func (r *Regs) setCall(ip uint64, nr uintptr, args []uint64) {
+func (r *Regs) SetCall(ip uint64, nr uintptr, args []uint64) {
 	r.Rip = ip
 	r.Rax = uint64(nr)
 	r.Orig_rax = ^uint64(0)
@@ -111,16 +111,16 @@ func (r *Regs) setCall(ip uint64, nr uintptr, args []uint64) {
 // Regs reads the general registers.
 func (t *Tracee) Regs() (*Regs, error) {
 	r := new(Regs)
-	return r, t.getRegs(r)
+	return r, t.ReadRegs(r)
 }
 
-func (t *Tracee) getRegs(r *Regs) error {
-	return t.wrap("read registers", unix.PtraceGetRegs(t.TID, &r.PtraceRegs))
+func (t *Tracee) ReadRegs(r *Regs) error {
+	return t.Wrap("read registers", unix.PtraceGetRegs(t.TID, &r.PtraceRegs))
 }
 
 // SetRegs sets the general registers.
 func (t *Tracee) SetRegs(r *Regs) error {
-	return t.wrap("set registers", unix.PtraceSetRegs(t.TID, &r.PtraceRegs))
+	return t.Wrap("set registers", unix.PtraceSetRegs(t.TID, &r.PtraceRegs))
 }
 
 // XState reads the extended registers, the whole xsave area.
@@ -140,7 +140,7 @@ func (t *Tracee) XFeatures() (inUse uint64, err error) {
 
 func (t *Tracee) xstate(buf []byte) ([]byte, error) {
 	b, err := getRegset(t.TID, ntX86XState, buf)
-	return b, t.wrap("read extended registers", err)
+	return b, t.Wrap("read extended registers", err)
 }
 
 // maxXState is more than any CPU's xsave area has, in bytes.
@@ -160,7 +160,7 @@ func TrimXState(xstate []byte) []byte {
 
 // SetXState sets the extended registers.
 func (t *Tracee) SetXState(b []byte) error {
-	return t.wrap("set extended registers", setRegset(t.TID, ntX86XState, b))
+	return t.Wrap("set extended registers", setRegset(t.TID, ntX86XState, b))
 }
 
 // Offsets in the xsave area of the regset, see arch/x86/include/uapi/asm/sigcontext.h
@@ -180,8 +180,8 @@ func XFeatures(xstate []byte) (enabled, inUse uint64) {
 	return binary.LittleEndian.Uint64(xstate[xstateXCR0:]), binary.LittleEndian.Uint64(xstate[xstateHeader:])
 }
 
-// syscallInsn is the `syscall` instruction.
-var syscallInsn = []byte{0x0f, 0x05}
+// SyscallInsn is the `syscall` instruction.
+var SyscallInsn = []byte{0x0f, 0x05}
 
 // asm appends instructions. None of them changes the flags.
 type asm []byte
@@ -233,7 +233,7 @@ func (a *asm) call(nr uintptr, args ...uint64) {
 	for i, v := range args {
 		a.mov([]byte{rdi, rsi, rdx, r10, r8, r9}[i], v)
 	}
-	*a = append(*a, syscallInsn...)
+	*a = append(*a, SyscallInsn...)
 }
 
 func (a *asm) jmp(to uint64) { // jmp *0(%rip), the address follows
@@ -241,24 +241,24 @@ func (a *asm) jmp(to uint64) { // jmp *0(%rip), the address follows
 	*a = binary.LittleEndian.AppendUint64(*a, to)
 }
 
-// homeCall is a system call on the way home.
-type homeCall struct {
-	nr   uintptr
-	args []uint64
+// HomeCall is a system call on the way home.
+type HomeCall struct {
+	NR   uintptr
+	Args []uint64
 }
 
 // wayHome returns the code a Loan puts at address at: a `syscall` to borrow,
 // then the undo, and memory to clear. See the package documentation.
-func wayHome(at uint64, saved *Regs, mask uint64, undo []homeCall, clear Range) []byte {
+func WayHome(at uint64, saved *Regs, mask uint64, undo []HomeCall, clear Range) []byte {
 	home := *saved
 	home.Rewind(true)
 	var a asm
-	a = append(a, syscallInsn...)
+	a = append(a, SyscallInsn...)
 	a = append(a, 0xeb, 8) // jmp over the mask
 	maskAt := at + uint64(len(a))
 	a = binary.LittleEndian.AppendUint64(a, mask)
 	for _, c := range undo {
-		a.call(c.nr, c.args...)
+		a.call(c.NR, c.Args...)
 	}
 	a.zero(clear)
 	a.call(unix.SYS_RT_SIGPROCMASK, 2, maskAt, 0, 8) // SIG_SETMASK
@@ -275,7 +275,8 @@ func wayHome(at uint64, saved *Regs, mask uint64, undo []homeCall, clear Range) 
 
 const archMapVDSO64 = 0x2003 // arch/x86/include/uapi/asm/prctl.h
 
-// PlaceVDSO has the kernel map vdso and vvar at addr, where its first page goes.
-func (p *Puppet) PlaceVDSO(v *Vector, addr uint64) {
-	v.Add(fmt.Sprintf("place the vdso at %#x", addr), unix.SYS_ARCH_PRCTL, archMapVDSO64, addr)
+// PlaceVDSOCall is the system call that maps vdso and vvar at addr, where its first
+// page goes.
+func PlaceVDSOCall(addr uint64) (nr uintptr, args []uint64) {
+	return unix.SYS_ARCH_PRCTL, []uint64{archMapVDSO64, addr}
 }

@@ -52,16 +52,16 @@ func (r *Regs) UnknownWait() bool { return false }
 func (t *Tracee) RecallWait(time.Duration) (ran bool, err error) { return false, ErrArch }
 
 func (r *Regs) result() int64                     { return 0 }
-func (r *Regs) setCall(uint64, uintptr, []uint64) {}
-func (r *Regs) setSelf(int, int)                  {}
-func (r *Regs) setVector(uint64, uint64, uint64)  {}
-func (r *Regs) lastResult() int64                 { return 0 }
-func (r *Regs) nextEntry() uint64                 { return 0 }
-func (r *Regs) setAsk(uint64, uint64)             {}
+func (r *Regs) SetCall(uint64, uintptr, []uint64) {}
+func (r *Regs) SetSelf(int, int)                  {}
+func (r *Regs) SetVector(uint64, uint64, uint64)  {}
+func (r *Regs) LastResult() int64                 { return 0 }
+func (r *Regs) NextEntry() uint64                 { return 0 }
+func (r *Regs) SetAsk(uint64, uint64)             {}
 
 // Regs reads the general registers.
 func (t *Tracee) Regs() (*Regs, error) { return nil, ErrArch }
-func (t *Tracee) getRegs(*Regs) error  { return ErrArch }
+func (t *Tracee) ReadRegs(*Regs) error { return ErrArch }
 
 // SetRegs sets the general registers.
 func (t *Tracee) SetRegs(*Regs) error { return ErrArch }
@@ -81,19 +81,22 @@ func (t *Tracee) SetXState([]byte) error { return ErrArch }
 // XFeatures returns which extended components are enabled and in use.
 func XFeatures([]byte) (enabled, inUse uint64) { return 0, 0 }
 
-var syscallInsn, vectorCode, askCode []byte
+var SyscallInsn, VectorCode, AskCode []byte
 
-const vectorEnd, asked = 0, 0
+const VectorEnd, AskedAt = 0, 0
 
-type homeCall struct {
-	nr   uintptr
-	args []uint64
+type HomeCall struct {
+	NR   uintptr
+	Args []uint64
 }
 
-func wayHome(uint64, *Regs, uint64, []homeCall, Range) []byte { return nil }
+func WayHome(uint64, *Regs, uint64, []HomeCall, Range) []byte { return nil }
 
-// PlaceVDSO has the kernel map the vdso at addr.
-func (p *Puppet) PlaceVDSO(v *Vector, _ uint64) { v.err = ErrArch }
+// noCall is one that no kernel has.
+const noCall = ^uintptr(0)
+
+// PlaceVDSOCall is none.
+func PlaceVDSOCall(uint64) (nr uintptr, args []uint64) { return noCall, nil }
 
 // HasTiles: there are none.
 func HasTiles([]byte) bool { return false }
@@ -104,11 +107,11 @@ var TilesQuery Query
 // AllowsTiles: there are none.
 func (a *Answer) AllowsTiles() bool { return false }
 
-// AllowTiles can't.
-func (p *Puppet) AllowTiles(v *Vector) { v.err = ErrArch }
+// AllowTilesCall is none.
+func AllowTilesCall() (nr uintptr, args []uint64) { return noCall, nil }
 
-// MakeTiles can't.
-func (p *Puppet) MakeTiles() error { return ErrArch }
+// UseTiles can't.
+func (t *Tracee) UseTiles(*Regs, uint64, uint64) error { return ErrArch }
 
 // TilesHere says why no process here can use tiles.
 func TilesHere() error { return ErrArch }
@@ -128,8 +131,8 @@ func (t *Tracee) HideStop() error { return nil }
 // TimeLeft knows no waits.
 func (t *Tracee) TimeLeft(*Regs, time.Duration) (*Wait, error) { return nil, nil }
 
-// Resume can't.
-func (p *Puppet) Resume(*Wait, *Regs) error { return ErrArch }
+// ResumeWait can't.
+func (t *Tracee) ResumeWait(*Regs, uint64, uint64, *Wait, *Regs) error { return ErrArch }
 
 // MaxLDTBytes: there are no segment descriptors.
 const MaxLDTBytes = 0

@@ -77,16 +77,16 @@ func (t *Tracee) SettleRseq(timeout time.Duration) (ran bool, err error) {
 			return ran, err
 		}
 		if regs.Interrupted() >= 0 {
-			return ran, t.poke(area+rseqCSOffset, make([]byte, 8))
+			return ran, t.Poke(area+rseqCSOffset, make([]byte, 8))
 		}
 		if time.Since(begin) > timeout {
-			return ran, t.wrap("stop outside of a restartable sequence that it will be ended for", ErrTimeout)
+			return ran, t.Wrap("stop outside of a restartable sequence that it will be ended for", ErrTimeout)
 		}
 		if err := unix.PtraceCont(t.TID, 0); err != nil {
-			return true, t.wrap("continue", err)
+			return true, t.Wrap("continue", err)
 		}
 		time.Sleep(50 * time.Microsecond)
-		if err := t.stopAgain(timeout); err != nil {
+		if err := t.StopAgain(timeout); err != nil {
 			return true, err
 		}
 	}

@@ -1,10 +1,6 @@
 package tracee
 
-import (
-	"golang.org/x/sys/unix"
-
-	"ckpt/internal/proc"
-)
+import "golang.org/x/sys/unix"
 
 // SeccompFilter is a filter a thread is confined by, see seccomp(2).
 type SeccompFilter struct {
@@ -26,7 +22,7 @@ func (t *Tracee) SeccompFilters() ([]SeccompFilter, error) {
 		case unix.EINVAL: // it is not in filter mode
 			return nil, nil
 		default:
-			return nil, t.wrap("read its seccomp filters", err)
+			return nil, t.Wrap("read its seccomp filters", err)
 		}
 	}
 }
@@ -36,20 +32,8 @@ func (t *Tracee) SeccompFilters() ([]SeccompFilter, error) {
 // Seize. It takes CAP_SYS_ADMIN, and no seccomp on ourselves.
 func (t *Tracee) SuspendSeccomp() error {
 	t.confined = true
-	return t.wrap("suspend seccomp", unix.PtraceSetOptions(t.TID, unix.PTRACE_O_TRACESYSGOOD|ptraceOSuspendSeccomp))
+	return t.Wrap("suspend seccomp", unix.PtraceSetOptions(t.TID, unix.PTRACE_O_TRACESYSGOOD|OptionSuspendSeccomp))
 }
 
-// SuspendSeccomp is the same for all threads of the puppet's process: a filter
-// may be installed for all of them at once.
-func (p *Puppet) SuspendSeccomp() error {
-	tids, err := proc.Threads(p.t.PID)
-	if err != nil {
-		return err
-	}
-	for _, tid := range tids {
-		if err := unix.PtraceSetOptions(tid, puppetOptions|ptraceOSuspendSeccomp); err != nil {
-			return p.t.wrap("suspend seccomp", err)
-		}
-	}
-	return nil
-}
+// Confined reports whether SuspendSeccomp was called.
+func (t *Tracee) Confined() bool { return t.confined }

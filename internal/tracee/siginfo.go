@@ -11,16 +11,16 @@ const (
 func sigCode(info []byte) int32 { return int32(binary.NativeEndian.Uint32(info[atSigCode:])) }
 
 // sentToThread reports whether a signal was sent by tgkill(2).
-func sentToThread(info []byte) bool { return sigCode(info) == siTkill }
+func SentToThread(info []byte) bool { return sigCode(info) == siTkill }
 
 // sentByItself reports whether a thread of a process sent the signal for which it
 // has stopped, by tgkill(2). Where it may have no more signals that wait, the kernel
 // does not note who sent it.
-func sentByItself(pid, tid int) bool {
-	info := siginfo(tid)
+func SentByItself(pid, tid int) bool {
+	info := Siginfo(tid)
 	if info == nil {
 		return false
 	}
 	sender := int(binary.NativeEndian.Uint32(info[atSigPID:]))
-	return sentToThread(info) && sender == pid || sigCode(info) == siUser && sender == 0
+	return SentToThread(info) && sender == pid || sigCode(info) == siUser && sender == 0
 }

@@ -21,7 +21,7 @@ func GroupStop(threads []*Tracee, sig unix.Signal, mask uint64) (bool, error) {
 	}
 	for _, t := range threads[1:] { // each takes part in the stop
 		if err := unix.PtraceCont(t.TID, 0); err != nil {
-			return false, t.wrap("stop", err)
+			return false, t.Wrap("stop", err)
 		}
 		if err := t.awaitEventStop(0); err != nil {
 			return false, err
@@ -45,10 +45,10 @@ func (t *Tracee) takeStop(sig unix.Signal) (bool, error) {
 	}
 	// Where the signal does nothing the thread must not run on.
 	if err := unix.PtraceInterrupt(t.TID); err != nil {
-		return false, t.wrap("stop", err)
+		return false, t.Wrap("stop", err)
 	}
 	if err := unix.PtraceCont(t.TID, int(sig)); err != nil {
-		return false, t.wrap("stop", err)
+		return false, t.Wrap("stop", err)
 	}
 	if err := t.awaitEventStop(0); err != nil {
 		return false, err
@@ -62,19 +62,19 @@ func (t *Tracee) takeStop(sig unix.Signal) (bool, error) {
 func (t *Tracee) awaitSIGSTOP() error {
 	for {
 		if err := unix.Tgkill(t.PID, t.TID, unix.SIGSTOP); err != nil {
-			return t.wrap("stop", err)
+			return t.Wrap("stop", err)
 		}
 		if err := unix.PtraceCont(t.TID, 0); err != nil {
-			return t.wrap("stop", err)
+			return t.Wrap("stop", err)
 		}
-		s, err := t.wait(0)
+		s, err := t.Wait(0)
 		switch {
 		case err != nil:
 			return err
-		case s.event == unix.PTRACE_EVENT_STOP:
+		case s.Event == unix.PTRACE_EVENT_STOP:
 			continue
-		case s.syscall || s.event != 0 || s.sig != unix.SIGSTOP:
-			return t.wrap("stop", fmt.Errorf("it got signal %v (event %d) instead", s.sig, s.event))
+		case s.Syscall || s.Event != 0 || s.Sig != unix.SIGSTOP:
+			return t.Wrap("stop", fmt.Errorf("it got signal %v (event %d) instead", s.Sig, s.Event))
 		}
 		return nil
 	}

@@ -17,7 +17,7 @@ const (
 )
 
 // useTiles are `ldtilecfg (%rdi); tilezero %tmm0; syscall`.
-var useTiles = append([]byte{0xc4, 0xe2, 0x78, 0x49, 0x07, 0xc4, 0xe2, 0x7b, 0x49, 0xc0}, syscallInsn...)
+var useTiles = append([]byte{0xc4, 0xe2, 0x78, 0x49, 0x07, 0xc4, 0xe2, 0x7b, 0x49, 0xc0}, SyscallInsn...)
 
 // HasTiles reports whether the tiles hold state in an xsave area.
 func HasTiles(xstate []byte) bool {
@@ -33,25 +33,24 @@ func (a *Answer) AllowsTiles() bool {
 	return a.Err == nil && len(a.Data) == 8 && binary.LittleEndian.Uint64(a.Data)>>tileData&1 != 0
 }
 
-// AllowTiles has a puppet's process ask for them.
-func (p *Puppet) AllowTiles(v *Vector) {
-	v.Add("ask for the tiles of AMX", unix.SYS_ARCH_PRCTL, archReqXCompPerm, tileData)
+// AllowTilesCall is the system call by which a process asks for them.
+func AllowTilesCall() (nr uintptr, args []uint64) {
+	return unix.SYS_ARCH_PRCTL, []uint64{archReqXCompPerm, tileData}
 }
 
-// MakeTiles has a puppet use the tiles: before that the kernel has no room for what
-// a thread has in them.
-func (p *Puppet) MakeTiles() error {
-	at := p.code + codeBytes/2
-	if err := p.t.poke(at, useTiles); err != nil {
+// UseTiles has a thread use the tiles: before that the kernel has no room for what it
+// has in them. Its code can be written at code, and what the code reads at scratch.
+func (t *Tracee) UseTiles(base *Regs, code, scratch uint64) error {
+	if err := t.Poke(code, useTiles); err != nil {
 		return err
 	}
 	config := make([]byte, 64)
 	config[0], config[16], config[48] = 1, 4, 1 // palette 1: the first tile has a row of 4 bytes
-	if err := p.t.WriteMem(p.Scratch().Addr, config); err != nil {
+	if err := t.WriteMem(scratch, config); err != nil {
 		return err
 	}
-	_, err := p.t.callAt(&p.base, at, unix.SYS_GETPID, []uint64{p.Scratch().Addr})
-	return p.t.wrap("use the tiles of AMX", err)
+	_, err := t.CallAt(base, code, unix.SYS_GETPID, []uint64{scratch})
+	return t.Wrap("use the tiles of AMX", err)
 }
 
 // ErrTiles: the CPU has none, or the kernel does not know of them.

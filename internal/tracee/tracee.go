@@ -39,7 +39,11 @@ type Tracee struct {
 	recalled  bool
 }
 
-func (t *Tracee) wrap(op string, err error) error {
+// Dead reports whether the thread has ended, or was let go.
+func (t *Tracee) Dead() bool { return t.dead }
+
+// Wrap says of an error what was attempted with the thread.
+func (t *Tracee) Wrap(op string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -52,9 +56,9 @@ func (t *Tracee) wrap(op string, err error) error {
 // interrupt asks a seized thread to stop and waits for it.
 func (t *Tracee) interrupt(timeout time.Duration) error {
 	if err := unix.PtraceInterrupt(t.TID); err == unix.ESRCH {
-		return t.wrap("interrupt", t.vanished())
+		return t.Wrap("interrupt", t.vanished())
 	} else if err != nil {
-		return t.wrap("interrupt", err)
+		return t.Wrap("interrupt", err)
 	}
 	return t.awaitEventStop(timeout)
 }
@@ -62,7 +66,7 @@ func (t *Tracee) interrupt(timeout time.Duration) error {
 // stopAgain stops a thread that was let run for a moment. It may have stopped by
 // itself, for something that it was asked before: asked again in that stop, it would
 // stop once more as soon as it is let run, and so each time, without having run.
-func (t *Tracee) stopAgain(timeout time.Duration) error {
+func (t *Tracee) StopAgain(timeout time.Duration) error {
 	var ws unix.WaitStatus
 	n, err := unix.Wait4(t.TID, &ws, unix.WNOHANG|unix.WALL, nil)
 	if err != nil || n != t.TID {
@@ -72,15 +76,15 @@ func (t *Tracee) stopAgain(timeout time.Duration) error {
 	if err != nil {
 		return err
 	}
-	if s.event == unix.PTRACE_EVENT_STOP {
+	if s.Event == unix.PTRACE_EVENT_STOP {
 		t.inStop, t.GroupStop = true, s.group()
 		return nil
 	}
 	if err := unix.PtraceInterrupt(t.TID); err != nil {
-		return t.wrap("interrupt", err)
+		return t.Wrap("interrupt", err)
 	}
 	if err := unix.PtraceCont(t.TID, int(given(ws))); err != nil {
-		return t.wrap("continue", err)
+		return t.Wrap("continue", err)
 	}
 	return t.awaitEventStop(timeout)
 }
@@ -89,11 +93,11 @@ func (t *Tracee) stopAgain(timeout time.Duration) error {
 // delivered comes first; it is put back by letting it pass.
 func (t *Tracee) awaitEventStop(timeout time.Duration) error {
 	for {
-		s, err := t.wait(timeout)
+		s, err := t.Wait(timeout)
 		if err != nil {
 			return err
 		}
-		if s.event == unix.PTRACE_EVENT_STOP {
+		if s.Event == unix.PTRACE_EVENT_STOP {
 			t.inStop = true
 			t.GroupStop = s.group()
 			return nil
@@ -101,40 +105,40 @@ func (t *Tracee) awaitEventStop(timeout time.Duration) error {
 		// A signal-delivery-stop: deliver it. Any stop ends what PTRACE_INTERRUPT
 		// asked for; asked again, the thread stops before the handler's first
 		// instruction.
-		sig := s.sig
-		if s.syscall || s.event != 0 {
+		sig := s.Sig
+		if s.Syscall || s.Event != 0 {
 			sig = 0
 		}
 		if err := unix.PtraceInterrupt(t.TID); err != nil {
-			return t.wrap("interrupt", err)
+			return t.Wrap("interrupt", err)
 		}
 		if err := unix.PtraceCont(t.TID, int(sig)); err != nil {
-			return t.wrap("continue", err)
+			return t.Wrap("continue", err)
 		}
 	}
 }
 
-// stop is what wait4(2) says of a stopped tracee.
-type stop struct {
-	sig     unix.Signal
-	event   int
-	syscall bool
+// Stop is what wait4(2) says of a stopped tracee.
+type Stop struct {
+	Sig     unix.Signal
+	Event   int // PTRACE_EVENT_…, 0 for none
+	Syscall bool
 }
 
 // group is the signal that has the process stopped, of a PTRACE_EVENT_STOP.
-func (s stop) group() unix.Signal {
-	if s.sig == unix.SIGTRAP {
+func (s Stop) group() unix.Signal {
+	if s.Sig == unix.SIGTRAP {
 		return 0
 	}
-	return s.sig
+	return s.Sig
 }
 
 // spins is how often wait asks before it sleeps: most stops are a few µs away,
 // and to sleep and be woken costs a multiple.
 const spins = 100
 
-// wait waits for the next stop; timeout 0 waits without end.
-func (t *Tracee) wait(timeout time.Duration) (stop, error) {
+// Wait waits for the next stop; timeout 0 waits without end.
+func (t *Tracee) Wait(timeout time.Duration) (Stop, error) {
 	var ws unix.WaitStatus
 	awake := spins
 	if t.near {
@@ -152,7 +156,7 @@ func (t *Tracee) wait(timeout time.Duration) (stop, error) {
 			continue
 		case err != nil:
 			t.dead = true
-			return stop{}, t.wrap("wait", t.vanished())
+			return Stop{}, t.Wrap("wait", t.vanished())
 		case n == t.TID:
 			return t.classify(ws)
 		}
@@ -160,7 +164,7 @@ func (t *Tracee) wait(timeout time.Duration) (stop, error) {
 			continue
 		}
 		if timeout > 0 && time.Since(begin) > timeout {
-			return stop{}, t.wrap("stop", ErrTimeout)
+			return Stop{}, t.Wrap("stop", ErrTimeout)
 		}
 		if timeout > 0 {
 			time.Sleep(50 * time.Microsecond)
@@ -181,14 +185,14 @@ func (t *Tracee) vanished() error {
 	return ErrChanged
 }
 
-func (t *Tracee) classify(ws unix.WaitStatus) (stop, error) {
+func (t *Tracee) classify(ws unix.WaitStatus) (Stop, error) {
 	if !ws.Stopped() {
 		t.dead = true
-		return stop{}, t.wrap("wait", ErrDead)
+		return Stop{}, t.Wrap("wait", ErrDead)
 	}
-	s := stop{sig: ws.StopSignal(), event: int(ws) >> 16}
-	if s.event == 0 && s.sig == unix.SIGTRAP|0x80 {
-		s.syscall, s.sig = true, unix.SIGTRAP
+	s := Stop{Sig: ws.StopSignal(), Event: int(ws) >> 16}
+	if s.Event == 0 && s.Sig == unix.SIGTRAP|0x80 {
+		s.Syscall, s.Sig = true, unix.SIGTRAP
 	}
 	return s, nil
 }
@@ -199,19 +203,19 @@ func (t *Tracee) Detach(sig unix.Signal) error {
 		return nil
 	}
 	t.dead = true
-	return t.wrap("let go", detach(t.TID, sig))
+	return t.Wrap("let go", detach(t.TID, sig))
 }
 
 // SignalMask returns the blocked signals, bit 0 for signal 1. Inside
 // sigsuspend(2) and its like it is the mask that will hold afterwards.
 func (t *Tracee) SignalMask() (uint64, error) {
 	m, err := getSigmask(t.TID)
-	return m, t.wrap("read the signal mask", err)
+	return m, t.Wrap("read the signal mask", err)
 }
 
 // SetSignalMask sets the blocked signals.
 func (t *Tracee) SetSignalMask(mask uint64) error {
-	return t.wrap("set the signal mask", setSigmask(t.TID, mask))
+	return t.Wrap("set the signal mask", setSigmask(t.TID, mask))
 }
 
 // PendingSignals returns the queued siginfo_t of the thread, or those of its
@@ -221,7 +225,7 @@ func (t *Tracee) PendingSignals(shared bool) ([][]byte, error) {
 	for {
 		infos, err := peekSiginfo(t.TID, uint64(len(all)), shared)
 		if err != nil {
-			return nil, t.wrap("read pending signals", err)
+			return nil, t.Wrap("read pending signals", err)
 		}
 		if len(infos) == 0 {
 			return all, nil
@@ -233,7 +237,7 @@ func (t *Tracee) PendingSignals(shared bool) ([][]byte, error) {
 // RseqConfiguration returns the thread's rseq(2) registration.
 func (t *Tracee) RseqConfiguration() (Rseq, error) {
 	r, err := rseqConfiguration(t.TID)
-	return r, t.wrap("read the rseq registration", err)
+	return r, t.Wrap("read the rseq registration", err)
 }
 
 // UsesSyscallDispatch reports whether syscall user dispatch is on, see

@@ -1,8 +1,8 @@
 package tracee
 
-// vectorCode is what the page of a puppet has. It makes one system call, or one for
+// VectorCode is what the page of a puppet has. It makes one system call, or one for
 // each entry of an array, see Vector, and then stops by itself, see runToEnd.
-var vectorCode = []byte{
+var VectorCode = []byte{
 	// One call, its number and arguments in their registers.
 	0x0f, 0x05, //                         syscall
 	0x49, 0x89, 0xc7, //                   mov %rax, %r15
@@ -12,7 +12,7 @@ var vectorCode = []byte{
 	0xba, 0x13, 0x00, 0x00, 0x00, //       mov $19, %edx
 	0xb8, 0xea, 0x00, 0x00, 0x00, //       mov $234, %eax
 	0x0f, 0x05, //                         syscall
-	// vectorEnd: there, but after a SIGCONT that took the SIGSTOP away
+	// VectorEnd: there, but after a SIGCONT that took the SIGSTOP away
 	0xeb, 0xec, //                         jmp stop
 	// next, vectorStart: those from %rbx to %rbp
 	0x48, 0x39, 0xeb, //                   cmp %rbp, %rbx
@@ -42,36 +42,36 @@ var vectorCode = []byte{
 	0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff, // cmp $-maxErrno, %rax
 	0x73, 0x06, //                         jae failed
 	// over:
-	0x48, 0x83, 0xc3, entryBytes, //       add $entryBytes, %rbx
+	0x48, 0x83, 0xc3, EntryBytes, //       add $EntryBytes, %rbx
 	0xeb, 0x93, //                         jmp next
 	// failed:
-	0x41, 0xf6, 0xc4, flagMayFail, //      test $flagMayFail, %r12b
+	0x41, 0xf6, 0xc4, FlagMayFail, //      test $FlagMayFail, %r12b
 	0x75, 0xf4, //                         jne over
 	0xe9, 0x74, 0xff, 0xff, 0xff, //       jmp stop
 }
 
-const vectorEnd, vectorStart = 0x17, 0x19
+const VectorEnd, vectorStart = 0x17, 0x19
 
-// setSelf tells the code in vectorCode which thread it is.
-func (r *Regs) setSelf(pid, tid int) { r.R13, r.R14 = uint64(pid), uint64(tid) }
+// setSelf tells the code in VectorCode which thread it is.
+func (r *Regs) SetSelf(pid, tid int) { r.R13, r.R14 = uint64(pid), uint64(tid) }
 
-// setVector begins the calls of an array in code, a copy of vectorCode.
-func (r *Regs) setVector(code, first, end uint64) {
-	r.setCall(code+vectorStart, 0, nil)
+// setVector begins the calls of an array in code, a copy of VectorCode.
+func (r *Regs) SetVector(code, first, end uint64) {
+	r.SetCall(code+vectorStart, 0, nil)
 	r.Rbx, r.Rbp = first, end
 }
 
 // lastResult is what the one call returned.
-func (r *Regs) lastResult() int64 { return int64(r.R15) }
+func (r *Regs) LastResult() int64 { return int64(r.R15) }
 
 // nextEntry is where in the array the code stopped.
-func (r *Regs) nextEntry() uint64 { return r.Rbx }
+func (r *Regs) NextEntry() uint64 { return r.Rbx }
 
-// askCode is what a Loan has beside the ways home, see Loan.Ask: it makes the calls
-// of an array from %rbx on, each entry as those of vectorCode, but that the last
+// AskCode is what a Loan has beside the ways home, see Loan.Ask: it makes the calls
+// of an array from %rbx on, each entry as those of VectorCode, but that the last
 // word says whether there is another. Behind the last stands where to go on. Like
 // the way home it leaves the flags alone.
-var askCode = []byte{
+var AskCode = []byte{
 	0x48, 0x8b, 0x03, //       next: mov (%rbx), %rax
 	0x48, 0x8b, 0x7b, 0x08, //       mov 8(%rbx), %rdi
 	0x48, 0x8b, 0x73, 0x10, //       mov 16(%rbx), %rsi
@@ -82,16 +82,17 @@ var askCode = []byte{
 	0x0f, 0x05, //                   syscall
 	0x48, 0x89, 0x03, // asked:      mov %rax, (%rbx)
 	0x48, 0x8b, 0x4b, flagsAt, //    mov 56(%rbx), %rcx
-	0x48, 0x8d, 0x5b, entryBytes, // lea entryBytes(%rbx), %rbx
+	0x48, 0x8d, 0x5b, EntryBytes, // lea EntryBytes(%rbx), %rbx
 	0xe3, 0x02, //                   jrcxz over the next
 	0xeb, 0xd4, //                   jmp next
 	0xff, 0x23, //                   jmp *(%rbx)
 }
 
-const asked = 0x1d
+// AskedAt is where in AskCode a call has been made.
+const AskedAt = 0x1d
 
-// setAsk begins the calls of an array in code, a copy of askCode.
-func (r *Regs) setAsk(code, first uint64) {
-	r.setCall(code, 0, nil)
+// setAsk begins the calls of an array in code, a copy of AskCode.
+func (r *Regs) SetAsk(code, first uint64) {
+	r.SetCall(code, 0, nil)
 	r.Rbx = first
 }

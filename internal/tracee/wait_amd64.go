@@ -80,7 +80,7 @@ func (t *Tracee) RecallWait(timeout time.Duration) (ran bool, err error) {
 			return ran, nil // the user is told, see UnknownWait
 		}
 		if err := unix.PtraceCont(t.TID, 0); err != nil {
-			return ran, t.wrap("continue", err)
+			return ran, t.Wrap("continue", err)
 		}
 		t.wchan = ""
 		for range 20 {
@@ -90,7 +90,7 @@ func (t *Tracee) RecallWait(timeout time.Duration) (ran bool, err error) {
 				break
 			}
 		}
-		if err := t.stopAgain(timeout); err != nil {
+		if err := t.StopAgain(timeout); err != nil {
 			return true, err
 		}
 		if err := t.HideStop(); err != nil {
@@ -201,17 +201,17 @@ func (t *Tracee) numberBefore(ip uint64) int {
 	return -1
 }
 
-// Resume has the thread begin the wait again with the time that is left and
+// ResumeWait has the thread begin the wait again with the time that is left and
 // interrupts it at once, so that the kernel itself goes on with it when the
-// thread is let go. It changes regs, those to run with, accordingly. It must be
-// the puppet's last call but Leave.
-func (p *Puppet) Resume(w *Wait, regs *Regs) error {
+// thread is let go. It changes regs, those to run with, accordingly. The call is made
+// as CallAt makes it, with memory at scratch.
+func (t *Tracee) ResumeWait(base *Regs, ip, scratch uint64, w *Wait, regs *Regs) error {
 	args := []uint64{regs.Rdi, regs.Rsi, regs.Rdx, regs.R10, regs.R8, regs.R9}
-	at := p.Scratch().Addr
+	at := scratch
 	var ts []byte
 	ts = binary.LittleEndian.AppendUint64(ts, uint64(w.Left/time.Second))
 	ts = binary.LittleEndian.AppendUint64(ts, uint64(w.Left%time.Second))
-	if err := p.t.WriteMem(at, ts); err != nil {
+	if err := t.WriteMem(at, ts); err != nil {
 		return err
 	}
 	ms := uint64(w.Left.Round(time.Millisecond) / time.Millisecond)
@@ -227,7 +227,7 @@ func (p *Puppet) Resume(w *Wait, regs *Regs) error {
 	default:
 		return nil // of an older stream: the kernel does not go on with it but makes it again
 	}
-	ret, err := p.t.interruptedCall(&p.base, p.insn, uintptr(w.NR), args)
+	ret, err := t.interruptedCall(base, ip, uintptr(w.NR), args)
 	if err != nil {
 		return err
 	}
@@ -243,7 +243,7 @@ func (p *Puppet) Resume(w *Wait, regs *Regs) error {
 // interruptedCall is callAt for a call that finds itself interrupted.
 func (t *Tracee) interruptedCall(base *Regs, ip uint64, nr uintptr, args []uint64) (int64, error) {
 	regs := *base
-	regs.setCall(ip, nr, args)
+	regs.SetCall(ip, nr, args)
 	if err := t.SetRegs(&regs); err != nil {
 		return 0, err
 	}
@@ -252,11 +252,11 @@ func (t *Tracee) interruptedCall(base *Regs, ip uint64, nr uintptr, args []uint6
 		return 0, err
 	}
 	if err := unix.PtraceInterrupt(t.TID); err != nil {
-		return 0, t.wrap("interrupt", err)
+		return 0, t.Wrap("interrupt", err)
 	}
 	if err := t.toSyscallStop(); err != nil {
 		return 0, err
 	}
-	err := t.getRegs(&regs)
+	err := t.ReadRegs(&regs)
 	return regs.result(), err
 }

@@ -1,6 +1,6 @@
 //go:build amd64
 
-package tracee
+package tracee_test
 
 import (
 	"encoding/binary"
@@ -10,7 +10,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/loan"
 	"ckpt/internal/proc"
+	"ckpt/internal/testkit"
+	"ckpt/internal/tracee"
 )
 
 // waits are the calls that a program of testdata waits in for 1.5 seconds.
@@ -36,29 +39,29 @@ func TestWaits(t *testing.T) {
 	for _, w := range waits {
 		t.Run(w.how, func(t *testing.T) {
 			t.Parallel()
-			p := startTarget(t, w.how)
-			sleeps(t, p.pid, w.in)
+			p := testkit.StartTarget(t, w.how)
+			testkit.Sleeps(t, p.PID, w.in)
 			for round := range 2 {
-				g := newGroup(t)
-				tr, place := held(t, g, p.pid)
-				if ran := must(tr.RecallWait(time.Second))(t); ran && w.nr == 0 {
+				g := testkit.NewGroup(t)
+				tr, place := held(t, g, p.PID)
+				if ran := testkit.Must(tr.RecallWait(time.Second))(t); ran && w.nr == 0 {
 					t.Error("it was let run")
 				}
-				regs := must(tr.Regs())(t)
-				left := must(tr.TimeLeft(regs, 0))(t)
+				regs := testkit.Must(tr.Regs())(t)
+				left := testkit.Must(tr.TimeLeft(regs, 0))(t)
 				switch {
 				case w.nr == 0 && left != nil, w.nr != 0 && (left == nil || left.NR != w.nr || left.Left <= 0 || left.Left > 1500*time.Millisecond+slack):
 					t.Errorf("round %d: %+v", round, left)
 				}
-				l := must(tr.Borrow(place))(t)
-				must(l.Call(unix.SYS_GETPID))(t)
-				check(t, l.Return())
-				check(t, g.ReleaseAll())
-				soon(t, "it to wait again", func() bool { return isZombie(p.pid) || waitsAgain(p.pid, w.in) })
+				l := testkit.Must(loan.Borrow(tr, place))(t)
+				testkit.Must(l.Call(unix.SYS_GETPID))(t)
+				testkit.Check(t, l.Return())
+				testkit.Check(t, g.ReleaseAll())
+				testkit.Soon(t, "it to wait again", func() bool { return testkit.IsZombie(p.PID) || waitsAgain(p.PID, w.in) })
 			}
-			soon(t, "its end", func() bool { return isZombie(p.pid) })
-			took := p.count(0)
-			if err := p.cmd.Wait(); err != nil || took < 1490 {
+			testkit.Soon(t, "its end", func() bool { return testkit.IsZombie(p.PID) })
+			took := p.Count(0)
+			if err := p.Cmd.Wait(); err != nil || took < 1490 {
 				t.Errorf("waited for %d ms, %v", took, err)
 			}
 		})
@@ -78,45 +81,47 @@ func TestResume(t *testing.T) {
 		}
 		p := settledStub(t)
 		word := p.Scratch().Addr + 256
-		regs := p.base
+		regs := *testkit.Must(p.Tracee().Regs())(t)
+		regs.Rdi, regs.Rsi, regs.Rdx, regs.R10 = 0, 0, 0, 0
 		switch w.nr {
 		case unix.SYS_CLOCK_NANOSLEEP:
 			regs.Rdi, regs.Rsi = unix.CLOCK_MONOTONIC, 0
 		case unix.SYS_FUTEX:
-			regs.Rdi, regs.Rsi, regs.Rdx = word, futexWait, 0
+			regs.Rdi, regs.Rsi, regs.Rdx = word, tracee.FutexWait, 0
 		case unix.SYS_POLL:
 			regs.Rdi, regs.Rsi = 0, 0
 		}
-		regs.Rax, regs.Orig_rax = 1<<64+erestartRestartblock, uint64(w.nr)
+		regs.Rax, regs.Orig_rax = 1<<64+tracee.RestartBlock, uint64(w.nr)
 		begin := time.Now()
-		check(t, p.Resume(&Wait{NR: w.nr, Left: 50 * time.Millisecond}, &regs))
+		testkit.Check(t, p.Resume(&tracee.Wait{NR: w.nr, Left: 50 * time.Millisecond}, &regs))
 		if regs.Orig_rax != uint64(w.nr) || !regs.NeedsRewind() {
 			t.Fatalf("%s: %+v", w.how, regs)
 		}
 		const exit = 3000 // behind the call: an int3
-		regs.Rip = p.code + exit
-		check(t, p.t.poke(regs.Rip-syscallInsnBytes, append(slices.Clone(syscallInsn), 0xcc)))
-		check(t, p.Prepare(&regs, nil, 0, true))
-		check(t, unix.PtraceCont(p.t.TID, 0))
-		s := must(p.t.wait(0))(t)
+		regs.Rip = p.Own().Addr + exit
+		testkit.Check(t, p.Tracee().Poke(regs.Rip-uint64(len(tracee.SyscallInsn)), append(slices.Clone(tracee.SyscallInsn), 0xcc)))
+		testkit.Check(t, p.Prepare(&regs, nil, 0, true))
+		testkit.Check(t, unix.PtraceCont(p.Tracee().TID, 0))
+		s := testkit.Must(p.Tracee().Wait(0))(t)
 		took := time.Since(begin)
-		got := must(p.t.Regs())(t)
+		got := testkit.Must(p.Tracee().Regs())(t)
 		want := int64(0)
 		if w.nr == unix.SYS_FUTEX {
 			want = -int64(unix.ETIMEDOUT)
 		}
-		if s.sig != unix.SIGTRAP || int64(got.Rax) != want || took < 50*time.Millisecond {
+		if s.Sig != unix.SIGTRAP || int64(got.Rax) != want || took < 50*time.Millisecond {
 			t.Errorf("%s: stop %+v, result %d, after %v", w.how, s, int64(got.Rax), took)
 		}
 	}
 	p := settledStub(t)
-	regs := p.base
-	check(t, p.Resume(&Wait{NR: unix.SYS_READ}, &regs)) // of an older stream
-	if regs != p.base {
+	regs := *testkit.Must(p.Tracee().Regs())(t)
+	was := regs
+	testkit.Check(t, p.Resume(&tracee.Wait{NR: unix.SYS_READ}, &regs)) // of an older stream
+	if regs != was {
 		t.Error("registers were changed")
 	}
-	regs.Rdi, regs.Rsi = 0, 0
-	check(t, p.Resume(&Wait{NR: unix.SYS_POLL}, &regs)) // nothing is left: it is over
+	regs.Rax, regs.Rdi, regs.Rsi = 0, 0, 0
+	testkit.Check(t, p.Resume(&tracee.Wait{NR: unix.SYS_POLL}, &regs)) // nothing is left: it is over
 	if regs.Rax != 0 || regs.Interrupted() >= 0 {
 		t.Errorf("%+v", regs)
 	}
@@ -129,7 +134,7 @@ func TestTimeLeft(t *testing.T) {
 	at := p.Scratch().Addr
 	timespec := func(at uint64, sec, nsec int64) uint64 {
 		b := binary.LittleEndian.AppendUint64(nil, uint64(sec))
-		check(t, p.t.WriteMem(at, binary.LittleEndian.AppendUint64(b, uint64(nsec))))
+		testkit.Check(t, p.Tracee().WriteMem(at, binary.LittleEndian.AppendUint64(b, uint64(nsec))))
 		return at
 	}
 	ten, one := timespec(at, 10, 0), timespec(at+16, 1, 500)
@@ -143,7 +148,7 @@ func TestTimeLeft(t *testing.T) {
 		"nanosleep":                  {unix.SYS_NANOSLEEP, ten, 0, 0, 0, 3 * time.Second, 7 * time.Second},
 		"nanosleep, the rest told":   {unix.SYS_NANOSLEEP, ten, one, 0, 0, 3 * time.Second, time.Second + 500},
 		"nanosleep, slept too long":  {unix.SYS_NANOSLEEP, ten, 0, 0, 0, 30 * time.Second, 0},
-		"nanosleep, for ever":        {unix.SYS_NANOSLEEP, huge, 0, 0, 0, 0, maxWaitSeconds*time.Second + time.Second},
+		"nanosleep, for ever":        {unix.SYS_NANOSLEEP, huge, 0, 0, 0, 0, tracee.MaxWaitSeconds*time.Second + time.Second},
 		"nanosleep, less than none":  {unix.SYS_NANOSLEEP, negative, 0, 0, 0, 0, 5},
 		"clock_nanosleep":            {unix.SYS_CLOCK_NANOSLEEP, 1, 0, ten, 0, time.Second, 9 * time.Second},
 		"clock_nanosleep, rest told": {unix.SYS_CLOCK_NANOSLEEP, 1, 0, ten, one, time.Second, time.Second + 500},
@@ -156,28 +161,30 @@ func TestTimeLeft(t *testing.T) {
 		"poll, high bits":            {unix.SYS_POLL, 0, 0, 7<<32 + 2000, 0, time.Second, time.Second},
 		"read":                       {unix.SYS_READ, 0, 0, 0, 0, 0, none},
 	} {
-		var r Regs
-		r.Orig_rax, r.Rax = uint64(c.nr), 1<<64+erestartRestartblock
+		var r tracee.Regs
+		r.Orig_rax, r.Rax = uint64(c.nr), 1<<64+tracee.RestartBlock
 		r.Rdi, r.Rsi, r.Rdx, r.R10 = c.rdi, c.rsi, c.rdx, c.r10
-		w, err := p.t.TimeLeft(&r, c.asleep)
-		check(t, err)
+		w, err := p.Tracee().TimeLeft(&r, c.asleep)
+		testkit.Check(t, err)
 		if (w == nil) != (c.want == none) || w != nil && (w.Left != c.want || w.NR != c.nr) {
 			t.Errorf("%s: %+v", name, w)
 		}
 	}
-	var r Regs
-	r.Orig_rax, r.Rax, r.Rdi = unix.SYS_NANOSLEEP, 1<<64+erestartRestartblock, 1<<46
-	_, err := p.t.TimeLeft(&r, 0)
-	says(t, err, "read 16 bytes at")
+	var r tracee.Regs
+	r.Orig_rax, r.Rax, r.Rdi = unix.SYS_NANOSLEEP, 1<<64+tracee.RestartBlock, 1<<46
+	_, err := p.Tracee().TimeLeft(&r, 0)
+	testkit.Says(t, err, "read 16 bytes at")
 }
 
 // TestWaitAt: which call a thread sleeps in, by the kernel's function and its
 // arguments.
 func TestWaitAt(t *testing.T) {
-	regs := func(rdi, rsi uint64) *Regs { return &Regs{unix.PtraceRegs{Rdi: rdi, Rsi: rsi}} }
+	regs := func(rdi, rsi uint64) *tracee.Regs {
+		return &tracee.Regs{PtraceRegs: unix.PtraceRegs{Rdi: rdi, Rsi: rsi}}
+	}
 	for _, c := range []struct {
 		wchan string
-		regs  *Regs
+		regs  *tracee.Regs
 		want  int
 	}{
 		{"", regs(0, 0), -1},
@@ -191,7 +198,7 @@ func TestWaitAt(t *testing.T) {
 		{"hrtimer_nanosleep", regs(1<<32-6, 0x7f0000000000), unix.SYS_NANOSLEEP}, // an address
 		{"hrtimer_nanosleep", regs(0x7f0000000000, 0), unix.SYS_NANOSLEEP},
 	} {
-		if got := waitAt(c.wchan, c.regs); got != c.want {
+		if got := tracee.WaitAt(c.wchan, c.regs); got != c.want {
 			t.Errorf("%q, %x, %x: %d, not %d", c.wchan, c.regs.Rdi, c.regs.Rsi, got, c.want)
 		}
 	}
@@ -211,15 +218,25 @@ func TestNumberBefore(t *testing.T) {
 		{[]byte{0xb9, unix.SYS_POLL, 0, 0, 0, 0x0f, 0x05}, -1},
 		{[]byte{0xb8, unix.SYS_POLL, 0, 0, 0x80, 0x0f, 0x05}, -1},
 	} {
-		check(t, p.t.WriteMem(at, c.code))
-		if got := p.t.numberBefore(at + 7); got != c.want {
+		testkit.Check(t, p.Tracee().WriteMem(at, c.code))
+		if got := p.Tracee().NumberBefore(at + 7); got != c.want {
 			t.Errorf("%x: %d", c.code, got)
 		}
 	}
-	if got := p.t.numberBefore(1 << 46); got != -1 {
+	if got := p.Tracee().NumberBefore(1 << 46); got != -1 {
 		t.Errorf("of no code: %d", got)
 	}
-	if (&Regs{}).UnknownWait() {
+	if (&tracee.Regs{}).UnknownWait() {
 		t.Error("no wait is an unknown one")
 	}
+}
+
+// held seizes a target's first thread and finds room in it.
+func held(t testing.TB, g *tracee.Group, pid int) (*tracee.Tracee, *loan.Place) {
+	t.Helper()
+	tr := testkit.Must(g.Seize(pid, pid))(t)
+	testkit.Check(t, tr.HideStop())
+	maps := testkit.Must(proc.ReadMaps(pid))(t)
+	fds := testkit.Must(proc.FDs(pid))(t)
+	return tr, testkit.Must(loan.FindPlace(tr, maps, fds, 0))(t)
 }

@@ -16,22 +16,16 @@ import (
 
 	"ckpt/internal/hold"
 	"ckpt/internal/image"
+	"ckpt/internal/testkit"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
-
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // input is a stream in a file, of a stage, with data, and perhaps a hold.
 func input(t *testing.T, stage string, h *hold.Hold, end func(w *stream.Writer)) *os.File {
 	t.Helper()
 	f, err := os.CreateTemp(t.TempDir(), "")
-	check(t, err)
+	testkit.Check(t, err)
 	t.Cleanup(func() { f.Close() })
 	w := stream.NewWriter(f)
 	head := record.Header{Stage: stage}
@@ -40,17 +34,17 @@ func input(t *testing.T, stage string, h *hold.Hold, end func(w *stream.Writer))
 		head.Checkpoint = ref.Checkpoint
 		head.Hold = &record.Hold{PID: ref.PID, StartTime: ref.StartTime, FD: ref.FD, BootID: ref.BootID, Mark: ref.Mark}
 	}
-	check(t, w.Add(record.TypeHeader, &head))
-	check(t, w.Add(record.TypeReg, &record.Reg{Object: record.Object{Objref: 1}}))
+	testkit.Check(t, w.Add(record.TypeHeader, &head))
+	testkit.Check(t, w.Add(record.TypeReg, &record.Reg{Object: record.Object{Objref: 1}}))
 	for i := range 3 {
 		rec, err := stream.New(record.TypeContent, &record.Content{})
-		check(t, err)
+		testkit.Check(t, err)
 		rec.DataLen = 1 << 20
-		check(t, w.Write(rec, bytes.NewReader(bytes.Repeat([]byte{byte(i + 1)}, 1<<20))))
+		testkit.Check(t, w.Write(rec, bytes.NewReader(bytes.Repeat([]byte{byte(i + 1)}, 1<<20))))
 	}
 	end(w)
 	_, err = f.Seek(0, io.SeekStart)
-	check(t, err)
+	testkit.Check(t, err)
 	return f
 }
 
@@ -65,19 +59,19 @@ func options(output string) Options {
 func unpacked(t *testing.T, file string) []byte {
 	t.Helper()
 	f, err := os.Open(file)
-	check(t, err)
+	testkit.Check(t, err)
 	defer f.Close()
 	r := image.NewReader(f, image.ReaderOptions{Threads: 1})
 	defer r.Close()
 	b, err := io.ReadAll(r)
-	check(t, err)
+	testkit.Check(t, err)
 	return b
 }
 
 func contents(t *testing.T, f *os.File) []byte {
 	t.Helper()
 	b, err := os.ReadFile(f.Name())
-	check(t, err)
+	testkit.Check(t, err)
 	return b
 }
 
@@ -85,7 +79,7 @@ func contents(t *testing.T, f *os.File) []byte {
 func names(t *testing.T, dir string) string {
 	t.Helper()
 	list, err := os.ReadDir(dir)
-	check(t, err)
+	testkit.Check(t, err)
 	var all []string
 	for _, e := range list {
 		all = append(all, e.Name())
@@ -98,11 +92,11 @@ func names(t *testing.T, dir string) string {
 func TestOutput(t *testing.T) {
 	for name, prepare := range map[string]func(img string){
 		"new":       func(string) {},
-		"in place":  func(img string) { check(t, os.WriteFile(img, []byte("the last image"), 0o644)) },
-		"of a link": func(img string) { check(t, os.Symlink("elsewhere", img)) },
+		"in place":  func(img string) { testkit.Check(t, os.WriteFile(img, []byte("the last image"), 0o644)) },
+		"of a link": func(img string) { testkit.Check(t, os.Symlink("elsewhere", img)) },
 		// What one left that was killed as it named its file.
 		"a left over": func(img string) {
-			check(t, os.WriteFile(filepath.Join(filepath.Dir(img), fmt.Sprintf(".img.%d", os.Getpid())), nil, 0o600))
+			testkit.Check(t, os.WriteFile(filepath.Join(filepath.Dir(img), fmt.Sprintf(".img.%d", os.Getpid())), nil, 0o600))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -112,7 +106,7 @@ func TestOutput(t *testing.T) {
 			others := func() string { return strings.TrimSpace(strings.TrimSuffix(" "+names(t, dir), " img")) }
 			before := others()
 			in := input(t, record.StageShared, nil, whole)
-			check(t, Run(context.Background(), options(img), in, nil))
+			testkit.Check(t, Run(context.Background(), options(img), in, nil))
 			if got := unpacked(t, img); !bytes.Equal(got, contents(t, in)) {
 				t.Errorf("%d bytes of stream, not %d", len(got), len(contents(t, in)))
 			}
@@ -129,7 +123,7 @@ func TestOutput(t *testing.T) {
 // TestLongName: whatever name a file may have, an image may have.
 func TestLongName(t *testing.T) {
 	img := filepath.Join(t.TempDir(), strings.Repeat("n", 255))
-	check(t, Run(context.Background(), options(img), input(t, record.StageShared, nil, whole), nil))
+	testkit.Check(t, Run(context.Background(), options(img), input(t, record.StageShared, nil, whole), nil))
 	unpacked(t, img)
 }
 
@@ -150,7 +144,7 @@ func TestFailures(t *testing.T) {
 				dir := t.TempDir()
 				img := filepath.Join(dir, "img")
 				if old != "" {
-					check(t, os.WriteFile(img, []byte(old), 0o600))
+					testkit.Check(t, os.WriteFile(img, []byte(old), 0o600))
 				}
 				before := names(t, dir)
 				err := Run(context.Background(), options(img), input(t, c.stage, nil, c.end), nil)
@@ -164,7 +158,7 @@ func TestFailures(t *testing.T) {
 		}
 	}
 	empty, err := os.Open(os.DevNull)
-	check(t, err)
+	testkit.Check(t, err)
 	defer empty.Close()
 	if err := Run(context.Background(), options(filepath.Join(t.TempDir(), "img")), empty, nil); err == nil {
 		t.Error("nothing is an image")
@@ -189,22 +183,22 @@ func TestCancelled(t *testing.T) {
 func TestNotBefore(t *testing.T) {
 	dir := t.TempDir()
 	img := filepath.Join(dir, "img")
-	check(t, os.WriteFile(img, []byte("the last image"), 0o600))
+	testkit.Check(t, os.WriteFile(img, []byte("the last image"), 0o600))
 	all := contents(t, input(t, record.StageShared, nil, whole))
 	r, w, err := os.Pipe()
-	check(t, err)
+	testkit.Check(t, err)
 	defer r.Close()
 	done := make(chan error, 1)
 	go func() { done <- Run(context.Background(), options(img), r, nil) }()
 	_, err = w.Write(all[:len(all)-1]) // all but a part of END was taken in, or is in the pipe
-	check(t, err)
+	testkit.Check(t, err)
 	if b, err := os.ReadFile(img); err != nil || string(b) != "the last image" || names(t, dir) != "img" {
 		t.Errorf("%q, %v, %s", b, err, names(t, dir))
 	}
 	_, err = w.Write(all[len(all)-1:])
-	check(t, err)
+	testkit.Check(t, err)
 	w.Close()
-	check(t, <-done)
+	testkit.Check(t, <-done)
 	if got := unpacked(t, img); !bytes.Equal(got, all) {
 		t.Errorf("%d bytes", len(got))
 	}
@@ -215,7 +209,7 @@ func TestNotBefore(t *testing.T) {
 func TestNewDest(t *testing.T) {
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "fifo")
-	check(t, unix.Mkfifo(fifo, 0o600))
+	testkit.Check(t, unix.Mkfifo(fifo, 0o600))
 	for path, says := range map[string]string{
 		dir:                          "is not a regular file; write to it with > instead of -o",
 		fifo:                         "is not a regular file",
@@ -237,31 +231,31 @@ func TestLinkFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			f, err := file(dir)
-			check(t, err)
+			testkit.Check(t, err)
 			d := &dest{f: f, path: filepath.Join(dir, "img")}
-			check(t, os.MkdirAll(filepath.Join(d.path, "full"), 0o700)) // since then
+			testkit.Check(t, os.MkdirAll(filepath.Join(d.path, "full"), 0o700)) // since then
 			if err := d.commit(); err == nil || !strings.Contains(err.Error(), "image file: ") {
 				t.Error(err)
 			}
-			check(t, d.discard())
+			testkit.Check(t, d.discard())
 			if left := names(t, dir); left != "img" {
 				t.Errorf("there are %s", left)
 			}
-			check(t, os.RemoveAll(d.path))
+			testkit.Check(t, os.RemoveAll(d.path))
 			if f, err = file(dir); err != nil {
 				t.Fatal(err)
 			}
 			_, err = f.WriteString("text")
-			check(t, err)
+			testkit.Check(t, err)
 			d = &dest{f: f, path: d.path}
-			check(t, d.commit())
+			testkit.Check(t, d.commit())
 			if b, err := os.ReadFile(d.path); string(b) != "text" || err != nil || names(t, dir) != "img" {
 				t.Errorf("%q, %v, %s", b, err, names(t, dir))
 			}
 			if f, err = file(dir); err != nil {
 				t.Fatal(err)
 			}
-			check(t, (&dest{f: f, path: d.path}).discard())
+			testkit.Check(t, (&dest{f: f, path: d.path}).discard())
 			if b, err := os.ReadFile(d.path); string(b) != "text" || err != nil || names(t, dir) != "img" {
 				t.Errorf("discarded: %q, %v, %s", b, err, names(t, dir))
 			}
@@ -287,7 +281,7 @@ func TestHold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, err := hold.New("00112233445566778899aabbccddeeff")
-			check(t, err)
+			testkit.Check(t, err)
 			defer h.Close()
 			o, out := options(""), (*os.File)(nil)
 			switch c.to {
@@ -295,11 +289,11 @@ func TestHold(t *testing.T) {
 				o.Output = filepath.Join(t.TempDir(), "img")
 			case "stdout":
 				out, err = os.Create(filepath.Join(t.TempDir(), "img"))
-				check(t, err)
+				testkit.Check(t, err)
 				defer out.Close()
 			case "pipe":
 				r, w, err := os.Pipe()
-				check(t, err)
+				testkit.Check(t, err)
 				defer r.Close()
 				defer w.Close()
 				go func() { _, _ = io.Copy(io.Discard, r) }()
@@ -322,13 +316,13 @@ func TestHold(t *testing.T) {
 // TestHoldGone: an image is written all the same if its target is not held.
 func TestHoldGone(t *testing.T) {
 	h, err := hold.New("00112233445566778899aabbccddeeff")
-	check(t, err)
+	testkit.Check(t, err)
 	in := input(t, record.StageShared, h, whole)
-	check(t, h.Close())
+	testkit.Check(t, h.Close())
 	o := options(filepath.Join(t.TempDir(), "img"))
 	said := ""
 	o.Step = func(format string, args ...any) { said += fmt.Sprintf(format, args...) + "\n" }
-	check(t, Run(context.Background(), o, in, nil))
+	testkit.Check(t, Run(context.Background(), o, in, nil))
 	unpacked(t, o.Output)
 	if !strings.Contains(said, "the target is not held for this image") || !strings.Contains(said, "bytes of stream in an image of") {
 		t.Error(said)
@@ -339,11 +333,11 @@ func TestHoldGone(t *testing.T) {
 func TestReadByOthers(t *testing.T) {
 	for mode, told := range map[os.FileMode]bool{0o600: false, 0o644: true, 0o640: true, 0o622: false} {
 		out, err := os.OpenFile(filepath.Join(t.TempDir(), "img"), os.O_RDWR|os.O_CREATE, 0o600)
-		check(t, err)
-		check(t, out.Chmod(mode))
+		testkit.Check(t, err)
+		testkit.Check(t, out.Chmod(mode))
 		o, said := options(""), false
 		o.Note = func(string, ...any) { said = true }
-		check(t, Run(context.Background(), o, input(t, record.StageShared, nil, whole), out))
+		testkit.Check(t, Run(context.Background(), o, input(t, record.StageShared, nil, whole), out))
 		if said != told {
 			t.Errorf("mode %o: told %v", mode, said)
 		}
@@ -354,7 +348,7 @@ func TestReadByOthers(t *testing.T) {
 // TestNoRoom: an error in writing is the cause that is told.
 func TestNoRoom(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
-	check(t, err)
+	testkit.Check(t, err)
 	defer full.Close()
 	if err := Run(context.Background(), options(""), input(t, record.StageShared, nil, whole), full); !errors.Is(err, unix.ENOSPC) {
 		t.Error(err)

@@ -1,6 +1,6 @@
 //go:build amd64
 
-package tracee
+package loan
 
 import (
 	"bytes"
@@ -10,7 +10,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/proc"
+	"ckpt/internal/testkit"
+	"ckpt/internal/tracee"
 )
 
 // TestHole: what is found is free, with a MiB around it that is free, too; and it
@@ -19,10 +22,10 @@ func TestHole(t *testing.T) {
 	const (
 		mib    = uint64(1 << 20)
 		lowest = uint64(1 << 28)
-		top    = uint64(1<<47 - pageBytes)
+		top    = uint64(1<<47 - abi.PageBytes)
 		step   = mib / 2
 	)
-	rng := random(t)
+	rng := testkit.Random(t)
 	found, full := 0, 0
 	for range 20_000 {
 		// The space is taken but for a window, which is divided at random.
@@ -32,28 +35,28 @@ func TestHole(t *testing.T) {
 			to = top - step*rng.Uint64N(10)
 			from = to - step*rng.Uint64N(24)
 		}
-		taken := []Range{{pageBytes, from - pageBytes}, {to, top - to}, {0xffffffffff600000, pageBytes}}
+		taken := []tracee.Range{{Addr: abi.PageBytes, Len: from - abi.PageBytes}, {Addr: to, Len: top - to}, {Addr: 0xffffffffff600000, Len: abi.PageBytes}}
 		for at := from; at < to; {
 			at += step * rng.Uint64N(8)
 			n := min(step*(1+rng.Uint64N(3)), max(at, to)-at)
 			if n > 0 {
-				taken = append(taken, Range{at, n})
+				taken = append(taken, tracee.Range{Addr: at, Len: n})
 			}
 			at += n
 		}
-		taken = slices.DeleteFunc(taken, func(r Range) bool { return r.Len == 0 })
+		taken = slices.DeleteFunc(taken, func(r tracee.Range) bool { return r.Len == 0 })
 		rng.Shuffle(len(taken), func(i, j int) { taken[i], taken[j] = taken[j], taken[i] })
-		size := pageBytes * (1 + rng.Uint64N(512))
+		size := abi.PageBytes * (1 + rng.Uint64N(512))
 		before := slices.Clone(taken)
 
 		apart := func(at uint64) bool {
-			return at >= lowest+mib && at+size+mib <= top && !slices.ContainsFunc(taken, func(r Range) bool { return at < r.Addr+r.Len+mib && r.Addr < at+size+mib })
+			return at >= lowest+mib && at+size+mib <= top && !slices.ContainsFunc(taken, func(r tracee.Range) bool { return at < r.Addr+r.Len+mib && r.Addr < at+size+mib })
 		}
 		want := false
 		for at := from; at <= to; at += step {
 			want = want || apart(at) || apart(max(lowest, at)+mib)
 		}
-		got, ok := Hole(taken, size)
+		got, ok := tracee.Hole(taken, size)
 		if ok != want || ok && (got.Len != size || !apart(got.Addr)) {
 			t.Fatalf("%d bytes: %+v, %v, of %x", size, got, ok, taken)
 		}
@@ -69,10 +72,10 @@ func TestHole(t *testing.T) {
 	if found < 1000 || full < 1000 {
 		t.Errorf("found %d times, not found %d times", found, full)
 	}
-	if _, ok := Hole(nil, 1<<47); ok {
+	if _, ok := tracee.Hole(nil, 1<<47); ok {
 		t.Error("more than there is was found")
 	}
-	if got, ok := Hole(nil, scratchBytes); !ok || got.Addr != lowest+mib {
+	if got, ok := tracee.Hole(nil, scratchBytes); !ok || got.Addr != lowest+mib {
 		t.Errorf("%+v", got)
 	}
 }
@@ -88,7 +91,7 @@ func TestLowestFree(t *testing.T) {
 			t.Errorf("%v: %v, not %v", c.fds, got, c.want)
 		}
 	}
-	rng := random(t)
+	rng := testkit.Random(t)
 	for range 1000 {
 		var fds []int
 		for fd := range 20 {
@@ -108,22 +111,22 @@ func TestLowestFree(t *testing.T) {
 // TestZeroTail: how much of an executable mapping's end is free to stand in.
 func TestZeroTail(t *testing.T) {
 	p := settledStub(t)
-	at := mapped(t, p, 2*pageBytes, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC)
+	at := mapped(t, p, 2*abi.PageBytes, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC)
 	for _, c := range []struct {
 		free, slots int
-	}{{0, 0}, {1, 0}, {slotBytes, 0}, {slotBytes + 15, 0}, {slotBytes + 16, 1}, {2*slotBytes + 15, 1}, {2*slotBytes + 16, 2}, {pageBytes, 2}} {
-		text := bytes.Repeat([]byte{0x90}, 2*pageBytes)
+	}{{0, 0}, {1, 0}, {slotBytes, 0}, {slotBytes + 15, 0}, {slotBytes + 16, 1}, {2*slotBytes + 15, 1}, {2*slotBytes + 16, 2}, {abi.PageBytes, 2}} {
+		text := bytes.Repeat([]byte{0x90}, 2*abi.PageBytes)
 		clear(text[len(text)-c.free:])
-		check(t, p.t.WriteMem(at, text))
-		m := proc.Mapping{Start: at, End: at + 2*pageBytes, Prot: unix.PROT_READ | unix.PROT_EXEC, Path: "/lib/x.so"}
-		place, err := p.t.FindPlace([]proc.Mapping{m}, []int{0, 2}, 0)
+		testkit.Check(t, p.Tracee().WriteMem(at, text))
+		m := proc.Mapping{Start: at, End: at + 2*abi.PageBytes, Prot: unix.PROT_READ | unix.PROT_EXEC, Path: "/lib/x.so"}
+		place, err := FindPlace(p.Tracee(), []proc.Mapping{m}, []int{0, 2}, 0)
 		if c.slots == 0 {
 			if !errors.Is(err, ErrNoPlace) {
 				t.Errorf("%d bytes: %+v, %v", c.free, place, err)
 			}
 			continue
 		}
-		check(t, err)
+		testkit.Check(t, err)
 		if place.slots != c.slots || place.code != m.End-uint64(c.slots*slotBytes) || place.Roomy() != (c.slots == 2) || place.fds != [2]int{1, 3} {
 			t.Errorf("%d bytes: %+v", c.free, place)
 		}
@@ -134,21 +137,21 @@ func TestZeroTail(t *testing.T) {
 // nor what can't be read, is stood in.
 func TestFindPlace(t *testing.T) {
 	p := settledStub(t)
-	at := mapped(t, p, pageBytes, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC)
-	maps := must(proc.ReadMaps(p.t.PID))(t)
-	vdso := *mappingAt(t, p.t.PID, p.base.SP()) // any
+	at := mapped(t, p, abi.PageBytes, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC)
+	maps := testkit.Must(proc.ReadMaps(p.Tracee().PID))(t)
+	vdso := *testkit.MappingAt(t, p.Tracee().PID, testkit.Must(p.Tracee().Regs())(t).SP()) // any
 	for _, m := range maps {
 		if m.Name() == "[vdso]" {
 			vdso = m
 		}
 	}
-	exec := proc.Mapping{Start: at, End: at + pageBytes, Prot: unix.PROT_READ | unix.PROT_EXEC, Path: "/x"}
+	exec := proc.Mapping{Start: at, End: at + abi.PageBytes, Prot: unix.PROT_READ | unix.PROT_EXEC, Path: "/x"}
 	shared, data, vsyscall, gone := exec, exec, exec, exec
 	shared.Shared, data.Prot, vsyscall.Path = true, unix.PROT_READ, "[vsyscall]"
-	gone.Start, gone.End = 1<<46, 1<<46+pageBytes
+	gone.Start, gone.End = 1<<46, 1<<46+abi.PageBytes
 	longer := vdso
-	longer.End += pageBytes // not this kernel's
-	full := []proc.Mapping{{Start: pageBytes, End: at, Prot: unix.PROT_READ}, exec, {Start: at + pageBytes, End: 1<<47 - pageBytes}}
+	longer.End += abi.PageBytes // not this kernel's
+	full := []proc.Mapping{{Start: abi.PageBytes, End: at, Prot: unix.PROT_READ}, exec, {Start: at + abi.PageBytes, End: 1<<47 - abi.PageBytes}}
 	for name, c := range map[string]struct {
 		maps []proc.Mapping
 		in   *proc.Mapping
@@ -164,12 +167,12 @@ func TestFindPlace(t *testing.T) {
 		"another vdso":       {[]proc.Mapping{longer}, nil, "none of its executable mappings"},
 		"a full space":       {full, nil, "its address space is full"},
 	} {
-		place, err := p.t.FindPlace(c.maps, nil, 0)
+		place, err := FindPlace(p.Tracee(), c.maps, nil, 0)
 		if c.in == nil {
-			says(t, err, c.says)
+			testkit.Says(t, err, c.says)
 			continue
 		}
-		check(t, err)
+		testkit.Check(t, err)
 		if place.code < c.in.Start || place.code+uint64(place.slots*slotBytes) != c.in.End {
 			t.Errorf("%s: %x, not in %x-%x", name, place.code, c.in.Start, c.in.End)
 		}
@@ -180,37 +183,37 @@ func TestFindPlace(t *testing.T) {
 func TestSpareStack(t *testing.T) {
 	p := settledStub(t)
 	const pages = 16
-	at := mapped(t, p, pages*pageBytes, unix.PROT_READ|unix.PROT_WRITE)
-	stack := Range{at, pages * pageBytes}
-	used := bytes.Repeat([]byte{1}, pages*pageBytes)
+	at := mapped(t, p, pages*abi.PageBytes, unix.PROT_READ|unix.PROT_WRITE)
+	stack := tracee.Range{Addr: at, Len: pages * abi.PageBytes}
+	used := bytes.Repeat([]byte{1}, pages*abi.PageBytes)
 	for name, c := range map[string]struct {
 		from, n int    // zero bytes
 		sp      uint64 // of the stack's beginning
 		want    int    // -1: none
 	}{
-		"all":                 {0, pages * pageBytes, stack.Len - 64, 0},
+		"all":                 {0, pages * abi.PageBytes, stack.Len - 64, 0},
 		"none":                {0, 0, stack.Len - 64, -1},
 		"just enough":         {100, TightBytes + 7, stack.Len - 64, 104},
 		"aligned":             {104, TightBytes + 7, stack.Len - 64, 104},
 		"one byte less":       {100, TightBytes + 6, stack.Len - 64, -1},
-		"too high":            {4 * pageBytes, pageBytes, stack.Len - 64, -1},
-		"at the pointer":      {0, pages * pageBytes, 4*pageBytes + 8, -1},
-		"below the red zone":  {0, pages * pageBytes, 4*pageBytes + TightBytes + 7, 0},
-		"in the red zone":     {0, pages * pageBytes, pageBytes, -1},
-		"a pointer elsewhere": {0, pages * pageBytes, 1 << 40, 0},
+		"too high":            {4 * abi.PageBytes, abi.PageBytes, stack.Len - 64, -1},
+		"at the pointer":      {0, pages * abi.PageBytes, 4*abi.PageBytes + 8, -1},
+		"below the red zone":  {0, pages * abi.PageBytes, 4*abi.PageBytes + TightBytes + 7, 0},
+		"in the red zone":     {0, pages * abi.PageBytes, abi.PageBytes, -1},
+		"a pointer elsewhere": {0, pages * abi.PageBytes, 1 << 40, 0},
 	} {
 		b := slices.Clone(used)
 		clear(b[c.from : c.from+c.n])
-		check(t, p.t.WriteMem(at, b))
-		got, ok := p.t.spareStack(stack, at+c.sp)
-		if ok != (c.want >= 0) || ok && got != (Range{at + uint64(c.want), TightBytes}) {
+		testkit.Check(t, p.Tracee().WriteMem(at, b))
+		got, ok := spareStack(p.Tracee(), stack, at+c.sp)
+		if ok != (c.want >= 0) || ok && got != (tracee.Range{Addr: at + uint64(c.want), Len: TightBytes}) {
 			t.Errorf("%s: %+v, %v", name, got, ok)
 		}
 	}
-	if _, ok := p.t.spareStack(Range{1 << 46, pageBytes}, 0); ok {
+	if _, ok := spareStack(p.Tracee(), tracee.Range{Addr: 1 << 46, Len: abi.PageBytes}, 0); ok {
 		t.Error("there is no stack")
 	}
-	if _, ok := p.t.spareStack(Range{}, 0); ok {
+	if _, ok := spareStack(p.Tracee(), tracee.Range{}, 0); ok {
 		t.Error("there is no stack at all")
 	}
 }

@@ -1,4 +1,4 @@
-package tracee
+package puppet
 
 import (
 	"encoding/binary"
@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/tracee"
 )
 
 // Vector is system calls that a puppet makes one after the other, with one stop for
@@ -35,13 +37,10 @@ type Later struct {
 }
 
 // The memory of a vector in a puppet: an array of calls, in the layout that the
-// puppet's code knows; see vectorCode.
+// puppet's code knows; see tracee.VectorCode.
 const (
 	maxCalls    = 2048
-	entryBytes  = 64 // number, six arguments, flags; the number gives way to the result
-	flagsAt     = 56
-	flagMayFail = 1 << 6 // bits 0 to 5: the argument is the address of what it is
-	vectorBytes = maxCalls * entryBytes
+	vectorBytes = maxCalls * tracee.EntryBytes
 )
 
 // Vector returns an empty one.
@@ -72,7 +71,7 @@ func (c *Later) MayFail() *Later {
 }
 
 // Result is what the call returned, when Run has succeeded.
-func (c *Later) Result() (uint64, error) { return result(c.result) }
+func (c *Later) Result() (uint64, error) { return tracee.Result(c.result) }
 
 // Room returns where in the puppet's memory there will be n bytes for the call that
 // is added next, which Set fills.
@@ -86,7 +85,7 @@ func (v *Vector) Room(n int) uint64 {
 	}
 	v.loose = true
 	if n > int(room.Len) && v.err == nil {
-		v.err = v.p.t.wrap(fmt.Sprintf("pass %d bytes to a call", n), unix.E2BIG)
+		v.err = v.p.t.Wrap(fmt.Sprintf("pass %d bytes to a call", n), unix.E2BIG)
 		n = 0
 	}
 	v.data = append(v.data, make([]byte, used+n-len(v.data))...)
@@ -148,8 +147,8 @@ func (p *Puppet) makeAll(calls []*Later) error {
 			}
 		}
 		ret, err := p.Call(c.nr, args[:]...)
-		if c.result, c.made = int64(ret), true; err != nil && (!c.mayFail || Errno(err) == 0) {
-			return p.t.wrap(c.what, err)
+		if c.result, c.made = int64(ret), true; err != nil && (!c.mayFail || tracee.Errno(err) == 0) {
+			return p.t.Wrap(c.what, err)
 		}
 	}
 	return nil
@@ -159,9 +158,9 @@ func (p *Puppet) makeAll(calls []*Later) error {
 // what they returned.
 func (p *Puppet) makeVector(calls []*Later) error {
 	first := p.calls()
-	array := make([]byte, 0, len(calls)*entryBytes)
+	array := make([]byte, 0, len(calls)*tracee.EntryBytes)
 	for i, c := range calls {
-		c.at = first + uint64(i*entryBytes)
+		c.at = first + uint64(i*tracee.EntryBytes)
 		array = c.encode(array)
 	}
 	if err := p.t.WriteMem(first, array); err != nil {
@@ -171,15 +170,15 @@ func (p *Puppet) makeVector(calls []*Later) error {
 	if err != nil {
 		return err
 	}
-	if err := p.t.ReadMem(first, array[:min(made+1, len(calls))*entryBytes]); err != nil {
+	if err := p.t.ReadMem(first, array[:min(made+1, len(calls))*tracee.EntryBytes]); err != nil {
 		return err
 	}
 	for i, c := range calls[:min(made+1, len(calls))] {
-		c.result, c.made = int64(binary.LittleEndian.Uint64(array[i*entryBytes:])), true
+		c.result, c.made = int64(binary.LittleEndian.Uint64(array[i*tracee.EntryBytes:])), true
 	}
 	if made < len(calls) {
 		_, err := calls[made].Result()
-		return p.t.wrap(calls[made].what, err)
+		return p.t.Wrap(calls[made].what, err)
 	}
 	return nil
 }
@@ -197,7 +196,7 @@ func (c *Later) encode(array []byte) []byte {
 		}
 	}
 	if c.mayFail {
-		flags |= flagMayFail
+		flags |= tracee.FlagMayFail
 	}
-	return appendEntry(array, c.nr, args, flags)
+	return tracee.AppendEntry(array, c.nr, args, flags)
 }

@@ -1,28 +1,30 @@
-package tracee
+package puppet
 
 import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/tracee"
 )
 
 // Call makes a system call in the puppet.
 func (p *Puppet) Call(nr uintptr, args ...uint64) (uint64, error) {
 	if !p.vectors() {
-		return p.t.callAt(&p.base, p.insn, nr, args)
+		return p.t.CallAt(&p.base, p.insn, nr, args)
 	}
 	if len(args) > 6 {
 		return 0, unix.EINVAL
 	}
 	regs := p.base
-	regs.setCall(p.code, nr, args)
+	regs.SetCall(p.code, nr, args)
 	if err := p.runToEnd(&regs); err != nil {
 		return 0, err
 	}
-	return result(regs.lastResult())
+	return tracee.Result(regs.LastResult())
 }
 
-// vectors reports whether the puppet can stop itself, see vectorCode.
+// vectors reports whether the puppet can stop itself, see VectorCode.
 func (p *Puppet) vectors() bool { return p.code != 0 && !*p.singly }
 
 // Singly has all threads of the puppet's process make their calls one by one, each
@@ -36,9 +38,9 @@ func (p *Puppet) calls() uint64 { return p.code + codeBytes }
 // until the first that failed.
 func (p *Puppet) runVector(first uint64, n int) (made int, err error) {
 	regs := p.base
-	regs.setVector(p.code, first, first+uint64(n*entryBytes))
+	regs.SetVector(p.code, first, first+uint64(n*tracee.EntryBytes))
 	err = p.runToEnd(&regs)
-	return int(regs.nextEntry()-first) / entryBytes, err
+	return int(regs.NextEntry()-first) / tracee.EntryBytes, err
 }
 
 // runToEnd runs the puppet's code with registers that begin it until the puppet
@@ -46,33 +48,18 @@ func (p *Puppet) runVector(first uint64, n int) (made int, err error) {
 // blocks and which is not delivered, for we don't let it pass. A system call stop at
 // the end would take one at each call; a breakpoint would reset the program's action
 // for SIGTRAP. But SIGSTOP takes away a SIGCONT that waits.
-func (p *Puppet) runToEnd(regs *Regs) error {
+func (p *Puppet) runToEnd(regs *tracee.Regs) error {
 	t := p.t
-	regs.setSelf(t.PID, t.TID)
-	if err := t.SetRegs(regs); err != nil {
-		return err
-	}
-	t.inStop = false
-	for sig := 0; ; {
-		if err := unix.PtraceCont(t.TID, sig); err != nil {
-			return t.wrap("run to the end of its calls", err)
-		}
-		s, err := t.wait(0)
-		if err != nil {
-			return err
-		}
-		if err := t.getRegs(regs); err != nil {
-			return err
-		}
-		sig = 0
+	regs.SetSelf(t.PID, t.TID)
+	return t.Run(regs, func(s tracee.Stop) (sig unix.Signal, done bool, err error) {
 		switch {
-		case s.event == unix.PTRACE_EVENT_STOP: // as in toSyscallStop
-		case s.event != 0 || s.syscall || s.sig != unix.SIGSTOP:
-			return t.wrap("make system calls", fmt.Errorf("it got signal %v (event %d) at %#x instead", s.sig, s.event, regs.IP()))
-		case regs.IP() == p.code+uint64(vectorEnd) && sentByItself(t.PID, t.TID):
-			return nil
-		default: // somebody else's
-			sig = int(unix.SIGSTOP)
+		case s.Event == unix.PTRACE_EVENT_STOP: // somebody stops the process: it will be when it is let go
+			return 0, false, nil
+		case s.Event != 0 || s.Syscall || s.Sig != unix.SIGSTOP:
+			return 0, false, t.Wrap("make system calls", fmt.Errorf("it got signal %v (event %d) at %#x instead", s.Sig, s.Event, regs.IP()))
+		case regs.IP() == p.code+uint64(tracee.VectorEnd) && tracee.SentByItself(t.PID, t.TID):
+			return 0, true, nil
 		}
-	}
+		return unix.SIGSTOP, false, nil // somebody else's
+	})
 }

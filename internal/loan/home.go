@@ -1,4 +1,4 @@
-package tracee
+package loan
 
 import (
 	"bytes"
@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/tracee"
 )
 
 // Home is where in a process only the way home of a Loan can stand: the padding
@@ -14,7 +16,7 @@ import (
 type Home struct{ start, end uint64 }
 
 // ownVDSO is read once; the code is the same in all processes.
-var ownVDSO = sync.OnceValues(VDSO)
+var ownVDSO = sync.OnceValues(tracee.VDSO)
 
 // FindHome finds it by a process's auxiliary vector, see getauxval(3).
 func FindHome(auxv []byte) (Home, error) {
@@ -37,7 +39,7 @@ func FindHome(auxv []byte) (Home, error) {
 // was killed just now, if it is still on it: it may not have run since. What is
 // read of the process before would not hold, and the next Loan would overwrite
 // the code it runs.
-func (t *Tracee) ComeHome(home Home, timeout time.Duration) error {
+func ComeHome(t *tracee.Tracee, home Home, timeout time.Duration) error {
 	begin := time.Now()
 	for {
 		regs, err := t.Regs()
@@ -45,13 +47,13 @@ func (t *Tracee) ComeHome(home Home, timeout time.Duration) error {
 			return err
 		}
 		if time.Since(begin) > timeout {
-			return t.wrap("let it recover from an earlier attempt", ErrTimeout)
+			return t.Wrap("let it recover from an earlier attempt", tracee.ErrTimeout)
 		}
 		if err := unix.PtraceCont(t.TID, 0); err != nil {
-			return t.wrap("continue", err)
+			return t.Wrap("continue", err)
 		}
 		time.Sleep(100 * time.Microsecond)
-		if err := t.stopAgain(timeout); err != nil {
+		if err := t.StopAgain(timeout); err != nil {
 			return err
 		}
 	}

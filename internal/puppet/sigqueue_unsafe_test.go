@@ -1,6 +1,6 @@
 //go:build amd64
 
-package tracee
+package puppet
 
 import (
 	"unsafe"

@@ -1,4 +1,4 @@
-package tracee
+package puppet
 
 import (
 	"bytes"
@@ -10,24 +10,26 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
+	"ckpt/internal/tracee"
 )
 
 const (
-	codeBytes          = pageBytes
-	puppetScratchBytes = 64 * pageBytes
-	// PuppetBytes is how much room a puppet's own pages take.
-	PuppetBytes = codeBytes + vectorBytes + puppetScratchBytes
+	codeBytes          = abi.PageBytes
+	puppetScratchBytes = 64 * abi.PageBytes
+	// Bytes is how much room a puppet's own pages take.
+	Bytes = codeBytes + vectorBytes + puppetScratchBytes
 
 	puppetOptions = unix.PTRACE_O_EXITKILL | unix.PTRACE_O_TRACESYSGOOD
 )
 
 // Puppet is a task of ours that has run nothing of its own. It dies with us.
 type Puppet struct {
-	t      *Tracee
-	base   Regs
-	code   uint64 // a page with vectorCode; a vector's array and scratch memory follow
+	t      *tracee.Tracee
+	base   tracee.Regs
+	code   uint64 // a page with VectorCode; a vector's array and scratch memory follow
 	insn   uint64
 	us     *int  // its table's descriptor of our process, -1 before there is one
 	singly *bool // its process makes calls one by one, see Singly
@@ -67,14 +69,14 @@ func start(name string, near bool, fds []uintptr) (*Puppet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start this program again as a stub: %w", err)
 	}
-	t := &Tracee{PID: pid, TID: pid, near: near}
-	if _, err := t.wait(0); err != nil {
+	t, err := tracee.Born(pid, pid, near)
+	if err != nil {
 		return nil, err
 	}
 	if near {
 		err = shareCPU(t.TID)
 	}
-	if err := errors.Join(err, t.reseize()); err != nil {
+	if err := errors.Join(err, t.Reseize(puppetOptions)); err != nil {
 		return nil, errors.Join(err, t.Kill())
 	}
 	s := &Puppet{t: t, us: new(int), singly: new(bool)}
@@ -103,22 +105,9 @@ func shareCPU(tid int) error {
 	return nil
 }
 
-// reseize changes a task from PTRACE_TRACEME to PTRACE_SEIZE, which its
-// children inherit: only such can be brought to a stop that leaves no trace. It
-// stands still by SIGSTOP in between.
-func (t *Tracee) reseize() error {
-	if err := detach(t.TID, unix.SIGSTOP); err != nil {
-		return t.wrap("stop", err)
-	}
-	if err := seize(t.TID, puppetOptions); err != nil {
-		return t.wrap("attach", err)
-	}
-	return t.interrupt(0)
-}
-
 // begin finds a `syscall` instruction in the stub's vdso.
 func (p *Puppet) begin() error {
-	if err := p.t.getRegs(&p.base); err != nil {
+	if err := p.t.ReadRegs(&p.base); err != nil {
 		return err
 	}
 	maps, err := proc.ReadMaps(p.t.PID)
@@ -133,25 +122,25 @@ func (p *Puppet) begin() error {
 		if err := p.t.ReadMem(m.Start, text); err != nil {
 			return err
 		}
-		if i := bytes.Index(text, syscallInsn); i >= 0 && len(syscallInsn) > 0 {
+		if i := bytes.Index(text, tracee.SyscallInsn); i >= 0 && len(tracee.SyscallInsn) > 0 {
 			p.insn = m.Start + uint64(i)
 			return nil
 		}
 	}
-	return p.t.wrap("find a syscall instruction", errors.New("there is none in its vdso"))
+	return p.t.Wrap("find a syscall instruction", errors.New("there is none in its vdso"))
 }
 
-// Settle maps the puppet's own pages at addr, PuppetBytes of them, where
+// Settle maps the puppet's own pages at addr, Bytes of them, where
 // nothing is mapped.
 func (p *Puppet) Settle(addr uint64) error {
 	const flags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED_NOREPLACE
-	if err := CallOK(p, "map a page for system calls", unix.SYS_MMAP, addr, codeBytes, unix.PROT_READ|unix.PROT_EXEC, flags, ^uint64(0), 0); err != nil {
+	if err := tracee.CallOK(p, "map a page for system calls", unix.SYS_MMAP, addr, codeBytes, unix.PROT_READ|unix.PROT_EXEC, flags, ^uint64(0), 0); err != nil {
 		return err
 	}
-	if err := CallOK(p, "map scratch memory", unix.SYS_MMAP, addr+codeBytes, vectorBytes+puppetScratchBytes, unix.PROT_READ|unix.PROT_WRITE, flags, ^uint64(0), 0); err != nil {
+	if err := tracee.CallOK(p, "map scratch memory", unix.SYS_MMAP, addr+codeBytes, vectorBytes+puppetScratchBytes, unix.PROT_READ|unix.PROT_WRITE, flags, ^uint64(0), 0); err != nil {
 		return err
 	}
-	if err := p.t.poke(addr, vectorCode); err != nil {
+	if err := p.t.Poke(addr, tracee.VectorCode); err != nil {
 		return err
 	}
 	p.code, p.insn = addr, addr
@@ -159,19 +148,19 @@ func (p *Puppet) Settle(addr uint64) error {
 }
 
 // Own is the range of the puppet's own pages.
-func (p *Puppet) Own() Range { return Range{p.code, PuppetBytes} }
+func (p *Puppet) Own() tracee.Range { return tracee.Range{Addr: p.code, Len: Bytes} }
 
 // Scratch is memory of the puppet for arguments and results.
-func (p *Puppet) Scratch() Range {
-	return Range{p.code + codeBytes + vectorBytes, puppetScratchBytes}
+func (p *Puppet) Scratch() tracee.Range {
+	return tracee.Range{Addr: p.code + codeBytes + vectorBytes, Len: puppetScratchBytes}
 }
 
 // Tracee is the puppet's thread.
-func (p *Puppet) Tracee() *Tracee { return p.t }
+func (p *Puppet) Tracee() *tracee.Tracee { return p.t }
 
 // Unshare leaves what the puppet shares by these CLONE_ flags.
 func (p *Puppet) Unshare(flags uint64) error {
-	if err := CallOK(p, "leave what it shares", unix.SYS_UNSHARE, flags); err != nil {
+	if err := tracee.CallOK(p, "leave what it shares", unix.SYS_UNSHARE, flags); err != nil {
 		return err
 	}
 	if flags&unix.CLONE_FILES != 0 {
@@ -184,7 +173,7 @@ func (p *Puppet) Unshare(flags uint64) error {
 // CloseAll closes every descriptor the puppet has.
 func (p *Puppet) CloseAll() error {
 	*p.us = -1
-	return CallOK(p, "close its descriptors", unix.SYS_CLOSE_RANGE, 0, 1<<32-1, 0)
+	return tracee.CallOK(p, "close its descriptors", unix.SYS_CLOSE_RANGE, 0, 1<<32-1, 0)
 }
 
 // Give copies our descriptor fd into the puppet, which fetches it with
@@ -197,7 +186,7 @@ func (p *Puppet) Give(fd int) (int, error) {
 	}
 	n, err := p.Call(unix.SYS_PIDFD_GETFD, uint64(*p.us), uint64(fd), 0)
 	if err != nil {
-		return -1, p.t.wrap("fetch a descriptor", err)
+		return -1, p.t.Wrap("fetch a descriptor", err)
 	}
 	return int(n), nil
 }
@@ -231,8 +220,8 @@ func (p *Puppet) GiveIn(v *Vector, fd int) *Later {
 // a call then.
 func (p *Puppet) Leave() error {
 	// It can't go on to stop itself, so this call is made with system call stops.
-	_, err := p.t.callAt(&p.base, p.insn, unix.SYS_MUNMAP, []uint64{p.code, PuppetBytes})
-	return p.t.wrap("unmap scratch memory", err)
+	_, err := p.t.CallAt(&p.base, p.insn, unix.SYS_MUNMAP, []uint64{p.code, Bytes})
+	return p.t.Wrap("unmap scratch memory", err)
 }
 
 // ForgetUs closes the puppet's descriptor of our process.
@@ -242,16 +231,16 @@ func (p *Puppet) ForgetUs() error {
 		return nil
 	}
 	*p.us = -1
-	return CallOK(p, "close", unix.SYS_CLOSE, uint64(us))
+	return tracee.CallOK(p, "close", unix.SYS_CLOSE, uint64(us))
 }
 
 // Prepare gives the thread the registers, extended registers and signal mask it
 // is to run with. An interrupted system call is begun again by the kernel, or
 // gone on with if Resume was told of it. All that is left to do is LetGo and
 // Detach.
-func (p *Puppet) Prepare(regs *Regs, xstate []byte, mask uint64, resumed bool) error {
+func (p *Puppet) Prepare(regs *tracee.Regs, xstate []byte, mask uint64, resumed bool) error {
 	t := p.t
-	if err := t.interruptFromCall(); err != nil {
+	if err := t.InterruptFromCall(); err != nil {
 		return err
 	}
 	if len(xstate) > 0 {
@@ -269,42 +258,14 @@ func (p *Puppet) Prepare(regs *Regs, xstate []byte, mask uint64, resumed bool) e
 	return t.SetSignalMask(mask)
 }
 
-// LetGo ends the bond by which the task dies with us. It stands still until
-// Detach, or until our own end, when the kernel lets it run.
-func (t *Tracee) LetGo() error {
-	return t.wrap("let go", unix.PtraceSetOptions(t.TID, 0))
-}
-
-// Kill ends the process of the thread and reaps the thread. Of a process with
-// several, all others must be reaped before its first.
-func (t *Tracee) Kill() error {
-	if t.dead {
-		return nil
-	}
-	if err := unix.Kill(t.PID, unix.SIGKILL); err != nil && err != unix.ESRCH {
-		return t.wrap("kill", err)
-	}
-	return t.AwaitEnd()
-}
-
-// AwaitEnd waits until the thread has ended and reaps it as its tracer.
-func (t *Tracee) AwaitEnd() error {
-	for !t.dead {
-		if _, err := t.wait(0); err != nil && !t.dead {
-			return err
-		}
-	}
-	return nil
-}
-
 // Exit has the process end with an exit status.
 func (p *Puppet) Exit(status int) error {
 	regs := p.base
-	regs.setCall(p.insn, unix.SYS_EXIT_GROUP, []uint64{uint64(status)})
+	regs.SetCall(p.insn, unix.SYS_EXIT_GROUP, []uint64{uint64(status)})
 	if err := p.t.SetRegs(&regs); err != nil {
 		return err
 	}
-	return p.t.end(0)
+	return p.t.End(0)
 }
 
 // Die has the process end by a signal, whose action must be the default.
@@ -313,28 +274,48 @@ func (p *Puppet) Die(sig unix.Signal) error {
 		return err
 	}
 	if err := unix.Kill(p.t.PID, sig); err != nil {
-		return p.t.wrap("end", err)
+		return p.t.Wrap("end", err)
 	}
-	return p.t.end(0)
+	return p.t.End(0)
 }
 
-// end resumes the thread, which is about to end, and reaps it.
-func (t *Tracee) end(sig unix.Signal) error {
-	for range 64 {
-		if err := unix.PtraceCont(t.TID, int(sig)); err != nil && err != unix.ESRCH {
-			return t.wrap("end", err)
-		}
-		s, err := t.wait(0)
-		if t.dead {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		sig = 0
-		if s.event == 0 && !s.syscall {
-			sig = s.sig
+// AllowTiles has the puppet's process ask for the tiles of AMX.
+func (p *Puppet) AllowTiles(v *Vector) {
+	nr, args := tracee.AllowTilesCall()
+	v.Add("ask for the tiles of AMX", nr, args...)
+}
+
+// MakeTiles has the puppet use them: before that the kernel has no room for what a
+// thread has in them.
+func (p *Puppet) MakeTiles() error {
+	return p.t.UseTiles(&p.base, p.code+codeBytes/2, p.Scratch().Addr)
+}
+
+// PlaceVDSO has the kernel map vdso and vvar at addr, where its first page goes.
+func (p *Puppet) PlaceVDSO(v *Vector, addr uint64) {
+	nr, args := tracee.PlaceVDSOCall(addr)
+	v.Add(fmt.Sprintf("place the vdso at %#x", addr), nr, args...)
+}
+
+// Resume has the thread begin a wait again with the time that is left and
+// interrupts it at once, so that the kernel itself goes on with it when the
+// thread is let go. It changes regs, those to run with, accordingly. It must be
+// the puppet's last call but Leave.
+func (p *Puppet) Resume(w *tracee.Wait, regs *tracee.Regs) error {
+	return p.t.ResumeWait(&p.base, p.insn, p.Scratch().Addr, w, regs)
+}
+
+// SuspendSeccomp is the same for all threads of the puppet's process: a filter
+// may be installed for all of them at once.
+func (p *Puppet) SuspendSeccomp() error {
+	tids, err := proc.Threads(p.t.PID)
+	if err != nil {
+		return err
+	}
+	for _, tid := range tids {
+		if err := unix.PtraceSetOptions(tid, puppetOptions|tracee.OptionSuspendSeccomp); err != nil {
+			return p.t.Wrap("suspend seccomp", err)
 		}
 	}
-	return t.wrap("end", errors.New("it goes on"))
+	return nil
 }

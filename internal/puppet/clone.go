@@ -1,4 +1,4 @@
-package tracee
+package puppet
 
 import (
 	"encoding/binary"
@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/abi"
+	"ckpt/internal/tracee"
 )
 
 // NewThread is a thread to be made.
@@ -63,7 +64,7 @@ func (p *Puppet) addClone(v *Vector, what string, tid int, flags uint64, exitSig
 
 // born is a task that the puppet has just made.
 func (p *Puppet) born(pid, tid int, flags uint64) (*Puppet, error) {
-	child := &Puppet{t: &Tracee{PID: pid, TID: tid, near: p.t.near}, base: p.base, code: p.code, insn: p.insn, us: p.us, singly: p.singly}
+	child := &Puppet{base: p.base, code: p.code, insn: p.insn, us: p.us, singly: p.singly}
 	if flags&unix.CLONE_FILES == 0 {
 		us := *p.us
 		child.us = &us
@@ -71,6 +72,7 @@ func (p *Puppet) born(pid, tid int, flags uint64) (*Puppet, error) {
 	if flags&unix.CLONE_THREAD == 0 {
 		child.singly = new(bool)
 	}
-	_, err := child.t.wait(0) // the stop every task begins with that was born traced
+	var err error
+	child.t, err = tracee.Born(pid, tid, p.t.Near())
 	return child, err
 }

@@ -1,4 +1,4 @@
-package tracee
+package loan
 
 import (
 	"bytes"
@@ -10,38 +10,39 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
 )
 
 // Place is where a Loan finds room in an address space.
 type Place struct {
-	code    uint64 // zero bytes at the end of an executable mapping
-	slots   int    // how many times slotBytes fit there
-	ask     uint64 // where askCode fits before that; 0: nowhere
-	scratch Range  // a hole between mappings, or spare bytes of the stack
-	tight   bool   // the latter
-	stack   Range  // of the first thread
-	fds     [2]int // the numbers the next two descriptors will get
-	caught  uint64 // the signals that the process catches
+	code    uint64       // zero bytes at the end of an executable mapping
+	slots   int          // how many times slotBytes fit there
+	ask     uint64       // where AskCode fits before that; 0: nowhere
+	scratch tracee.Range // a hole between mappings, or spare bytes of the stack
+	tight   bool         // the latter
+	stack   tracee.Range // of the first thread
+	fds     [2]int       // the numbers the next two descriptors will get
+	caught  uint64       // the signals that the process catches
 	mem     *os.File
-	written bool // askCode is there
+	written bool // AskCode is there
 }
 
 // poke writes to the place's code.
-func (p *Place) poke(t *Tracee, at uint64, b []byte) (err error) {
+func (p *Place) poke(t *tracee.Tracee, at uint64, b []byte) (err error) {
 	if p.mem == nil {
 		if p.mem, err = t.OpenMem(); err != nil { // who may trace it may not always do that
 			p.mem = nil
-			return t.poke(at, b)
+			return t.Poke(at, b)
 		}
 	}
 	if _, err := p.mem.WriteAt(b, int64(at)); err != nil {
-		return t.wrap(fmt.Sprintf("write %d bytes at %#x", len(b), at), err)
+		return t.Wrap(fmt.Sprintf("write %d bytes at %#x", len(b), at), err)
 	}
 	return nil
 }
 
 // clear leaves the place as it was. No thread stands there any more.
-func (p *Place) clear(t *Tracee) error {
+func (p *Place) clear(t *tracee.Tracee) error {
 	at, end := p.code, p.code+uint64(p.slots*slotBytes)
 	if p.ask != 0 {
 		at = p.ask
@@ -64,12 +65,12 @@ func (p *Place) Roomy() bool { return p.slots >= slots }
 
 // FindPlace looks for a Loan's place. The process, which catches some signals, must
 // stand still.
-func (t *Tracee) FindPlace(maps []proc.Mapping, fds []int, caught uint64) (*Place, error) {
+func FindPlace(t *tracee.Tracee, maps []proc.Mapping, fds []int, caught uint64) (*Place, error) {
 	p := &Place{caught: caught}
 	exec := make([]proc.Mapping, 0, 8)
-	occupied := make([]Range, len(maps))
+	occupied := make([]tracee.Range, len(maps))
 	for i, m := range maps {
-		occupied[i] = Range{m.Start, m.End - m.Start}
+		occupied[i] = tracee.Range{Addr: m.Start, Len: m.End - m.Start}
 		if m.Name() == "[stack]" && m.Prot&unix.PROT_WRITE != 0 && !m.Shared {
 			p.stack = occupied[i]
 		}
@@ -83,18 +84,18 @@ func (t *Tracee) FindPlace(maps []proc.Mapping, fds []int, caught uint64) (*Plac
 	}
 	for _, m := range exec {
 		if p.slots < slots {
-			t.zeroTail(m, p)
+			zeroTail(t, m, p)
 		}
 	}
 	if p.slots == 0 {
-		return nil, t.wrap("find room for system calls", ErrNoPlace)
+		return nil, t.Wrap("find room for system calls", ErrNoPlace)
 	}
 	var ok bool
-	if p.scratch, ok = Hole(occupied, scratchBytes); !ok {
-		return nil, t.wrap("find room for system calls", errors.New("its address space is full"))
+	if p.scratch, ok = tracee.Hole(occupied, scratchBytes); !ok {
+		return nil, t.Wrap("find room for system calls", errors.New("its address space is full"))
 	}
 	p.fds = lowestFree(fds)
-	if !t.knowsItsID() {
+	if !knowsItsID(t) {
 		p.ask = 0
 	}
 	return p, nil
@@ -102,7 +103,7 @@ func (t *Tracee) FindPlace(maps []proc.Mapping, fds []int, caught uint64) (*Plac
 
 // knowsItsID reports whether the thread's ids are for itself what they are for us:
 // those of another pid namespace name another task, or none.
-func (t *Tracee) knowsItsID() bool {
+func knowsItsID(t *tracee.Tracee) bool {
 	const pidNamespace = "pid"
 	own, err := proc.Namespaces(os.Getpid(), os.Getpid())
 	if err != nil {
@@ -112,24 +113,21 @@ func (t *Tracee) knowsItsID() bool {
 	return err == nil && own[pidNamespace] != 0 && its[pidNamespace] == own[pidNamespace]
 }
 
-// ErrTight: what takes more memory than a loan has that is Tight.
-var ErrTight = errors.New("its limits (RLIMIT_AS and its like) leave no room for memory that this takes")
-
 // TightBytes is how much memory a loan has that is Tight.
 const TightBytes = 192
 
 // toClear is memory of the target's that must be zero again.
-func (p *Place) toClear() Range {
+func (p *Place) toClear() tracee.Range {
 	if p.tight {
 		return p.scratch
 	}
-	return Range{}
+	return tracee.Range{}
 }
 
 // spareStack finds bytes at the low end of a process's stack, which no program
 // has come to use as long as they are zero: the kernel makes a stack larger than
 // it needs to be, and so do calls that have returned.
-func (t *Tracee) spareStack(stack Range, sp uint64) (Range, bool) {
+func spareStack(t *tracee.Tracee, stack tracee.Range, sp uint64) (tracee.Range, bool) {
 	const lowest, redZone = 4 * pageBytes, 4 * pageBytes // below the stack pointer
 	end := min(stack.Len, lowest)
 	if sp > stack.Addr && sp-stack.Addr < stack.Len {
@@ -137,17 +135,17 @@ func (t *Tracee) spareStack(stack Range, sp uint64) (Range, bool) {
 	}
 	b := make([]byte, end)
 	if t.ReadMem(stack.Addr, b) != nil {
-		return Range{}, false
+		return tracee.Range{}, false
 	}
 	at := bytes.Index(b, make([]byte, TightBytes+7)) // and 7 to align it
 	if at < 0 {
-		return Range{}, false
+		return tracee.Range{}, false
 	}
-	return Range{stack.Addr + uint64(at+7)&^7, TightBytes}, true
+	return tracee.Range{Addr: stack.Addr + uint64(at+7)&^7, Len: TightBytes}, true
 }
 
 // zeroTail takes m's end as the place for code if that is better than what p has.
-func (t *Tracee) zeroTail(m proc.Mapping, p *Place) {
+func zeroTail(t *tracee.Tracee, m proc.Mapping, p *Place) {
 	page := make([]byte, pageBytes)
 	if m.Name() == "[vdso]" {
 		// The same in all processes. Bytes that differ in this one are what an
@@ -164,33 +162,10 @@ func (t *Tracee) zeroTail(m proc.Mapping, p *Place) {
 	free := len(page) - len(bytes.TrimRight(page, "\x00")) - 16
 	if n := min(free/slotBytes, slots); n > p.slots {
 		p.slots, p.code, p.ask = n, m.End-uint64(n*slotBytes), 0
-		if len(askCode) > 0 && free-n*slotBytes >= len(askCode) {
-			p.ask = p.code - uint64(len(askCode))
+		if len(tracee.AskCode) > 0 && free-n*slotBytes >= len(tracee.AskCode) {
+			p.ask = p.code - uint64(len(tracee.AskCode))
 		}
 	}
-}
-
-// VDSO returns the code that this kernel maps into every process, see vdso(7);
-// nothing where there is none.
-func VDSO() ([]byte, error) {
-	maps, err := proc.ReadMaps(os.Getpid())
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range maps {
-		if m.Name() != "[vdso]" {
-			continue
-		}
-		mem, err := os.Open("/proc/self/mem")
-		if err != nil {
-			return nil, err
-		}
-		defer mem.Close()
-		text := make([]byte, m.Len())
-		_, err = mem.ReadAt(text, int64(m.Start))
-		return text, err
-	}
-	return nil, nil
 }
 
 // lowestFree returns the two lowest numbers not in fds, which is sorted.
@@ -205,35 +180,4 @@ func lowestFree(fds []int) (free [2]int) {
 		found++
 	}
 	return free
-}
-
-// Hole returns a range of size bytes that is at least 1 MiB away from every
-// occupied one, so that the kernel neither merges nor grows into it.
-func Hole(occupied []Range, size uint64) (Range, bool) {
-	const (
-		gap    = 1 << 20
-		lowest = 1 << 28
-		top    = 1<<47 - pageBytes
-	)
-	sorted := slices.Clone(occupied)
-	slices.SortFunc(sorted, func(a, b Range) int {
-		if a.Addr < b.Addr {
-			return -1
-		}
-		return 1
-	})
-	at := uint64(lowest)
-	for _, r := range sorted {
-		if r.Addr >= top {
-			break
-		}
-		if r.Addr > at && r.Addr-at >= size+2*gap {
-			return Range{at + gap, size}, true
-		}
-		at = max(at, r.Addr+r.Len)
-	}
-	if at < top && top-at >= size+2*gap {
-		return Range{at + gap, size}, true
-	}
-	return Range{}, false
 }

@@ -1,4 +1,4 @@
-package tracee
+package puppet
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
 )
 
 // puppet starts one, with room of its own; it ends with the test.
@@ -33,11 +34,11 @@ func puppet(t *testing.T) *Puppet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var occupied []Range
+	var occupied []tracee.Range
 	for _, m := range maps {
-		occupied = append(occupied, Range{m.Start, m.Len()})
+		occupied = append(occupied, tracee.Range{Addr: m.Start, Len: m.Len()})
 	}
-	at, ok := Hole(occupied, PuppetBytes)
+	at, ok := tracee.Hole(occupied, Bytes)
 	if !ok {
 		t.Fatal("no room")
 	}
@@ -161,7 +162,7 @@ func TestVectorLong(t *testing.T) {
 		if at, err := last.Result(); err != nil || at != n*200 {
 			t.Fatalf("%d bytes were written, %v; want %d", at, err, n*200)
 		}
-		fd, err := GetFD(p.t.PID, int(file.result))
+		fd, err := tracee.GetFD(p.t.PID, int(file.result))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -235,7 +236,7 @@ func TestVectorSignals(t *testing.T) {
 		t.Fatalf("%d bytes were written, %v; want %d", at, err, total)
 	}
 	t.Logf("%d bytes in calls that were stopped and continued", total)
-	if err := p.t.interruptFromCall(); err != nil || p.t.GroupStop != unix.SIGSTOP {
+	if err := p.t.InterruptFromCall(); err != nil || p.t.GroupStop != unix.SIGSTOP {
 		t.Errorf("it is stopped by %v, %v", p.t.GroupStop, err)
 	}
 }

@@ -1,4 +1,4 @@
-package tracee
+package loan
 
 import (
 	"encoding/binary"
@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/tracee"
 )
 
 // Pipe is a pipe made in the target, to take its pages from with vmsplice(2).
@@ -25,16 +27,16 @@ func (l *Loan) Pipe(wantBytes int) (*Pipe, error) {
 		return l.pipe, nil
 	}
 	if l.place.slots < slots || l.place.tight {
-		return nil, l.t.wrap("make a pipe in it", ErrNoPlace)
+		return nil, l.t.Wrap("make a pipe in it", ErrNoPlace)
 	}
 	r, w := l.place.fds[0], l.place.fds[1]
 	base := l.undo
-	l.undo = append(slices.Clone(base), homeCall{unix.SYS_CLOSE, []uint64{uint64(r)}}, homeCall{unix.SYS_CLOSE, []uint64{uint64(w)}})
+	l.undo = append(slices.Clone(base), tracee.HomeCall{NR: unix.SYS_CLOSE, Args: []uint64{uint64(r)}}, tracee.HomeCall{NR: unix.SYS_CLOSE, Args: []uint64{uint64(w)}})
 	if err := l.arm(); err != nil {
 		return nil, err
 	}
 	p := &Pipe{l: l, r: r, w: w}
-	err := CallOK(l, "make a pipe", unix.SYS_PIPE2, l.place.scratch.Addr, unix.O_CLOEXEC)
+	err := tracee.CallOK(l, "make a pipe", unix.SYS_PIPE2, l.place.scratch.Addr, unix.O_CLOEXEC)
 	if err == nil {
 		l.pipe = p
 		err = p.open(wantBytes)
@@ -58,9 +60,9 @@ func (p *Pipe) open(wantBytes int) error {
 	r, w := int(binary.LittleEndian.Uint32(got[:])), int(binary.LittleEndian.Uint32(got[4:]))
 	if r != p.r || w != p.w {
 		p.r, p.w = r, w
-		return p.l.t.wrap("make a pipe", fmt.Errorf("its descriptors are %d and %d, not the lowest free", r, w))
+		return p.l.t.Wrap("make a pipe", fmt.Errorf("its descriptors are %d and %d, not the lowest free", r, w))
 	}
-	fd, err := GetFD(p.l.t.PID, p.r)
+	fd, err := tracee.GetFD(p.l.t.PID, p.r)
 	if err != nil {
 		return err
 	}
@@ -81,7 +83,7 @@ func (p *Pipe) close() error {
 
 // Fill puts the pages of ranges into the pipe by reference and returns how many
 // bytes it took; at most Capacity, and at most 1024 ranges at once.
-func (p *Pipe) Fill(ranges []Range) (int, error) {
+func (p *Pipe) Fill(ranges []tracee.Range) (int, error) {
 	if len(ranges) > 1024 {
 		return 0, unix.EINVAL
 	}
@@ -96,21 +98,7 @@ func (p *Pipe) Fill(ranges []Range) (int, error) {
 	}
 	n, err := p.l.Call(unix.SYS_VMSPLICE, uint64(p.w), at, uint64(len(ranges)), unix.SPLICE_F_NONBLOCK)
 	if err != nil {
-		return 0, p.l.t.wrap("take its pages", err)
+		return 0, p.l.t.Wrap("take its pages", err)
 	}
 	return int(n), nil
-}
-
-// GetFD copies descriptor fd of thread tid, see pidfd_getfd(2).
-func GetFD(tid, fd int) (int, error) {
-	pidfd, err := unix.PidfdOpen(tid, 0)
-	if err == unix.EINVAL || err == unix.ENOENT { // not the first thread of a process
-		pidfd, err = unix.PidfdOpen(tid, unix.PIDFD_THREAD)
-	}
-	if err != nil {
-		return -1, os.NewSyscallError("pidfd_open", err)
-	}
-	defer unix.Close(pidfd)
-	n, err := unix.PidfdGetfd(pidfd, fd, 0)
-	return n, os.NewSyscallError("pidfd_getfd", err)
 }

@@ -1,4 +1,4 @@
-package tracee
+package loan
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/abi"
+	"ckpt/internal/tracee"
 )
 
 const (
@@ -21,27 +22,27 @@ var ErrNoPlace = errors.New("none of its executable mappings ends in 384 unused 
 
 // Loan is a thread borrowed for system calls, see the package documentation.
 type Loan struct {
-	t       *Tracee
+	t       *tracee.Tracee
 	place   *Place
-	saved   Regs
+	saved   tracee.Regs
 	mask    uint64
 	blocked uint64 // what the thread blocks while it is on loan
 	slot    int
 	quiet   *unix.Signal
 	among   bool // it stands among the entries of Ask, not before its way home
-	undo    []homeCall
+	undo    []tracee.HomeCall
 	pipe    *Pipe
 }
 
 // Borrow takes the thread on loan. It must be in a stop of Group.Seize. Regs read
 // before are what Return puts back, but for an interrupted rseq(2) critical
 // section, which is aborted as any preemption would.
-func (t *Tracee) Borrow(p *Place) (*Loan, error) {
+func Borrow(t *tracee.Tracee, p *Place) (*Loan, error) {
 	slot := 1
 	if p.slots == 1 {
 		slot = 0
 	}
-	l, err := t.borrow(p, slot)
+	l, err := borrow(t, p, slot)
 	if err != nil {
 		return nil, err
 	}
@@ -56,9 +57,9 @@ func (t *Tracee) Borrow(p *Place) (*Loan, error) {
 
 // borrow has the thread stand before its way home, which is written to another
 // slot. Neither it nor memory is changed yet.
-func (t *Tracee) borrow(p *Place, slot int) (*Loan, error) {
+func borrow(t *tracee.Tracee, p *Place, slot int) (*Loan, error) {
 	l := &Loan{t: t, place: p, slot: slot}
-	if err := t.getRegs(&l.saved); err != nil {
+	if err := t.ReadRegs(&l.saved); err != nil {
 		return nil, err
 	}
 	if err := t.AbortRseq(&l.saved); err != nil {
@@ -70,10 +71,10 @@ func (t *Tracee) borrow(p *Place, slot int) (*Loan, error) {
 	}
 	l.blocked = l.mask
 	if !p.tight {
-		l.undo = []homeCall{{unix.SYS_MUNMAP, []uint64{p.scratch.Addr, p.scratch.Len}}}
+		l.undo = []tracee.HomeCall{{NR: unix.SYS_MUNMAP, Args: []uint64{p.scratch.Addr, p.scratch.Len}}}
 	}
 	if p.ask != 0 && !p.written {
-		if err := p.poke(t, p.ask, askCode); err != nil {
+		if err := p.poke(t, p.ask, tracee.AskCode); err != nil {
 			return nil, err
 		}
 		p.written = true
@@ -84,18 +85,18 @@ func (t *Tracee) borrow(p *Place, slot int) (*Loan, error) {
 // Pass gives the thread back and takes another of its process on loan, with the same
 // memory. There is always one that unmaps that should we die, and for a moment there
 // are two: neither uses it then.
-func (l *Loan) Pass(to *Tracee) (*Loan, error) {
+func (l *Loan) Pass(to *tracee.Tracee) (*Loan, error) {
 	p := l.place
 	if p.slots < slots || p.tight || l.pipe != nil || len(l.undo) != 1 {
 		if err := l.Return(); err != nil {
 			return nil, err
 		}
-		return to.Borrow(p)
+		return Borrow(to, p)
 	}
 	if err := l.standBy(); err != nil {
 		return nil, errors.Join(err, l.Return())
 	}
-	next, err := to.borrow(p, l.slot)
+	next, err := borrow(to, p, l.slot)
 	if err != nil {
 		return nil, errors.Join(err, l.Return())
 	}
@@ -118,12 +119,12 @@ func (l *Loan) block(mask uint64) error {
 // that it takes some bytes the target does not use.
 func (l *Loan) mapScratch() error {
 	at := l.place.scratch
-	err := CallOK(l, "map scratch memory", unix.SYS_MMAP, at.Addr, at.Len, unix.PROT_READ|unix.PROT_WRITE,
+	err := tracee.CallOK(l, "map scratch memory", unix.SYS_MMAP, at.Addr, at.Len, unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE, ^uint64(0), 0)
-	if e := Errno(err); e != unix.ENOMEM && e != unix.EAGAIN {
+	if e := tracee.Errno(err); e != unix.ENOMEM && e != unix.EAGAIN {
 		return err
 	}
-	spare, found := l.t.spareStack(l.place.stack, l.saved.SP())
+	spare, found := spareStack(l.t, l.place.stack, l.saved.SP())
 	if !found {
 		return err
 	}
@@ -136,7 +137,7 @@ func (l *Loan) mapScratch() error {
 func (l *Loan) arm() error {
 	slot := (l.slot + 1) % l.place.slots
 	at := l.slotAddr(slot)
-	code := wayHome(at, &l.saved, l.mask, l.undo, l.place.toClear())
+	code := tracee.WayHome(at, &l.saved, l.mask, l.undo, l.place.toClear())
 	if len(code) > slotBytes {
 		return fmt.Errorf("the way home takes %d bytes, there is room for %d", len(code), slotBytes)
 	}
@@ -153,7 +154,7 @@ func (l *Loan) arm() error {
 }
 
 // stand is where a thread on loan stands: before its way home.
-func (l *Loan) stand() uint64 { return l.slotAddr(l.slot) + uint64(len(syscallInsn)) }
+func (l *Loan) stand() uint64 { return l.slotAddr(l.slot) + uint64(len(tracee.SyscallInsn)) }
 
 // standBy has the thread stand there.
 func (l *Loan) standBy() error {
@@ -161,7 +162,7 @@ func (l *Loan) standBy() error {
 		return nil
 	}
 	regs := l.saved
-	regs.setCall(l.stand(), 0, nil)
+	regs.SetCall(l.stand(), 0, nil)
 	l.among = false
 	return l.t.SetRegs(&regs)
 }
@@ -174,7 +175,7 @@ func (l *Loan) Call(nr uintptr, args ...uint64) (uint64, error) {
 		return 0, err
 	}
 	l.among = false
-	return l.t.callAt(&l.saved, l.slotAddr(l.slot), nr, args)
+	return l.t.CallAt(&l.saved, l.slotAddr(l.slot), nr, args)
 }
 
 // CallAndBack makes a system call and, should we die or Return not be reached,
@@ -182,20 +183,20 @@ func (l *Loan) Call(nr uintptr, args ...uint64) (uint64, error) {
 // the first fails, nothing is to be taken back.
 func (l *Loan) CallAndBack(nr uintptr, args []uint64, back uintptr, backArgs []uint64) error {
 	if l.place.slots < slots {
-		return l.t.wrap("make a call that is taken back", ErrNoPlace)
+		return l.t.Wrap("make a call that is taken back", ErrNoPlace)
 	}
-	undo := append([]homeCall{{back, backArgs}}, l.undo...)
+	undo := append([]tracee.HomeCall{{NR: back, Args: backArgs}}, l.undo...)
 	slot := (l.slot + 1) % l.place.slots
 	at := l.slotAddr(slot)
-	code := wayHome(at, &l.saved, l.mask, undo, l.place.toClear())
+	code := tracee.WayHome(at, &l.saved, l.mask, undo, l.place.toClear())
 	if len(code) > slotBytes {
-		return l.t.wrap("make a call that is taken back", fmt.Errorf("the way home takes %d bytes, there is room for %d", len(code), slotBytes))
+		return l.t.Wrap("make a call that is taken back", fmt.Errorf("the way home takes %d bytes, there is room for %d", len(code), slotBytes))
 	}
 	if err := errors.Join(l.block(^uint64(0)), l.place.poke(l.t, at, code)); err != nil {
 		return err
 	}
 	// The thread turns to the new way home and stands before the call at once.
-	_, err := l.t.callAt(&l.saved, at, nr, args)
+	_, err := l.t.CallAt(&l.saved, at, nr, args)
 	l.slot, l.among = slot, false
 	if err != nil {
 		return errors.Join(err, l.arm())
@@ -208,14 +209,14 @@ func (l *Loan) CallAndBack(nr uintptr, args []uint64, back uintptr, backArgs []u
 // the function that is returned was called.
 func (l *Loan) Guard(nr uintptr, args ...uint64) (over func() error, err error) {
 	if l.place.slots < slots {
-		return nil, l.t.wrap("have it take back what is done to it", ErrNoPlace)
+		return nil, l.t.Wrap("have it take back what is done to it", ErrNoPlace)
 	}
 	before := l.undo
 	over = func() error {
 		l.undo = before
 		return l.arm()
 	}
-	l.undo = append([]homeCall{{nr, args}}, before...)
+	l.undo = append([]tracee.HomeCall{{NR: nr, Args: args}}, before...)
 	if err := l.arm(); err != nil {
 		return nil, errors.Join(err, over())
 	}
@@ -226,24 +227,24 @@ func (l *Loan) Guard(nr uintptr, args ...uint64) (over func() error, err error) 
 const MaxBack = 4
 
 // Scratch is the loan's memory in the target; 64 KiB, or TightBytes if it is Tight.
-func (l *Loan) Scratch() Range { return l.place.scratch }
+func (l *Loan) Scratch() tracee.Range { return l.place.scratch }
 
 // Tight reports whether the limits of the target left no room for memory of the
 // loan's own.
 func (l *Loan) Tight() bool { return l.place.tight }
 
 // Tracee is the thread on loan.
-func (l *Loan) Tracee() *Tracee { return l.t }
+func (l *Loan) Tracee() *tracee.Tracee { return l.t }
 
 // Saved returns the registers the thread will have again.
-func (l *Loan) Saved() *Regs { return &l.saved }
+func (l *Loan) Saved() *tracee.Regs { return &l.saved }
 
 // SavedMask returns the signal mask the thread will have again.
 func (l *Loan) SavedMask() uint64 { return l.mask }
 
 // Return gives the thread back as it was.
 func (l *Loan) Return() error {
-	if l.t.dead {
+	if l.t.Dead() {
 		return l.place.close()
 	}
 	var errs []error
@@ -253,7 +254,7 @@ func (l *Loan) Return() error {
 	if scratch := l.place.scratch; l.place.tight {
 		errs = append(errs, l.t.WriteMem(scratch.Addr, make([]byte, scratch.Len)))
 	} else {
-		errs = append(errs, CallOK(l, "unmap scratch memory", unix.SYS_MUNMAP, scratch.Addr, scratch.Len))
+		errs = append(errs, tracee.CallOK(l, "unmap scratch memory", unix.SYS_MUNMAP, scratch.Addr, scratch.Len))
 	}
 	if err := l.goBack(); err != nil {
 		return errors.Join(append(errs, err, l.place.close())...)
@@ -264,20 +265,5 @@ func (l *Loan) Return() error {
 // goBack has the thread stand where it was, in the kernel's signal code, where an
 // interrupted system call is restarted as if nothing had been.
 func (l *Loan) goBack() error {
-	return errors.Join(l.t.interruptFromCall(), l.t.SetSignalMask(l.mask), l.t.SetRegs(&l.saved))
-}
-
-// interruptFromCall takes the thread from a system call stop to an event stop
-// without running an instruction.
-func (t *Tracee) interruptFromCall() error {
-	if t.inStop {
-		return nil
-	}
-	if err := unix.PtraceInterrupt(t.TID); err != nil {
-		return t.wrap("interrupt", err)
-	}
-	if err := unix.PtraceCont(t.TID, 0); err != nil {
-		return t.wrap("interrupt", err)
-	}
-	return t.awaitEventStop(0)
+	return errors.Join(l.t.InterruptFromCall(), l.t.SetSignalMask(l.mask), l.t.SetRegs(&l.saved))
 }

@@ -1,6 +1,6 @@
 //go:build amd64
 
-package tracee
+package loan
 
 import (
 	"bytes"
@@ -16,10 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
+	"ckpt/internal/testkit"
+	"ckpt/internal/tracee"
 )
-
-// No goroutine of a test gets the program's first thread, which does not end with it.
-func init() { runtime.LockOSThread() }
 
 // quizzed is xz with two threads that compress, whose registers matter.
 type quizzed struct {
@@ -50,7 +49,7 @@ func startQuizzed(t *testing.T) *quizzed {
 			_ = x.cmd.Wait()
 		}
 	})
-	soon(t, "its threads to begin", func() bool {
+	testkit.Soon(t, "its threads to begin", func() bool {
 		tids, err := proc.Threads(x.pid)
 		return err != nil || len(tids) > 2
 	})
@@ -77,8 +76,8 @@ func (x *quizzed) runs() bool {
 }
 
 // hold stops all threads of the quizzed for the calling OS thread.
-func (x *quizzed) hold() (*Group, []*Tracee, *Place, error) {
-	g := NewGroup(10*time.Second, func(int, int) {})
+func (x *quizzed) hold() (*tracee.Group, []*tracee.Tracee, *Place, error) {
+	g := tracee.NewGroup(10*time.Second, func(int, int) {})
 	auxv, err := proc.ReadAuxv(x.pid)
 	if err != nil {
 		return nil, nil, nil, err
@@ -87,7 +86,7 @@ func (x *quizzed) hold() (*Group, []*Tracee, *Place, error) {
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	var all []*Tracee
+	var all []*tracee.Tracee
 	for more := true; more; {
 		more = false
 		tids, err := proc.Threads(x.pid)
@@ -103,7 +102,7 @@ func (x *quizzed) hold() (*Group, []*Tracee, *Place, error) {
 			if err != nil {
 				return nil, nil, nil, err
 			}
-			if err := th.ComeHome(home, 10*time.Second); err != nil {
+			if err := ComeHome(th, home, 10*time.Second); err != nil {
 				return nil, nil, nil, err
 			}
 			all = append(all, th)
@@ -117,11 +116,11 @@ func (x *quizzed) hold() (*Group, []*Tracee, *Place, error) {
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	place, err := all[0].FindPlace(maps, fds, 0)
+	place, err := FindPlace(all[0], maps, fds, 0)
 	return g, all, place, err
 }
 
-var someQueries = []Query{
+var someQueries = []tracee.Query{
 	{NR: unix.SYS_GETPID},
 	{NR: unix.SYS_SIGALTSTACK, Out: 24, To: 1 << 1},
 	{NR: unix.SYS_PRCTL, Args: [6]uint64{unix.PR_GET_NAME}, Out: 16, To: 1 << 1},
@@ -179,12 +178,12 @@ func dies(t *testing.T, x *quizzed, do func() error) {
 // TestTracerDiesAsking ends the tracer at each point of a loan: the quizzed goes on as if
 // nothing had been.
 func TestTracerDiesAsking(t *testing.T) {
-	begin := func(x *quizzed, do func(l *Loan, all []*Tracee) error) error {
+	begin := func(x *quizzed, do func(l *Loan, all []*tracee.Tracee) error) error {
 		_, all, place, err := x.hold()
 		if err != nil {
 			return err
 		}
-		l, err := all[0].Borrow(place)
+		l, err := Borrow(all[0], place)
 		if err != nil {
 			return err
 		}
@@ -197,37 +196,37 @@ func TestTracerDiesAsking(t *testing.T) {
 		first, last := l.place.scratch.Addr, l.place.scratch.Addr
 		var array []byte
 		for range 200 {
-			array = appendEntry(array, unix.SYS_GETPPID, [6]uint64{}, 1)
-			last += entryBytes
+			array = tracee.AppendEntry(array, unix.SYS_GETPPID, [6]uint64{}, 1)
+			last += tracee.EntryBytes
 		}
-		array = appendEntry(array, unix.SYS_TGKILL, [6]uint64{uint64(l.t.PID), uint64(l.t.TID), uint64(l.quietSignal())}, 0)
+		array = tracee.AppendEntry(array, unix.SYS_TGKILL, [6]uint64{uint64(l.t.PID), uint64(l.t.TID), uint64(l.quietSignal())}, 0)
 		home := make([]byte, goOnBytes)
 		for i := range home {
 			home[i] = byte(l.stand() >> (8 * i))
 		}
 		regs := l.saved
-		regs.setAsk(l.place.ask, first)
+		regs.SetAsk(l.place.ask, first)
 		return errors.Join(l.t.WriteMem(first, append(array, home...)), l.block(^sigBit(l.quietSignal())),
 			l.t.SetRegs(&regs), unix.PtraceCont(l.t.TID, 0))
 	}
-	for name, do := range map[string]func(l *Loan, all []*Tracee) error{
-		"borrowed":      func(*Loan, []*Tracee) error { return nil },
-		"asked":         func(l *Loan, _ []*Tracee) error { return checkAnswers(l) },
-		"asked twice":   func(l *Loan, _ []*Tracee) error { return errors.Join(checkAnswers(l), checkAnswers(l)) },
-		"about to stop": func(l *Loan, _ []*Tracee) error { return started(l) },
-		"stopped by itself": func(l *Loan, _ []*Tracee) error {
+	for name, do := range map[string]func(l *Loan, all []*tracee.Tracee) error{
+		"borrowed":      func(*Loan, []*tracee.Tracee) error { return nil },
+		"asked":         func(l *Loan, _ []*tracee.Tracee) error { return checkAnswers(l) },
+		"asked twice":   func(l *Loan, _ []*tracee.Tracee) error { return errors.Join(checkAnswers(l), checkAnswers(l)) },
+		"about to stop": func(l *Loan, _ []*tracee.Tracee) error { return started(l) },
+		"stopped by itself": func(l *Loan, _ []*tracee.Tracee) error {
 			err := started(l)
 			time.Sleep(time.Millisecond)
 			return err
 		},
-		"two at once": func(l *Loan, all []*Tracee) error {
+		"two at once": func(l *Loan, all []*tracee.Tracee) error {
 			if err := errors.Join(checkAnswers(l), l.standBy()); err != nil {
 				return err
 			}
-			_, err := all[len(all)-1].borrow(l.place, l.slot)
+			_, err := borrow(all[len(all)-1], l.place, l.slot)
 			return err
 		},
-		"all": func(l *Loan, all []*Tracee) (err error) {
+		"all": func(l *Loan, all []*tracee.Tracee) (err error) {
 			for _, th := range all[1:] {
 				if err := checkAnswers(l); err != nil {
 					return err
@@ -238,7 +237,7 @@ func TestTracerDiesAsking(t *testing.T) {
 			}
 			return errors.Join(checkAnswers(l), started(l))
 		},
-		"all, and given back": func(l *Loan, all []*Tracee) (err error) {
+		"all, and given back": func(l *Loan, all []*tracee.Tracee) (err error) {
 			for _, th := range all[1:] {
 				if l, err = l.Pass(th); err != nil {
 					return err
@@ -251,9 +250,9 @@ func TestTracerDiesAsking(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			x, rng := startQuizzed(t), random(t)
+			x, rng := startQuizzed(t), testkit.Random(t)
 			var before proc.Status
-			soon(t, "it to block no signals, as it does while it makes threads", func() (is bool) {
+			testkit.Soon(t, "it to block no signals, as it does while it makes threads", func() (is bool) {
 				var err error
 				before, err = proc.ReadStatus(x.pid)
 				return err != nil || before.SigBlk == 0
@@ -337,7 +336,7 @@ func TestAskSignals(t *testing.T) {
 		go send()
 		asked := 0
 		for begin := time.Now(); time.Since(begin) < time.Second; {
-			l, err := all[0].Borrow(place)
+			l, err := Borrow(all[0], place)
 			if err != nil {
 				return err
 			}
@@ -358,7 +357,7 @@ func TestAskSignals(t *testing.T) {
 		<-over
 		t.Logf("asked %d times", asked)
 		// One more, and nobody continues it.
-		l, err := all[0].Borrow(place)
+		l, err := Borrow(all[0], place)
 		if err != nil {
 			return err
 		}

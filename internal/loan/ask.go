@@ -1,4 +1,4 @@
-package tracee
+package loan
 
 import (
 	"encoding/binary"
@@ -7,53 +7,13 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/tracee"
 )
 
-// Query is a system call that changes nothing, but may write what it finds out to
-// memory.
-type Query struct {
-	NR   uintptr
-	Args [6]uint64
-	Out  int   // how many bytes it writes
-	To   uint8 // the arguments that say where, a bit for each: they count from there
-}
-
-// args are the arguments of a query that writes at an address.
-func (q Query) args(at uint64) [6]uint64 {
-	for i := range q.Args {
-		if q.To&(1<<i) != 0 {
-			q.Args[i] += at
-		}
-	}
-	return q.Args
-}
-
-// Answer is what it returned and wrote.
-type Answer struct {
-	Ret  uint64
-	Err  error
-	Data []byte
-}
-
-// Ask asks one.
-func Ask(c Caller, q Query) (Answer, error) {
-	at := c.Scratch().Addr
-	args := q.args(at)
-	ret, err := c.Call(q.NR, args[:]...)
-	switch err.(type) {
-	case nil:
-	case unix.Errno:
-		return Answer{Ret: ret, Err: err}, nil
-	default:
-		return Answer{}, err
-	}
-	a := Answer{Ret: ret, Data: make([]byte, q.Out)}
-	return a, c.Tracee().ReadMem(at, a.Data)
-}
-
 // Ask has the thread make queries, all of them with one stop where it can.
-func (l *Loan) Ask(queries []Query) ([]Answer, error) {
-	answers := make([]Answer, 0, len(queries))
+func (l *Loan) Ask(queries []tracee.Query) ([]tracee.Answer, error) {
+	answers := make([]tracee.Answer, 0, len(queries))
 	for len(queries) > 0 {
 		n := 1
 		if l.canStopItself() {
@@ -66,7 +26,7 @@ func (l *Loan) Ask(queries []Query) ([]Answer, error) {
 			}
 			answers = append(answers, more...)
 		} else {
-			a, err := Ask(l, queries[0])
+			a, err := tracee.Ask(l, queries[0])
 			if err != nil {
 				return nil, err
 			}
@@ -81,7 +41,7 @@ func (l *Loan) Ask(queries []Query) ([]Answer, error) {
 // nothing to its process, should we die before it does. One that seccomp confines
 // must not be in a call of ours for longer than need be.
 func (l *Loan) canStopItself() bool {
-	return l.place.ask != 0 && !l.place.tight && !l.t.confined && l.quietSignal() != 0
+	return l.place.ask != 0 && !l.place.tight && !l.t.Confined() && l.quietSignal() != 0
 }
 
 // quietSignal returns a signal that the process ignores and that does not wait for it,
@@ -123,10 +83,10 @@ func sigBit(sig unix.Signal) uint64 { return 1 << (sig - 1) }
 // which the thread stops itself, where to go on, and what they write.
 const goOnBytes = 8
 
-func askBytes(n int) uint64 { return uint64((n+1)*entryBytes + goOnBytes) }
+func askBytes(n int) uint64 { return uint64((n+1)*tracee.EntryBytes + goOnBytes) }
 
 // fit returns how many of the queries can be asked at once, 1 at least.
-func (l *Loan) fit(queries []Query) int {
+func (l *Loan) fit(queries []tracee.Query) int {
 	out := uint64(0)
 	for i, q := range queries {
 		if out += outBytes(q); askBytes(i+1)+out > l.place.scratch.Len {
@@ -137,17 +97,17 @@ func (l *Loan) fit(queries []Query) int {
 }
 
 // outBytes is how much memory is set apart for what a query writes.
-func outBytes(q Query) uint64 { return uint64(q.Out+7) &^ 7 }
+func outBytes(q tracee.Query) uint64 { return uint64(q.Out+7) &^ 7 }
 
-func (l *Loan) askAll(queries []Query) ([]Answer, error) {
+func (l *Loan) askAll(queries []tracee.Query) ([]tracee.Answer, error) {
 	first, size := l.place.scratch.Addr, askBytes(len(queries))
 	array := make([]byte, 0, size)
 	for _, q := range queries {
-		array = appendEntry(array, q.NR, q.args(first+size), 1)
+		array = tracee.AppendEntry(array, q.NR, q.ArgsAt(first+size), tracee.FlagNext)
 		size += outBytes(q)
 	}
 	last := first + uint64(len(array))
-	array = appendEntry(array, unix.SYS_TGKILL, [6]uint64{uint64(l.t.PID), uint64(l.t.TID), uint64(l.quietSignal())}, 0)
+	array = tracee.AppendEntry(array, unix.SYS_TGKILL, [6]uint64{uint64(l.t.PID), uint64(l.t.TID), uint64(l.quietSignal())}, 0)
 	array = binary.LittleEndian.AppendUint64(array, l.stand())
 	// The thread must not be among entries that are being written.
 	if err := l.standBy(); err != nil {
@@ -164,21 +124,13 @@ func (l *Loan) askAll(queries []Query) ([]Answer, error) {
 	if err := errors.Join(l.t.ReadMem(first, got), l.sendAgain(strays)); err != nil {
 		return nil, err
 	}
-	answers, data := make([]Answer, len(queries)), got[len(array):]
+	answers, data := make([]tracee.Answer, len(queries)), got[len(array):]
 	for i, q := range queries {
 		a := &answers[i]
-		a.Ret, a.Err = result(int64(binary.LittleEndian.Uint64(got[i*entryBytes:])))
+		a.Ret, a.Err = tracee.Result(int64(binary.LittleEndian.Uint64(got[i*tracee.EntryBytes:])))
 		a.Data, data = data[:q.Out:q.Out], data[outBytes(q):]
 	}
 	return answers, nil
-}
-
-func appendEntry(array []byte, nr uintptr, args [6]uint64, flags uint64) []byte {
-	array = binary.LittleEndian.AppendUint64(array, uint64(nr))
-	for _, v := range args {
-		array = binary.LittleEndian.AppendUint64(array, v)
-	}
-	return binary.LittleEndian.AppendUint64(array, flags)
 }
 
 // runAsk runs the thread from the first entry until it has stopped itself with the
@@ -187,43 +139,33 @@ func appendEntry(array []byte, nr uintptr, args [6]uint64, flags uint64) []byte 
 // itself, which would have waited for it, it returns what they carry.
 func (l *Loan) runAsk(first, last uint64) (strays [][]byte, err error) {
 	t, quiet := l.t, l.quietSignal()
-	regs := l.saved
-	regs.setAsk(l.place.ask, first)
 	if err := l.block(^sigBit(quiet)); err != nil {
 		return nil, err
 	}
-	if err := t.SetRegs(&regs); err != nil {
+	regs := l.saved
+	regs.SetAsk(l.place.ask, first)
+	l.among = true
+	err = t.Run(&regs, func(s tracee.Stop) (sig unix.Signal, done bool, err error) {
+		switch {
+		case s.Event != 0: // somebody stops the process, as in Loan.Call
+			return 0, false, nil
+		case s.Syscall || s.Sig != quiet && s.Sig != unix.SIGSTOP:
+			return 0, false, t.Wrap("make system calls", fmt.Errorf("it got signal %v instead", s.Sig))
+		case s.Sig == unix.SIGSTOP:
+			return s.Sig, false, nil
+		case regs.IP() == l.place.ask+uint64(tracee.AskedAt) && regs.NextEntry() == last:
+			return 0, true, nil
+		case l.blocks(quiet):
+			strays = append(strays, tracee.Siginfo(t.TID))
+			return 0, false, nil
+		}
+		return s.Sig, false, nil
+	})
+	if err != nil {
 		return nil, err
 	}
-	t.inStop, l.among = false, true
-	for sig := 0; ; {
-		if err := unix.PtraceCont(t.TID, sig); err != nil {
-			return nil, t.wrap("run to the end of its calls", err)
-		}
-		s, err := t.wait(0)
-		if err != nil {
-			return nil, err
-		}
-		sig = 0
-		switch {
-		case s.event != 0: // as in toSyscallStop
-		case s.syscall || s.sig != quiet && s.sig != unix.SIGSTOP:
-			return nil, t.wrap("make system calls", fmt.Errorf("it got signal %v instead", s.sig))
-		case s.sig == unix.SIGSTOP:
-			sig = int(s.sig)
-		default:
-			if err := t.getRegs(&regs); err != nil {
-				return nil, err
-			}
-			if regs.IP() == l.place.ask+uint64(asked) && regs.nextEntry() == last {
-				t.inStop = true
-				return strays, nil
-			}
-			if sig = int(s.sig); l.blocks(quiet) {
-				strays, sig = append(strays, siginfo(t.TID)), 0
-			}
-		}
-	}
+	t.StandsInSignal()
+	return strays, nil
 }
 
 // sendAgain sends signals that the thread has received again, to where they were
@@ -233,7 +175,7 @@ func (l *Loan) sendAgain(infos [][]byte) error {
 	t, sig := l.t, l.quietSignal()
 	for _, info := range infos {
 		first := t.TID == t.PID
-		if !sentToThread(info) && !first && unix.Kill(t.PID, sig) == nil {
+		if !tracee.SentToThread(info) && !first && unix.Kill(t.PID, sig) == nil {
 			continue
 		}
 		at := l.place.scratch.Addr
@@ -241,10 +183,10 @@ func (l *Loan) sendAgain(infos [][]byte) error {
 			return err
 		}
 		nr, args := uintptr(unix.SYS_RT_TGSIGQUEUEINFO), []uint64{uint64(t.PID), uint64(t.TID), uint64(sig), at}
-		if !sentToThread(info) && first {
+		if !tracee.SentToThread(info) && first {
 			nr, args = unix.SYS_RT_SIGQUEUEINFO, []uint64{uint64(t.PID), uint64(sig), at}
 		}
-		if err := CallOK(l, "get its signal back", nr, args...); err != nil {
+		if err := tracee.CallOK(l, "get its signal back", nr, args...); err != nil {
 			return err
 		}
 	}

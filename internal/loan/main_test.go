@@ -1,0 +1,44 @@
+//go:build amd64
+
+package loan
+
+import (
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/internal/puppet"
+	"ckpt/internal/testkit"
+	"ckpt/internal/tracee"
+)
+
+func TestMain(m *testing.M) { testkit.Main(m) }
+
+// held seizes a target's first thread and finds room in it.
+func held(t testing.TB, g *tracee.Group, pid int) (*tracee.Tracee, *Place) {
+	t.Helper()
+	tr := testkit.Must(g.Seize(pid, pid))(t)
+	testkit.Check(t, tr.HideStop())
+	maps := testkit.Must(proc.ReadMaps(pid))(t)
+	fds := testkit.Must(proc.FDs(pid))(t)
+	return tr, testkit.Must(FindPlace(tr, maps, fds, 0))(t)
+}
+
+// settledStub returns a puppet with pages of its own.
+func settledStub(t testing.TB) *puppet.Puppet {
+	t.Helper()
+	runtime.LockOSThread()
+	p := testkit.Must(puppet.StartStub(false))(t)
+	t.Cleanup(func() { _ = p.Tracee().Kill() })
+	testkit.Check(t, p.Tracee().SetSignalMask(^uint64(0))) // children of it may end
+	testkit.Check(t, p.Settle(testkit.FreeSpace(t, p.Tracee().PID, puppet.Bytes)))
+	return p
+}
+
+// mapped maps memory in a puppet.
+func mapped(t testing.TB, p *puppet.Puppet, bytes uint64, prot uint64) uint64 {
+	t.Helper()
+	return testkit.Must(p.Call(unix.SYS_MMAP, 0, bytes, prot, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uint64(0), 0))(t)
+}

@@ -1,0 +1,80 @@
+package tracee
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// Born is a task that was born as our tracee, and waits for the stop that it begins
+// with. near: it is tied to the CPU of this thread.
+func Born(pid, tid int, near bool) (*Tracee, error) {
+	t := &Tracee{PID: pid, TID: tid, near: near}
+	_, err := t.Wait(0)
+	return t, err
+}
+
+// Near reports whether the task is tied to the CPU of its tracer.
+func (t *Tracee) Near() bool { return t.near }
+
+// Reseize changes a task from PTRACE_TRACEME to PTRACE_SEIZE, which its
+// children inherit: only such can be brought to a stop that leaves no trace. It
+// stands still by SIGSTOP in between.
+func (t *Tracee) Reseize(options uintptr) error {
+	if err := detach(t.TID, unix.SIGSTOP); err != nil {
+		return t.Wrap("stop", err)
+	}
+	if err := seize(t.TID, options); err != nil {
+		return t.Wrap("attach", err)
+	}
+	return t.interrupt(0)
+}
+
+// LetGo ends the bond by which the task dies with us. It stands still until
+// Detach, or until our own end, when the kernel lets it run.
+func (t *Tracee) LetGo() error {
+	return t.Wrap("let go", unix.PtraceSetOptions(t.TID, 0))
+}
+
+// Kill ends the process of the thread and reaps the thread. Of a process with
+// several, all others must be reaped before its first.
+func (t *Tracee) Kill() error {
+	if t.dead {
+		return nil
+	}
+	if err := unix.Kill(t.PID, unix.SIGKILL); err != nil && err != unix.ESRCH {
+		return t.Wrap("kill", err)
+	}
+	return t.AwaitEnd()
+}
+
+// AwaitEnd waits until the thread has ended and reaps it as its tracer.
+func (t *Tracee) AwaitEnd() error {
+	for !t.dead {
+		if _, err := t.Wait(0); err != nil && !t.dead {
+			return err
+		}
+	}
+	return nil
+}
+
+// End resumes the thread, which is about to end, and reaps it.
+func (t *Tracee) End(sig unix.Signal) error {
+	for range 64 {
+		if err := unix.PtraceCont(t.TID, int(sig)); err != nil && err != unix.ESRCH {
+			return t.Wrap("end", err)
+		}
+		s, err := t.Wait(0)
+		if t.dead {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		sig = 0
+		if s.Event == 0 && !s.Syscall {
+			sig = s.Sig
+		}
+	}
+	return t.Wrap("end", errors.New("it goes on"))
+}
