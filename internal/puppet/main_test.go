@@ -6,8 +6,6 @@ import (
 	"runtime"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"ckpt/internal/testkit"
 )
 
@@ -22,10 +20,4 @@ func settledStub(t testing.TB) *Puppet {
 	testkit.Check(t, p.t.SetSignalMask(^uint64(0))) // children of it may end
 	testkit.Check(t, p.Settle(testkit.FreeSpace(t, p.t.PID, Bytes)))
 	return p
-}
-
-// mapped maps memory in a puppet.
-func mapped(t testing.TB, p *Puppet, bytes uint64, prot uint64) uint64 {
-	t.Helper()
-	return testkit.Must(p.Call(unix.SYS_MMAP, 0, bytes, prot, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uint64(0), 0))(t)
 }
