@@ -154,7 +154,7 @@ func refOf(r *record.ThreadRefs, t record.Type) uint64 {
 // prepare brings every thread to the point where it only has to be let go.
 func (b *builder) prepare(all []ready) error {
 	for _, r := range all { // does something once for each table
-		if err := r.puppet.ForgetUs(); err != nil {
+		if err := r.puppet.ClosePidfd(); err != nil {
 			return err
 		}
 	}

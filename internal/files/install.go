@@ -60,7 +60,7 @@ type table struct {
 // given is a descriptor that is fetched, and the number it must get, the lowest
 // free one.
 type given struct {
-	call *puppet.Later
+	call *puppet.VectorCall
 	n    int
 }
 

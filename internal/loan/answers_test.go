@@ -20,7 +20,7 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// quizzed is xz with two threads that compress, whose registers matter.
+// quizzed is xz with two compressing threads, whose registers matter.
 type quizzed struct {
 	cmd  *exec.Cmd
 	data []byte
@@ -28,7 +28,7 @@ type quizzed struct {
 	pid  int
 }
 
-// startQuizzed starts one that works for seconds.
+// startQuizzed starts an xz that works for seconds.
 func startQuizzed(t *testing.T) *quizzed {
 	t.Helper()
 	const mib = 10
@@ -56,7 +56,7 @@ func startQuizzed(t *testing.T) *quizzed {
 	return x
 }
 
-// judge waits for its end and looks at what it made.
+// judge waits for its end and checks its output.
 func (x *quizzed) judge(t *testing.T) {
 	t.Helper()
 	if err := x.cmd.Wait(); err != nil {
@@ -75,7 +75,7 @@ func (x *quizzed) runs() bool {
 	return err == nil && stat.State != 'Z'
 }
 
-// hold stops all threads of the quizzed for the calling OS thread.
+// hold stops all threads of the quizzed, traced by the calling OS thread.
 func (x *quizzed) hold() (*tracee.Group, []*tracee.Tracee, *Place, error) {
 	g := tracee.NewGroup(10*time.Second, func(int, int) {})
 	auxv, err := proc.ReadAuxv(x.pid)
@@ -129,7 +129,7 @@ var someQueries = []tracee.Query{
 	{NR: unix.SYS_GETTID},
 }
 
-// checkAnswers compares what a thread says with what is known of it.
+// checkAnswers compares what a thread answers with what is known about it.
 func checkAnswers(l *Loan) error {
 	answers, err := l.Ask(someQueries)
 	if err != nil {
@@ -150,8 +150,8 @@ func checkAnswers(l *Loan) error {
 	return nil
 }
 
-// dies has do make something of the quizzed on an OS thread that ends then, with all
-// that it holds as it is: for the kernel that is the end of a tracer.
+// dies calls do with the quizzed on an OS thread that then ends and leaves everything as it
+// is: for the kernel that is the death of a tracer.
 func dies(t *testing.T, x *quizzed, do func() error) {
 	t.Helper()
 	end := make(chan error, 1)
@@ -176,7 +176,7 @@ func dies(t *testing.T, x *quizzed, do func() error) {
 }
 
 // TestTracerDiesAsking ends the tracer at each point of a loan: the quizzed goes on as if
-// nothing had been.
+// nothing had happened.
 func TestTracerDiesAsking(t *testing.T) {
 	begin := func(x *quizzed, do func(l *Loan, all []*tracee.Tracee) error) error {
 		_, all, place, err := x.hold()
@@ -202,7 +202,7 @@ func TestTracerDiesAsking(t *testing.T) {
 		array = tracee.AppendEntry(array, unix.SYS_TGKILL, [6]uint64{uint64(l.t.PID), uint64(l.t.TID), uint64(l.quietSignal())}, 0)
 		home := make([]byte, goOnBytes)
 		for i := range home {
-			home[i] = byte(l.stand() >> (8 * i))
+			home[i] = byte(l.parkAddr() >> (8 * i))
 		}
 		regs := l.saved
 		regs.SetAsk(l.place.ask, first)
@@ -220,7 +220,7 @@ func TestTracerDiesAsking(t *testing.T) {
 			return err
 		},
 		"two at once": func(l *Loan, all []*tracee.Tracee) error {
-			if err := errors.Join(checkAnswers(l), l.standBy()); err != nil {
+			if err := errors.Join(checkAnswers(l), l.park()); err != nil {
 				return err
 			}
 			_, err := borrow(all[len(all)-1], l.place, l.slot)
@@ -276,8 +276,8 @@ func TestTracerDiesAsking(t *testing.T) {
 	}
 }
 
-// checkHome looks, when its threads have had time to come home, for what a loan may
-// have left.
+// checkHome checks that a loan has left nothing behind, once its threads have had time to
+// come home.
 func checkHome(t *testing.T, x *quizzed, before proc.Status) {
 	t.Helper()
 	var what error
@@ -308,8 +308,8 @@ func left(x *quizzed, before proc.Status) error {
 	return nil
 }
 
-// TestAskSignals sends a quizzed the signals that count while it answers: it answers
-// all, and is stopped by what stops it.
+// TestAskSignals sends a quizzed the signals that matter while it answers: it answers all
+// queries, and the stop signals stop it.
 func TestAskSignals(t *testing.T) {
 	x := startQuizzed(t)
 	stop, over := make(chan struct{}), make(chan struct{})

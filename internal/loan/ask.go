@@ -11,7 +11,7 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// Ask has the thread make queries, all of them with one stop where it can.
+// Ask has the thread make queries, all of them with one stop if it can.
 func (l *Loan) Ask(queries []tracee.Query) ([]tracee.Answer, error) {
 	answers := make([]tracee.Answer, 0, len(queries))
 	for len(queries) > 0 {
@@ -37,15 +37,15 @@ func (l *Loan) Ask(queries []tracee.Query) ([]tracee.Answer, error) {
 	return answers, nil
 }
 
-// canStopItself reports whether the thread can stop itself by a signal that means
-// nothing to its process, should we die before it does. One that seccomp confines
-// must not be in a call of ours for longer than need be.
+// canStopItself reports whether the thread can stop itself by a signal that does not harm
+// its process if we die before it does. A thread that seccomp confines should not be in a
+// call of ours for longer than necessary.
 func (l *Loan) canStopItself() bool {
 	return l.place.ask != 0 && !l.place.tight && !l.t.Confined() && l.quietSignal() != 0
 }
 
-// quietSignal returns a signal that the process ignores and that does not wait for it,
-// or 0. Which it is does not change while the loan lasts.
+// quietSignal returns a signal that the process ignores and that is not pending, or 0. It
+// stays the same during the loan.
 func (l *Loan) quietSignal() unix.Signal {
 	if l.quiet != nil {
 		return *l.quiet
@@ -60,10 +60,10 @@ func (l *Loan) quietSignal() unix.Signal {
 	return *l.quiet
 }
 
-// waits reports whether a signal may wait for the thread or its process.
+// waits reports whether a signal may be pending for the thread or its process.
 func (l *Loan) waits(sig unix.Signal) bool {
 	if !l.blocks(sig) {
-		return false // at most since it was stopped, to be ignored
+		return false // if at all, it came after the stop and will be ignored
 	}
 	for _, shared := range []bool{false, true} {
 		infos, err := l.t.PendingSignals(shared)
@@ -79,13 +79,13 @@ func (l *Loan) blocks(sig unix.Signal) bool { return l.mask&sigBit(sig) != 0 }
 
 func sigBit(sig unix.Signal) uint64 { return 1 << (sig - 1) }
 
-// The scratch memory while queries are asked: their entries, that of the call by
-// which the thread stops itself, where to go on, and what they write.
+// The scratch memory during queries has their entries, the entry of the call by which the
+// thread stops itself, the address at which it goes on, and what the queries write.
 const goOnBytes = 8
 
 func askBytes(n int) uint64 { return uint64((n+1)*tracee.EntryBytes + goOnBytes) }
 
-// fit returns how many of the queries can be asked at once, 1 at least.
+// fit returns how many of the queries can be made at once, at least 1.
 func (l *Loan) fit(queries []tracee.Query) int {
 	out := uint64(0)
 	for i, q := range queries {
@@ -96,7 +96,7 @@ func (l *Loan) fit(queries []tracee.Query) int {
 	return len(queries)
 }
 
-// outBytes is how much memory is set apart for what a query writes.
+// outBytes is how much memory is reserved for what a query writes.
 func outBytes(q tracee.Query) uint64 { return uint64(q.Out+7) &^ 7 }
 
 func (l *Loan) askAll(queries []tracee.Query) ([]tracee.Answer, error) {
@@ -108,9 +108,9 @@ func (l *Loan) askAll(queries []tracee.Query) ([]tracee.Answer, error) {
 	}
 	last := first + uint64(len(array))
 	array = tracee.AppendEntry(array, unix.SYS_TGKILL, [6]uint64{uint64(l.t.PID), uint64(l.t.TID), uint64(l.quietSignal())}, 0)
-	array = binary.LittleEndian.AppendUint64(array, l.stand())
-	// The thread must not be among entries that are being written.
-	if err := l.standBy(); err != nil {
+	array = binary.LittleEndian.AppendUint64(array, l.parkAddr())
+	// The thread must not run entries that are being written.
+	if err := l.park(); err != nil {
 		return nil, err
 	}
 	if err := l.t.WriteMem(first, array); err != nil {
@@ -133,10 +133,10 @@ func (l *Loan) askAll(queries []tracee.Query) ([]tracee.Answer, error) {
 	return answers, nil
 }
 
-// runAsk runs the thread from the first entry until it has stopped itself with the
-// last. Signals of others that it gets until then are passed on: SIGSTOP, which stops
-// it when we let go, and the one it uses, which it ignores. Of those that it blocks
-// itself, which would have waited for it, it returns what they carry.
+// runAsk runs the thread from the first entry until it has stopped itself with the last.
+// Signals that others send until then are passed on: SIGSTOP, which stops it when we let
+// go, and the one it uses itself, which it ignores. But if the thread blocks that one, it
+// would have become pending: then runAsk returns the siginfo of each.
 func (l *Loan) runAsk(first, last uint64) (strays [][]byte, err error) {
 	t, quiet := l.t, l.quietSignal()
 	if err := l.block(^sigBit(quiet)); err != nil {
@@ -144,7 +144,7 @@ func (l *Loan) runAsk(first, last uint64) (strays [][]byte, err error) {
 	}
 	regs := l.saved
 	regs.SetAsk(l.place.ask, first)
-	l.among = true
+	l.amongCalls = true
 	err = t.Run(&regs, func(s tracee.Stop) (sig unix.Signal, done bool, err error) {
 		switch {
 		case s.Event != 0: // somebody stops the process, as in Loan.Call
@@ -168,9 +168,9 @@ func (l *Loan) runAsk(first, last uint64) (strays [][]byte, err error) {
 	return strays, nil
 }
 
-// sendAgain sends signals that the thread has received again, to where they were
-// sent: by the thread, which alone may say that others sent them. Only the first
-// thread may do so for the process.
+// sendAgain sends signals that the thread has received again, to the same thread or
+// process. The thread itself sends them, because only it may set somebody else as the
+// sender; for signals of the process only the first thread may do so.
 func (l *Loan) sendAgain(infos [][]byte) error {
 	t, sig := l.t, l.quietSignal()
 	for _, info := range infos {
@@ -179,7 +179,7 @@ func (l *Loan) sendAgain(infos [][]byte) error {
 			continue
 		}
 		at := l.place.scratch.Addr
-		if err := errors.Join(l.standBy(), t.WriteMem(at, info)); err != nil {
+		if err := errors.Join(l.park(), t.WriteMem(at, info)); err != nil {
 			return err
 		}
 		nr, args := uintptr(unix.SYS_RT_TGSIGQUEUEINFO), []uint64{uint64(t.PID), uint64(t.TID), uint64(sig), at}

@@ -11,14 +11,14 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// Home is where in a process only the way home of a Loan can stand: the padding
-// of its vdso. The zero Home is nowhere.
+// Home is the padding of a process's vdso: only the way home of a Loan can be there. The
+// zero Home is empty.
 type Home struct{ start, end uint64 }
 
 // ownVDSO is read once; the code is the same in all processes.
 var ownVDSO = sync.OnceValues(tracee.VDSO)
 
-// FindHome finds it by a process's auxiliary vector, see getauxval(3).
+// FindHome finds the Home of a process by its auxiliary vector, see getauxval(3).
 func FindHome(auxv []byte) (Home, error) {
 	const sysinfoEHDR = 33 // AT_SYSINFO_EHDR: where the vdso is
 	text, err := ownVDSO()
@@ -35,10 +35,9 @@ func FindHome(auxv []byte) (Home, error) {
 	return Home{}, nil
 }
 
-// ComeHome lets a seized thread finish its way home from a Loan whose tracer
-// was killed just now, if it is still on it: it may not have run since. What is
-// read of the process before would not hold, and the next Loan would overwrite
-// the code it runs.
+// ComeHome lets a seized thread finish its way home from a Loan whose tracer was killed, if
+// it is still on that way: it may not have run since. Before that, nothing read about the
+// process would be right, and the next Loan would overwrite the code that it runs.
 func ComeHome(t *tracee.Tracee, home Home, timeout time.Duration) error {
 	begin := time.Now()
 	for {

@@ -16,15 +16,15 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// fate is what the way home is made of.
+// fate has the parameters of a way home.
 type fate struct {
 	mask  uint64
 	undo  []tracee.HomeCall
 	clear tracee.Range
 }
 
-// TestWayHome has a puppet run the way home's bytes, from registers that a loan
-// leaves, to where the program had been: there everything is as it was.
+// TestWayHome lets a puppet run the way home's bytes, from the registers that a loan leaves to
+// where the program had been: there everything is as it was.
 func TestWayHome(t *testing.T) {
 	p := settledStub(t)
 	rng := testkit.Random(t)
@@ -41,7 +41,7 @@ func TestWayHome(t *testing.T) {
 		{"interrupted, unless a handler runs", nr, -514},
 		{"interrupted, to be gone on with", nr, -516},
 	} {
-		t.Log(c.name) // no subtest, which would be another OS thread
+		t.Log(c.name) // not a subtest, which would run on another OS thread
 		for range 20 {
 			saved := testkit.RandomRegs(testkit.Must(p.Tracee().Regs())(t), rng)
 			saved.Orig_rax, saved.Rax = uint64(c.orig), uint64(c.rax)
@@ -50,7 +50,7 @@ func TestWayHome(t *testing.T) {
 	}
 }
 
-// walkHome runs the way home and compares what the thread is then.
+// walkHome runs the way home and compares the state of the thread afterwards.
 func walkHome(t *testing.T, p *puppet.Puppet, saved *tracee.Regs, f fate) {
 	t.Helper()
 	landing := p.Own().Addr + 2048
@@ -83,7 +83,7 @@ func walkHome(t *testing.T, p *puppet.Puppet, saved *tracee.Regs, f fate) {
 	testkit.Check(t, p.Tracee().SetSignalMask(0))
 }
 
-// land lets a puppet run to the next int3, which it then stands behind.
+// land lets a puppet run until it is behind the next int3.
 func land(t *testing.T, p *puppet.Puppet, regs *tracee.Regs) {
 	t.Helper()
 	th := p.Tracee()
@@ -97,7 +97,7 @@ func land(t *testing.T, p *puppet.Puppet, regs *tracee.Regs) {
 	}))
 }
 
-// TestWayHomeUndoes: what is on the list is undone, memory is cleared, and only that.
+// TestWayHomeUndoes: what is on the list is undone, and only the given memory is cleared.
 func TestWayHomeUndoes(t *testing.T) {
 	p := settledStub(t)
 	rng := testkit.Random(t)
@@ -130,7 +130,7 @@ func TestWayHomeUndoes(t *testing.T) {
 	}
 }
 
-// TestWayHomeFits: the longest there can be has room.
+// TestWayHomeFits: there is room for the longest way home.
 func TestWayHomeFits(t *testing.T) {
 	const big = 1<<64 - 1
 	saved := &tracee.Regs{}

@@ -18,7 +18,7 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// TestLoan: calls are made in a program's name, which has all as before.
+// TestLoan: calls are made in a program's name, and everything in it is as before.
 func TestLoan(t *testing.T) {
 	for _, how := range []string{"spin", "echo", "naps"} {
 		p := testkit.StartTarget(t, how)
@@ -58,7 +58,7 @@ func TestLoan(t *testing.T) {
 	}
 }
 
-// worksOn checks that a program still does what it is for.
+// worksOn checks that a program still does its work.
 func worksOn(t *testing.T, p *testkit.Target, how string) {
 	t.Helper()
 	switch how {
@@ -72,8 +72,7 @@ func worksOn(t *testing.T, p *testkit.Target, how string) {
 	}
 }
 
-// deaths are the moments at which a loan's tracer dies. Each gets as far as it
-// says and leaves.
+// deaths are the moments at which a loan's tracer dies: each goes that far and returns.
 var deaths = []struct {
 	name string
 	at   func(t *testing.T, l *Loan)
@@ -115,7 +114,7 @@ var deaths = []struct {
 	{"returned", func(t *testing.T, l *Loan) { testkit.Check(t, l.Return()) }},
 }
 
-// stand brings the thread so many stops into a call.
+// stand runs the thread for a number of stops into a call.
 func (l *Loan) standAt(t *testing.T, nr uintptr, args []uint64, stops int) {
 	regs := l.saved
 	regs.SetCall(l.slotAddr(l.slot), nr, args)
@@ -126,8 +125,8 @@ func (l *Loan) standAt(t *testing.T, nr uintptr, args []uint64, stops int) {
 	}
 }
 
-// TestTracerDies: whenever the thread that holds a loan ends, the program runs on
-// as if nothing had been.
+// TestTracerDies: whenever the thread that holds a loan ends, the program runs on as if
+// nothing had happened.
 func TestTracerDies(t *testing.T) {
 	for _, how := range []string{"spin", "echo"} {
 		p := testkit.StartTarget(t, how)
@@ -181,7 +180,7 @@ func TestTightTracerDies(t *testing.T) {
 	}
 }
 
-// TestReturnTight: a tight loan is given back with the stack as it was.
+// TestReturnTight: after a tight loan the stack is as it was.
 func TestReturnTight(t *testing.T) {
 	p := testkit.StartTarget(t, "tight")
 	before := p.State()
@@ -201,7 +200,7 @@ func TestReturnTight(t *testing.T) {
 	worksOn(t, p, "tight")
 }
 
-// TestComeHome: a thread that has not come home yet is brought there, and goes on.
+// TestComeHome: a thread that has not come home yet comes home, and goes on.
 func TestComeHome(t *testing.T) {
 	p := testkit.StartTarget(t, "spin")
 	before := p.State()
@@ -210,7 +209,7 @@ func TestComeHome(t *testing.T) {
 	testkit.Another(func() {
 		tr, place := held(t, tracee.NewGroup(10*time.Second, nil), p.PID)
 		testkit.Must(Borrow(tr, place))(t)
-		testkit.Check(t, unix.Kill(p.PID, unix.SIGSTOP)) // it stands before the first step, without a tracer
+		testkit.Check(t, unix.Kill(p.PID, unix.SIGSTOP)) // it is stopped before the first instruction, without a tracer
 	})
 	g := testkit.NewGroup(t)
 	tr := testkit.Must(g.Seize(p.PID, p.PID))(t)
@@ -233,8 +232,8 @@ func TestComeHome(t *testing.T) {
 	p.Runs(0)
 }
 
-// TestStopDuringLoan: a signal that stops or goes on with the program while calls
-// are made in it is neither lost nor gets into them.
+// TestStopDuringLoan: a signal that stops or continues the program while calls are made in it
+// is not lost, and does not disturb the calls.
 func TestStopDuringLoan(t *testing.T) {
 	p := testkit.StartTarget(t, "spin")
 	before := p.State()
@@ -255,7 +254,7 @@ func TestStopDuringLoan(t *testing.T) {
 	p.Runs(0)
 }
 
-// TestTargetDies: what is killed while it is on loan is an error that says so.
+// TestTargetDies: if the target is killed during a loan, the error says so.
 func TestTargetDies(t *testing.T) {
 	p := testkit.StartTarget(t, "spin")
 	g := testkit.NewGroup(t)
@@ -273,8 +272,8 @@ func TestTargetDies(t *testing.T) {
 	}
 }
 
-// TestOneSlot: with room for one way home only, calls are made, but none that is
-// to be taken back.
+// TestOneSlot: with room for only one way home, calls are made, but none that must be taken
+// back.
 func TestOneSlot(t *testing.T) {
 	p := testkit.StartTarget(t, "spin")
 	before := p.State()
@@ -294,7 +293,7 @@ func TestOneSlot(t *testing.T) {
 	p.Runs(0)
 }
 
-// TestPipe: pages come out of the program by reference, in the order asked for.
+// TestPipe: pages come out of the program by reference, in the given order.
 func TestPipe(t *testing.T) {
 	p := testkit.StartTarget(t, "spin")
 	before := p.State()
@@ -331,7 +330,7 @@ func TestPipe(t *testing.T) {
 	p.Runs(0)
 }
 
-// TestReadVec: several ranges at once, up to the first that can't be read.
+// TestReadVec: several ranges are read at once, up to the first that can't be read.
 func TestReadVec(t *testing.T) {
 	p := settledStub(t)
 	at := mapped(t, p, 4*abi.PageBytes, unix.PROT_READ|unix.PROT_WRITE)

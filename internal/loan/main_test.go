@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { testkit.Main(m) }
 
-// held seizes a target's first thread and finds room in it.
+// held seizes a target's first thread and finds a Place in it.
 func held(t testing.TB, g *tracee.Group, pid int) (*tracee.Tracee, *Place) {
 	t.Helper()
 	tr := testkit.Must(g.Seize(pid, pid))(t)
@@ -32,7 +32,7 @@ func settledStub(t testing.TB) *puppet.Puppet {
 	runtime.LockOSThread()
 	p := testkit.Must(puppet.StartStub(false))(t)
 	t.Cleanup(func() { _ = p.Tracee().Kill() })
-	testkit.Check(t, p.Tracee().SetSignalMask(^uint64(0))) // children of it may end
+	testkit.Check(t, p.Tracee().SetSignalMask(^uint64(0))) // its children may end
 	testkit.Check(t, p.Settle(testkit.FreeSpace(t, p.Tracee().PID, puppet.Bytes)))
 	return p
 }

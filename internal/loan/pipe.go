@@ -12,16 +12,16 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// Pipe is a pipe made in the target, to take its pages from with vmsplice(2).
+// Pipe is a pipe in the target, for sending its pages by vmsplice(2).
 type Pipe struct {
 	l        *Loan
 	r, w     int
-	Out      *os.File // our own descriptor of the read end
+	Out      *os.File // our own descriptor for the read end
 	Capacity int      // bytes
 }
 
-// Pipe makes a pipe in the target of at most wantBytes capacity. Its
-// descriptors are closed by Return, or by the target itself on its way home.
+// Pipe makes a pipe in the target with a capacity of at most wantBytes. Its descriptors are
+// closed by Return, or by the target itself on its way home.
 func (l *Loan) Pipe(wantBytes int) (*Pipe, error) {
 	if l.pipe != nil {
 		return l.pipe, nil
@@ -81,8 +81,8 @@ func (p *Pipe) close() error {
 	return errors.Join(rerr, werr)
 }
 
-// Fill puts the pages of ranges into the pipe by reference and returns how many
-// bytes it took; at most Capacity, and at most 1024 ranges at once.
+// Fill puts the pages of at most 1024 ranges into the pipe by reference, and returns how
+// many bytes it took, at most Capacity.
 func (p *Pipe) Fill(ranges []tracee.Range) (int, error) {
 	if len(ranges) > 1024 {
 		return 0, unix.EINVAL

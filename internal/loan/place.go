@@ -13,24 +13,24 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// Place is where a Loan finds room in an address space.
+// Place is where a Loan has room in an address space.
 type Place struct {
 	code    uint64       // zero bytes at the end of an executable mapping
-	slots   int          // how many times slotBytes fit there
-	ask     uint64       // where AskCode fits before that; 0: nowhere
+	slots   int          // how many times slotBytes fits there
+	ask     uint64       // where AskCode fits before that; 0 if it does not
 	scratch tracee.Range // a hole between mappings, or spare bytes of the stack
-	tight   bool         // the latter
+	tight   bool         // scratch is spare bytes of the stack
 	stack   tracee.Range // of the first thread
 	fds     [2]int       // the numbers the next two descriptors will get
 	caught  uint64       // the signals that the process catches
 	mem     *os.File
-	written bool // AskCode is there
+	written bool // AskCode has been written
 }
 
 // poke writes to the place's code.
 func (p *Place) poke(t *tracee.Tracee, at uint64, b []byte) (err error) {
 	if p.mem == nil {
-		if p.mem, err = t.OpenMem(); err != nil { // who may trace it may not always do that
+		if p.mem, err = t.OpenMem(); err != nil { // the right to trace it may not be enough
 			p.mem = nil
 			return t.Poke(at, b)
 		}
@@ -41,7 +41,7 @@ func (p *Place) poke(t *tracee.Tracee, at uint64, b []byte) (err error) {
 	return nil
 }
 
-// clear leaves the place as it was. No thread stands there any more.
+// clear restores the bytes of the place. No thread may be there any more.
 func (p *Place) clear(t *tracee.Tracee) error {
 	at, end := p.code, p.code+uint64(p.slots*slotBytes)
 	if p.ask != 0 {
@@ -63,8 +63,8 @@ func (p *Place) close() error {
 // Roomy reports whether there is room for CallAndBack.
 func (p *Place) Roomy() bool { return p.slots >= slots }
 
-// FindPlace looks for a Loan's place. The process, which catches some signals, must
-// stand still.
+// FindPlace finds the Place of a process for Loans. The process must be stopped; caught are
+// the signals that it catches.
 func FindPlace(t *tracee.Tracee, maps []proc.Mapping, fds []int, caught uint64) (*Place, error) {
 	p := &Place{caught: caught}
 	exec := make([]proc.Mapping, 0, 8)
@@ -101,8 +101,8 @@ func FindPlace(t *tracee.Tracee, maps []proc.Mapping, fds []int, caught uint64) 
 	return p, nil
 }
 
-// knowsItsID reports whether the thread's ids are for itself what they are for us:
-// those of another pid namespace name another task, or none.
+// knowsItsID reports whether the thread's ids mean the same to itself as to us: in another
+// pid namespace they name another task, or none.
 func knowsItsID(t *tracee.Tracee) bool {
 	const pidNamespace = "pid"
 	own, err := proc.Namespaces(os.Getpid(), os.Getpid())
@@ -113,10 +113,10 @@ func knowsItsID(t *tracee.Tracee) bool {
 	return err == nil && own[pidNamespace] != 0 && its[pidNamespace] == own[pidNamespace]
 }
 
-// TightBytes is how much memory a loan has that is Tight.
+// TightBytes is how much memory a loan that is Tight has.
 const TightBytes = 192
 
-// toClear is memory of the target's that must be zero again.
+// toClear is the memory of the target that must become zero again.
 func (p *Place) toClear() tracee.Range {
 	if p.tight {
 		return p.scratch
@@ -124,9 +124,9 @@ func (p *Place) toClear() tracee.Range {
 	return tracee.Range{}
 }
 
-// spareStack finds bytes at the low end of a process's stack, which no program
-// has come to use as long as they are zero: the kernel makes a stack larger than
-// it needs to be, and so do calls that have returned.
+// spareStack finds zero bytes at the low end of a process's stack. As long as they are
+// zero, the program has not used them: the kernel makes a stack larger than necessary, and
+// so do calls that have returned.
 func spareStack(t *tracee.Tracee, stack tracee.Range, sp uint64) (tracee.Range, bool) {
 	const lowest, redZone = 4 * pageBytes, 4 * pageBytes // below the stack pointer
 	end := min(stack.Len, lowest)
@@ -137,19 +137,19 @@ func spareStack(t *tracee.Tracee, stack tracee.Range, sp uint64) (tracee.Range, 
 	if t.ReadMem(stack.Addr, b) != nil {
 		return tracee.Range{}, false
 	}
-	at := bytes.Index(b, make([]byte, TightBytes+7)) // and 7 to align it
+	at := bytes.Index(b, make([]byte, TightBytes+7)) // 7 more to align it
 	if at < 0 {
 		return tracee.Range{}, false
 	}
 	return tracee.Range{Addr: stack.Addr + uint64(at+7)&^7, Len: TightBytes}, true
 }
 
-// zeroTail takes m's end as the place for code if that is better than what p has.
+// zeroTail makes the end of m the place for code if it has more room than what p has.
 func zeroTail(t *tracee.Tracee, m proc.Mapping, p *Place) {
 	page := make([]byte, pageBytes)
 	if m.Name() == "[vdso]" {
-		// The same in all processes. Bytes that differ in this one are what an
-		// earlier loan left whose tracer was killed.
+		// It is the same in all processes. Bytes that differ in this one were left by an
+		// earlier loan whose tracer was killed.
 		own, err := ownVDSO()
 		if err != nil || uint64(len(own)) != m.Len() {
 			return
@@ -158,7 +158,7 @@ func zeroTail(t *tracee.Tracee, m proc.Mapping, p *Place) {
 	} else if t.ReadMem(m.End-pageBytes, page) != nil {
 		return
 	}
-	// Keep 16 bytes away from what is in use.
+	// Keep a distance of 16 bytes to the bytes in use.
 	free := len(page) - len(bytes.TrimRight(page, "\x00")) - 16
 	if n := min(free/slotBytes, slots); n > p.slots {
 		p.slots, p.code, p.ask = n, m.End-uint64(n*slotBytes), 0

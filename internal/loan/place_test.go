@@ -16,8 +16,8 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// TestHole: what is found is free, with a MiB around it that is free, too; and it
-// is found if there is one.
+// TestHole: the hole that is found is free, and so is a MiB on both sides; and if there is
+// one, it is found.
 func TestHole(t *testing.T) {
 	const (
 		mib    = uint64(1 << 20)
@@ -28,7 +28,7 @@ func TestHole(t *testing.T) {
 	rng := testkit.Random(t)
 	found, full := 0, 0
 	for range 20_000 {
-		// The space is taken but for a window, which is divided at random.
+		// The space is occupied except for a window, which is divided at random.
 		from := lowest + step*rng.Uint64N(40)
 		to := from + step*rng.Uint64N(24)
 		if rng.UintN(4) == 0 {
@@ -108,7 +108,7 @@ func TestLowestFree(t *testing.T) {
 	}
 }
 
-// TestZeroTail: how much of an executable mapping's end is free to stand in.
+// TestZeroTail: how much of the end of an executable mapping is free.
 func TestZeroTail(t *testing.T) {
 	p := settledStub(t)
 	at := mapped(t, p, 2*abi.PageBytes, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC)
@@ -133,8 +133,8 @@ func TestZeroTail(t *testing.T) {
 	}
 }
 
-// TestFindPlace: the vdso comes first, and neither what is shared nor vsyscall,
-// nor what can't be read, is stood in.
+// TestFindPlace: the vdso comes first; shared mappings, vsyscall and mappings that can't be
+// read are not used.
 func TestFindPlace(t *testing.T) {
 	p := settledStub(t)
 	at := mapped(t, p, abi.PageBytes, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC)
@@ -150,7 +150,7 @@ func TestFindPlace(t *testing.T) {
 	shared.Shared, data.Prot, vsyscall.Path = true, unix.PROT_READ, "[vsyscall]"
 	gone.Start, gone.End = 1<<46, 1<<46+abi.PageBytes
 	longer := vdso
-	longer.End += abi.PageBytes // not this kernel's
+	longer.End += abi.PageBytes // differs from this kernel's
 	full := []proc.Mapping{{Start: abi.PageBytes, End: at, Prot: unix.PROT_READ}, exec, {Start: at + abi.PageBytes, End: 1<<47 - abi.PageBytes}}
 	for name, c := range map[string]struct {
 		maps []proc.Mapping
@@ -179,7 +179,7 @@ func TestFindPlace(t *testing.T) {
 	}
 }
 
-// TestSpareStack: bytes of the stack that are zero and far enough from its pointer.
+// TestSpareStack: bytes of the stack that are zero and far enough from the stack pointer.
 func TestSpareStack(t *testing.T) {
 	p := settledStub(t)
 	const pages = 16
@@ -188,7 +188,7 @@ func TestSpareStack(t *testing.T) {
 	used := bytes.Repeat([]byte{1}, pages*abi.PageBytes)
 	for name, c := range map[string]struct {
 		from, n int    // zero bytes
-		sp      uint64 // of the stack's beginning
+		sp      uint64 // relative to the beginning of the stack
 		want    int    // -1: none
 	}{
 		"all":                 {0, pages * abi.PageBytes, stack.Len - 64, 0},

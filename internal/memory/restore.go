@@ -130,7 +130,7 @@ func (r *Restorer) Map(vmas []record.VMA) error {
 }
 
 // call adds a system call, which make makes together with others.
-func (r *Restorer) call(what string, nr uintptr, args ...uint64) *puppet.Later {
+func (r *Restorer) call(what string, nr uintptr, args ...uint64) *puppet.VectorCall {
 	return r.vector().Add(what, nr, args...)
 }
 
@@ -218,7 +218,7 @@ func restoreMapped(r *Restorer, v *record.VMA) error {
 }
 
 // mmap adds the mapping of anonymous memory, or, with fd, of a file.
-func (r *Restorer) mmap(v *record.VMA, flags uint64, fd *puppet.Later) {
+func (r *Restorer) mmap(v *record.VMA, flags uint64, fd *puppet.VectorCall) {
 	flags |= mapFixedNoreplace | mmapFlags(v)
 	switch {
 	case v.Shared:
@@ -235,7 +235,7 @@ func (r *Restorer) mmap(v *record.VMA, flags uint64, fd *puppet.Later) {
 }
 
 // at makes it an error if a call maps v at another address.
-func (r *Restorer) at(v *record.VMA, c *puppet.Later, what string) {
+func (r *Restorer) at(v *record.VMA, c *puppet.VectorCall, what string) {
 	start := v.Start
 	r.after = append(r.after, func() error {
 		if got, _ := c.Result(); got != start {

@@ -305,7 +305,7 @@ func TestWrong(t *testing.T) {
 		{func(v *record.VMA) { v.HugePage = 2 << 20 }, "pages of 2097152 bytes"},
 		{func(v *record.VMA) { v.Prot = 8 }, "protection 0x8"},
 		{func(v *record.VMA) { v.Guards = []record.Extent{{Start: 0x20000, End: 0x21000}} }, "guard pages 20000-21000"},
-		{func(v *record.VMA) { v.NUMA = &record.MemPolicy{Mode: -1} }, "no memory policy"},
+		{func(v *record.VMA) { v.NUMA = &record.MemPolicy{Mode: -1} }, "not a memory policy"},
 	} {
 		v := good
 		c.change(&v)

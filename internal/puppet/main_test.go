@@ -17,7 +17,7 @@ func settledStub(t testing.TB) *Puppet {
 	runtime.LockOSThread()
 	p := testkit.Must(StartStub(false))(t)
 	t.Cleanup(func() { _ = p.Tracee().Kill() })
-	testkit.Check(t, p.t.SetSignalMask(^uint64(0))) // children of it may end
+	testkit.Check(t, p.t.SetSignalMask(^uint64(0))) // its children may end
 	testkit.Check(t, p.Settle(testkit.FreeSpace(t, p.t.PID, Bytes)))
 	return p
 }

@@ -19,34 +19,34 @@ import (
 const (
 	codeBytes          = abi.PageBytes
 	puppetScratchBytes = 64 * abi.PageBytes
-	// Bytes is how much room a puppet's own pages take.
+	// Bytes is the size of a puppet's own pages.
 	Bytes = codeBytes + vectorBytes + puppetScratchBytes
 
 	puppetOptions = unix.PTRACE_O_EXITKILL | unix.PTRACE_O_TRACESYSGOOD
 )
 
-// Puppet is a task of ours that has run nothing of its own. It dies with us.
+// Puppet is a task of ours that has not run any code of its own. It dies with us.
 type Puppet struct {
 	t      *tracee.Tracee
 	base   tracee.Regs
 	code   uint64 // a page with VectorCode; a vector's array and scratch memory follow
 	insn   uint64
-	us     *int  // its table's descriptor of our process, -1 before there is one
+	pidfd  *int  // our pidfd in its descriptor table, -1 if there is none yet
 	singly *bool // its process makes calls one by one, see Singly
 }
 
-// StartStub starts this very program again, stopped before its first
-// instruction. The calling goroutine must be locked to its OS thread. With near
-// the stub, and so all puppets, run on the CPU that this thread runs on, and it
-// stays there: good for many calls, bad for much data, which others prepare on
-// that CPU meanwhile.
-func StartStub(near bool) (*Puppet, error) { return start("ckpt-stub", near, nil) }
+// StartStub starts this very program again, stopped before its first instruction. The
+// calling goroutine must be locked to its OS thread. With sameCPU this thread and the
+// stub, and so all puppets, are tied to the CPU on which this thread runs. That is good
+// for many calls, but bad for much data: other threads, which prepare the data, need a
+// CPU at the same time.
+func StartStub(sameCPU bool) (*Puppet, error) { return start("ckpt-stub", sameCPU, nil) }
 
-// StartHolder starts this very program as StartStub does, and it has copies of our
-// descriptors, whose numbers there it returns. It is good for nothing but to have them.
+// StartHolder starts this very program, as StartStub does, with copies of our
+// descriptors, and returns their numbers there. A holder does nothing but keep them open.
 func StartHolder(fds []int) (p *Puppet, numbers []int, err error) {
-	// In ascending order each gets a number that is not above its own, and so none
-	// takes the place of one that is still to come.
+	// In ascending order each gets a number that is not above its own, so none replaces
+	// one that is still to be copied.
 	order := make([]int, len(fds))
 	for i := range order {
 		order[i] = i
@@ -60,8 +60,8 @@ func StartHolder(fds []int) (p *Puppet, numbers []int, err error) {
 	return p, numbers, err
 }
 
-// start starts this very program with copies of these descriptors of ours.
-func start(name string, near bool, fds []uintptr) (*Puppet, error) {
+// start starts this very program with copies of these descriptors.
+func start(name string, sameCPU bool, fds []uintptr) (*Puppet, error) {
 	pid, _, err := syscall.StartProcess("/proc/self/exe", []string{name}, &syscall.ProcAttr{
 		Env: []string{}, Files: fds,
 		Sys: &syscall.SysProcAttr{Ptrace: true, Pdeathsig: syscall.SIGKILL},
@@ -69,27 +69,27 @@ func start(name string, near bool, fds []uintptr) (*Puppet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start this program again as a stub: %w", err)
 	}
-	t, err := tracee.Born(pid, pid, near)
+	t, err := tracee.Born(pid, pid, sameCPU)
 	if err != nil {
 		return nil, err
 	}
-	if near {
+	if sameCPU {
 		err = shareCPU(t.TID)
 	}
 	if err := errors.Join(err, t.Reseize(puppetOptions)); err != nil {
 		return nil, errors.Join(err, t.Kill())
 	}
-	s := &Puppet{t: t, us: new(int), singly: new(bool)}
-	*s.us = -1
+	s := &Puppet{t: t, pidfd: new(int), singly: new(bool)}
+	*s.pidfd = -1
 	if err := s.begin(); err != nil {
 		return nil, errors.Join(err, t.Kill())
 	}
 	return s, nil
 }
 
-// shareCPU ties a task and this thread to the CPU this thread runs on: who makes a
-// call in another task waits for it anyway, and on one CPU neither has to be woken
-// from afar.
+// shareCPU ties a task and this thread to the CPU on which this thread runs. Whoever makes
+// a call in another task waits for it anyway, and on one CPU neither has to be woken by
+// another.
 func shareCPU(tid int) error {
 	cpu, err := sys.CPU()
 	if err != nil {
@@ -130,8 +130,8 @@ func (p *Puppet) begin() error {
 	return p.t.Wrap("find a syscall instruction", errors.New("there is none in its vdso"))
 }
 
-// Settle maps the puppet's own pages at addr, Bytes of them, where
-// nothing is mapped.
+// Settle maps the puppet's own pages, Bytes in all, at addr, where nothing may be
+// mapped.
 func (p *Puppet) Settle(addr uint64) error {
 	const flags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED_NOREPLACE
 	if err := tracee.CallOK(p, "map a page for system calls", unix.SYS_MMAP, addr, codeBytes, unix.PROT_READ|unix.PROT_EXEC, flags, ^uint64(0), 0); err != nil {
@@ -158,86 +158,85 @@ func (p *Puppet) Scratch() tracee.Range {
 // Tracee is the puppet's thread.
 func (p *Puppet) Tracee() *tracee.Tracee { return p.t }
 
-// Unshare leaves what the puppet shares by these CLONE_ flags.
+// Unshare ends the sharing that these CLONE_ flags stand for.
 func (p *Puppet) Unshare(flags uint64) error {
-	if err := tracee.CallOK(p, "leave what it shares", unix.SYS_UNSHARE, flags); err != nil {
+	if err := tracee.CallOK(p, "end what it shares", unix.SYS_UNSHARE, flags); err != nil {
 		return err
 	}
 	if flags&unix.CLONE_FILES != 0 {
-		us := *p.us
-		p.us = &us
+		pidfd := *p.pidfd
+		p.pidfd = &pidfd
 	}
 	return nil
 }
 
 // CloseAll closes every descriptor the puppet has.
 func (p *Puppet) CloseAll() error {
-	*p.us = -1
+	*p.pidfd = -1
 	return tracee.CallOK(p, "close its descriptors", unix.SYS_CLOSE_RANGE, 0, 1<<32-1, 0)
 }
 
-// Give copies our descriptor fd into the puppet, which fetches it with
-// pidfd_getfd(2), and returns its number there, the lowest free.
+// Give copies our descriptor fd into the puppet, which fetches it with pidfd_getfd(2). It
+// returns its number there, the lowest free one.
 func (p *Puppet) Give(fd int) (int, error) {
-	if *p.us < 0 {
+	if *p.pidfd < 0 {
 		if _, err := p.Reserve(0); err != nil {
 			return -1, err
 		}
 	}
-	n, err := p.Call(unix.SYS_PIDFD_GETFD, uint64(*p.us), uint64(fd), 0)
+	n, err := p.Call(unix.SYS_PIDFD_GETFD, uint64(*p.pidfd), uint64(fd), 0)
 	if err != nil {
 		return -1, p.t.Wrap("fetch a descriptor", err)
 	}
 	return int(n), nil
 }
 
-// Reserve keeps the descriptors below n free of the one Give needs for itself, and
-// returns the number of that.
+// Reserve moves the pidfd that Give needs to a number not below n, and returns it.
 func (p *Puppet) Reserve(n int) (int, error) {
 	v := p.Vector()
-	us := v.Add("open its restorer", unix.SYS_PIDFD_OPEN, uint64(os.Getpid()), 0)
-	high := v.Add(fmt.Sprintf("reserve a descriptor above %d", n), unix.SYS_FCNTL, 0, unix.F_DUPFD_CLOEXEC, uint64(n)).From(0, us)
-	v.Add("close", unix.SYS_CLOSE, 0).From(0, us)
-	if old := *p.us; old >= 0 {
+	low := v.Add("open its restorer", unix.SYS_PIDFD_OPEN, uint64(os.Getpid()), 0)
+	high := v.Add(fmt.Sprintf("reserve a descriptor above %d", n), unix.SYS_FCNTL, 0, unix.F_DUPFD_CLOEXEC, uint64(n)).From(0, low)
+	v.Add("close", unix.SYS_CLOSE, 0).From(0, low)
+	if old := *p.pidfd; old >= 0 {
 		v.Add("close", unix.SYS_CLOSE, uint64(old))
 	}
 	if err := v.Run(); err != nil {
 		return -1, err
 	}
-	*p.us = int(high.result)
-	return *p.us, nil
+	*p.pidfd = int(high.result)
+	return *p.pidfd, nil
 }
 
-// GiveIn is Give in a vector. Our descriptor must stay open until that has run.
-func (p *Puppet) GiveIn(v *Vector, fd int) *Later {
-	if *p.us < 0 && v.err == nil {
+// GiveIn is Give in a vector. Our descriptor must stay open until the vector has run.
+func (p *Puppet) GiveIn(v *Vector, fd int) *VectorCall {
+	if *p.pidfd < 0 && v.err == nil {
 		_, v.err = p.Reserve(0)
 	}
-	return v.Add("fetch a descriptor", unix.SYS_PIDFD_GETFD, uint64(*p.us), uint64(fd), 0)
+	return v.Add("fetch a descriptor", unix.SYS_PIDFD_GETFD, uint64(*p.pidfd), uint64(fd), 0)
 }
 
-// Leave unmaps the puppet's own pages. No thread of the address space can make
-// a call then.
+// Leave unmaps the puppet's own pages. After that no thread of the address space can make
+// a call.
 func (p *Puppet) Leave() error {
-	// It can't go on to stop itself, so this call is made with system call stops.
+	// Its code, with which it stops itself, is gone then, so this call is made with system
+	// call stops.
 	_, err := p.t.CallAt(&p.base, p.insn, unix.SYS_MUNMAP, []uint64{p.code, Bytes})
 	return p.t.Wrap("unmap scratch memory", err)
 }
 
-// ForgetUs closes the puppet's descriptor of our process.
-func (p *Puppet) ForgetUs() error {
-	us := *p.us
-	if us < 0 {
+// ClosePidfd closes the puppet's pidfd.
+func (p *Puppet) ClosePidfd() error {
+	fd := *p.pidfd
+	if fd < 0 {
 		return nil
 	}
-	*p.us = -1
-	return tracee.CallOK(p, "close", unix.SYS_CLOSE, uint64(us))
+	*p.pidfd = -1
+	return tracee.CallOK(p, "close", unix.SYS_CLOSE, uint64(fd))
 }
 
-// Prepare gives the thread the registers, extended registers and signal mask it
-// is to run with. An interrupted system call is begun again by the kernel, or
-// gone on with if Resume was told of it. All that is left to do is LetGo and
-// Detach.
+// Prepare sets the registers, extended registers and signal mask with which the thread is
+// to run. The kernel makes an interrupted system call again, or continues it if Resume
+// has begun it. After that, only LetGo and Detach are left to do.
 func (p *Puppet) Prepare(regs *tracee.Regs, xstate []byte, mask uint64, resumed bool) error {
 	t := p.t
 	if err := t.InterruptFromCall(); err != nil {
@@ -258,7 +257,7 @@ func (p *Puppet) Prepare(regs *tracee.Regs, xstate []byte, mask uint64, resumed 
 	return t.SetSignalMask(mask)
 }
 
-// Exit has the process end with an exit status.
+// Exit ends the process with an exit status.
 func (p *Puppet) Exit(status int) error {
 	regs := p.base
 	regs.SetCall(p.insn, unix.SYS_EXIT_GROUP, []uint64{uint64(status)})
@@ -268,7 +267,7 @@ func (p *Puppet) Exit(status int) error {
 	return p.t.End(0)
 }
 
-// Die has the process end by a signal, whose action must be the default.
+// Die ends the process by a signal, whose action must be the default one.
 func (p *Puppet) Die(sig unix.Signal) error {
 	if err := p.t.SetSignalMask(0); err != nil {
 		return err
@@ -279,28 +278,28 @@ func (p *Puppet) Die(sig unix.Signal) error {
 	return p.t.End(0)
 }
 
-// AllowTiles has the puppet's process ask for the tiles of AMX.
+// AllowTiles adds the call by which the puppet's process asks for the tiles of AMX.
 func (p *Puppet) AllowTiles(v *Vector) {
 	nr, args := tracee.AllowTilesCall()
 	v.Add("ask for the tiles of AMX", nr, args...)
 }
 
-// MakeTiles has the puppet use them: before that the kernel has no room for what a
-// thread has in them.
+// MakeTiles makes the puppet use the tiles: before that the kernel has no room for their
+// state.
 func (p *Puppet) MakeTiles() error {
 	return p.t.UseTiles(&p.base, p.code+codeBytes/2, p.Scratch().Addr)
 }
 
-// PlaceVDSO has the kernel map vdso and vvar at addr, where its first page goes.
+// PlaceVDSO adds the call that makes the kernel map vdso and vvar, beginning at addr.
 func (p *Puppet) PlaceVDSO(v *Vector, addr uint64) {
 	nr, args := tracee.PlaceVDSOCall(addr)
-	v.Add(fmt.Sprintf("place the vdso at %#x", addr), nr, args...)
+	v.Add(fmt.Sprintf("map the vdso at %#x", addr), nr, args...)
 }
 
-// Resume has the thread begin a wait again with the time that is left and
-// interrupts it at once, so that the kernel itself goes on with it when the
-// thread is let go. It changes regs, those to run with, accordingly. It must be
-// the puppet's last call but Leave.
+// Resume lets the thread begin the wait again with the time that is left, and interrupts it
+// at once, so that the kernel itself continues it when the thread is let go. It changes
+// regs, with which the thread will run, accordingly. It must be the puppet's last call
+// except for Leave.
 func (p *Puppet) Resume(w *tracee.Wait, regs *tracee.Regs) error {
 	return p.t.ResumeWait(&p.base, p.insn, p.Scratch().Addr, w, regs)
 }

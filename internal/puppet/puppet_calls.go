@@ -27,15 +27,15 @@ func (p *Puppet) Call(nr uintptr, args ...uint64) (uint64, error) {
 // vectors reports whether the puppet can stop itself, see VectorCode.
 func (p *Puppet) vectors() bool { return p.code != 0 && !*p.singly }
 
-// Singly has all threads of the puppet's process make their calls one by one, each
-// with two stops: a SIGCONT waits, which must not be lost, see runToEnd.
+// Singly makes all threads of the puppet's process make their calls one by one, each with
+// two stops: a SIGCONT is pending, which must not be lost, see runToEnd.
 func (p *Puppet) Singly() { *p.singly = true }
 
-// calls is where the array of a vector stands.
+// calls is the address of a vector's array.
 func (p *Puppet) calls() uint64 { return p.code + codeBytes }
 
-// runVector makes the calls of an array and returns how many of them succeeded
-// until the first that failed.
+// runVector makes the calls of an array, and returns how many succeeded before the first
+// that failed.
 func (p *Puppet) runVector(first uint64, n int) (made int, err error) {
 	regs := p.base
 	regs.SetVector(p.code, first, first+uint64(n*tracee.EntryBytes))
@@ -43,11 +43,11 @@ func (p *Puppet) runVector(first uint64, n int) (made int, err error) {
 	return int(regs.NextEntry()-first) / tracee.EntryBytes, err
 }
 
-// runToEnd runs the puppet's code with registers that begin it until the puppet
-// stops itself, and reads them again. It does that with SIGSTOP, which alone nothing
-// blocks and which is not delivered, for we don't let it pass. A system call stop at
-// the end would take one at each call; a breakpoint would reset the program's action
-// for SIGTRAP. But SIGSTOP takes away a SIGCONT that waits.
+// runToEnd runs the puppet's code with these registers until the puppet stops itself, and
+// reads them again. It stops itself with SIGSTOP, which can't be blocked, and which is not
+// delivered, because we don't pass it on. With system call stops there would be one at
+// each call, not only at the end; a breakpoint would reset the program's action for
+// SIGTRAP. But SIGSTOP removes a pending SIGCONT.
 func (p *Puppet) runToEnd(regs *tracee.Regs) error {
 	t := p.t
 	regs.SetSelf(t.PID, t.TID)
@@ -60,6 +60,6 @@ func (p *Puppet) runToEnd(regs *tracee.Regs) error {
 		case regs.IP() == p.code+uint64(tracee.VectorEnd) && tracee.SentByItself(t.PID, t.TID):
 			return 0, true, nil
 		}
-		return unix.SIGSTOP, false, nil // somebody else's
+		return unix.SIGSTOP, false, nil // sent by somebody else
 	})
 }

@@ -20,17 +20,17 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// TestStub: a puppet is this program, has run nothing, and dies with its tracer.
+// TestStub: a puppet is this program, has not run, and dies with its tracer.
 func TestStub(t *testing.T) {
-	for _, near := range []bool{false, true} {
+	for _, sameCPU := range []bool{false, true} {
 		pid := 0
 		testkit.Another(func() {
-			p := testkit.Must(StartStub(near))(t)
+			p := testkit.Must(StartStub(sameCPU))(t)
 			pid = p.Tracee().PID
 			if got := testkit.Must(p.Call(unix.SYS_GETPID))(t); got != uint64(pid) {
 				t.Errorf("getpid says %d", got)
 			}
-			if near {
+			if sameCPU {
 				var own, its unix.CPUSet
 				if unix.SchedGetaffinity(0, &own) != nil || unix.SchedGetaffinity(pid, &its) != nil || own != its || own.Count() != 1 {
 					t.Errorf("CPUs %v and %v", own, its)
@@ -42,7 +42,7 @@ func TestStub(t *testing.T) {
 	}
 }
 
-// TestSettle: a puppet's own pages are where they are to be, or it says so.
+// TestSettle: a puppet's own pages are where they should be, or there is an error.
 func TestSettle(t *testing.T) {
 	p := settledStub(t)
 	own := p.Own()
@@ -61,7 +61,7 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// TestClone: children and threads have the ids asked for and share what was said.
+// TestClone: children and threads have the ids and share the objects that were asked for.
 func TestClone(t *testing.T) {
 	p := settledStub(t)
 	pid := testkit.FreePID(t)
@@ -87,11 +87,11 @@ func TestClone(t *testing.T) {
 	testkit.Check(t, unix.Kill(pid, unix.SIGKILL))
 	testkit.Check(t, thread.t.AwaitEnd())
 	testkit.Check(t, child.t.AwaitEnd())
-	testkit.Check(t, child.t.Kill()) // of what has ended: nothing
+	testkit.Check(t, child.t.Kill()) // nothing, because it has ended
 }
 
-// TestGive: descriptors go into a puppet, to the lowest number that is free, and
-// those that share its table know of ours.
+// TestGive: descriptors get the lowest free number in a puppet, and puppets that share its
+// table know its pidfd.
 func TestGive(t *testing.T) {
 	p := settledStub(t)
 	pid := p.t.PID
@@ -109,8 +109,8 @@ func TestGive(t *testing.T) {
 	}
 	_, err := p.Give(1 << 20)
 	testkit.Says(t, err, "fetch a descriptor: bad file descriptor")
-	if us := testkit.Must(p.Reserve(40))(t); us != 40 { // moves what it had above 20
-		t.Errorf("its own descriptor is %d", us)
+	if fd := testkit.Must(p.Reserve(40))(t); fd != 40 { // moves the one it had above 20
+		t.Errorf("its pidfd is %d", fd)
 	}
 	if fds := testkit.Must(proc.FDs(pid))(t); !slices.Equal(fds, []int{0, 1, 2, 40}) {
 		t.Errorf("descriptors %v", fds)
@@ -119,20 +119,20 @@ func TestGive(t *testing.T) {
 	t.Cleanup(func() { _ = shares.Tracee().Kill() })
 	own := testkit.Must(p.Clone(testkit.FreePID(t), 0, unix.SIGCHLD))(t)
 	t.Cleanup(func() { _ = own.Tracee().Kill() })
-	testkit.Check(t, p.ForgetUs())
-	testkit.Check(t, p.ForgetUs()) // nothing is left to forget
-	if *shares.us != -1 || *own.us != 40 {
-		t.Errorf("who shares the table has %d, who does not %d", *shares.us, *own.us)
+	testkit.Check(t, p.ClosePidfd())
+	testkit.Check(t, p.ClosePidfd()) // nothing is left to forget
+	if *shares.pidfd != -1 || *own.pidfd != 40 {
+		t.Errorf("who shares the table has %d, who does not %d", *shares.pidfd, *own.pidfd)
 	}
 	if n := testkit.Must(shares.Give(int(f.Fd())))(t); n < 3 {
 		t.Errorf("number %d", n)
 	}
 	testkit.Check(t, shares.Unshare(unix.CLONE_FILES|unix.CLONE_FS))
 	testkit.Check(t, shares.CloseAll())
-	if *p.us < 0 {
+	if *p.pidfd < 0 {
 		t.Error("what one closed that shares no more the other has lost")
 	}
-	testkit.Says(t, own.Unshare(1<<40), "leave what it shares: invalid argument")
+	testkit.Says(t, own.Unshare(1<<40), "end what it shares: invalid argument")
 	fd, err := tracee.GetFD(own.t.PID, 1)
 	testkit.Check(t, err)
 	defer unix.Close(fd)
@@ -150,7 +150,7 @@ func TestGive(t *testing.T) {
 	testkit.Check(t, thread.t.AwaitEnd())
 }
 
-// TestHolder: it has copies of our descriptors, in whatever order they are told.
+// TestHolder: a holder has copies of our descriptors, whatever their order.
 func TestHolder(t *testing.T) {
 	a, b := testkit.Must(os.Create(filepath.Join(t.TempDir(), "a")))(t), testkit.Must(os.Create(filepath.Join(t.TempDir(), "b")))(t)
 	defer a.Close()
@@ -170,7 +170,7 @@ func TestHolder(t *testing.T) {
 	}
 }
 
-// TestEnds: how a puppet ends is what its parent is told.
+// TestEnds: a puppet's parent learns how it ended.
 func TestEnds(t *testing.T) {
 	p := settledStub(t)
 	for _, c := range []struct {
@@ -197,8 +197,8 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// TestPrepare: a puppet that is let go runs with the registers, the mask and the
-// extended registers it was given, on its own.
+// TestPrepare: a puppet that is let go runs by itself, with the registers, the mask and the
+// extended registers that it was given.
 func TestPrepare(t *testing.T) {
 	p := settledStub(t)
 	rng := testkit.Random(t)
@@ -219,7 +219,7 @@ func TestPrepare(t *testing.T) {
 		testkit.Check(t, child.Prepare(regs, xstate, 1<<4, resumed))
 		testkit.Check(t, child.t.LetGo())
 		testkit.Check(t, child.t.Detach(0))
-		testkit.Check(t, child.t.Detach(0)) // nobody is held any more
+		testkit.Check(t, child.t.Detach(0)) // no thread is held any more
 		status := testkit.Must(proc.ReadStatus(pid))(t)
 		if status.SigBlk != 1<<4 || status.TracerPid != 0 {
 			t.Errorf("blocked %x, traced by %d", status.SigBlk, status.TracerPid)
@@ -227,7 +227,7 @@ func TestPrepare(t *testing.T) {
 		g := testkit.NewGroup(t)
 		tr := testkit.Must(g.Seize(pid, pid))(t)
 		got := testkit.Must(tr.Regs())(t)
-		if !resumed { // begun again by hand, with the call's number
+		if !resumed { // made again by hand, with the call's number
 			regs.Rip, regs.Rax = child.code+loop, unix.SYS_POLL
 		}
 		regs.Orig_rax = ^uint64(0)
@@ -241,7 +241,7 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
-// TestPlaceVDSO: the kernel maps its code where it is to be.
+// TestPlaceVDSO: the kernel maps its code where it should be.
 func TestPlaceVDSO(t *testing.T) {
 	p := settledStub(t)
 	at := testkit.FreeSpace(t, p.t.PID, 32*abi.PageBytes)
@@ -259,15 +259,15 @@ func TestPlaceVDSO(t *testing.T) {
 	if m := testkit.MappingAt(t, p.t.PID, at); m == nil || m.Name() != "[vvar]" {
 		t.Errorf("%+v", m)
 	}
-	testkit.Says(t, place(), "place the vdso at")
+	testkit.Says(t, place(), "map the vdso at")
 }
 
-// TestSignals: masks and what waits can be read and set.
+// TestSignals: masks and pending signals can be read and set.
 func TestSignals(t *testing.T) {
 	p := settledStub(t)
 	testkit.Check(t, p.t.SetSignalMask(^uint64(0)))
-	for i := range 40 { // more than are read at once
-		testkit.Check(t, sigqueue(p.t.PID, unix.SIGUSR1+24, i)) // of the real-time ones
+	for i := range 40 { // more than one call reads
+		testkit.Check(t, sigqueue(p.t.PID, unix.SIGUSR1+24, i)) // a real-time signal
 	}
 	testkit.Check(t, unix.Tgkill(p.t.PID, p.t.TID, unix.SIGUSR2))
 	shared, own := testkit.Must(p.t.PendingSignals(true))(t), testkit.Must(p.t.PendingSignals(false))(t)
@@ -294,8 +294,8 @@ func sigqueue(pid int, sig unix.Signal, value int) error {
 	return rtSigqueueinfo(pid, sig, info)
 }
 
-// TestSeccomp: filters are read as they were installed, and calls can be made in
-// spite of them.
+// TestSeccomp: filters are read as they were installed, and calls can be made in spite of
+// them.
 func TestSeccomp(t *testing.T) {
 	p := settledStub(t)
 	if f := testkit.Must(p.t.SeccompFilters())(t); len(f) != 0 {

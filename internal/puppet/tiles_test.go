@@ -11,8 +11,8 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// TestTiles: a puppet that was let use the tiles of AMX takes what a thread had in
-// them; one that was not does not. Where there are none it can't ask for them.
+// TestTiles: a puppet that may use the tiles of AMX accepts the state that a thread had in
+// them; one that may not does not. On a machine without tiles it can't ask for them.
 func TestTiles(t *testing.T) {
 	p := settledStub(t)
 	allows := func() bool { a := testkit.Must(tracee.Ask(p, tracee.TilesQuery))(t); return a.AllowsTiles() }

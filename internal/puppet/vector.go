@@ -10,71 +10,71 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// Vector is system calls that a puppet makes one after the other, with one stop for
-// all. The first that fails ends it.
+// Vector is a list of system calls that a puppet makes one after the other, with one stop
+// for all of them. The first that fails ends it.
 type Vector struct {
-	p     *Puppet
-	calls []*Later
-	data  []byte
-	loose bool // data stands for a call that is to be added
-	err   error
+	p           *Puppet
+	calls       []*VectorCall
+	data        []byte
+	dataPending bool // there is data for a call that is still to be added
+	err         error
 }
 
-// errApart: data was made room for, and would be gone before the call that it is for.
+// errApart: there was no room for a call, so its data would be gone before it is made.
 var errApart = errors.New("a call is made apart from its data")
 
-// Later is a call of a Vector, which is made by its Run, or before that when there
-// is no room for more.
-type Later struct {
+// VectorCall is a call in a Vector. It is made by Run, or earlier if there is no room for
+// more.
+type VectorCall struct {
 	what    string
 	nr      uintptr
 	args    [6]uint64
-	from    [6]*Later // whose result an argument is
+	from    [6]*VectorCall // the calls whose results are arguments
 	mayFail bool
-	at      uint64 // of its entry in the puppet while it is not made
+	at      uint64 // address of its entry in the puppet until it is made
 	made    bool
 	result  int64
 }
 
-// The memory of a vector in a puppet: an array of calls, in the layout that the
-// puppet's code knows; see tracee.VectorCode.
+// The memory of a vector in a puppet is an array of calls, in the layout that
+// tracee.VectorCode expects.
 const (
 	maxCalls    = 2048
 	vectorBytes = maxCalls * tracee.EntryBytes
 )
 
-// Vector returns an empty one.
+// Vector returns an empty Vector.
 func (p *Puppet) Vector() *Vector { return &Vector{p: p} }
 
-// Add adds a call. what says what it does, for the error if it fails.
-func (v *Vector) Add(what string, nr uintptr, args ...uint64) *Later {
+// Add adds a call. what says what it does, for errors.
+func (v *Vector) Add(what string, nr uintptr, args ...uint64) *VectorCall {
 	if len(v.calls) == maxCalls {
 		v.flush()
 	}
-	v.loose = false
-	c := &Later{what: what, nr: nr}
+	v.dataPending = false
+	c := &VectorCall{what: what, nr: nr}
 	copy(c.args[:], args)
 	v.calls = append(v.calls, c)
 	return c
 }
 
-// From has an argument be the result of an earlier call of the same vector.
-func (c *Later) From(arg int, earlier *Later) *Later {
+// From makes an argument the result of an earlier call of the same vector.
+func (c *VectorCall) From(arg int, earlier *VectorCall) *VectorCall {
 	c.from[arg] = earlier
 	return c
 }
 
-// MayFail has the vector go on if the call fails.
-func (c *Later) MayFail() *Later {
+// MayFail makes the vector go on if the call fails.
+func (c *VectorCall) MayFail() *VectorCall {
 	c.mayFail = true
 	return c
 }
 
-// Result is what the call returned, when Run has succeeded.
-func (c *Later) Result() (uint64, error) { return tracee.Result(c.result) }
+// Result returns what the call returned, after Run has succeeded.
+func (c *VectorCall) Result() (uint64, error) { return tracee.Result(c.result) }
 
-// Room returns where in the puppet's memory there will be n bytes for the call that
-// is added next, which Set fills.
+// Room reserves n bytes in the puppet's memory for the call that is added next, and returns
+// their address there. Set fills them.
 func (v *Vector) Room(n int) uint64 {
 	const align = 8
 	used := (len(v.data) + align - 1) &^ (align - 1)
@@ -83,7 +83,7 @@ func (v *Vector) Room(n int) uint64 {
 		v.flush()
 		used = 0
 	}
-	v.loose = true
+	v.dataPending = true
 	if n > int(room.Len) && v.err == nil {
 		v.err = v.p.t.Wrap(fmt.Sprintf("pass %d bytes to a call", n), unix.E2BIG)
 		n = 0
@@ -92,22 +92,22 @@ func (v *Vector) Room(n int) uint64 {
 	return room.Addr + uint64(used)
 }
 
-// Set puts bytes where Room made room for them.
+// Set fills bytes that Room has reserved.
 func (v *Vector) Set(at uint64, b []byte) {
 	if v.err == nil {
 		copy(v.data[at-v.p.Scratch().Addr:], b)
 	}
 }
 
-// Put is Room and Set.
+// Put is Room followed by Set.
 func (v *Vector) Put(b []byte) uint64 {
 	at := v.Room(len(b))
 	v.Set(at, b)
 	return at
 }
 
-// Run makes the calls. The vector is empty then, and its data stands in the
-// puppet's memory until other calls are made.
+// Run makes the calls. Afterwards the vector is empty, and its data is in the puppet's
+// memory until other calls are made.
 func (v *Vector) Run() error {
 	v.make()
 	err := v.err
@@ -115,15 +115,15 @@ func (v *Vector) Run() error {
 	return err
 }
 
-// flush makes room for more. What was put there for a call to come would be lost.
+// flush makes room for more. Data for a call that is still to be added would be lost.
 func (v *Vector) flush() {
-	if v.loose && v.err == nil {
+	if v.dataPending && v.err == nil {
 		v.err = errApart
 	}
 	v.make()
 }
 
-// make makes the calls there are, if all before them went well.
+// make makes the calls that were added, unless there was an error before.
 func (v *Vector) make() {
 	if v.err == nil && len(v.calls) > 0 {
 		v.err = v.p.t.WriteMem(v.p.Scratch().Addr, v.data)
@@ -131,11 +131,11 @@ func (v *Vector) make() {
 	if v.err == nil && len(v.calls) > 0 {
 		v.err = v.p.makeAll(v.calls)
 	}
-	v.calls, v.data, v.loose = v.calls[:0], v.data[:0], false
+	v.calls, v.data, v.dataPending = v.calls[:0], v.data[:0], false
 }
 
-// makeAll makes calls with one stop, or where that can't be one by one.
-func (p *Puppet) makeAll(calls []*Later) error {
+// makeAll makes calls with one stop, or else one by one.
+func (p *Puppet) makeAll(calls []*VectorCall) error {
 	if len(calls) > 1 && p.vectors() {
 		return p.makeVector(calls)
 	}
@@ -154,9 +154,9 @@ func (p *Puppet) makeAll(calls []*Later) error {
 	return nil
 }
 
-// makeVector writes the calls into the puppet's memory, has it make them, and reads
+// makeVector writes the calls to the puppet's memory, lets the puppet make them, and reads
 // what they returned.
-func (p *Puppet) makeVector(calls []*Later) error {
+func (p *Puppet) makeVector(calls []*VectorCall) error {
 	first := p.calls()
 	array := make([]byte, 0, len(calls)*tracee.EntryBytes)
 	for i, c := range calls {
@@ -183,8 +183,8 @@ func (p *Puppet) makeVector(calls []*Later) error {
 	return nil
 }
 
-// encode appends the entry of a call to those of the calls before it.
-func (c *Later) encode(array []byte) []byte {
+// encode appends the entry of a call to an array.
+func (c *VectorCall) encode(array []byte) []byte {
 	args, flags := c.args, uint64(0)
 	for i, earlier := range c.from {
 		switch {

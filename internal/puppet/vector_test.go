@@ -17,7 +17,7 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// puppet starts one, with room of its own; it ends with the test.
+// puppet starts a puppet with pages of its own; it ends with the test.
 func puppet(t *testing.T) *Puppet {
 	t.Helper()
 	runtime.LockOSThread() // never unlocked: the puppet dies with the thread
@@ -58,7 +58,7 @@ func fdsOf(t *testing.T, p *Puppet) []int {
 	return fds
 }
 
-// bothWays runs a test with vectors and with single calls in their place.
+// bothWays runs a test with vectors, and with single calls instead.
 func bothWays(t *testing.T, test func(t *testing.T, p *Puppet)) {
 	t.Run("vector", func(t *testing.T) { test(t, puppet(t)) })
 	t.Run("singly", func(t *testing.T) {
@@ -107,7 +107,7 @@ func TestVector(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, c := range map[string]struct {
-			*Later
+			*VectorCall
 			want uint64
 			err  error
 		}{"write": {write, 12, nil}, "getpid": {self, uint64(p.t.PID), nil}, "F_DUPFD": {second, 100, nil}, "close": {bad, 0, unix.EBADF}} {
@@ -115,7 +115,7 @@ func TestVector(t *testing.T) {
 				t.Errorf("%s returned %d, %v; want %d, %v", name, got, err, c.want, c.err)
 			}
 		}
-		for _, c := range []*Later{first, second} {
+		for _, c := range []*VectorCall{first, second} {
 			if n, _ := c.Result(); slices.Contains(fdsOf(t, p), int(n)) != (c == second) {
 				t.Errorf("it has descriptors %v", fdsOf(t, p))
 			}
@@ -123,7 +123,7 @@ func TestVector(t *testing.T) {
 	})
 }
 
-// TestVectorNames has the error name the call that failed, in a vector and alone.
+// TestVectorNames: the error names the call that failed, in a vector and alone.
 func TestVectorNames(t *testing.T) {
 	bothWays(t, func(t *testing.T, p *Puppet) {
 		for before := range 3 {
@@ -144,8 +144,8 @@ func TestVectorNames(t *testing.T) {
 	})
 }
 
-// TestVectorLong has more calls than a puppet has room for, each with the result of
-// the one before, and more data.
+// TestVectorLong has more calls than a puppet has room for, each with the result of the one
+// before, and more data than fits.
 func TestVectorLong(t *testing.T) {
 	bothWays(t, func(t *testing.T, p *Puppet) {
 		const n = 3*maxCalls/2 + 1
@@ -191,8 +191,8 @@ func TestVectorLong(t *testing.T) {
 	})
 }
 
-// TestVectorSignals stops and continues a puppet by signals of others while it makes
-// calls: all are made, each once, and the stops take effect when it is let go.
+// TestVectorSignals: a puppet is stopped and continued by signals of others while it makes
+// calls: all calls are made, each once, and the stops take effect when it is let go.
 func TestVectorSignals(t *testing.T) {
 	p := puppet(t)
 	stop, over := make(chan struct{}), make(chan struct{})
@@ -241,8 +241,8 @@ func TestVectorSignals(t *testing.T) {
 	}
 }
 
-// TestVectorNoSignals has a puppet that may have no signals that wait: the kernel
-// does not tell who sent the one it stops itself with.
+// TestVectorNoSignals: a puppet may have no pending signals: the kernel does not tell who sent
+// the one with which it stops itself.
 func TestVectorNoSignals(t *testing.T) {
 	p := puppet(t)
 	if err := unix.Prlimit(p.t.PID, unix.RLIMIT_SIGPENDING, &unix.Rlimit{}, nil); err != nil {
@@ -253,7 +253,7 @@ func TestVectorNoSignals(t *testing.T) {
 	}
 }
 
-// TestSingly keeps a SIGCONT that waits, which a vector would take away.
+// TestSingly: a pending SIGCONT is kept, which a vector would remove.
 func TestSingly(t *testing.T) {
 	p := puppet(t)
 	p.Singly()
@@ -273,7 +273,7 @@ func TestSingly(t *testing.T) {
 	}
 }
 
-// TestCloneThreads makes threads at once, up to one that can't be made.
+// TestCloneThreads makes threads together, up to one that can't be made.
 func TestCloneThreads(t *testing.T) {
 	p := puppet(t)
 	var tids []NewThread
@@ -312,8 +312,8 @@ func TestCloneThreads(t *testing.T) {
 	}
 }
 
-// TestVectorData: each of very many calls reads its own data, also those with which
-// the array or the memory for data is full.
+// TestVectorData: each of very many calls reads its own data, also those that fill up the
+// array or the memory for data.
 func TestVectorData(t *testing.T) {
 	bothWays(t, func(t *testing.T, p *Puppet) {
 		v := p.Vector()

@@ -14,7 +14,7 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// NewGroup returns a group of this OS thread, let go in the end.
+// NewGroup returns a group of this OS thread, which is let go at the end of the test.
 func NewGroup(t testing.TB) *tracee.Group {
 	runtime.LockOSThread()
 	g := tracee.NewGroup(10*time.Second, func(pid, tid int) { t.Errorf("stuck at pid %d, thread %d", pid, tid) })
@@ -50,7 +50,7 @@ func RandomRegs(base *tracee.Regs, rng *rand.Rand) *tracee.Regs {
 	return &r
 }
 
-// FreePID finds a process id that nobody has.
+// FreePID finds an unused process id.
 func FreePID(t testing.TB) int {
 	t.Helper()
 	for pid := 30_000; pid > 1000; pid-- {

@@ -31,8 +31,8 @@ func Main(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "these tests hold other processes: run them as root")
 			return 1
 		}
-		// What starts the tests may have left descriptors open, which a puppet is
-		// not to inherit.
+		// The program that starts the tests may have left descriptors open, which a
+		// puppet must not inherit.
 		err := unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -68,8 +68,8 @@ type Target struct {
 	Shared []byte // its counters
 }
 
-// StartTarget starts it. The test keeps its OS thread from then on: the kernel ties to
-// it both what it traces and what is to die with it.
+// StartTarget starts a target. From then on the test keeps its OS thread, to which the kernel
+// ties both what it traces and what dies with it.
 func StartTarget(t *testing.T, args ...string) *Target {
 	t.Helper()
 	runtime.LockOSThread()
@@ -102,11 +102,11 @@ func StartTarget(t *testing.T, args ...string) *Target {
 	return p
 }
 
-// Kill ends it with all that it has started, which are a process group.
+// Kill kills the target and everything it has started, which is a process group.
 func (p *Target) Kill() {
 	if p.Cmd.ProcessState == nil {
 		_ = unix.Kill(-p.PID, unix.SIGKILL)
-		for unix.Kill(p.PID, 0) == nil && !IsZombie(p.PID) { // what is traced by us is ours to reap
+		for unix.Kill(p.PID, 0) == nil && !IsZombie(p.PID) { // we must reap what we trace
 			_, _ = unix.Wait4(-1, nil, unix.WNOHANG|unix.WALL|unix.WNOTHREAD, nil)
 		}
 		_ = p.Cmd.Wait()
@@ -122,7 +122,7 @@ func IsZombie(pid int) bool {
 	return err != nil || stat.State == 'Z'
 }
 
-// Hears waits for a byte of its output.
+// Hears waits for a byte of the target's output.
 func (p *Target) Hears() byte {
 	p.t.Helper()
 	var b [1]byte
@@ -133,10 +133,10 @@ func (p *Target) Hears() byte {
 	return b[0]
 }
 
-// Count is one of its counters.
+// Count returns one of the target's counters.
 func (p *Target) Count(i int) uint64 { return binary.NativeEndian.Uint64(p.Shared[8*i:]) }
 
-// Runs waits until a counter has moved: it runs, and its registers are right.
+// Runs waits until a counter has moved: then the target runs, and its registers are right.
 func (p *Target) Runs(i int) {
 	p.t.Helper()
 	was := p.Count(i)
@@ -157,7 +157,7 @@ func Sleeps(t testing.TB, pid, nr int) {
 	})
 }
 
-// State is what can be seen of a process from outside that a loan must leave alone.
+// State is what can be seen of a process from outside and must not be changed by a loan.
 func (p *Target) State() string {
 	p.t.Helper()
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", p.PID))
@@ -169,7 +169,7 @@ func (p *Target) State() string {
 	return fmt.Sprintf("%s\nfds %v\nblocked %x\ntraced by %d\n", maps, fds, status.SigBlk, status.TracerPid)
 }
 
-// Settled waits until it looks as before.
+// Settled waits until the target is in the same state as before.
 func (p *Target) Settled(before string) {
 	p.t.Helper()
 	now := ""

@@ -43,7 +43,7 @@ func Must[T any](v T, err error) func(t testing.TB) T {
 	}
 }
 
-// Soon waits for what must come true.
+// Soon waits until something becomes true.
 func Soon(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); !is(); time.Sleep(200 * time.Microsecond) {
@@ -53,7 +53,7 @@ func Soon(t testing.TB, what string, is func() bool) {
 	}
 }
 
-// Says checks an error's text.
+// Says checks the text of an error.
 func Says(t testing.TB, err error, want string) {
 	t.Helper()
 	if err == nil || !strings.Contains(err.Error(), want) {
@@ -61,10 +61,10 @@ func Says(t testing.TB, err error, want string) {
 	}
 }
 
-// No goroutine of a test gets the program's first thread, which does not end with it.
+// No goroutine of a test gets the program's first OS thread, which would not end with it.
 func init() { runtime.LockOSThread() }
 
-// Another runs f on an OS thread that ends with it: the tracer dies.
+// Another runs f on an OS thread that ends when f returns: the tracer dies.
 func Another(f func()) {
 	done := make(chan int)
 	go func() {
@@ -73,7 +73,7 @@ func Another(f func()) {
 		f()
 	}()
 	tid := <-done
-	for { // the deferred send came before the end of the thread
+	for { // the deferred send comes before the end of the thread
 		if _, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", tid)); err != nil {
 			return
 		}

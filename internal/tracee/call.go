@@ -7,7 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxErrno is the largest error number a system call returns negated.
+// maxErrno is MAX_ERRNO: a system call that fails returns an error number up to this,
+// negated.
 const maxErrno = 4095
 
 // Caller makes system calls in another task.
@@ -21,12 +22,12 @@ type Caller interface {
 	Tracee() *Tracee
 }
 
-// ErrTight: what takes more memory than a loan has that is Tight.
-var ErrTight = errors.New("its limits (RLIMIT_AS and its like) leave no room for memory that this takes")
+// ErrTight: something takes more memory than a loan has where limits are tight.
+var ErrTight = errors.New("its limits (RLIMIT_AS and the like) leave no room for the memory that this takes")
 
-// CallAt makes one system call with the `syscall` instruction at ip and
-// registers that are base but for what the call needs. The thread stands at
-// the call's exit afterwards.
+// CallAt makes one system call, with the `syscall` instruction at ip, and with the
+// registers of base except for those that the call needs. Afterwards the thread is at the
+// call's exit.
 func (t *Tracee) CallAt(base *Regs, ip uint64, nr uintptr, args []uint64) (uint64, error) {
 	if len(args) > 6 {
 		return 0, unix.EINVAL
@@ -48,7 +49,7 @@ func (t *Tracee) CallAt(base *Regs, ip uint64, nr uintptr, args []uint64) (uint6
 	return Result(regs.result())
 }
 
-// result tells what a system call has returned.
+// result splits what a system call returned into result and error.
 func Result(ret int64) (uint64, error) {
 	if ret > -maxErrno-1 && ret < 0 {
 		return uint64(ret), unix.Errno(-ret)
@@ -71,10 +72,10 @@ func (t *Tracee) toSyscallStop() error {
 		case s.Syscall:
 			return nil
 		case s.Event == unix.PTRACE_EVENT_STOP:
-			// Somebody stops the process: it stays noted in the kernel and
-			// takes effect when we let go.
+			// Somebody stops the process: the kernel remembers that, and it takes
+			// effect when we let go.
 			sig = 0
-		case s.Event != 0: // PTRACE_EVENT_CLONE and its like: the child is waited for apart
+		case s.Event != 0: // PTRACE_EVENT_CLONE and the like: the child is waited for elsewhere
 			sig = 0
 		case s.Sig == unix.SIGSTOP:
 			sig = int(unix.SIGSTOP)
@@ -84,8 +85,8 @@ func (t *Tracee) toSyscallStop() error {
 	}
 }
 
-// CallOK is Call for callers that only want to know whether it worked, with an
-// error that says what was to be done.
+// CallOK is Call for callers that only want to know whether it worked. Its error says
+// what was to be done.
 func CallOK(c Caller, what string, nr uintptr, args ...uint64) error {
 	if _, err := c.Call(nr, args...); err != nil {
 		return c.Tracee().Wrap(what, err)
@@ -132,8 +133,8 @@ func (t *Tracee) Run(regs *Regs, stopped func(s Stop) (sig unix.Signal, done boo
 // kernel's signal code: it need not be brought there to go on as if nothing had been.
 func (t *Tracee) StandsInSignal() { t.inStop = true }
 
-// InterruptFromCall takes the thread from a system call stop to an event stop
-// without running an instruction.
+// InterruptFromCall brings the thread from a system call stop to an event stop, without
+// running an instruction.
 func (t *Tracee) InterruptFromCall() error {
 	if t.inStop {
 		return nil

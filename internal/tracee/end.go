@@ -8,18 +8,18 @@ import (
 
 // Born is a task that was born as our tracee, and waits for the stop that it begins
 // with. near: it is tied to the CPU of this thread.
-func Born(pid, tid int, near bool) (*Tracee, error) {
-	t := &Tracee{PID: pid, TID: tid, near: near}
+func Born(pid, tid int, sameCPU bool) (*Tracee, error) {
+	t := &Tracee{PID: pid, TID: tid, sameCPU: sameCPU}
 	_, err := t.Wait(0)
 	return t, err
 }
 
 // Near reports whether the task is tied to the CPU of its tracer.
-func (t *Tracee) Near() bool { return t.near }
+func (t *Tracee) SameCPU() bool { return t.sameCPU }
 
-// Reseize changes a task from PTRACE_TRACEME to PTRACE_SEIZE, which its
-// children inherit: only such can be brought to a stop that leaves no trace. It
-// stands still by SIGSTOP in between.
+// Reseize changes a task from PTRACE_TRACEME to PTRACE_SEIZE, which its children inherit:
+// only a seized task can be stopped without side effects. In between, SIGSTOP keeps it
+// stopped.
 func (t *Tracee) Reseize(options uintptr) error {
 	if err := detach(t.TID, unix.SIGSTOP); err != nil {
 		return t.Wrap("stop", err)
@@ -30,14 +30,14 @@ func (t *Tracee) Reseize(options uintptr) error {
 	return t.interrupt(0)
 }
 
-// LetGo ends the bond by which the task dies with us. It stands still until
-// Detach, or until our own end, when the kernel lets it run.
+// LetGo ends PTRACE_O_EXITKILL, by which the task dies with us. It stays stopped until
+// Detach, or until we end, when the kernel lets it run.
 func (t *Tracee) LetGo() error {
 	return t.Wrap("let go", unix.PtraceSetOptions(t.TID, 0))
 }
 
-// Kill ends the process of the thread and reaps the thread. Of a process with
-// several, all others must be reaped before its first.
+// Kill kills the thread's process and reaps the thread. The first thread of a process can
+// be reaped only after all others.
 func (t *Tracee) Kill() error {
 	if t.dead {
 		return nil
@@ -76,5 +76,5 @@ func (t *Tracee) End(sig unix.Signal) error {
 			sig = s.Sig
 		}
 	}
-	return t.Wrap("end", errors.New("it goes on"))
+	return t.Wrap("end", errors.New("it does not end"))
 }

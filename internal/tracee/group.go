@@ -12,40 +12,39 @@ import (
 	"ckpt/internal/proc"
 )
 
-// ErrChanged: another thread of the process has run a program by execve(2), and
-// what was known of the process does not hold any more.
+// ErrChanged: another thread of the process has run a program by execve(2), and what was
+// known about the process is no longer right.
 var ErrChanged = errors.New("it ran another program while it was being stopped")
 
-// Group is the threads of other processes that one OS thread holds. They may
-// begin threads and processes, end, and run programs while the group grows.
+// Group is the threads of other processes that one OS thread traces. While the group grows,
+// they may start threads and processes, end, and run programs.
 //
-// Who attaches to a thread of a process that is in execve(2) waits in the kernel
-// until that is done, and execve waits until all other threads are reaped, by
-// their tracer if they have one: by us. Another thread of ours does that while
-// an attaching takes long; all else is for the one that holds the group.
+// PTRACE_SEIZE of a thread whose process is in execve(2) waits in the kernel until that is
+// done, and execve waits until all other threads are reaped, by their tracer if they have
+// one: by us. Another thread of ours does that while attaching takes long; everything else
+// is done by the thread that holds the group.
 type Group struct {
 	limit time.Duration
 	stuck func(pid, tid int)
-	mu    sync.Mutex // both threads look at held
+	mu    sync.Mutex // for both threads
 	held  map[int]*Tracee
-	asked map[int]bool        // threads that were asked to stop, and are waited for later
-	born  map[int]unix.Signal // threads that stand still, and nobody waited for that; with what they were about to get
+	asked map[int]bool        // threads that were asked to stop, and will be waited for later
+	born  map[int]unix.Signal // threads that were born traced and have stopped, and the signal that each was about to get
 }
 
 const (
-	patience = time.Millisecond // before an attaching is taken for a long one
+	patience = time.Millisecond // how long attaching may take before threads are reaped
 	reapEach = 2 * time.Millisecond
-	dying    = time.Second // how long is waited for what is about to end
+	dying    = time.Second // how long to wait for a thread that is about to end
 )
 
-// groupOptions has threads and processes that begin while their maker is on its
-// way to the stop begin in our hands. Not so what is made by vfork(2): its maker
-// would never come to the stop.
+// groupOptions make us trace the threads and processes that are made while their maker is
+// on its way to the stop. Children of vfork(2) are left out: the maker would never stop.
 const groupOptions = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACECLONE
 
-// NewGroup returns an empty group of the calling OS thread. It waits at most
-// limit for each thread to stop. If to attach takes longer than that it calls
-// stuck on another OS thread: only the end of the process helps then.
+// NewGroup returns an empty group of the calling OS thread. It waits at most limit for each
+// thread to stop. If attaching takes longer than that, it calls stuck on another OS thread:
+// then only the end of our process helps.
 func NewGroup(limit time.Duration, stuck func(pid, tid int)) *Group {
 	return &Group{limit: limit, stuck: stuck, held: map[int]*Tracee{}, asked: map[int]bool{}, born: map[int]unix.Signal{}}
 }
@@ -56,15 +55,15 @@ func (g *Group) Holds(tid int) bool {
 	return t != nil && !t.dead
 }
 
-// Has reports whether a thread is in our hands, in the group or on its way there.
+// Has reports whether we trace a thread, in the group or on its way there.
 func (g *Group) Has(tid int) bool {
 	_, born := g.born[tid]
 	return born || g.Holds(tid) || g.asked[tid]
 }
 
-// Ask attaches to a thread and asks it to stop, without waiting for that: a busy
-// thread stops when it is given a CPU, and many asked together wait for one turn
-// together. Seize does the rest, and tells what is in the way.
+// Ask attaches to a thread and asks it to stop, without waiting for that: a busy thread
+// stops when it gets a CPU, and many that are asked together wait for that at the same time.
+// Seize does the rest, and returns errors.
 func (g *Group) Ask(pid, tid int) {
 	if g.Has(tid) || g.attach(pid, tid) != nil {
 		return
@@ -83,8 +82,8 @@ func (g *Group) Seize(pid, tid int) (*Tracee, error) {
 	if !g.asked[tid] {
 		err = g.attach(pid, tid)
 	}
-	if err == unix.EPERM && ours(pid, tid) {
-		err = nil // born traced, or it had another id when we attached
+	if err == unix.EPERM && traced(pid, tid) {
+		err = nil // it was born traced, or had another id when we attached
 	}
 	if err != nil {
 		return nil, t.Wrap("attach", err)
@@ -115,7 +114,7 @@ func (g *Group) stop(t *Tracee) error {
 	if !born {
 		return t.interrupt(g.limit)
 	}
-	// Its stop has been told already, and it is stopped again.
+	// Its stop has been reported already, so it is stopped again.
 	if err := unix.PtraceInterrupt(t.TID); err != nil {
 		return t.Wrap("interrupt", err)
 	}
@@ -125,8 +124,8 @@ func (g *Group) stop(t *Tracee) error {
 	return t.awaitEventStop(g.limit)
 }
 
-// ours reports whether this OS thread traces a thread that lives.
-func ours(pid, tid int) bool {
+// traced reports whether this OS thread traces a living thread.
+func traced(pid, tid int) bool {
 	if stat, err := proc.ReadThreadStat(pid, tid); err != nil || stat.State == 'Z' {
 		return false
 	}
@@ -138,7 +137,7 @@ func (g *Group) attach(pid, tid int) error {
 	attached, over := make(chan struct{}), make(chan struct{})
 	timer := time.AfterFunc(patience, func() {
 		defer close(over)
-		g.standBy(pid, tid, attached)
+		g.reapWhile(pid, tid, attached)
 	})
 	err := seize(tid, groupOptions)
 	if !timer.Stop() {
@@ -148,11 +147,11 @@ func (g *Group) attach(pid, tid int) error {
 	return err
 }
 
-// standBy reaps what ends of a process until a thread of it is attached to.
-func (g *Group) standBy(pid, tid int, attached chan struct{}) {
+// reapWhile reaps threads of a process that end, until attaching to a thread of it is done.
+func (g *Group) reapWhile(pid, tid int, attached chan struct{}) {
 	begin, told := time.Now(), false
 	for {
-		g.reap(pid, 0) // tid, too: it may be ours already
+		g.reap(pid, 0) // also tid: we may be tracing it already
 		if !told && time.Since(begin) > g.limit {
 			g.stuck(pid, tid)
 			told = true
@@ -165,11 +164,11 @@ func (g *Group) standBy(pid, tid int, attached chan struct{}) {
 	}
 }
 
-// reap reaps what has ended of a process but thread except.
+// reap reaps the threads of a process that have ended, except for one.
 func (g *Group) reap(pid, except int) {
 	tids, err := proc.Threads(pid)
 	if err != nil {
-		return // all of it has ended
+		return // the whole process has ended
 	}
 	for _, tid := range tids {
 		if tid == except || !hasEnded(tid) {
@@ -181,8 +180,9 @@ func (g *Group) reap(pid, except int) {
 	}
 }
 
-// hasEnded looks at a thread of ours without taking what is to be told of it:
-// asked for ends, the kernel tells stops, too, and these would be lost.
+// hasEnded reports whether a thread that we trace has ended, and leaves its status to be
+// waited for: even when asked only for ends, the kernel reports stops, and one would be
+// lost.
 func hasEnded(tid int) bool {
 	var info unix.Siginfo
 	if unix.Waitid(unix.P_PID, tid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil) != nil || info.Signo == 0 {
@@ -211,8 +211,8 @@ func (g *Group) forget(t *Tracee) {
 	}
 }
 
-// Stands reports whether a thread of the group is there and stands still. One
-// that does not was killed, or another one has its id by execve(2).
+// Stands reports whether a thread of the group is still there and stopped. If not, it was
+// killed, or another one took its id at execve(2).
 func (g *Group) Stands(t *Tracee) bool {
 	if t.dead {
 		return false
@@ -221,8 +221,8 @@ func (g *Group) Stands(t *Tracee) bool {
 	return err == nil
 }
 
-// Sweep takes what the kernel has to say of all threads and reports whether
-// some have ended, or were born into our hands, since the last time.
+// Sweep waits for everything that the kernel has to report about all threads. It reports
+// whether some have ended, or were born traced, since the last time.
 func (g *Group) Sweep() (changed bool) {
 	for {
 		var ws unix.WaitStatus
@@ -245,8 +245,8 @@ func (g *Group) Sweep() (changed bool) {
 	}
 }
 
-// noteStop takes note of a stop that nobody waited for: the process was stopped
-// or continued by a signal.
+// noteStop notes a stop that nobody waited for: the process was stopped or continued by a
+// signal.
 func (t *Tracee) noteStop(ws unix.WaitStatus) {
 	if s, err := t.classify(ws); err == nil && s.Event == unix.PTRACE_EVENT_STOP {
 		t.GroupStop = s.group()
@@ -266,13 +266,13 @@ func (g *Group) Release(threads []*Tracee) error {
 	return letGo(left, nil)
 }
 
-// letGo lets threads run that stand still, and those that are on their way to a
-// stop; it waits for these, and for what is about to end.
+// letGo lets threads run: those that are stopped, and those on their way to a stop. It waits
+// for the latter, and for threads that are about to end.
 func letGo(standing, coming []int) error {
 	left, errs := detachAll(standing)
 	left = append(left, coming...)
-	// What is not there to be let go is about to end, by what those did that
-	// were let go before it; others may wait until we have reaped it.
+	// A thread that can't be let go is about to end, because of what those did that were let
+	// go before it; others may wait until we have reaped it.
 	for begin := time.Now(); len(left) > 0 && time.Since(begin) < dying; {
 		var more []error
 		time.Sleep(50 * time.Microsecond)
@@ -291,7 +291,7 @@ func (g *Group) ReleaseAll() error {
 	return errors.Join(g.Release(all), g.ReleaseOthers())
 }
 
-// ReleaseOthers lets those run that are in our hands but not in the group.
+// ReleaseOthers lets those threads run that we trace but that are not in the group.
 func (g *Group) ReleaseOthers() error {
 	g.mu.Lock()
 	asked, born := slices.Collect(maps.Keys(g.asked)), maps.Clone(g.born)
@@ -309,8 +309,8 @@ func (g *Group) ReleaseOthers() error {
 	return errors.Join(append(errs, letGo(nil, slices.DeleteFunc(asked, g.Holds)))...)
 }
 
-// given is the signal that a thread is about to get which stopped like that, 0 for
-// none: it is to be given it when it goes on.
+// given returns the signal that a thread which stopped like that is about to get, 0 for
+// none. It must be passed on when the thread continues.
 func given(ws unix.WaitStatus) unix.Signal {
 	if !ws.Stopped() || int(ws)>>16 != 0 || ws.StopSignal()&0x80 != 0 {
 		return 0
@@ -318,7 +318,7 @@ func given(ws unix.WaitStatus) unix.Signal {
 	return ws.StopSignal()
 }
 
-// detachAll lets threads run and returns those that do not stand still.
+// detachAll lets threads run, and returns those that are not stopped.
 func detachAll(tids []int) (left []int, errs []error) {
 	for _, tid := range tids {
 		switch err := detach(tid, 0); err {
@@ -332,8 +332,8 @@ func detachAll(tids []int) (left []int, errs []error) {
 	return left, errs
 }
 
-// buryAll reaps those of the threads that have ended, lets those go that have
-// come to their stop, and returns the others.
+// buryAll reaps the threads that have ended, lets those go that have stopped, and returns
+// the others.
 func buryAll(tids []int) (left []int, errs []error) {
 	for _, tid := range tids {
 		var ws unix.WaitStatus

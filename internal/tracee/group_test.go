@@ -39,7 +39,7 @@ func holdAll(t testing.TB, g *tracee.Group, pid int) []*tracee.Tracee {
 	return all
 }
 
-// TestGroup: all threads of a program stand still, then all run on.
+// TestGroup: all threads of a program are stopped, then all run on.
 func TestGroup(t *testing.T) {
 	p := testkit.StartTarget(t, "threads", "6")
 	before := p.State()
@@ -73,8 +73,7 @@ func TestGroup(t *testing.T) {
 	}
 }
 
-// TestAskOnly: threads that were asked to stop, and no more, run on when they are
-// let go.
+// TestAskOnly: threads that were only asked to stop run on when they are let go.
 func TestAskOnly(t *testing.T) {
 	p := testkit.StartTarget(t, "threads", "4")
 	before := p.State()
@@ -94,8 +93,8 @@ func TestAskOnly(t *testing.T) {
 	}
 }
 
-// TestAskedKeepsSignals: a thread that was asked to stop just as it took a signal gets
-// that when it is let go, whether its stop was told meanwhile or not.
+// TestAskedKeepsSignals: a thread that was asked to stop just as a signal was delivered gets
+// it when it is let go, whether or not its stop was reported in between.
 func TestAskedKeepsSignals(t *testing.T) {
 	for _, swept := range []bool{false, true} {
 		p := testkit.StartTarget(t, "spin")
@@ -116,8 +115,8 @@ func TestAskedKeepsSignals(t *testing.T) {
 	}
 }
 
-// TestBorn: what begins while its maker is being stopped is in our hands, and is
-// let go with the rest; a program that never stands still goes on.
+// TestBorn: tasks that are made while their maker is being stopped are traced, and let go
+// with the rest; a program that makes tasks all the time goes on.
 func TestBorn(t *testing.T) {
 	p := testkit.StartTarget(t, "storm")
 	for range 30 {
@@ -137,7 +136,7 @@ func TestBorn(t *testing.T) {
 		testkit.Check(t, g.ReleaseAll())
 		was := p.Count(0)
 		testkit.Soon(t, "it to go on", func() bool {
-			// What was born as its maker stopped may come to its first stop only now.
+			// A task that was born while its maker stopped may reach its first stop only now.
 			g.Sweep()
 			testkit.Check(t, g.ReleaseOthers())
 			return p.Count(0) != was
@@ -145,8 +144,8 @@ func TestBorn(t *testing.T) {
 	}
 }
 
-// TestSeizeAgain: who is traced by another is not ours, and who does not exist
-// is not there.
+// TestSeizeAgain: a thread that another process traces, and one that does not exist, can't
+// be seized.
 func TestSeizeAgain(t *testing.T) {
 	p := testkit.StartTarget(t, "spin")
 	g := testkit.NewGroup(t)
@@ -168,7 +167,7 @@ func TestSeizeAgain(t *testing.T) {
 	p.Runs(0)
 }
 
-// TestExec: a program that becomes another while it is held is noticed.
+// TestExec: a program that runs another program while it is held is noticed.
 func TestExec(t *testing.T) {
 	p := testkit.StartTarget(t, "echo")
 	g := testkit.NewGroup(t)
@@ -189,13 +188,13 @@ func TestExec(t *testing.T) {
 	p.Runs(0)
 }
 
-// TestExecOfThread: a thread that runs a program takes the first one's id; its
-// process is let go of, and can be held anew.
+// TestExecOfThread: a thread that runs a program takes the id of the first thread; its
+// process is let go, and can be held again.
 func TestExecOfThread(t *testing.T) {
 	p := testkit.StartTarget(t, "threads", "3")
 	g := testkit.NewGroup(t)
 	all := holdAll(t, g, p.PID)
-	// A thread is made to run a program, as its own code could.
+	// Make a thread run a program, as its own code could.
 	last := all[len(all)-1]
 	maps, fds := testkit.Must(proc.ReadMaps(p.PID))(t), testkit.Must(proc.FDs(p.PID))(t)
 	l := testkit.Must(loan.Borrow(last, testkit.Must(loan.FindPlace(last, maps, fds, 0))(t)))(t)
@@ -237,7 +236,7 @@ func le(words ...uint64) (b []byte) {
 	return b
 }
 
-// TestGroupStop: a stopped process is held, and is stopped afterwards as before.
+// TestGroupStop: a stopped process is held, and is still stopped afterwards.
 func TestGroupStop(t *testing.T) {
 	p := testkit.StartTarget(t, "threads", "2")
 	testkit.Check(t, unix.Kill(p.PID, unix.SIGTSTP))
@@ -262,7 +261,7 @@ func TestGroupStop(t *testing.T) {
 // goes on by SIGCONT, but not by one that came before.
 func TestMakeGroupStop(t *testing.T) {
 	for _, sig := range []unix.Signal{unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN} {
-		// The stub itself was stopped once, and that would be told.
+		// The stub itself was stopped once, and that would be reported.
 		p := testkit.Must(settledStub(t).Clone(testkit.FreePID(t), unix.CLONE_PARENT, 0))(t)
 		testkit.Check(t, tracee.CallOK(p, "have a group of its own", unix.SYS_SETPGID, 0, 0))
 		thread := testkit.Must(p.CloneThreads([]puppet.NewThread{{TID: testkit.FreePID(t)}}))(t)[0]
@@ -299,8 +298,8 @@ func TestMakeGroupStop(t *testing.T) {
 	}
 }
 
-// TestTimeout: a thread that can't stop, for its child has not let it go on after
-// vfork, is an error in time, and unharmed.
+// TestTimeout: a thread that can't stop, because it waits in vfork for its child, is an error
+// in time, and unharmed.
 func TestTimeout(t *testing.T) {
 	p := testkit.StartTarget(t, "family")
 	var waiting int

@@ -25,7 +25,7 @@ func ReadLDT(c Caller) ([]byte, error) {
 	if err != nil {
 		return nil, c.Tracee().Wrap("read its LDT", err)
 	}
-	if at.Len < MaxLDTBytes { // the call reads from the first on only
+	if at.Len < MaxLDTBytes { // the call always reads from the first descriptor on
 		return nil, c.Tracee().Wrap("read its LDT", ErrTight)
 	}
 	ldt := make([]byte, min(n, MaxLDTBytes))
@@ -57,7 +57,7 @@ func WriteLDT(c Caller, ldt []byte) error {
 	return nil
 }
 
-// userDesc turns a descriptor to struct user_desc, the inverse of fill_ldt in
+// userDesc converts a descriptor to struct user_desc, the inverse of fill_ldt in
 // asm/desc.h.
 func userDesc(entry uint32, d uint64) []byte {
 	bit := func(n int) uint32 { return uint32(d>>n) & 1 }

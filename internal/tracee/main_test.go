@@ -20,7 +20,7 @@ func settledStub(t testing.TB) *puppet.Puppet {
 	runtime.LockOSThread()
 	p := testkit.Must(puppet.StartStub(false))(t)
 	t.Cleanup(func() { _ = p.Tracee().Kill() })
-	testkit.Check(t, p.Tracee().SetSignalMask(^uint64(0))) // children of it may end
+	testkit.Check(t, p.Tracee().SetSignalMask(^uint64(0))) // its children may end
 	testkit.Check(t, p.Settle(testkit.FreeSpace(t, p.Tracee().PID, puppet.Bytes)))
 	return p
 }

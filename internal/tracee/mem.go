@@ -33,8 +33,8 @@ func (t *Tracee) ReadMem(addr uint64, buf []byte) error {
 	return nil
 }
 
-// WriteMem writes buf to the thread's memory at addr, which it must be allowed
-// to write itself.
+// WriteMem writes buf to the thread's memory at addr, which must be writable for the
+// thread itself.
 func (t *Tracee) WriteMem(addr uint64, buf []byte) error {
 	if len(buf) == 0 {
 		return nil
@@ -49,14 +49,14 @@ func (t *Tracee) WriteMem(addr uint64, buf []byte) error {
 	return nil
 }
 
-// OpenMem opens the process's memory for writing past page protection: pages
-// of private mappings are copied first, as for a debugger's breakpoint.
+// OpenMem opens the process's memory for reading and writing regardless of protection:
+// pages of private mappings are copied first, as for a debugger's breakpoint.
 func (t *Tracee) OpenMem() (*os.File, error) {
 	return os.OpenFile("/proc/"+strconv.Itoa(t.TID)+"/mem", os.O_RDWR, 0)
 }
 
-// Poke writes buf at addr whatever the protection there. Who may trace a process
-// of another user may not always open its files for writing.
+// Poke writes buf at addr regardless of protection. The right to trace a process of another
+// user does not imply the right to open its files in /proc for writing.
 func (t *Tracee) Poke(addr uint64, buf []byte) error {
 	mem, err := t.OpenMem()
 	switch {
@@ -72,8 +72,8 @@ func (t *Tracee) Poke(addr uint64, buf []byte) error {
 	return nil
 }
 
-// Hole returns a range of size bytes that is at least 1 MiB away from every
-// occupied one, so that the kernel neither merges nor grows into it.
+// Hole returns a range of size bytes that is at least 1 MiB away from every occupied one, so
+// that the kernel neither merges a mapping with it nor grows one into it.
 func Hole(occupied []Range, size uint64) (Range, bool) {
 	const (
 		gap    = 1 << 20

@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	nodesBytes   = 128 // 1 << CONFIG_NODES_SHIFT bits at most
+	nodesBytes   = 128 // for at most 1 << CONFIG_NODES_SHIFT bits
 	mpolFAddr    = 2   // uapi linux/mempolicy.h
 	mpolMaxModes = 1 << 16
 )
 
-// ErrPolicy: a memory policy that can't be.
-var ErrPolicy = errors.New("no memory policy")
+// ErrPolicy: an impossible memory policy.
+var ErrPolicy = errors.New("not a memory policy")
 
-// CheckMemPolicy says why a policy can't be set.
+// CheckMemPolicy returns an error if a policy is impossible.
 func CheckMemPolicy(p *record.MemPolicy) error {
 	if p != nil && (p.Mode <= 0 || p.Mode >= mpolMaxModes || len(p.Nodes) > nodesBytes) {
 		return fmt.Errorf("%w: %w: mode %d with %d bytes of nodes", stream.ErrCorrupt, ErrPolicy, p.Mode, len(p.Nodes))
@@ -30,18 +30,18 @@ func CheckMemPolicy(p *record.MemPolicy) error {
 	return nil
 }
 
-// ThreadMemPolicy asks for the policy by which a thread's memory is taken from NUMA
-// nodes, see get_mempolicy(2).
+// ThreadMemPolicy asks for a thread's policy, by which its memory is taken from NUMA nodes,
+// see get_mempolicy(2).
 func ThreadMemPolicy() Query { return getMemPolicy(0, 0) }
 
-// MemPolicyAt asks for that of the mapping at an address.
+// MemPolicyAt asks for the policy of the mapping at an address.
 func MemPolicyAt(addr uint64) Query { return getMemPolicy(addr, mpolFAddr) }
 
 func getMemPolicy(addr, flags uint64) Query {
 	return Query{NR: unix.SYS_GET_MEMPOLICY, Args: [6]uint64{0, 8, 8 * nodesBytes, addr, flags}, Out: 8 + nodesBytes, To: 1<<0 | 1<<1}
 }
 
-// MemPolicy is the policy in the answer to one of these; nil for the default.
+// MemPolicy decodes the answer to one of these; nil stands for the default policy.
 func (t *Tracee) MemPolicy(a Answer) (*record.MemPolicy, error) {
 	switch a.Err {
 	case nil:
@@ -66,7 +66,7 @@ func SetThreadMemPolicy(c Caller, p *record.MemPolicy) error {
 	return CallOK(c, "set its memory policy", unix.SYS_SET_MEMPOLICY, mode, nodes, bits)
 }
 
-// SetMemPolicyAt sets that of a mapping.
+// SetMemPolicyAt is the inverse of MemPolicyAt.
 func SetMemPolicyAt(c Caller, addr, length uint64, p *record.MemPolicy) error {
 	mode, nodes, bits, err := putNodes(c, p)
 	if err != nil {
@@ -89,7 +89,7 @@ func putNodes(c Caller, p *record.MemPolicy) (mode, nodes, bits uint64, err erro
 	return uint64(p.Mode), at, 8*nodesBytes + 1, c.Tracee().WriteMem(at, b[:])
 }
 
-// SameMemPolicy compares two.
+// SameMemPolicy reports whether two policies are equal.
 func SameMemPolicy(a, b *record.MemPolicy) bool {
 	if a == nil || b == nil {
 		return a == b

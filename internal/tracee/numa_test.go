@@ -14,7 +14,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// TestMemPolicy: where the kernel knows policies they come back as they were set.
+// TestMemPolicy: if the kernel knows policies, they are read as they were set.
 func TestMemPolicy(t *testing.T) {
 	p := settledStub(t)
 	if got := policy(t, p, tracee.ThreadMemPolicy()); got != nil {
@@ -50,7 +50,7 @@ func TestMemPolicy(t *testing.T) {
 	}
 }
 
-// policy asks a puppet for one.
+// policy asks a puppet for a memory policy.
 func policy(t *testing.T, p *puppet.Puppet, q tracee.Query) *record.MemPolicy {
 	t.Helper()
 	return testkit.Must(p.Tracee().MemPolicy(testkit.Must(tracee.Ask(p, q))(t)))(t)

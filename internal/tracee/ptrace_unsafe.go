@@ -9,7 +9,7 @@ import (
 	"ckpt/internal/abi"
 )
 
-// Requests and options x/sys/unix has no function for, see ptrace(2).
+// Requests and options that x/sys/unix does not have, see ptrace(2).
 const (
 	ptraceGetSigmask           = 0x420a
 	ptraceSetSigmask           = 0x420b
@@ -45,7 +45,7 @@ func ptraceNum(req, tid int, addr, data uintptr) error {
 	return nil
 }
 
-// seize may wait long, see Group, and so tells Go's scheduler.
+// seize may wait long, see Group, so it lets Go's scheduler know.
 func seize(tid int, options uintptr) error {
 	_, _, e := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_SEIZE, uintptr(tid), 0, options, 0, 0)
 	if e != 0 {
@@ -68,8 +68,8 @@ func setSigmask(tid int, mask uint64) error {
 	return err
 }
 
-// getRegset reads a register set into buf, see PTRACE_GETREGSET, and returns as much
-// of buf as there is of it.
+// getRegset reads a register set into buf, see PTRACE_GETREGSET, and returns the part of
+// buf that was filled.
 func getRegset(tid, set int, buf []byte) ([]byte, error) {
 	iov := unix.Iovec{Base: &buf[0]}
 	iov.SetLen(len(buf))
@@ -89,7 +89,7 @@ func setRegset(tid, set int, buf []byte) error {
 	return err
 }
 
-// peekSiginfo returns up to 32 queued siginfo_t from number off on.
+// peekSiginfo returns up to 32 queued siginfo_t, from number off on.
 func peekSiginfo(tid int, off uint64, shared bool) ([][]byte, error) {
 	args := struct { // struct ptrace_peeksiginfo_args, uapi linux/ptrace.h
 		off   uint64
@@ -111,7 +111,7 @@ func peekSiginfo(tid int, off uint64, shared bool) ([][]byte, error) {
 	return infos, nil
 }
 
-// Siginfo returns that of the signal for which a thread has stopped, or nil.
+// Siginfo returns the siginfo_t of the signal for which a thread has stopped, or nil.
 func Siginfo(tid int) []byte {
 	info := make([]byte, abi.SiginfoBytes)
 	if _, err := ptrace(unix.PTRACE_GETSIGINFO, tid, 0, unsafe.Pointer(&info[0])); err != nil {
@@ -122,7 +122,7 @@ func Siginfo(tid int) []byte {
 
 // Rseq is struct ptrace_rseq_configuration, uapi linux/ptrace.h.
 type Rseq struct {
-	Addr      uint64 // of the thread's struct rseq, 0: none registered
+	Addr      uint64 // of the thread's struct rseq; 0 if none is registered
 	Size      uint32
 	Signature uint32
 	Flags     uint32
@@ -146,8 +146,8 @@ func getUserDispatch(tid int) (d userDispatch, err error) {
 	return d, err
 }
 
-// seccompFilter returns the program of a thread's filter, struct sock_filter
-// each 8 bytes, and its flags. Number 0 is the first that was installed.
+// seccompFilter returns the program of a thread's filter, an array of struct sock_filter
+// with 8 bytes each, and its flags. Number 0 is the one that was installed first.
 func seccompFilter(tid int, number uint64) (program []byte, flags uint64, err error) {
 	n, err := ptrace(ptraceSeccompGetFilter, tid, uintptr(number), nil)
 	if err != nil {
@@ -162,7 +162,7 @@ func seccompFilter(tid int, number uint64) (program []byte, flags uint64, err er
 	return program, meta.flags, err
 }
 
-// vmRead reads other memory with process_vm_readv(2).
+// vmRead reads memory of another process with process_vm_readv(2).
 func vmRead(pid int, addr uint64, buf []byte) (int, error) {
 	local := []unix.Iovec{{Base: &buf[0]}}
 	local[0].SetLen(len(buf))
@@ -175,9 +175,8 @@ func vmWrite(pid int, addr uint64, buf []byte) (int, error) {
 	return unix.ProcessVMWritev(pid, local, []unix.RemoteIovec{{Base: uintptr(addr), Len: len(buf)}}, 0)
 }
 
-// ReadVec reads several ranges of a process's memory, one after the other, into
-// buf with one process_vm_readv(2); at most 1024 ranges. It returns how many
-// bytes were read.
+// ReadVec reads at most 1024 ranges of a process's memory, one after the other, into buf,
+// with one process_vm_readv(2). It returns how many bytes were read.
 func ReadVec(pid int, buf []byte, ranges []Range) (int, error) {
 	local := []unix.Iovec{{Base: &buf[0]}}
 	local[0].SetLen(len(buf))

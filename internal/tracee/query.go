@@ -2,13 +2,12 @@ package tracee
 
 import "golang.org/x/sys/unix"
 
-// Query is a system call that changes nothing, but may write what it finds out to
-// memory.
+// Query is a system call that changes nothing, but may write its result to memory.
 type Query struct {
 	NR   uintptr
 	Args [6]uint64
 	Out  int   // how many bytes it writes
-	To   uint8 // the arguments that say where, a bit for each: they count from there
+	To   uint8 // a bit for each argument that says where; those are offsets there
 }
 
 // ArgsAt are the arguments of a query that writes at an address.
@@ -21,14 +20,14 @@ func (q Query) ArgsAt(at uint64) [6]uint64 {
 	return q.Args
 }
 
-// Answer is what it returned and wrote.
+// Answer is what a Query returned and wrote.
 type Answer struct {
 	Ret  uint64
 	Err  error
 	Data []byte
 }
 
-// Ask asks one.
+// Ask makes one query.
 func Ask(c Caller, q Query) (Answer, error) {
 	at := c.Scratch().Addr
 	args := q.ArgsAt(at)

@@ -29,7 +29,7 @@ const (
 // Regs are the general registers of a thread, regset NT_PRSTATUS.
 type Regs struct{ unix.PtraceRegs }
 
-// Encode returns them in the regset's layout.
+// Encode returns the registers in the regset's layout.
 func (r *Regs) Encode() []byte {
 	b, _ := binary.Append(nil, binary.LittleEndian, &r.PtraceRegs)
 	return b
@@ -39,7 +39,7 @@ func (r *Regs) Encode() []byte {
 func DecodeRegs(b []byte) (*Regs, error) {
 	r := new(Regs)
 	if want := binary.Size(&r.PtraceRegs); len(b) != want {
-		return nil, fmt.Errorf("general registers of %d bytes, x86-64 has %d", len(b), want)
+		return nil, fmt.Errorf("general registers of %d bytes, but x86-64 has %d", len(b), want)
 	}
 	_, err := binary.Decode(b, binary.LittleEndian, &r.PtraceRegs)
 	return r, err
@@ -70,10 +70,9 @@ func (r *Regs) Interrupted() int {
 	return -1
 }
 
-// Rewind makes the registers begin an interrupted system call again by
-// themselves. A call with a timeout would go on where it was only through
-// restart_syscall(2), whose memory is the thread's own: sameThread says that
-// the registers stay with it.
+// Rewind changes the registers so that the thread makes an interrupted system call again. A
+// call with a timeout can be continued only by restart_syscall(2), which works only in the
+// thread that was interrupted: sameThread says that the registers are for that thread.
 func (r *Regs) Rewind(sameThread bool) {
 	if r.Interrupted() < 0 {
 		return
@@ -87,8 +86,8 @@ func (r *Regs) Rewind(sameThread bool) {
 	r.Orig_rax = ^uint64(0)
 }
 
-// NeedsRewind reports whether the kernel could not go on with the interrupted
-// call in another thread than the one that made it.
+// NeedsRewind reports whether the kernel can't continue the interrupted call in another
+// thread than the one that made it.
 func (r *Regs) NeedsRewind() bool {
 	return r.Interrupted() >= 0 && int64(r.Rax) == erestartRestartblock
 }
@@ -143,7 +142,7 @@ func (t *Tracee) xstate(buf []byte) ([]byte, error) {
 	return b, t.Wrap("read extended registers", err)
 }
 
-// maxXState is more than any CPU's xsave area has, in bytes.
+// maxXState is more than the size of any CPU's xsave area, in bytes.
 const maxXState = 32 << 10
 
 var xstateBuffers = sync.Pool{New: func() any { return new([maxXState]byte) }}
@@ -166,13 +165,13 @@ func (t *Tracee) SetXState(b []byte) error {
 // Offsets in the xsave area of the regset, see arch/x86/include/uapi/asm/sigcontext.h
 // and the Intel SDM vol. 1 §13.4.
 const (
-	xstateXCR0   = 464 // sw_reserved.xfeatures: components the kernel has enabled
-	xstateHeader = 512 // XSTATE_BV: components with state other than initial
-	xstateFixed  = 576 // what every area has: the legacy registers and the header
+	xstateXCR0   = 464 // sw_reserved.xfeatures: the components that the kernel has enabled
+	xstateHeader = 512 // XSTATE_BV: the components that are not in their initial state
+	xstateFixed  = 576 // the part that every area has: the legacy registers and the header
 )
 
-// XFeatures returns which xsave components the kernel has enabled and which of
-// them hold state in this area.
+// XFeatures returns which xsave components the kernel has enabled, and which of them have
+// state in this area.
 func XFeatures(xstate []byte) (enabled, inUse uint64) {
 	if len(xstate) < xstateHeader+8 {
 		return 0, 0

@@ -18,7 +18,7 @@ var ErrArch = errors.New("tasks can be held on x86-64 only; streams and images c
 // Regs are the general registers of a thread.
 type Regs struct{}
 
-// Encode returns them in the regset's layout.
+// Encode returns the registers in the regset's layout.
 func (r *Regs) Encode() []byte { return nil }
 
 // DecodeRegs is the inverse of Encode.
@@ -36,19 +36,19 @@ func (r *Regs) SetIP(uint64) {}
 // Is64 reports whether the thread runs 64-bit code.
 func (r *Regs) Is64() bool { return false }
 
-// Interrupted returns the number of the system call to be made again, or -1.
+// Interrupted returns the number of the system call that will be made again, or -1.
 func (r *Regs) Interrupted() int { return -1 }
 
-// Rewind makes the registers begin an interrupted system call again.
+// Rewind changes the registers so that an interrupted system call is made again.
 func (r *Regs) Rewind(bool) {}
 
 // NeedsRewind reports whether Rewind is needed in another thread.
 func (r *Regs) NeedsRewind() bool { return false }
 
-// UnknownWait reports whether the thread stands in a call that could not be told.
+// UnknownWait reports whether the thread is in a call that could not be found out.
 func (r *Regs) UnknownWait() bool { return false }
 
-// RecallWait finds out which call a thread stands in that was interrupted before.
+// RecallWait finds out in which call, interrupted before, a thread is.
 func (t *Tracee) RecallWait(time.Duration) (ran bool, err error) { return false, ErrArch }
 
 func (r *Regs) result() int64                     { return 0 }
@@ -98,22 +98,22 @@ const noCall = ^uintptr(0)
 // PlaceVDSOCall is none.
 func PlaceVDSOCall(uint64) (nr uintptr, args []uint64) { return noCall, nil }
 
-// HasTiles: there are none.
+// HasTiles: there are no tiles.
 func HasTiles([]byte) bool { return false }
 
 // TilesQuery asks nothing.
 var TilesQuery Query
 
-// AllowsTiles: there are none.
+// AllowsTiles: there are no tiles.
 func (a *Answer) AllowsTiles() bool { return false }
 
 // AllowTilesCall is none.
 func AllowTilesCall() (nr uintptr, args []uint64) { return noCall, nil }
 
-// UseTiles can't.
+// UseTiles fails.
 func (t *Tracee) UseTiles(*Regs, uint64, uint64) error { return ErrArch }
 
-// TilesHere says why no process here can use tiles.
+// TilesHere returns an error: no process here can use tiles.
 func TilesHere() error { return ErrArch }
 
 // CloneCalls are the system calls that make a child and may wait for it.
@@ -131,13 +131,13 @@ func (t *Tracee) HideStop() error { return nil }
 // TimeLeft knows no waits.
 func (t *Tracee) TimeLeft(*Regs, time.Duration) (*Wait, error) { return nil, nil }
 
-// ResumeWait can't.
+// ResumeWait fails.
 func (t *Tracee) ResumeWait(*Regs, uint64, uint64, *Wait, *Regs) error { return ErrArch }
 
 // MaxLDTBytes: there are no segment descriptors.
 const MaxLDTBytes = 0
 
-// AnyLDT asks for what there is none of.
+// AnyLDT: there are no segment descriptors.
 func AnyLDT() Query { return Query{NR: unix.SYS_GETPID} }
 
 // ReadLDT finds no segment descriptors.

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestRegsEncode: registers and their bytes are each other's inverse, and bytes
-// of another length are none.
+// TestRegsEncode: encoding and decoding registers are inverse to each other, and bytes of
+// another length are refused.
 func TestRegsEncode(t *testing.T) {
 	rng := testkit.Random(t)
 	var r tracee.Regs
@@ -39,7 +39,7 @@ func TestRegsEncode(t *testing.T) {
 	}
 }
 
-// TestRegsSet: what is set is what is read, and a call's registers are those that
+// TestRegsSet: registers are read as they were set, and those of a call are the ones that
 // syscall(2) names.
 func TestRegsSet(t *testing.T) {
 	p := settledStub(t)
@@ -67,7 +67,7 @@ func TestRegsSet(t *testing.T) {
 	}
 }
 
-// TestXState: the extended registers are what was set, and tell what is in use.
+// TestXState: the extended registers are read as they were set, and tell what is in use.
 func TestXState(t *testing.T) {
 	p := settledStub(t)
 	was := testkit.Must(p.Tracee().XState())(t)
@@ -97,8 +97,8 @@ func TestXState(t *testing.T) {
 	testkit.Says(t, p.Tracee().SetXState(now), "set extended registers")
 }
 
-// TestAbortRseq: a thread inside a restartable sequence goes on at its abort
-// handler, and one that is not where it was.
+// TestAbortRseq: a thread inside a restartable sequence goes on at the abort handler, and one
+// outside goes on where it was.
 func TestAbortRseq(t *testing.T) {
 	p := settledStub(t)
 	const signature = 0x53053053
@@ -126,7 +126,7 @@ func TestAbortRseq(t *testing.T) {
 		{cs, p.Own().Addr + 127, p.Own().Addr + 32},
 		{cs, p.Own().Addr + 128, p.Own().Addr + 128},
 		{cs, p.Own().Addr + 63, p.Own().Addr + 63},
-		{1 << 46, p.Own().Addr + 100, p.Own().Addr + 100}, // of nothing that is mapped
+		{1 << 46, p.Own().Addr + 100, p.Own().Addr + 100}, // nothing is mapped there
 	} {
 		testkit.Check(t, p.Tracee().WriteMem(area+8, binary.LittleEndian.AppendUint64(nil, c.cs)))
 		regs.SetIP(c.ip)
@@ -138,7 +138,7 @@ func TestAbortRseq(t *testing.T) {
 	testkit.Check(t, p.Tracee().WriteMem(area+8, make([]byte, 8)))
 }
 
-// TestLDT: segment descriptors come back as they were set, gaps and all.
+// TestLDT: segment descriptors are read as they were set, including gaps.
 func TestLDT(t *testing.T) {
 	p := settledStub(t)
 	if b := testkit.Must(tracee.ReadLDT(p))(t); len(b) != 0 {

@@ -11,7 +11,7 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// TestRewind: the registers that begin an interrupted call again.
+// TestRewind: the registers by which an interrupted call is made again.
 func TestRewind(t *testing.T) {
 	const nr, ip = unix.SYS_READ, 0x401002
 	for _, c := range []struct {

@@ -20,9 +20,8 @@ const (
 	rseqSigBytes = 4 // before the abort handler
 )
 
-// sequence returns the one that a thread has announced, nil for none. good is
-// false of one for which the kernel sends SIGSEGV, see rseq_get_rseq_cs in
-// kernel/rseq.c.
+// sequence returns the restartable sequence that a thread has announced, nil for none. good
+// is false if the kernel sends SIGSEGV for it, see rseq_get_rseq_cs in kernel/rseq.c.
 func (t *Tracee) sequence() (s *sequence, good bool, area uint64, err error) {
 	conf, err := t.RseqConfiguration()
 	if err != nil || conf.Addr == 0 {
@@ -49,9 +48,8 @@ func (t *Tracee) sequence() (s *sequence, good bool, area uint64, err error) {
 	return s, good, conf.Addr, nil
 }
 
-// AbortRseq moves regs to the abort handler when they stand inside a
-// restartable sequence, as the kernel does before a preempted thread runs on,
-// see rseq(2).
+// AbortRseq moves regs to the abort handler if they are inside a restartable sequence, as
+// the kernel does before a preempted thread runs on, see rseq(2).
 func (t *Tracee) AbortRseq(regs *Regs) error {
 	s, good, _, err := t.sequence()
 	if err == nil && s != nil && good && regs.IP()-s.start < s.length {
@@ -60,12 +58,11 @@ func (t *Tracee) AbortRseq(regs *Regs) error {
 	return err
 }
 
-// SettleRseq is for a thread that has announced a restartable sequence for which
-// the kernel sends it SIGSEGV before it runs on, whoever interrupted it. While it
-// waits in a system call nothing but our stop would have it run on: the sequence
-// is taken back, as the kernel does with those that a thread is not in. Elsewhere
-// it is let run for a moment, to meet what it would have met. It may do anything
-// then.
+// SettleRseq is for a thread that has announced a restartable sequence for which the kernel
+// sends it SIGSEGV before it runs on after any interruption. If it waits in a system call,
+// only our stop would make it run on: the sequence is cleared, as the kernel does with one
+// that a thread is not in. Otherwise the thread is let run for a moment, so that it gets
+// what it would have got anyway. It may do anything then.
 func (t *Tracee) SettleRseq(timeout time.Duration) (ran bool, err error) {
 	for begin := time.Now(); ; ran = true {
 		s, good, area, err := t.sequence()
@@ -80,7 +77,7 @@ func (t *Tracee) SettleRseq(timeout time.Duration) (ran bool, err error) {
 			return ran, t.Poke(area+rseqCSOffset, make([]byte, 8))
 		}
 		if time.Since(begin) > timeout {
-			return ran, t.Wrap("stop outside of a restartable sequence that it will be ended for", ErrTimeout)
+			return ran, t.Wrap("stop outside a restartable sequence that is not valid and will end it", ErrTimeout)
 		}
 		if err := unix.PtraceCont(t.TID, 0); err != nil {
 			return true, t.Wrap("continue", err)

@@ -2,9 +2,9 @@ package tracee
 
 import "golang.org/x/sys/unix"
 
-// SeccompFilter is a filter a thread is confined by, see seccomp(2).
+// SeccompFilter is a filter that confines a thread, see seccomp(2).
 type SeccompFilter struct {
-	Program []byte // struct sock_filter each 8 bytes
+	Program []byte // an array of struct sock_filter, with 8 bytes each
 	Flags   uint64 // SECCOMP_FILTER_FLAG_LOG
 }
 
@@ -27,9 +27,9 @@ func (t *Tracee) SeccompFilters() ([]SeccompFilter, error) {
 	}
 }
 
-// SuspendSeccomp lets the thread make any system call as long as we hold it;
-// the kernel ends that when we let go or die. The thread must be in a stop of
-// Seize. It takes CAP_SYS_ADMIN, and no seccomp on ourselves.
+// SuspendSeccomp lets the thread make any system call as long as we hold it; the kernel ends
+// that when we let go or die. The thread must be in a stop of Seize. It takes CAP_SYS_ADMIN,
+// and we must not be confined by seccomp ourselves.
 func (t *Tracee) SuspendSeccomp() error {
 	t.confined = true
 	return t.Wrap("suspend seccomp", unix.PtraceSetOptions(t.TID, unix.PTRACE_O_TRACESYSGOOD|OptionSuspendSeccomp))

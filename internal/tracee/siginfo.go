@@ -2,7 +2,7 @@ package tracee
 
 import "encoding/binary"
 
-// What a siginfo_t of kill(2) and tgkill(2) says.
+// What is in a siginfo_t of kill(2) and tgkill(2).
 const (
 	atSigCode, atSigPID = 8, 16 // offsets
 	siUser, siTkill     = 0, -6
@@ -13,9 +13,9 @@ func sigCode(info []byte) int32 { return int32(binary.NativeEndian.Uint32(info[a
 // sentToThread reports whether a signal was sent by tgkill(2).
 func SentToThread(info []byte) bool { return sigCode(info) == siTkill }
 
-// sentByItself reports whether a thread of a process sent the signal for which it
-// has stopped, by tgkill(2). Where it may have no more signals that wait, the kernel
-// does not note who sent it.
+// sentByItself reports whether the signal for which a thread has stopped was sent by its own
+// process, by tgkill(2). If RLIMIT_SIGPENDING is reached, the kernel does not record who
+// sent it.
 func SentByItself(pid, tid int) bool {
 	info := Siginfo(tid)
 	if info == nil {

@@ -6,12 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// GroupStop puts a process into the stop that sig, one of the four stop signals,
-// makes by its default action. threads are all of it, the first one first, each
-// in the event stop that Prepare leaves it in; they stay there, none runs an
-// instruction, and the process is still stopped when they have been let go. Its
-// parent is told, as of any stop. It returns false if the kernel did not take the
-// signal, which it does not of an orphaned process group but for SIGSTOP, or if
+// GroupStop puts a process into the stop that sig, one of the four stop signals, causes by
+// its default action. threads are all its threads, the first one first, each in the event
+// stop in which Prepare leaves it. They stay there without running an instruction, and the
+// process is still stopped when they have been let go. Its parent is notified, as of any
+// stop. GroupStop returns false if the kernel discarded the signal, as it does in an
+// orphaned process group, except for SIGSTOP, or if
 // somebody's SIGCONT came at once.
 func GroupStop(threads []*Tracee, sig unix.Signal, mask uint64) (bool, error) {
 	first := threads[0]
@@ -30,9 +30,9 @@ func GroupStop(threads []*Tracee, sig unix.Signal, mask uint64) (bool, error) {
 	return true, first.SetSignalMask(mask)
 }
 
-// takeStop has the thread take a stop signal. What it gets is SIGSTOP, which
-// nothing blocks, and sig in its place when the kernel asks its tracer; all other
-// signals wait meanwhile.
+// takeStop delivers a stop signal to the thread. It sends SIGSTOP, which can't be blocked,
+// and replaces it with sig at the signal-delivery-stop; all other signals are blocked in
+// the meantime.
 func (t *Tracee) takeStop(sig unix.Signal) (bool, error) {
 	if err := t.SetSignalMask(^uint64(0)); err != nil {
 		return false, err
@@ -43,7 +43,7 @@ func (t *Tracee) takeStop(sig unix.Signal) (bool, error) {
 	if err := t.SetSignalMask(^(uint64(1) << (sig - 1))); err != nil {
 		return false, err
 	}
-	// Where the signal does nothing the thread must not run on.
+	// If the signal has no effect, the thread must not run on.
 	if err := unix.PtraceInterrupt(t.TID); err != nil {
 		return false, t.Wrap("stop", err)
 	}

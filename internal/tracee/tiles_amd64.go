@@ -25,10 +25,10 @@ func HasTiles(xstate []byte) bool {
 	return inUse>>tileData&1 != 0
 }
 
-// TilesQuery asks which registers a process may use that it had to ask for.
+// TilesQuery asks which registers a process may use of those that it has to ask for.
 var TilesQuery = Query{NR: unix.SYS_ARCH_PRCTL, Args: [6]uint64{archGetXCompPerm}, To: 1 << 1, Out: 8}
 
-// AllowsTiles reports whether the tiles are among these.
+// AllowsTiles reports whether the tiles are among them.
 func (a *Answer) AllowsTiles() bool {
 	return a.Err == nil && len(a.Data) == 8 && binary.LittleEndian.Uint64(a.Data)>>tileData&1 != 0
 }
@@ -53,10 +53,10 @@ func (t *Tracee) UseTiles(base *Regs, code, scratch uint64) error {
 	return t.Wrap("use the tiles of AMX", err)
 }
 
-// ErrTiles: the CPU has none, or the kernel does not know of them.
+// ErrTiles: the CPU has no tiles, or the kernel does not support them.
 var ErrTiles = errors.New("the tiles of AMX, which this machine lacks")
 
-// TilesHere says why no process here can use the tiles.
+// TilesHere returns an error if no process here can use the tiles.
 func TilesHere() error {
 	supported, err := xcompSupported()
 	if err != nil || supported>>tileData&1 == 0 {

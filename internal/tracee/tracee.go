@@ -24,15 +24,15 @@ type TargetError struct {
 func (e *TargetError) Error() string { return fmt.Sprintf("pid %d: %s: %v", e.TID, e.Op, e.Err) }
 func (e *TargetError) Unwrap() error { return e.Err }
 
-// Tracee is one thread under our ptrace.
+// Tracee is one thread that we trace.
 type Tracee struct {
 	PID int // thread group
 	TID int
-	// GroupStop is the signal that has the process stopped, 0 when it runs.
+	// GroupStop is the signal that has stopped the process, 0 if it is not stopped.
 	GroupStop unix.Signal
 	group     *Group // nil for a puppet
 	dead      bool
-	near      bool   // on our CPU: it can't stop while we wait for it awake
+	sameCPU   bool   // tied to our CPU: it can't stop while we wait for it without sleeping
 	inStop    bool   // stopped inside the kernel's signal code, not at a system call
 	confined  bool   // by seccomp, which is suspended
 	wchan     string // see RecallWait
@@ -63,14 +63,14 @@ func (t *Tracee) interrupt(timeout time.Duration) error {
 	return t.awaitEventStop(timeout)
 }
 
-// stopAgain stops a thread that was let run for a moment. It may have stopped by
-// itself, for something that it was asked before: asked again in that stop, it would
-// stop once more as soon as it is let run, and so each time, without having run.
+// stopAgain stops a thread that was let run for a moment. It may have stopped already,
+// because of an earlier request: if it were asked again in that stop, it would stop once
+// more as soon as it is let run, and so each time without having run.
 func (t *Tracee) StopAgain(timeout time.Duration) error {
 	var ws unix.WaitStatus
 	n, err := unix.Wait4(t.TID, &ws, unix.WNOHANG|unix.WALL, nil)
 	if err != nil || n != t.TID {
-		return t.interrupt(timeout) // which tells what is wrong
+		return t.interrupt(timeout) // returns the error, if any
 	}
 	s, err := t.classify(ws)
 	if err != nil {
@@ -89,8 +89,8 @@ func (t *Tracee) StopAgain(timeout time.Duration) error {
 	return t.awaitEventStop(timeout)
 }
 
-// awaitEventStop waits for a PTRACE_EVENT_STOP. A signal that is just being
-// delivered comes first; it is put back by letting it pass.
+// awaitEventStop waits for a PTRACE_EVENT_STOP. If a signal is just being delivered, that
+// stop comes first, and the signal is passed on.
 func (t *Tracee) awaitEventStop(timeout time.Duration) error {
 	for {
 		s, err := t.Wait(timeout)
@@ -102,9 +102,9 @@ func (t *Tracee) awaitEventStop(timeout time.Duration) error {
 			t.GroupStop = s.group()
 			return nil
 		}
-		// A signal-delivery-stop: deliver it. Any stop ends what PTRACE_INTERRUPT
-		// asked for; asked again, the thread stops before the handler's first
-		// instruction.
+		// A signal-delivery-stop: deliver the signal. Any stop uses up a
+		// PTRACE_INTERRUPT; after another one the thread stops before the handler's
+		// first instruction.
 		sig := s.Sig
 		if s.Syscall || s.Event != 0 {
 			sig = 0
@@ -118,14 +118,14 @@ func (t *Tracee) awaitEventStop(timeout time.Duration) error {
 	}
 }
 
-// Stop is what wait4(2) says of a stopped tracee.
+// Stop is what wait4(2) reports about a stopped tracee.
 type Stop struct {
 	Sig     unix.Signal
 	Event   int // PTRACE_EVENT_…, 0 for none
 	Syscall bool
 }
 
-// group is the signal that has the process stopped, of a PTRACE_EVENT_STOP.
+// group returns, for a PTRACE_EVENT_STOP, the signal that has stopped the process, or 0.
 func (s Stop) group() unix.Signal {
 	if s.Sig == unix.SIGTRAP {
 		return 0
@@ -133,15 +133,15 @@ func (s Stop) group() unix.Signal {
 	return s.Sig
 }
 
-// spins is how often wait asks before it sleeps: most stops are a few µs away,
-// and to sleep and be woken costs a multiple.
+// spins is how often wait polls before it sleeps: most stops are a few µs away, and sleeping
+// and being woken costs a multiple of that.
 const spins = 100
 
-// Wait waits for the next stop; timeout 0 waits without end.
+// Wait waits for the next stop; with timeout 0 for ever.
 func (t *Tracee) Wait(timeout time.Duration) (Stop, error) {
 	var ws unix.WaitStatus
 	awake := spins
-	if t.near {
+	if t.sameCPU {
 		awake = 0
 	}
 	begin := time.Now()
@@ -170,14 +170,14 @@ func (t *Tracee) Wait(timeout time.Duration) (Stop, error) {
 			time.Sleep(50 * time.Microsecond)
 		}
 		if t.group != nil && timeout > 0 && time.Since(reaped) > reapEach {
-			t.group.reap(t.PID, t.TID) // it may be in execve, which waits for that
+			t.group.reap(t.PID, t.TID) // the process may be in execve, which waits for that
 			reaped = time.Now()
 		}
 	}
 }
 
-// vanished is why a thread is not there though nobody heard of its end: execve(2)
-// by another thread gives that the id of the first, whoever has it.
+// vanished returns why a thread is gone although its end was not reported: when another
+// thread calls execve(2), that one takes the id of the first thread.
 func (t *Tracee) vanished() error {
 	if t.group == nil {
 		return ErrDead
@@ -197,7 +197,7 @@ func (t *Tracee) classify(ws unix.WaitStatus) (Stop, error) {
 	return s, nil
 }
 
-// Detach lets the thread run, or with sig SIGSTOP stand still without us.
+// Detach lets the thread run, or, with SIGSTOP, leaves it stopped without us.
 func (t *Tracee) Detach(sig unix.Signal) error {
 	if t.dead {
 		return nil
@@ -206,8 +206,8 @@ func (t *Tracee) Detach(sig unix.Signal) error {
 	return t.Wrap("let go", detach(t.TID, sig))
 }
 
-// SignalMask returns the blocked signals, bit 0 for signal 1. Inside
-// sigsuspend(2) and its like it is the mask that will hold afterwards.
+// SignalMask returns the blocked signals, with bit 0 for signal 1. Inside sigsuspend(2) and
+// the like it is the mask that will be in force afterwards.
 func (t *Tracee) SignalMask() (uint64, error) {
 	m, err := getSigmask(t.TID)
 	return m, t.Wrap("read the signal mask", err)
@@ -218,8 +218,8 @@ func (t *Tracee) SetSignalMask(mask uint64) error {
 	return t.Wrap("set the signal mask", setSigmask(t.TID, mask))
 }
 
-// PendingSignals returns the queued siginfo_t of the thread, or those of its
-// process when shared, in queue order.
+// PendingSignals returns the queued siginfo_t of the thread, or, with shared, those of its
+// process, in the order of the queue.
 func (t *Tracee) PendingSignals(shared bool) ([][]byte, error) {
 	var all [][]byte
 	for {

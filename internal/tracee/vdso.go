@@ -6,8 +6,8 @@ import (
 	"ckpt/internal/proc"
 )
 
-// VDSO returns the code that this kernel maps into every process, see vdso(7);
-// nothing where there is none.
+// VDSO returns the code that this kernel maps into every process, see vdso(7); nil if there
+// is none.
 func VDSO() ([]byte, error) {
 	maps, err := proc.ReadMaps(os.Getpid())
 	if err != nil {

@@ -1,9 +1,9 @@
 package tracee
 
-// VectorCode is what the page of a puppet has. It makes one system call, or one for
-// each entry of an array, see Vector, and then stops by itself, see runToEnd.
+// VectorCode is the code in a puppet's page. It makes one system call, or one for each entry
+// of an array, see Vector, and then stops itself, see runToEnd.
 var VectorCode = []byte{
-	// One call, its number and arguments in their registers.
+	// One call, with its number and arguments in their registers.
 	0x0f, 0x05, //                         syscall
 	0x49, 0x89, 0xc7, //                   mov %rax, %r15
 	// stop: tgkill(self, self, SIGSTOP)
@@ -12,9 +12,9 @@ var VectorCode = []byte{
 	0xba, 0x13, 0x00, 0x00, 0x00, //       mov $19, %edx
 	0xb8, 0xea, 0x00, 0x00, 0x00, //       mov $234, %eax
 	0x0f, 0x05, //                         syscall
-	// VectorEnd: there, but after a SIGCONT that took the SIGSTOP away
+	// VectorEnd: it stops here, except after a SIGCONT that removed the SIGSTOP
 	0xeb, 0xec, //                         jmp stop
-	// next, vectorStart: those from %rbx to %rbp
+	// next, vectorStart: the entries from %rbx to %rbp
 	0x48, 0x39, 0xeb, //                   cmp %rbp, %rbx
 	0x74, 0xe7, //                         je stop
 	0x48, 0x8b, 0x03, //                   mov (%rbx), %rax
@@ -52,25 +52,25 @@ var VectorCode = []byte{
 
 const VectorEnd, vectorStart = 0x17, 0x19
 
-// setSelf tells the code in VectorCode which thread it is.
+// setSelf tells VectorCode which thread it runs in.
 func (r *Regs) SetSelf(pid, tid int) { r.R13, r.R14 = uint64(pid), uint64(tid) }
 
-// setVector begins the calls of an array in code, a copy of VectorCode.
+// setVector sets the registers to make the calls of an array; code is a copy of VectorCode.
 func (r *Regs) SetVector(code, first, end uint64) {
 	r.SetCall(code+vectorStart, 0, nil)
 	r.Rbx, r.Rbp = first, end
 }
 
-// lastResult is what the one call returned.
+// lastResult is what a single call returned.
 func (r *Regs) LastResult() int64 { return int64(r.R15) }
 
-// nextEntry is where in the array the code stopped.
+// nextEntry is the entry of the array at which the code stopped.
 func (r *Regs) NextEntry() uint64 { return r.Rbx }
 
-// AskCode is what a Loan has beside the ways home, see Loan.Ask: it makes the calls
-// of an array from %rbx on, each entry as those of VectorCode, but that the last
-// word says whether there is another. Behind the last stands where to go on. Like
-// the way home it leaves the flags alone.
+// AskCode is the code that a Loan has next to the ways home, see Loan.Ask. It makes the calls
+// of an array from %rbx on. The entries are like those of VectorCode, except that the last
+// word of each says whether there is another. Behind the last entry is the address at which
+// to go on. Like the way home, it leaves the flags alone.
 var AskCode = []byte{
 	0x48, 0x8b, 0x03, //       next: mov (%rbx), %rax
 	0x48, 0x8b, 0x7b, 0x08, //       mov 8(%rbx), %rdi
@@ -91,7 +91,7 @@ var AskCode = []byte{
 // AskedAt is where in AskCode a call has been made.
 const AskedAt = 0x1d
 
-// setAsk begins the calls of an array in code, a copy of AskCode.
+// setAsk sets the registers to make the calls of an array; code is a copy of AskCode.
 func (r *Regs) SetAsk(code, first uint64) {
 	r.SetCall(code, 0, nil)
 	r.Rbx = first

@@ -15,24 +15,24 @@ import (
 // vfork(2) does.
 var CloneCalls = []int{unix.SYS_VFORK, unix.SYS_CLONE, unix.SYS_CLONE3}
 
-// Relative waits that the kernel goes on with through restart_syscall(2), and
-// where their arguments are.
+// For relative waits, which the kernel continues through restart_syscall(2), and their
+// arguments.
 const (
 	flagsAbstime   = 1 // TIMER_ABSTIME of clock_nanosleep(2)
 	futexCmdMask   = 127
 	futexWait      = 0
 	maxWaitSeconds = 1 << 33
-	// clock ids are below it, in absolute value, addresses above, see mmap_min_addr
+	// the absolute value of a clock id is below this, addresses are above, see mmap_min_addr
 	lowestAddress = 4096
 )
 
-// eintrOnStop are calls that fail with EINTR when the program is merely stopped,
-// though no handler ran; see signal(7). All can be made again.
+// eintrOnStop are calls that fail with EINTR when the program is stopped, even if no handler
+// runs, see signal(7). All of them can be made again.
 var eintrOnStop = []uint64{unix.SYS_EPOLL_WAIT, unix.SYS_EPOLL_PWAIT, unix.SYS_EPOLL_PWAIT2, unix.SYS_RT_SIGTIMEDWAIT,
 	unix.SYS_SEMOP, unix.SYS_SEMTIMEDOP, unix.SYS_IO_GETEVENTS}
 
-// HideStop has the kernel make again a call that our stop alone would make fail
-// with EINTR, unless a signal handler is to run.
+// HideStop makes the kernel repeat a call that would fail with EINTR only because of our
+// stop, unless a signal handler is about to run.
 func (t *Tracee) HideStop() error {
 	regs, err := t.Regs()
 	if err != nil {
@@ -45,19 +45,18 @@ func (t *Tracee) HideStop() error {
 	return t.SetRegs(regs)
 }
 
-// Wait is a system call that waits for a time, interrupted, and what is left of
-// that time.
+// Wait is an interrupted system call that waits for a time, and how much of that time is
+// left.
 type Wait struct {
 	NR   int
 	Left time.Duration
 }
 
-// RecallWait finds out which call a thread stands in that was interrupted once
-// before, which the kernel then calls restart_syscall, and notes its number where
-// it belongs: in another thread only the call itself can be made again. The
-// number is looked for in the program's code, and else by where in the kernel the
-// thread sleeps, for which it has to be let run for a moment; it may do anything
-// then.
+// RecallWait is for a thread in a call that was interrupted before, so that the kernel calls
+// it restart_syscall. It finds out which call that is, and writes its number to the
+// registers, because in another thread only the call itself can be made again. It looks
+// for the number in the program's code, or else at where in the kernel the thread sleeps;
+// for that the thread has to be let run for a moment, and may do anything then.
 func (t *Tracee) RecallWait(timeout time.Duration) (ran bool, err error) {
 	if t.recalled {
 		return false, nil
@@ -77,7 +76,7 @@ func (t *Tracee) RecallWait(timeout time.Duration) (ran bool, err error) {
 			return ran, t.SetRegs(regs)
 		}
 		if time.Since(begin) > min(timeout, maxRecall) {
-			return ran, nil // the user is told, see UnknownWait
+			return ran, nil // it is reported, see UnknownWait
 		}
 		if err := unix.PtraceCont(t.TID, 0); err != nil {
 			return ran, t.Wrap("continue", err)
@@ -99,13 +98,12 @@ func (t *Tracee) RecallWait(timeout time.Duration) (ran bool, err error) {
 	}
 }
 
-// maxRecall bounds how long a thread is let run to learn what it waits for.
+// maxRecall bounds how long a thread is let run to find out what it waits for.
 const maxRecall = time.Second
 
-// waitAt tells by the kernel's function that a thread sleeps in, see
-// /proc/PID/wchan in proc_pid_wchan(5), which of the calls that restart_syscall(2)
-// goes on with it is in, or -1. The functions of nanosleep are among those that
-// wchan leaves out.
+// waitAt returns which of the calls that restart_syscall(2) continues a thread is in, or -1.
+// It tells by the kernel function in which the thread sleeps, see proc_pid_wchan(5). wchan
+// leaves out some functions, among them those of nanosleep.
 func waitAt(wchan string, r *Regs) int {
 	switch {
 	case wchan == "":
@@ -120,20 +118,20 @@ func waitAt(wchan string, r *Regs) int {
 	return unix.SYS_NANOSLEEP
 }
 
-// clockFirst reports whether the first argument is a clock id, an int, and not
-// an address. Those of CPU clocks and of clock devices are negative.
+// clockFirst reports whether the first argument is a clock id, an int, and not an address.
+// The ids of CPU clocks and of clock devices are negative.
 func (r *Regs) clockFirst() bool {
 	negative := int64(r.Rdi) < 0 || r.Rdi>>31 == 1 && r.Rsi <= flagsAbstime
 	return r.Rdi < lowestAddress || negative
 }
 
-// UnknownWait reports whether the thread stands in a call that could not be
-// told, and that would fail with EINTR in another thread.
+// UnknownWait reports whether the thread is in a call that could not be found out, which
+// would fail with EINTR in another thread.
 func (r *Regs) UnknownWait() bool { return r.Interrupted() == unix.SYS_RESTART_SYSCALL }
 
-// TimeLeft finds out of an interrupted wait for a relative time how much of it
-// is left; asleep is how long the thread had been asleep when it was stopped. It
-// returns nil if the thread is in no such call, or in one that begins anew.
+// TimeLeft returns an interrupted wait for a relative time, and how much of that is left;
+// asleep is how long the thread had been asleep when it was stopped. It returns nil if the
+// thread is in no such call, or in one that begins from the start again.
 func (t *Tracee) TimeLeft(r *Regs, asleep time.Duration) (*Wait, error) {
 	nr := r.Interrupted()
 	w := &Wait{NR: nr}
@@ -156,8 +154,8 @@ func (t *Tracee) TimeLeft(r *Regs, asleep time.Duration) (*Wait, error) {
 	return nil, nil
 }
 
-// sleepLeft reads the time left from where the kernel wrote it when the wait was
-// interrupted, or else takes what was slept from the time asked for. Both are
+// sleepLeft reads the time left from where the kernel wrote it when the wait was interrupted.
+// If there is no such place, it subtracts the time slept from the time asked for. Both are
 // struct timespec.
 func (t *Tracee) sleepLeft(w *Wait, asked, left uint64, asleep time.Duration) error {
 	at := asked
@@ -169,13 +167,13 @@ func (t *Tracee) sleepLeft(w *Wait, asked, left uint64, asleep time.Duration) er
 		return err
 	}
 	sec := min(max(0, int64(binary.LittleEndian.Uint64(ts[:]))), maxWaitSeconds)
-	nsec := min(binary.LittleEndian.Uint64(ts[8:]), uint64(time.Second)) // the program may write there meanwhile
+	nsec := min(binary.LittleEndian.Uint64(ts[8:]), uint64(time.Second)) // the program may write there in the meantime
 	w.Left = max(0, time.Duration(sec)*time.Second+time.Duration(nsec)-asleep)
 	return nil
 }
 
-// millisecondsLeft is for calls whose argument is an int of milliseconds, where
-// a negative one means no limit.
+// millisecondsLeft is for calls whose argument is an int of milliseconds; a negative one
+// means no limit.
 func millisecondsLeft(w *Wait, arg uint64, asleep time.Duration) *Wait {
 	ms := int32(arg)
 	if ms < 0 {
@@ -185,9 +183,9 @@ func millisecondsLeft(w *Wait, arg uint64, asleep time.Duration) *Wait {
 	return w
 }
 
-// numberBefore returns the number of the call that ends at ip, if it was loaded
-// by the instruction right before (mov $nr, %eax), as it is in most programs,
-// and is one that restart_syscall(2) goes on with, else -1.
+// numberBefore returns the number of the call that ends at ip, if the instruction right
+// before loaded it (mov $nr, %eax), as in most programs, and if it is one that
+// restart_syscall(2) continues; else -1.
 func (t *Tracee) numberBefore(ip uint64) int {
 	const movEAX = 0xb8
 	var code [5 + syscallInsnBytes]byte
@@ -201,10 +199,10 @@ func (t *Tracee) numberBefore(ip uint64) int {
 	return -1
 }
 
-// ResumeWait has the thread begin the wait again with the time that is left and
-// interrupts it at once, so that the kernel itself goes on with it when the
-// thread is let go. It changes regs, those to run with, accordingly. The call is made
-// as CallAt makes it, with memory at scratch.
+// ResumeWait lets the thread begin the wait again with the time that is left, and interrupts
+// it at once, so that the kernel itself continues it when the thread is let go. It changes
+// regs, with which the thread will run, accordingly. The call is made as by CallAt, with
+// memory at scratch.
 func (t *Tracee) ResumeWait(base *Regs, ip, scratch uint64, w *Wait, regs *Regs) error {
 	args := []uint64{regs.Rdi, regs.Rsi, regs.Rdx, regs.R10, regs.R8, regs.R9}
 	at := scratch
@@ -225,7 +223,7 @@ func (t *Tracee) ResumeWait(base *Regs, ip, scratch uint64, w *Wait, regs *Regs)
 	case unix.SYS_POLL:
 		args[2] = ms
 	default:
-		return nil // of an older stream: the kernel does not go on with it but makes it again
+		return nil // from an older stream: the kernel does not continue it but makes it again
 	}
 	ret, err := t.interruptedCall(base, ip, uintptr(w.NR), args)
 	if err != nil {
@@ -235,12 +233,12 @@ func (t *Tracee) ResumeWait(base *Regs, ip, scratch uint64, w *Wait, regs *Regs)
 		regs.Orig_rax = uint64(w.NR)
 		return nil
 	}
-	// It is over: what it waited for has come.
+	// The wait is over.
 	regs.Rax, regs.Orig_rax = uint64(ret), ^uint64(0)
 	return nil
 }
 
-// interruptedCall is callAt for a call that finds itself interrupted.
+// interruptedCall is callAt for a call that is interrupted at once.
 func (t *Tracee) interruptedCall(base *Regs, ip uint64, nr uintptr, args []uint64) (int64, error) {
 	regs := *base
 	regs.SetCall(ip, nr, args)

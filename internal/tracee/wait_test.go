@@ -16,11 +16,11 @@ import (
 	"ckpt/internal/tracee"
 )
 
-// waits are the calls that a program of testdata waits in for 1.5 seconds.
+// waits are the calls in which a program of testdata waits for 1.5 seconds.
 var waits = []struct {
 	how string
-	nr  int // 0: what begins anew
-	in  int // the call it is in
+	nr  int // 0 for one that begins from the start again
+	in  int // the call that it is in
 }{
 	{"nanosleep", unix.SYS_NANOSLEEP, unix.SYS_NANOSLEEP},
 	{"nanosleep-rest", unix.SYS_NANOSLEEP, unix.SYS_NANOSLEEP},
@@ -30,11 +30,11 @@ var waits = []struct {
 	{"epoll", 0, unix.SYS_EPOLL_WAIT},
 }
 
-// slack is more than the kernel may add to a wait, see PR_SET_TIMERSLACK in prctl(2).
+// slack is more than what the kernel may add to a wait, see PR_SET_TIMERSLACK in prctl(2).
 const slack = time.Millisecond
 
-// TestWaits: a program that is held twice while it waits, with calls made in it,
-// waits as long as it would have, and no call fails; and what is left is known.
+// TestWaits: a program that is held twice while it waits, with calls made in it, waits as long
+// as it would have anyway, and no call fails; and the time that is left is known.
 func TestWaits(t *testing.T) {
 	for _, w := range waits {
 		t.Run(w.how, func(t *testing.T) {
@@ -116,19 +116,19 @@ func TestResume(t *testing.T) {
 	p := settledStub(t)
 	regs := *testkit.Must(p.Tracee().Regs())(t)
 	was := regs
-	testkit.Check(t, p.Resume(&tracee.Wait{NR: unix.SYS_READ}, &regs)) // of an older stream
+	testkit.Check(t, p.Resume(&tracee.Wait{NR: unix.SYS_READ}, &regs)) // from an older stream
 	if regs != was {
 		t.Error("registers were changed")
 	}
 	regs.Rax, regs.Rdi, regs.Rsi = 0, 0, 0
-	testkit.Check(t, p.Resume(&tracee.Wait{NR: unix.SYS_POLL}, &regs)) // nothing is left: it is over
+	testkit.Check(t, p.Resume(&tracee.Wait{NR: unix.SYS_POLL}, &regs)) // no time is left: it is over
 	if regs.Rax != 0 || regs.Interrupted() >= 0 {
 		t.Errorf("%+v", regs)
 	}
 }
 
-// TestTimeLeft: what the kernel says of an interrupted wait, and what a program
-// may have put there.
+// TestTimeLeft: what the kernel wrote about an interrupted wait, and what a program may have
+// written there.
 func TestTimeLeft(t *testing.T) {
 	p := settledStub(t)
 	at := p.Scratch().Addr
@@ -176,7 +176,7 @@ func TestTimeLeft(t *testing.T) {
 	testkit.Says(t, err, "read 16 bytes at")
 }
 
-// TestWaitAt: which call a thread sleeps in, by the kernel's function and its
+// TestWaitAt: which call a thread sleeps in, judging by the kernel function and the
 // arguments.
 func TestWaitAt(t *testing.T) {
 	regs := func(rdi, rsi uint64) *tracee.Regs {
@@ -204,7 +204,7 @@ func TestWaitAt(t *testing.T) {
 	}
 }
 
-// TestNumberBefore: the call's number as the program's code has it.
+// TestNumberBefore: the number of the call as it is in the program's code.
 func TestNumberBefore(t *testing.T) {
 	p := settledStub(t)
 	at := p.Scratch().Addr
@@ -231,7 +231,7 @@ func TestNumberBefore(t *testing.T) {
 	}
 }
 
-// held seizes a target's first thread and finds room in it.
+// held seizes a target's first thread and finds a Place in it.
 func held(t testing.TB, g *tracee.Group, pid int) (*tracee.Tracee, *loan.Place) {
 	t.Helper()
 	tr := testkit.Must(g.Seize(pid, pid))(t)
