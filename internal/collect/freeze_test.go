@@ -324,6 +324,6 @@ func TestAdopted(t *testing.T) {
 		}
 	}
 	if !below(tr.byPID[3], root) || below(root, root) || below(leader, lost) {
-		t.Error("who is below whom")
+		t.Error("below is wrong")
 	}
 }

@@ -313,7 +313,7 @@ func TestStall(t *testing.T) {
 		}
 		done := make(chan error)
 		go func() { done <- Run(context.Background(), s.Options, w) }()
-		testkit.Soon(t, "it to stand still", func() bool { return testkit.Must(proc.ReadStat(p.pid))(t).State == 't' })
+		testkit.Soon(t, "it to stop", func() bool { return testkit.Must(proc.ReadStat(p.pid))(t).State == 't' })
 		err := <-done
 		select {
 		case err = <-died:

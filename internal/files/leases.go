@@ -77,7 +77,7 @@ func allLeases() (map[inodeKey]bool, error) {
 	all := map[inodeKey]bool{}
 	for line := range strings.Lines(string(b)) {
 		l, err := proc.ParseLock(strings.TrimSpace(line))
-		if err == nil && isLease(l) { // a line with "->", of one who waits, is not parsed
+		if err == nil && isLease(l) { // a line with "->" is a waiter's and is not parsed
 			all[inodeKey{unix.Mkdev(l.Major, l.Minor), l.Inode}] = true
 		}
 	}

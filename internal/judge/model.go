@@ -85,7 +85,7 @@ const maxComm = 64
 // byte.
 const extentBytes = 16
 
-// recordBytes is what a record takes beside its text, about, taken apart.
+// recordBytes is about how much memory a decoded record takes besides its text.
 const recordBytes = 512
 
 // New returns the model of a stream that begins with header.

@@ -103,7 +103,7 @@ var deaths = []struct {
 		testkit.Must(l.Guard(unix.SYS_CLOSE, 77))(t)
 		testkit.Must(l.Call(unix.SYS_DUP2, 1, 77))(t)
 	}},
-	{"guarded no more", func(t *testing.T, l *Loan) {
+	{"no longer guarded", func(t *testing.T, l *Loan) {
 		over := testkit.Must(l.Guard(unix.SYS_CLOSE, 1))(t)
 		testkit.Check(t, over())
 	}},

@@ -111,7 +111,7 @@ func TestSegment(t *testing.T) {
 		}
 		_, err = unix.SysvShmCtl(s.ShmID, unix.IPC_STAT, &d)
 		if there := err == nil; there != (mode&shmDest == 0) {
-			t.Errorf("mode %o: it is there: %v", mode, there)
+			t.Errorf("mode %o: it exists: %v", mode, there)
 		}
 		if err := errors.Join(g.Undo(), g.Undo()); err != nil {
 			t.Error(err)

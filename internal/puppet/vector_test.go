@@ -82,7 +82,7 @@ func TestVector(t *testing.T) {
 		write := v.Add("write", unix.SYS_PWRITE64, 0, data, 12, 0, 0, 0).From(0, second).MayFail()
 		self := v.Add("ask who it is", unix.SYS_GETPID)
 		if err := v.Run(); !errors.Is(err, unix.EBADF) {
-			t.Fatalf("duplicating a descriptor that is not there: %v", err)
+			t.Fatalf("duplicating a descriptor that does not exist: %v", err)
 		}
 		if _, err := pipe.Result(); err != nil {
 			t.Error(err)
@@ -138,7 +138,7 @@ func TestVectorNames(t *testing.T) {
 				t.Errorf("%d calls before it: %v", before, err)
 			}
 			if err := v.Run(); err != nil {
-				t.Errorf("the error is told twice: %v", err)
+				t.Errorf("the error is returned twice: %v", err)
 			}
 		}
 	})

@@ -65,7 +65,7 @@ func TestCredsHere(t *testing.T) {
 			t.Errorf("%s takes %v, want %v", name, got, c.takes)
 		}
 		if got := lacks(t, host(c.takes), record.TypeCreds, &want); got != 0 {
-			t.Errorf("%s takes %v beside %v", name, got, c.takes)
+			t.Errorf("%s takes %v besides %v", name, got, c.takes)
 		}
 	}
 	h := host(1<<41 - 1)

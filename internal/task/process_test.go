@@ -109,7 +109,7 @@ func TestCheckSeccomp(t *testing.T) {
 	}
 	a, b := ret(unix.SECCOMP_RET_ALLOW), ret(unix.SECCOMP_RET_USER_NOTIF|5)
 	if notifies(a) || !notifies(b) {
-		t.Error("user notification is told wrong")
+		t.Error("user notification is not recognized")
 	}
 	logged := a
 	logged.Flags = unix.SECCOMP_FILTER_FLAG_LOG

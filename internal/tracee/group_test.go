@@ -59,7 +59,7 @@ func TestGroup(t *testing.T) {
 			t.Error("something has changed")
 		}
 		if !slices.Equal(was, p.Shared) {
-			t.Fatal("it counts on while it stands still")
+			t.Fatal("it counts although it is stopped")
 		}
 		testkit.Check(t, g.Release(all[1:]))
 		if g.Holds(all[1].TID) || !g.Holds(all[0].TID) {
@@ -176,7 +176,7 @@ func TestExec(t *testing.T) {
 		t.Fatal(err)
 	}
 	testkit.Check(t, g.Release([]*tracee.Tracee{tr}))
-	testkit.Soon(t, "it to run itself anew", func() bool { return p.Count(0) > 0 })
+	testkit.Soon(t, "it to run itself again", func() bool { return p.Count(0) > 0 })
 	if g.Stands(tr) {
 		t.Error("what was let go stands")
 	}
