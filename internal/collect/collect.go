@@ -93,6 +93,7 @@ func (c *collection) collect(ctx context.Context, out *os.File, stuck func(error
 	if err != nil {
 		return err
 	}
+	c.outsiders.settle(t.procs)
 	c.tree, c.description = t, newDescription(t)
 	c.description.kills, c.description.header.Leave = o.Leave == LeaveKilled, o.Leave
 	c.description.note, c.description.files.Dry, c.description.files.Outsider = c.Note, c.DryRun, c.outsiders.name

@@ -28,7 +28,8 @@ const (
 type outsiders struct {
 	tree   map[int]bool
 	links  map[string]bool    // pipes and sockets that the tree has open
-	open   map[string]int     // of those, one process that has it open, too
+	peers  bool               // it has sockets: the other end of one has another link
+	open   map[string][]int   // of those links, and of all sockets if it has any, who has it open
 	mapped map[sharedFile]int // shared memory of the tree: one process that has it mapped
 	wanted map[sharedFile]bool
 	seen   map[int]bool // processes that were looked at
@@ -47,7 +48,7 @@ func isLostAlone(m *proc.Mapping) bool {
 
 // lookOutside looks around while the target still runs.
 func lookOutside(root int) *outsiders {
-	o := &outsiders{tree: map[int]bool{}, links: map[string]bool{}, open: map[string]int{},
+	o := &outsiders{tree: map[int]bool{}, links: map[string]bool{}, open: map[string][]int{},
 		mapped: map[sharedFile]int{}, wanted: map[sharedFile]bool{}, seen: map[int]bool{}}
 	o.addTree(root)
 	for pid := range o.tree {
@@ -55,6 +56,7 @@ func lookOutside(root int) *outsiders {
 		o.want(list)
 		for link := range linksOf(pid) {
 			o.links[link] = true
+			o.peers = o.peers || isSocket(link)
 		}
 	}
 	if len(o.links)+len(o.wanted) > 0 {
@@ -63,6 +65,8 @@ func lookOutside(root int) *outsiders {
 	return o
 }
 
+func isSocket(link string) bool { return strings.HasPrefix(link, "socket:[") }
+
 // linksOf yields the pipes and sockets of a process, as its links in proc(5) name them. A
 // process that we may not look at, or that has ended, yields nothing.
 func linksOf(pid int) iter.Seq[string] {
@@ -70,7 +74,7 @@ func linksOf(pid int) iter.Seq[string] {
 		fds, _ := proc.FDs(pid)
 		for _, fd := range fds {
 			link, err := proc.FDLink(pid, fd)
-			if err == nil && (strings.HasPrefix(link, "pipe:[") || strings.HasPrefix(link, "socket:[")) && !yield(link) {
+			if err == nil && (strings.HasPrefix(link, "pipe:[") || isSocket(link)) && !yield(link) {
 				return
 			}
 		}
@@ -155,8 +159,8 @@ func (o *outsiders) want(list []proc.Mapping) {
 func (o *outsiders) look(pid int) {
 	if len(o.links) > 0 {
 		for link := range linksOf(pid) {
-			if o.links[link] && o.open[link] == 0 {
-				o.open[link] = pid
+			if (o.links[link] || o.peers && isSocket(link)) && !slices.Contains(o.open[link], pid) {
+				o.open[link] = append(o.open[link], pid)
 			}
 		}
 	}
@@ -171,9 +175,34 @@ func (o *outsiders) look(pid int) {
 	}
 }
 
+// settle takes the processes that stand still as the tree, which may have changed
+// since it was looked at.
+func (o *outsiders) settle(procs []*process) {
+	clear(o.tree)
+	for _, p := range procs {
+		o.tree[p.pid] = true
+	}
+}
+
+// stillOpen returns a process outside of the tree that has a link open, 0 for
+// none. Who had it when the tree still ran may have ended since, or be of the tree.
+func (o *outsiders) stillOpen(link string) int {
+	for _, pid := range o.open[link] {
+		if o.tree[pid] {
+			continue
+		}
+		for has := range linksOf(pid) {
+			if has == link {
+				return pid
+			}
+		}
+	}
+	return 0
+}
+
 // name names a process that has a pipe or socket open, or returns "".
 func (o *outsiders) name(kind string, ino uint64) string {
-	pid := o.open[fmt.Sprintf("%s:[%d]", kind, ino)]
+	pid := o.stillOpen(fmt.Sprintf("%s:[%d]", kind, ino))
 	if pid == 0 {
 		return ""
 	}
@@ -185,9 +214,7 @@ func (o *outsiders) name(kind string, ino uint64) string {
 func (c *collection) sharedMemory() {
 	d, told := c.description, map[sharedFile]bool{}
 	var all [][]proc.Mapping
-	clear(c.outsiders.tree) // some may have left it
 	for _, p := range d.tree.procs {
-		c.outsiders.tree[p.pid] = true
 		all = append(all, d.about[p].maps)
 	}
 	c.outsiders.lookAgain(c.PID, all)
@@ -306,7 +333,7 @@ func (c *collection) nameGuests() {
 		if told == maxEnds {
 			return
 		}
-		if pid := c.outsiders.open[link]; pid != 0 {
+		if pid := c.outsiders.stillOpen(link); pid != 0 {
 			c.tell("%s has %s open, and so has %s; the restored tree gets one of its own", proc.Named(pid), link, proc.Named(inner[link]))
 			told++
 		}

@@ -3,6 +3,7 @@ package collect
 import (
 	"os"
 	"os/exec"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -104,6 +105,45 @@ func TestNewlyShared(t *testing.T) {
 	o.lookAgain(target, mappings(t, target))
 	if pid := o.mapped[key]; pid != other {
 		t.Errorf("pid %d shares the memory, it is said, and not %d", pid, other)
+	}
+}
+
+// TestWhoHasIt has one of those who had a pipe open end, and another turn out to
+// be of the tree, as a child does that was forked just before the stop.
+func TestWhoHasIt(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(r.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	start := func() (pid int, end func()) {
+		cmd := exec.Command("sleep", "1000")
+		cmd.ExtraFiles = []*os.File{r}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		end = sync.OnceFunc(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		t.Cleanup(end)
+		return cmd.Process.Pid, end
+	}
+	target, _ := start()
+	_, endEarly := start()
+	child, _ := start()
+	other, endOther := start()
+	r.Close()
+	w.Close()
+	o := lookOutside(target)
+	endEarly()
+	o.settle([]*process{{pid: target}, {pid: child}})
+	if got, want := o.name("pipe", st.Ino), proc.Named(other); got != want {
+		t.Errorf("the pipe is open in %q, it is said, and not in %q", got, want)
+	}
+	endOther()
+	if got := o.name("pipe", st.Ino); got != "" {
+		t.Errorf("the pipe is open in %q, it is said, and in no other process", got)
 	}
 }
 
