@@ -331,6 +331,31 @@ func TestStall(t *testing.T) {
 	}
 }
 
+// TestPause: the watchdog looks again when the target has stood still for as long
+// as it may, also if that is soon.
+func TestPause(t *testing.T) {
+	for _, c := range []struct {
+		limit, stood time.Duration
+		asked        bool
+		want         time.Duration
+	}{
+		{0, 0, false, watchTick},
+		{time.Minute, 0, false, watchTick},
+		{watchTick / 2, 0, false, watchTick / 2},
+		{time.Minute, time.Minute - watchTick/4, false, watchTick / 4},
+		{watchTick / 2, watchTick, false, 0},
+		{watchTick / 2, watchTick, true, watchTick},
+	} {
+		d := &watchdog{o: &Options{MaxFreeze: c.limit}}
+		if c.asked {
+			d.asked = time.Now()
+		}
+		if got := d.pause(c.stood); got != c.want {
+			t.Errorf("%+v: it waits for %v", c, got)
+		}
+	}
+}
+
 // fill fills a pipe, so that writing to it blocks.
 func fill(t *testing.T, w *os.File) {
 	t.Helper()

@@ -101,7 +101,7 @@ func (d *watchdog) run() {
 	var last sign
 	since := d.began
 	for {
-		ts := unix.NsecToTimespec(int64(watchTick))
+		ts := unix.NsecToTimespec(int64(d.pause(time.Since(d.began))))
 		_ = unix.Nanosleep(&ts, nil)
 		if d.stopped.Load() {
 			return
@@ -112,6 +112,15 @@ func (d *watchdog) run() {
 		}
 		d.judge(now.Sub(since), now)
 	}
+}
+
+// pause is how long to wait before looking again: no longer than until the target
+// has stood still for as long as it may.
+func (d *watchdog) pause(stood time.Duration) time.Duration {
+	if d.o.MaxFreeze == 0 || !d.asked.IsZero() {
+		return watchTick
+	}
+	return min(watchTick, max(0, d.o.MaxFreeze-stood))
 }
 
 // sign is what changes as long as there is progress: what the tracing thread did, and the
