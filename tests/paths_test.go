@@ -2,6 +2,7 @@ package tests
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -122,6 +123,45 @@ func (v *victim) restored(options, path string) {
 		v.t.Errorf("status %d:\n%s", status, out)
 	} else if fd, _ := v.opened(); fd.Dev != want.Dev || fd.Ino != want.Ino {
 		v.t.Errorf("it has another file open than %s", path)
+	}
+}
+
+// TestCutBack restores with --files truncate while the program runs elsewhere,
+// too: only what has another size is opened to be cut.
+func TestCutBack(t *testing.T) {
+	t.Parallel()
+	v := newVictim(t, "file", "file")
+	other := exec.Command(buildC(t, "c/paths.c"), "file", filepath.Join(v.dir, "file"))
+	out, err := other.StdoutPipe()
+	v.do(err)
+	v.do(other.Start())
+	defer func() { _ = other.Process.Kill(); _ = other.Wait() }()
+	_, err = out.Read(make([]byte, 1)) // it is that program now
+	v.do(err)
+	file := filepath.Join(v.dir, "file")
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0)
+	v.do(err)
+	_, err = f.WriteString("and more\n")
+	v.do(errors.Join(err, f.Close()))
+	v.refused("", "grew by 9 bytes")
+	v.restored("--files truncate", file)
+	if got, err := os.ReadFile(file); err != nil || string(got) != "it is\n" {
+		t.Errorf("the file has %q, %v", got, err)
+	}
+}
+
+// TestFileGone restores a program whose file is gone: it is told whose it was,
+// and how to do without it.
+func TestFileGone(t *testing.T) {
+	t.Parallel()
+	v := newVictim(t, "file", "file")
+	file := filepath.Join(v.dir, "file")
+	v.do(os.Remove(file))
+	v.refused("", fmt.Sprintf("%s, which pid %d (test-paths) had open, is not there", file, v.pid), fmt.Sprintf("hint: put it back, or restore with: --end '%s=null'", file))
+	if status, out := v.apply(fmt.Sprintf("--end '%s=null'", file)); status != 0 {
+		t.Errorf("status %d:\n%s", status, out)
+	} else {
+		v.end()
 	}
 }
 

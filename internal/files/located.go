@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/cli"
+	"ckpt/internal/ends"
 	"ckpt/internal/object"
 	"ckpt/internal/sys"
 	"ckpt/stream"
@@ -185,7 +186,7 @@ func (n *named) walk(flags int) (*os.File, *unix.Stat_t, error) {
 	case errors.Is(err, unix.EACCES):
 		return nil, nil, err
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
-		return nil, nil, fmt.Errorf("%s, which the program had open, is not there: %w", n.Path, err)
+		return nil, nil, n.gone(err)
 	case err != nil:
 		return nil, nil, fmt.Errorf("%s, which the program had open, can't be opened: %w", n.Path, err)
 	}
@@ -195,6 +196,20 @@ func (n *named) walk(flags int) (*os.File, *unix.Stat_t, error) {
 		return nil, nil, &os.PathError{Op: "fstat", Path: n.Path, Err: err}
 	}
 	return p, st, nil
+}
+
+// gone says that there is nothing at the path. What only descriptors lead to can be
+// replaced.
+func (n *named) gone(err error) error {
+	who := "the program"
+	if u := n.r.Users[n.objref]; u != nil {
+		who = fmt.Sprintf("pid %d (%s)", u.PID, u.Comm)
+	}
+	hint := "put it back"
+	if _, mapped := n.r.Mapped[n.objref]; !mapped && n.Mode&unix.S_IFMT != unix.S_IFDIR {
+		hint += ", or restore with: " + ends.Flag(n.Path, "null") + ", or file:PATH, inherit:FD or close in place of null"
+	}
+	return cli.WithHint(fmt.Errorf("%s, which %s had open, is not there: %w", n.Path, who, err), hint)
 }
 
 // walk opens a path. It follows symbolic links only if follow says so.

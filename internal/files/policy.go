@@ -123,7 +123,7 @@ func (r *Restorer) changed(reg *record.Reg, p *os.File, st *unix.Stat_t, policy 
 		return "is a program or library that was changed since the checkpoint, and has no build-id that could show that it is still the same"
 	}
 	switch {
-	case policy == Truncate && unix.Faccessat(int(p.Fd()), "", unix.W_OK, unix.AT_EACCESS|unix.AT_EMPTY_PATH) != nil:
+	case policy == Truncate && st.Size != reg.Size && unix.Faccessat(int(p.Fd()), "", unix.W_OK, unix.AT_EACCESS|unix.AT_EMPTY_PATH) != nil:
 		return "may not be written by this user, which --files truncate needs"
 	case policy == Truncate:
 		return ""

@@ -100,12 +100,17 @@ func (r *Restorer) cutTo(reg *record.Reg, n *named) (object.Object, error) {
 	if r.Policies.of(reg.Path) != Truncate {
 		return n, nil
 	}
+	var size int64
+	err := n.with(0, func(_ *os.File, st *unix.Stat_t) error {
+		size = st.Size
+		return nil
+	})
+	if err != nil || size == reg.Size { // a program that runs can't be opened for writing
+		return n, err
+	}
 	f, err := n.Open(unix.O_WRONLY)
 	if err != nil {
 		return nil, fmt.Errorf("--files truncate: %w", err)
-	}
-	if size, err := f.Seek(0, io.SeekEnd); err != nil || size == reg.Size {
-		return n, errors.Join(err, f.Close())
 	}
 	k, err := r.Depot.Keep(f)
 	if err != nil {
