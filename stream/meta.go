@@ -124,7 +124,7 @@ func (r *Record) fields(name string) ([]field, error) {
 }
 
 // appendFields takes a map apart, which is all of b. Keys are text strings, and
-// none stands twice.
+// none is there twice.
 func appendFields(fields []field, b []byte) ([]field, error) {
 	major, n, rest, err := head(b)
 	if err != nil {
@@ -169,13 +169,13 @@ func compareKeys(a, b field) int {
 	return cmp.Or(cmp.Compare(len(x), len(y)), bytes.Compare(x, y))
 }
 
-// unique makes sure that no key stands twice in a map, whose pairs a careful
-// writer has sorted: then equal ones are neighbours.
+// unique makes sure that no key is in a map twice, which is for pairs that are not
+// in order: of those that are, neighbours have been compared.
 func unique(fields []field) error {
 	seen := make(map[string]bool, len(fields))
 	for _, f := range fields {
 		if name := string(f.key.text()); seen[name] {
-			return fmt.Errorf("%w: %q stands twice", ErrCorrupt, name)
+			return fmt.Errorf("%w: %q is there twice", ErrCorrupt, name)
 		} else {
 			seen[name] = true
 		}
