@@ -22,7 +22,7 @@ func spliceAll(dst, src *os.File, n int64) (moved int64, err error) {
 		case moved == 0 && (err == unix.EINVAL || err == unix.EBADF || err == unix.ENOSYS || err == unix.EPERM):
 			return 0, nil // neither is a pipe, or the file system can't
 		case err != nil:
-			return moved, os.NewSyscallError("splice", err)
+			return moved, &os.PathError{Op: "splice to", Path: dst.Name(), Err: err}
 		case k == 0:
 			return moved, io.ErrUnexpectedEOF
 		}

@@ -163,6 +163,34 @@ func TestFullDevice(t *testing.T) {
 	}
 }
 
+// TestSpliceNamesTheFile: where splice(2) fails, the error names what is written.
+func TestSpliceNamesTheFile(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := w.Write(make([]byte, 8192)); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	fd, err := unix.MemfdCreate("small", unix.MFD_ALLOW_SEALING|unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	small := os.NewFile(uintptr(fd), "/the/image")
+	defer small.Close()
+	if err := small.Truncate(4096); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.FcntlInt(small.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_GROW); err != nil {
+		t.Fatal(err)
+	}
+	if moved, err := spliceAll(small, r, 8192); moved != 4096 || err == nil || !strings.Contains(err.Error(), small.Name()) {
+		t.Errorf("%d bytes moved, %v", moved, err)
+	}
+}
+
 // TestOpeningChangesNothing: a pipe stays as large as it was.
 func TestOpeningChangesNothing(t *testing.T) {
 	r, w := pipe(t, 0)

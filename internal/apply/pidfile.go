@@ -26,7 +26,10 @@ func writePIDFile(path string, pid int) (*pidFile, error) {
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".ckpt-pid-")
 	if err != nil {
-		return nil, fmt.Errorf("pid file: %w", err)
+		if cause := new(os.PathError); errors.As(err, &cause) {
+			err = cause.Err // for nobody asked for that name
+		}
+		return nil, fmt.Errorf("pid file %s: no file can be made in %s: %w", path, filepath.Dir(path), err)
 	}
 	p := &pidFile{path: path}
 	_, err = fmt.Fprintf(f, "%d\n", pid)

@@ -17,7 +17,7 @@ func createBeside(path string) (*os.File, error) {
 	dir := filepath.Dir(path)
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600) // it will hold all the program's memory
 	if err == nil {
-		return os.NewFile(uintptr(fd), dir), nil
+		return os.NewFile(uintptr(fd), path), nil // named so in messages
 	}
 	if err == unix.EOPNOTSUPP || err == unix.EISDIR {
 		return os.CreateTemp(dir, tempPrefix+"*")
@@ -32,8 +32,8 @@ const tempPrefix = ".ckpt-write."
 // link gives the file its name, in place of a file that had it.
 func (d *dest) link() error {
 	temp := d.f.Name()
-	if temp == filepath.Dir(d.path) { // it has no name
-		temp = filepath.Join(temp, tempPrefix+rand.Text()) // which nobody has, or can take first
+	if temp == d.path { // it has no name
+		temp = filepath.Join(filepath.Dir(d.path), tempPrefix+rand.Text()) // which nobody has, or can take first
 		if err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", d.f.Fd()), unix.AT_FDCWD, temp, unix.AT_SYMLINK_FOLLOW); err != nil {
 			return &os.PathError{Op: "name", Path: temp, Err: err}
 		}
@@ -88,7 +88,7 @@ func (d *dest) discard() error {
 		return nil
 	}
 	d.f.Close()
-	if d.f.Name() == filepath.Dir(d.path) {
+	if d.f.Name() == d.path { // it has no name
 		return nil
 	}
 	if err := os.Remove(d.f.Name()); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -354,3 +354,16 @@ func TestNoRoom(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestNamedInErrors: an error in writing names the file that was asked for, which
+// has no name yet.
+func TestNamedInErrors(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "img")
+	d, err := newDest(path, nil)
+	testkit.Check(t, err)
+	testkit.Check(t, d.f.Close())
+	if _, err := d.f.Write([]byte{0}); err == nil || !strings.Contains(err.Error(), path) {
+		t.Error(err)
+	}
+	testkit.Check(t, d.discard())
+}
