@@ -2,6 +2,7 @@
 """A filter for ckpt's streams that needs nothing but stream/RECORDS.md: what a
 saved program has open below one folder it gets below another."""
 
+import os
 import struct
 import sys
 
@@ -138,6 +139,9 @@ def main(old, new):
     f = Filter(sys.stdin.buffer, sys.stdout.buffer)
     try:
         return f.run(edit)
+    except BrokenPipeError:  # the filter behind has failed, and said why
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (EOFError, ValueError) as error:
         print("move_home.py: error:", error, file=sys.stderr)
         f.abort(b"move_home.py", str(error).encode())

@@ -40,6 +40,7 @@ func TestFilters(t *testing.T) {
 					t.Errorf("%d bytes that are not to be changed became %d, %v", len(in), len(got), err)
 				}
 				brokenOff(t, command, in)
+				readerGone(t, command, in)
 			})
 		}
 	}
@@ -62,6 +63,24 @@ func brokenOff(t *testing.T, command []string, in []byte) {
 		if rerr := readAll(out); !errors.As(err, &exit) || !errors.As(rerr, &abort) || !strings.Contains(abort.Reason, stream.ErrTruncated.Error()) {
 			t.Errorf("of %d bytes: %v, and behind it %v", n, err, rerr)
 		}
+	}
+}
+
+// readerGone: a filter whose reader has ended fails and says nothing, for the reader
+// has said why.
+func readerGone(t *testing.T, command []string, in []byte) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	defer w.Close()
+	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], "/no/such", "/x")...)
+	var said bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), w, &said
+	if err := cmd.Run(); err == nil || said.Len() > 0 {
+		t.Errorf("without a reader: %v, and it says:\n%s", err, said.Bytes())
 	}
 }
 
