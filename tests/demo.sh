@@ -44,7 +44,7 @@ sleep "$(printf '%d.%03d' $((took / 2000)) $((took / 2 % 1000)))"
 echo "  pid $target after half that time: $(stat -c %s output) bytes written"
 
 say "Saved and killed:"
-run "ckpt-collect -v --leave killed $target | ckpt-dedup -v | ckpt-write -v > img"
+run "ckpt-collect -v --leave killed $target | ckpt-dedup -v | ckpt-write -v -o img"
 for _ in $(seq 100); do
 	if [ ! -d "/proc/$target" ]; then break; fi
 	sleep 0.02

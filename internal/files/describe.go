@@ -91,6 +91,9 @@ func describeSocket(s *Subject) string {
 	} else if listening, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); listening != 0 {
 		text += " listening"
 	}
+	if strings.HasPrefix(text, noAddress) {
+		return name
+	}
 	return fmt.Sprintf("%s (%s)", name, strings.TrimSpace(text))
 }
 
@@ -103,6 +106,9 @@ func orElse(s, other string) string {
 
 // unnamed stands for the address of a unix socket that has none.
 const unnamed = "unnamed"
+
+// noAddress stands for one of a family whose addresses mean nothing to people.
+const noAddress = "no address"
 
 func address(sa unix.Sockaddr) string {
 	switch a := sa.(type) {
@@ -120,5 +126,5 @@ func address(sa unix.Sockaddr) string {
 		}
 		return orElse(a.Name, unnamed)
 	}
-	return "no address"
+	return noAddress
 }
