@@ -56,11 +56,17 @@ func AsUser(uid, euid, gid, egid uint32, groups []uint32, f func() error) error 
 
 // apart runs become and f in a thread that ends with them: become makes raw calls,
 // which change this one thread only. A change of identity makes the kernel hide the
-// process from its own user, which is undone.
+// process from its own user, which is undone. It is never the program's first thread,
+// which does not end with a goroutine, and whose identity is the process's for others.
 func apart(become, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		if unix.Gettid() == unix.Getpid() {
+			done <- apart(become, f) // in another thread, for this one is taken
+			runtime.UnlockOSThread()
+			return
+		}
 		dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 		if err == nil {
 			err = become()
