@@ -3,7 +3,6 @@ package collect
 import (
 	"errors"
 	"os"
-	"runtime"
 	"slices"
 	"time"
 
@@ -43,34 +42,7 @@ type tree struct {
 	rounds int
 	thawed task.Frozen           // which control groups are frozen
 	asleep map[int]time.Duration // how long threads had not run when they were stopped
-	offset time.Duration         // of the scheduler's clock to the monotonic one
-}
-
-// clock reads the scheduler's clock.
-func (t *tree) clock() time.Duration { return monotonic() - t.offset }
-
-// setClock compares the two clocks: after a sleep, this thread has been running only
-// since a moment ago. The time until the monotonic clock is read makes the difference too
-// large, so that waits get too long, never too short; the smallest of three is taken.
-func (t *tree) setClock() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	for i := range 3 {
-		_ = unix.Nanosleep(&unix.Timespec{Nsec: 1}, nil)
-		ran, err := proc.ReadExecStart(os.Getpid(), unix.Gettid())
-		if err != nil {
-			return
-		}
-		if offset := monotonic() - ran; i == 0 || offset < t.offset {
-			t.offset = offset
-		}
-	}
-}
-
-func monotonic() time.Duration {
-	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // can't fail
-	return time.Duration(ts.Nano())
+	clocks schedClocks
 }
 
 // freeze stops every thread of a process and of its descendants. As long as some run,
@@ -81,7 +53,6 @@ func freeze(pid int, limit time.Duration, stuck func(error)) (*tree, error) {
 	defer hurry()()
 	t := &tree{byPID: map[int]*process{}, asleep: map[int]time.Duration{}, began: time.Now(), limit: limit}
 	t.group = tracee.NewGroup(limit, func(pid, tid int) { stuck(whyStuck(pid, tid)) })
-	t.setClock()
 	t.add(pid, nil)
 	err := t.holdAll()
 	for ran := true; err == nil && ran; {
@@ -258,10 +229,7 @@ func (t *tree) ask(pid, tid int) {
 		return
 	}
 	if t.passes == 0 { // a thread that is found later is new
-		at := t.clock()
-		if ran, _ := proc.ReadExecStart(pid, tid); ran > 0 { // read it now, because stopping makes the thread run
-			t.asleep[tid] = max(0, at-ran)
-		}
+		t.asleep[tid] = t.clocks.since(pid, tid) // now, because stopping makes the thread run
 	}
 	t.group.Ask(pid, tid)
 }

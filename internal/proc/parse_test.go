@@ -40,7 +40,7 @@ func TestParseStat(t *testing.T) {
 		PID: 13067, Comm: ") R 1\n \\x(", State: 'R', PPID: 13061, PGRP: 13061, Session: 1896,
 		TPGID: -1, Flags: 4194304, UTime: 5, STime: 2, CUTime: 3, CSTime: 3, Priority: 20, NumThreads: 1,
 		StartTime: 306401, StartCode: 93969365450752, EndCode: 93969365451093,
-		StartStack: 140720715717712, ExitSignal: 17, StartData: 93969365462448,
+		StartStack: 140720715717712, ExitSignal: 17, CPU: 1, StartData: 93969365462448,
 		EndData: 93969365463064, StartBrk: 93970354499584, ArgStart: 140720715720681,
 		ArgEnd: 140720715720737, EnvStart: 140720715720737, EnvEnd: 140720715722703,
 	}
@@ -59,7 +59,7 @@ func TestParseStatPositions(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, "stat", s, Stat{1, "x", 'S', 4, 5, 6, 7, 8, 9, 14, 15, 16, 17, 18, 19, 20, 22,
-		26, 27, 28, 38, 40, 41, 45, 46, 47, 48, 49, 50, 51, 52})
+		26, 27, 28, 38, 39, 40, 41, 45, 46, 47, 48, 49, 50, 51, 52})
 	for _, bad := range []string{"", "1", ")(", "(x) S", "1 (x) ", text[:len(text)-6], strings.Replace(text, " 9 ", " z ", 1)} {
 		if _, err := ParseStat([]byte(bad)); !errors.Is(err, ErrFormat) {
 			t.Errorf("%q: %v", bad, err)

@@ -36,6 +36,7 @@ type Stat struct {
 
 	StartCode, EndCode, StartStack uint64
 	ExitSignal                     int // signal to the parent; -1 for a thread
+	CPU                            int // on which it last ran
 	RTPriority                     uint32
 	Policy                         uint32 // SCHED_*
 	StartData, EndData, StartBrk   uint64
@@ -82,7 +83,7 @@ func ParseStat(b []byte) (Stat, error) {
 		UTime: p.uint(14, 64), STime: p.uint(15, 64), CUTime: int64(p.int(16)), CSTime: int64(p.int(17)),
 		Priority: p.int(18), Nice: p.int(19), NumThreads: p.int(20), StartTime: p.uint(22, 64),
 		StartCode: p.uint(26, 64), EndCode: p.uint(27, 64), StartStack: p.uint(28, 64),
-		ExitSignal: p.int(38), RTPriority: uint32(p.uint(40, 32)), Policy: uint32(p.uint(41, 32)),
+		ExitSignal: p.int(38), CPU: p.int(39), RTPriority: uint32(p.uint(40, 32)), Policy: uint32(p.uint(41, 32)),
 		StartData: p.uint(45, 64), EndData: p.uint(46, 64), StartBrk: p.uint(47, 64),
 		ArgStart: p.uint(48, 64), ArgEnd: p.uint(49, 64),
 		EnvStart: p.uint(50, 64), EnvEnd: p.uint(51, 64), ExitCode: p.int(52),

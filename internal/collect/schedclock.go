@@ -1,0 +1,95 @@
+package collect
+
+import (
+	"os"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+)
+
+// schedClocks are the clocks by which the scheduler notes when a thread last ran. Each
+// CPU has one, without the time in which interrupts or a hypervisor had that CPU, so they
+// come to differ by seconds.
+type schedClocks struct {
+	offsets map[int]clockOffset // by CPU
+}
+
+// clockOffset is by how much the monotonic clock is ahead of a CPU's.
+type clockOffset struct {
+	time.Duration
+	known bool
+}
+
+// maxMeasure is how long a CPU may take to tell its clock. A real-time thread may have it.
+const maxMeasure = 50 * time.Millisecond
+
+// since returns how long a thread has not run, 0 if the kernel does not tell: then waits
+// get too long, never too short.
+func (c *schedClocks) since(pid, tid int) time.Duration {
+	at := monotonic()
+	ran, err := proc.ReadExecStart(pid, tid)
+	if err != nil || ran == 0 {
+		return 0
+	}
+	stat, err := proc.ReadThreadStat(pid, tid)
+	if err != nil {
+		return 0
+	}
+	offset := c.offset(stat.CPU)
+	if !offset.known {
+		return 0
+	}
+	return max(0, at-offset.Duration-ran)
+}
+
+// offset measures that of a CPU once.
+func (c *schedClocks) offset(cpu int) (offset clockOffset) {
+	if offset, measured := c.offsets[cpu]; measured {
+		return offset
+	}
+	measured := make(chan clockOffset, 1)
+	go func() { measured <- measureClock(cpu) }()
+	select {
+	case offset = <-measured:
+	case <-time.After(maxMeasure):
+	}
+	if c.offsets == nil {
+		c.offsets = map[int]clockOffset{}
+	}
+	c.offsets[cpu] = offset
+	return offset
+}
+
+// measureClock compares the two clocks on a CPU: after a sleep, this thread has been
+// running only since a moment ago. The time until the monotonic clock is read makes the
+// difference too large, so that waits get too long; the smallest of three is taken.
+func measureClock(cpu int) (least clockOffset) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var before, one unix.CPUSet
+	one.Set(cpu)
+	if unix.SchedGetaffinity(0, &before) != nil || unix.SchedSetaffinity(0, &one) != nil {
+		return least
+	}
+	defer func() { _ = unix.SchedSetaffinity(0, &before) }()
+	for range 3 {
+		_ = unix.Nanosleep(&unix.Timespec{Nsec: 1}, nil)
+		ran, err := proc.ReadExecStart(os.Getpid(), unix.Gettid())
+		if err != nil {
+			return clockOffset{}
+		}
+		if offset := monotonic() - ran; !least.known || offset < least.Duration {
+			least = clockOffset{offset, true}
+		}
+	}
+	return least
+}
+
+func monotonic() time.Duration {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // can't fail
+	return time.Duration(ts.Nano())
+}
