@@ -13,6 +13,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/puppet"
 	"ckpt/internal/testkit"
+	"ckpt/internal/testkit/stub"
 	"ckpt/internal/tracee"
 )
 
@@ -26,7 +27,7 @@ type fate struct {
 // TestWayHome lets a puppet run the way home's bytes, from the registers that a loan leaves to
 // where the program had been: there everything is as it was.
 func TestWayHome(t *testing.T) {
-	p := settledStub(t)
+	p := stub.Settled(t)
 	rng := testkit.Random(t)
 	const nr = unix.SYS_POLL
 	for _, c := range []struct {
@@ -99,13 +100,13 @@ func land(t *testing.T, p *puppet.Puppet, regs *tracee.Regs) {
 
 // TestWayHomeUndoes: what is on the list is undone, and only the given memory is cleared.
 func TestWayHomeUndoes(t *testing.T) {
-	p := settledStub(t)
+	p := stub.Settled(t)
 	rng := testkit.Random(t)
 	pid := p.Tracee().PID
 	for i := range 20 {
-		scratch := mapped(t, p, scratchBytes, unix.PROT_READ|unix.PROT_WRITE)
+		scratch := stub.Map(t, p, scratchBytes, unix.PROT_READ|unix.PROT_WRITE)
 		fd := testkit.Must(p.Call(unix.SYS_EVENTFD2, 0, 0))(t)
-		memory := mapped(t, p, abi.PageBytes, unix.PROT_READ|unix.PROT_WRITE)
+		memory := stub.Map(t, p, abi.PageBytes, unix.PROT_READ|unix.PROT_WRITE)
 		full := bytes.Repeat([]byte{0xaa}, abi.PageBytes)
 		testkit.Check(t, p.Tracee().WriteMem(memory, full))
 		clear := tracee.Range{Addr: memory + 8*uint64(rng.UintN(400)), Len: 8 * uint64(1+rng.UintN(TightBytes/8))}

@@ -15,6 +15,7 @@ import (
 	"ckpt/internal/abi"
 	"ckpt/internal/proc"
 	"ckpt/internal/testkit"
+	"ckpt/internal/testkit/stub"
 	"ckpt/internal/tracee"
 )
 
@@ -332,8 +333,8 @@ func TestPipe(t *testing.T) {
 
 // TestReadVec: several ranges are read at once, up to the first that can't be read.
 func TestReadVec(t *testing.T) {
-	p := settledStub(t)
-	at := mapped(t, p, 4*abi.PageBytes, unix.PROT_READ|unix.PROT_WRITE)
+	p := stub.Settled(t)
+	at := stub.Map(t, p, 4*abi.PageBytes, unix.PROT_READ|unix.PROT_WRITE)
 	for i := range uint64(4) {
 		testkit.Check(t, p.Tracee().WriteMem(at+i*abi.PageBytes, bytes.Repeat([]byte{byte(i + 1)}, abi.PageBytes)))
 	}

@@ -3,13 +3,9 @@
 package loan
 
 import (
-	"runtime"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"ckpt/internal/proc"
-	"ckpt/internal/puppet"
 	"ckpt/internal/testkit"
 	"ckpt/internal/tracee"
 )
@@ -24,21 +20,4 @@ func held(t testing.TB, g *tracee.Group, pid int) (*tracee.Tracee, *Place) {
 	maps := testkit.Must(proc.ReadMaps(pid))(t)
 	fds := testkit.Must(proc.FDs(pid))(t)
 	return tr, testkit.Must(FindPlace(tr, maps, fds, 0))(t)
-}
-
-// settledStub returns a puppet with pages of its own.
-func settledStub(t testing.TB) *puppet.Puppet {
-	t.Helper()
-	runtime.LockOSThread()
-	p := testkit.Must(puppet.StartStub(false))(t)
-	t.Cleanup(func() { _ = p.Tracee().Kill() })
-	testkit.Check(t, p.Tracee().SetSignalMask(^uint64(0))) // its children may end
-	testkit.Check(t, p.Settle(testkit.FreeSpace(t, p.Tracee().PID, puppet.Bytes)))
-	return p
-}
-
-// mapped maps memory in a puppet.
-func mapped(t testing.TB, p *puppet.Puppet, bytes uint64, prot uint64) uint64 {
-	t.Helper()
-	return testkit.Must(p.Call(unix.SYS_MMAP, 0, bytes, prot, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uint64(0), 0))(t)
 }

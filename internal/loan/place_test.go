@@ -13,6 +13,7 @@ import (
 	"ckpt/internal/abi"
 	"ckpt/internal/proc"
 	"ckpt/internal/testkit"
+	"ckpt/internal/testkit/stub"
 	"ckpt/internal/tracee"
 )
 
@@ -110,8 +111,8 @@ func TestLowestFree(t *testing.T) {
 
 // TestZeroTail: how much of the end of an executable mapping is free.
 func TestZeroTail(t *testing.T) {
-	p := settledStub(t)
-	at := mapped(t, p, 2*abi.PageBytes, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC)
+	p := stub.Settled(t)
+	at := stub.Map(t, p, 2*abi.PageBytes, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC)
 	for _, c := range []struct {
 		free, slots int
 	}{{0, 0}, {1, 0}, {slotBytes, 0}, {slotBytes + 15, 0}, {slotBytes + 16, 1}, {2*slotBytes + 15, 1}, {2*slotBytes + 16, 2}, {abi.PageBytes, 2}} {
@@ -136,8 +137,8 @@ func TestZeroTail(t *testing.T) {
 // TestFindPlace: the vdso comes first; shared mappings, vsyscall and mappings that can't be
 // read are not used.
 func TestFindPlace(t *testing.T) {
-	p := settledStub(t)
-	at := mapped(t, p, abi.PageBytes, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC)
+	p := stub.Settled(t)
+	at := stub.Map(t, p, abi.PageBytes, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC)
 	maps := testkit.Must(proc.ReadMaps(p.Tracee().PID))(t)
 	vdso := *testkit.MappingAt(t, p.Tracee().PID, testkit.Must(p.Tracee().Regs())(t).SP()) // any
 	for _, m := range maps {
@@ -181,9 +182,9 @@ func TestFindPlace(t *testing.T) {
 
 // TestSpareStack: bytes of the stack that are zero and far enough from the stack pointer.
 func TestSpareStack(t *testing.T) {
-	p := settledStub(t)
+	p := stub.Settled(t)
 	const pages = 16
-	at := mapped(t, p, pages*abi.PageBytes, unix.PROT_READ|unix.PROT_WRITE)
+	at := stub.Map(t, p, pages*abi.PageBytes, unix.PROT_READ|unix.PROT_WRITE)
 	stack := tracee.Range{Addr: at, Len: pages * abi.PageBytes}
 	used := bytes.Repeat([]byte{1}, pages*abi.PageBytes)
 	for name, c := range map[string]struct {

@@ -18,6 +18,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/puppet"
 	"ckpt/internal/testkit"
+	"ckpt/internal/testkit/stub"
 	"ckpt/internal/tracee"
 )
 
@@ -262,7 +263,7 @@ func TestGroupStop(t *testing.T) {
 func TestMakeGroupStop(t *testing.T) {
 	for _, sig := range []unix.Signal{unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN} {
 		// The stub itself was stopped once, and that would be reported.
-		p := testkit.Must(settledStub(t).Clone(testkit.FreePID(t), unix.CLONE_PARENT, 0))(t)
+		p := testkit.Must(stub.Settled(t).Clone(testkit.FreePID(t), unix.CLONE_PARENT, 0))(t)
 		testkit.Check(t, tracee.CallOK(p, "have a group of its own", unix.SYS_SETPGID, 0, 0))
 		thread := testkit.Must(p.CloneThreads([]puppet.NewThread{{TID: testkit.FreePID(t)}}))(t)[0]
 		tracees := []*tracee.Tracee{p.Tracee(), thread.Tracee()}

@@ -10,17 +10,18 @@ import (
 	"ckpt/internal/abi"
 	"ckpt/internal/puppet"
 	"ckpt/internal/testkit"
+	"ckpt/internal/testkit/stub"
 	"ckpt/internal/tracee"
 	"ckpt/stream/record"
 )
 
 // TestMemPolicy: if the kernel knows policies, they are read as they were set.
 func TestMemPolicy(t *testing.T) {
-	p := settledStub(t)
+	p := stub.Settled(t)
 	if got := policy(t, p, tracee.ThreadMemPolicy()); got != nil {
 		t.Errorf("%+v", got)
 	}
-	at := mapped(t, p, abi.PageBytes, unix.PROT_READ)
+	at := stub.Map(t, p, abi.PageBytes, unix.PROT_READ)
 	if got := policy(t, p, tracee.MemPolicyAt(at)); got != nil {
 		t.Errorf("%+v", got)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"ckpt/internal/testkit"
+	"ckpt/internal/testkit/stub"
 	"ckpt/internal/tracee"
 
 	"golang.org/x/sys/unix"
@@ -42,7 +43,7 @@ func TestRegsEncode(t *testing.T) {
 // TestRegsSet: registers are read as they were set, and those of a call are the ones that
 // syscall(2) names.
 func TestRegsSet(t *testing.T) {
-	p := settledStub(t)
+	p := stub.Settled(t)
 	rng := testkit.Random(t)
 	for range 20 {
 		want := testkit.RandomRegs(testkit.Must(p.Tracee().Regs())(t), rng)
@@ -69,7 +70,7 @@ func TestRegsSet(t *testing.T) {
 
 // TestXState: the extended registers are read as they were set, and tell what is in use.
 func TestXState(t *testing.T) {
-	p := settledStub(t)
+	p := stub.Settled(t)
 	was := testkit.Must(p.Tracee().XState())(t)
 	enabled, used := tracee.XFeatures(was)
 	if enabled&3 != 3 || used&^enabled != 0 {
@@ -100,7 +101,7 @@ func TestXState(t *testing.T) {
 // TestAbortRseq: a thread inside a restartable sequence goes on at the abort handler, and one
 // outside goes on where it was.
 func TestAbortRseq(t *testing.T) {
-	p := settledStub(t)
+	p := stub.Settled(t)
 	const signature = 0x53053053
 	area, cs := p.Scratch().Addr+4096, p.Scratch().Addr+8192
 	regs := *testkit.Must(p.Tracee().Regs())(t)
@@ -140,7 +141,7 @@ func TestAbortRseq(t *testing.T) {
 
 // TestLDT: segment descriptors are read as they were set, including gaps.
 func TestLDT(t *testing.T) {
-	p := settledStub(t)
+	p := stub.Settled(t)
 	if b := testkit.Must(tracee.ReadLDT(p))(t); len(b) != 0 {
 		t.Fatalf("%x", b)
 	}

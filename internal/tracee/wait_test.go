@@ -13,6 +13,7 @@ import (
 	"ckpt/internal/loan"
 	"ckpt/internal/proc"
 	"ckpt/internal/testkit"
+	"ckpt/internal/testkit/stub"
 	"ckpt/internal/tracee"
 )
 
@@ -79,7 +80,7 @@ func TestResume(t *testing.T) {
 		if w.nr == 0 {
 			continue
 		}
-		p := settledStub(t)
+		p := stub.Settled(t)
 		word := p.Scratch().Addr + 256
 		regs := *testkit.Must(p.Tracee().Regs())(t)
 		regs.Rdi, regs.Rsi, regs.Rdx, regs.R10 = 0, 0, 0, 0
@@ -113,7 +114,7 @@ func TestResume(t *testing.T) {
 			t.Errorf("%s: stop %+v, result %d, after %v", w.how, s, int64(got.Rax), took)
 		}
 	}
-	p := settledStub(t)
+	p := stub.Settled(t)
 	regs := *testkit.Must(p.Tracee().Regs())(t)
 	was := regs
 	testkit.Check(t, p.Resume(&tracee.Wait{NR: unix.SYS_READ}, &regs)) // from an older stream
@@ -130,7 +131,7 @@ func TestResume(t *testing.T) {
 // TestTimeLeft: what the kernel wrote about an interrupted wait, and what a program may have
 // written there.
 func TestTimeLeft(t *testing.T) {
-	p := settledStub(t)
+	p := stub.Settled(t)
 	at := p.Scratch().Addr
 	timespec := func(at uint64, sec, nsec int64) uint64 {
 		b := binary.LittleEndian.AppendUint64(nil, uint64(sec))
@@ -206,7 +207,7 @@ func TestWaitAt(t *testing.T) {
 
 // TestNumberBefore: the number of the call as it is in the program's code.
 func TestNumberBefore(t *testing.T) {
-	p := settledStub(t)
+	p := stub.Settled(t)
 	at := p.Scratch().Addr
 	for _, c := range []struct {
 		code []byte
