@@ -15,7 +15,7 @@
 //	preamble, 16 bytes
 //	 0  8  magic: 89 43 4b 50 54 0d 0a 1a
 //	 8  2  major version, 0
-//	10  2  minor version, 1
+//	10  2  minor version, 2
 //	12  4  zero
 //
 //	record: header of 20 bytes, meta, data

@@ -8,7 +8,7 @@ import "fmt"
 // oldestMinor.
 const (
 	VersionMajor = 0
-	VersionMinor = 1
+	VersionMinor = 2
 )
 
 // oldestMinor is the oldest minor version whose streams are read still.

@@ -54,12 +54,16 @@ const (
 	TypeUnixSock    Type = 78 // UnixSock
 	TypeSockData    Type = 79 // SockData, with the bytes that wait in a socket
 	TypeMemFD       Type = 80 // MemFD
+	TypeSignalFD    Type = 81 // SignalFD
 	TypeProcFile    Type = 85 // ProcFile
 )
 
 // v01 is the version that has had a record from the beginning. A field that came
 // later than its record says so by the tag since.
 const v01 = "0.1"
+
+// v02 is the next.
+const v02 = "0.2"
 
 var types = [...]TypeInfo{
 	row[Header](v01, TypeHeader, "HEADER", Critical),
@@ -114,5 +118,6 @@ var types = [...]TypeInfo{
 	row[UnixSock](v01, TypeUnixSock, "UNIXSOCK", Critical|Shareable),
 	row[SockData](v01, TypeSockData, "SOCKDATA", Critical|Bulk),
 	row[MemFD](v01, TypeMemFD, "MEMFD", Critical|Shareable),
+	row[SignalFD](v02, TypeSignalFD, "SIGNALFD", Critical|Shareable),
 	row[ProcFile](v01, TypeProcFile, "PROCFILE", Critical|Shareable),
 }
