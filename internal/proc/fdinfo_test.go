@@ -11,6 +11,7 @@ func TestParseFDInfoKinds(t *testing.T) {
 		"inotify":  {"inotify"},
 		"timerfd":  {"clockid", "ticks", "settime flags", "it_value", "it_interval"},
 		"eventfd":  {"eventfd-count", "eventfd-id", "eventfd-semaphore"},
+		"signalfd": {"sigmask"},
 		"pidfd":    {"Pid", "NSpid"},
 		"fanotify": {"fanotify", "fanotify"},
 		"lease":    nil,

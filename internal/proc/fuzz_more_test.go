@@ -58,15 +58,17 @@ func FuzzParseSystem(f *testing.F) {
 	})
 }
 
-// FuzzFDEvents: what is open in an eventfd or an epoll.
+// FuzzFDEvents: what is open in an eventfd, a signalfd or an epoll.
 func FuzzFDEvents(f *testing.F) {
 	seed(f, "fdinfo-e*")
+	seed(f, "fdinfo-s*")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		info, err := ParseFDInfo(b)
 		if err != nil {
 			return
 		}
 		_, _ = info.EventFD()
+		_, _ = info.SignalMask()
 		targets, err := info.EpollTargets()
 		if err == nil && len(targets) > len(b)/8 {
 			t.Fatalf("%d targets in %d bytes", len(targets), len(b))
