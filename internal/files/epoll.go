@@ -58,44 +58,53 @@ func indexOpened(all []opened) openedAt {
 // the one it was added by, and in another process.
 func (c *Collector) epolls() error {
 	at := indexOpened(c.opened)
-	tree, last := kcmp.NewTree(kcmp.File, kcmp.Kernel{}), uint64(0)
+	tree := kcmp.NewTree(kcmp.File, kcmp.Kernel{})
+	var all [][]*opened // each epoll's descriptors
 	for i := range c.opened {
 		e := &c.opened[i]
 		if !isEpoll(e.Subject) {
 			continue
 		}
-		_, isNew, err := tree.Insert(0, kcmp.Handle{PID: e.PID, Idx: uint64(e.FD)}, func() uint64 { last++; return last })
+		n, isNew, err := tree.Insert(0, kcmp.Handle{PID: e.PID, Idx: uint64(e.FD)}, func() uint64 { return uint64(len(all)) })
 		if err != nil {
 			return err
 		}
-		if !isNew {
-			continue
+		if isNew {
+			all = append(all, nil)
 		}
-		if err := c.epollTargets(e, &at); err != nil {
+		all[n] = append(all[n], e)
+	}
+	for _, fds := range all {
+		if err := c.epollTargets(fds, &at); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *Collector) epollTargets(e *opened, at *openedAt) error {
+// epollTargets describes what an epoll watches. fds are its descriptors.
+func (c *Collector) epollTargets(fds []*opened, at *openedAt) error {
+	e := fds[0]
 	targets, err := e.Info.EpollTargets()
 	if err != nil {
 		return fmt.Errorf("fd %d of pid %d: %w", e.FD, e.PID, err)
 	}
 	for i := range targets {
 		t := &targets[i]
-		file, isOpen, err := at.target(e, t)
+		target, err := at.target(e, t)
 		switch {
 		case err != nil:
 			return err
-		case isOpen && file == 0:
+		case target != nil && target.file == 0:
 			continue // reported with that descriptor
-		case !isOpen:
+		case target != nil && isSignalFD(target.Subject) && ofSeveral(fds):
+			c.Block(e.PID, &watchedSignalFD{e.FD, t.FD})
+			continue
+		case target == nil:
 			c.Block(e.PID, fmt.Errorf("fd %d is an epoll that still watches a file added as descriptor %d, which no process being saved has open any longer; that can't be saved", e.FD, t.FD))
 			continue
 		}
-		rec := record.EpollTarget{TID: e.PID, FD: t.FD, Events: t.Events, Data: t.Data, Refs: record.EpollFileRef{Epoll: e.file, File: file}}
+		rec := record.EpollTarget{TID: e.PID, FD: t.FD, Events: t.Events, Data: t.Data, Refs: record.EpollFileRef{Epoll: e.file, File: target.file}}
 		if err := c.Emit(record.TypeEpollTarget, &rec); err != nil {
 			return err
 		}
@@ -103,9 +112,9 @@ func (c *Collector) epollTargets(e *opened, at *openedAt) error {
 	return nil
 }
 
-// target reports whether any process of the tree has a target open, and returns
-// the number of its FILE. Most likely it is still open where it was added.
-func (at *openedAt) target(e *opened, t *proc.EpollTarget) (file uint64, isOpen bool, err error) {
+// target returns a descriptor that has a target open, nil if no process of the tree
+// has. Most likely it is still open where it was added.
+func (at *openedAt) target(e *opened, t *proc.EpollTarget) (*opened, error) {
 	slot := kcmp.EpollSlot{EpollFD: uint32(e.FD), TargetFD: uint32(t.FD), Offset: t.Slot}
 	maybe := at.ino[t.Ino]
 	if likely := at.fd[kcmp.Handle{PID: e.PID, Idx: uint64(t.FD)}]; likely != nil && likely.Stat.Ino == t.Ino {
@@ -114,11 +123,11 @@ func (at *openedAt) target(e *opened, t *proc.EpollTarget) (file uint64, isOpen 
 	for _, o := range maybe {
 		order, err := kcmp.CompareEpollTarget(o.PID, uint64(o.FD), e.PID, slot)
 		if err != nil {
-			return 0, false, fmt.Errorf("fd %d of pid %d: %w", e.FD, e.PID, err)
+			return nil, fmt.Errorf("fd %d of pid %d: %w", e.FD, e.PID, err)
 		}
 		if order == kcmp.Equal {
-			return o.file, true, nil
+			return o, nil
 		}
 	}
-	return 0, false, nil
+	return nil, nil
 }

@@ -29,6 +29,7 @@ func FuzzCheck(f *testing.F) {
 		record.TypeCharDev:  &record.CharDev{Object: record.Object{Objref: 1}, Stat: st, Rdev: unix.Mkdev(1, 3)},
 		record.TypeTTY:      &record.TTY{Object: record.Object{Objref: 1}, Stat: record.Stat{Path: "/dev/pts/1"}, Termios: make([]byte, 44)},
 		record.TypeEventFD:  &record.EventFD{Object: record.Object{Objref: 1}, Count: 1<<64 - 2, Semaphore: true},
+		record.TypeSignalFD: &record.SignalFD{Object: record.Object{Objref: 1}, Mask: 1<<63 | 1<<9},
 		record.TypeUnixSock: &record.UnixSock{Object: record.Object{Objref: 1}, Ino: 5, Orphan: true, Kind: 1, SndBuf: 4096, Linger: &record.Linger{Seconds: 1}, Options: []record.SockOption{{Name: 16, Value: 1}}},
 		record.TypeMemFD:    &record.MemFD{Object: record.Object{Objref: 1}, Name: "m", Size: 4096, Seals: 15},
 		record.TypeProcFile: &record.ProcFile{Object: record.Object{Objref: 1}, Path: "/proc/7/task/7/status"},
@@ -91,7 +92,7 @@ func fuzzed(t *testing.T, paper bool) *Restorer {
 }
 
 // inKernel are kinds that exist in kernel memory only, without a path.
-var inKernel = []record.Type{record.TypePipe, record.TypeEventFD, record.TypeEpoll, record.TypeUnixSock, record.TypeMemFD}
+var inKernel = []record.Type{record.TypePipe, record.TypeEventFD, record.TypeSignalFD, record.TypeEpoll, record.TypeUnixSock, record.TypeMemFD}
 
 func checkKind(t *testing.T, k *Kind, recs []*stream.Record, fd int, more, data []byte) {
 	fds := []record.FD{{TID: 7, FD: fd, Refs: record.FDRefs{File: 2}}}

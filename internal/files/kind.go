@@ -66,6 +66,7 @@ var Kinds = []Kind{
 	charDevKind,
 	ttyKind,
 	eventfdKind,
+	signalfdKind,
 	epollKind,
 	unixSockKind,
 	memfdKind,
