@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -76,7 +77,7 @@ static void timers(void) {
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
 	signal(SIGUSR2, SIG_IGN);
-	MUST(!sigprocmask(SIG_BLOCK, &set, 0) && !raise(SIGUSR1));
+	MUST(!sigprocmask(SIG_BLOCK, &set, 0) && !raise(SIGUSR1) && signalfd(-1, &set, SFD_NONBLOCK) >= 0);
 }
 
 int main(void) {
