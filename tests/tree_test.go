@@ -250,6 +250,67 @@ func TestTreeKillFilter(t *testing.T) {
 	t.Logf("filters were caught at work %d times of %d, the tree was restored %d times and came to its end %d times", killed, treeKills, restored, ended+1)
 }
 
+// TestKillWhole kills ckpt-collect as soon as the first process of a large tree ends of its
+// kill: all of them end.
+func TestKillWhole(t *testing.T) {
+	const kids = 200
+	for range 5 {
+		cmd := exec.Command("bash", "-c", fmt.Sprintf("for ((i = 0; i < %d; i++)); do sleep 600 & done; wait", kids))
+		cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		root := cmd.Process.Pid
+		var tree []int
+		for end := time.Now().Add(time.Minute); len(tree) < kids && time.Now().Before(end); time.Sleep(time.Millisecond) {
+			tree, _ = proc.Children(root)
+		}
+		tree = append(tree, root)
+		p := startPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave killed %d", root), "ckpt-dedup", "ckpt-write -o "+filepath.Join(t.TempDir(), "img"))
+		awaitAnyEnd(t, tree)
+		_ = p.cmds[0].Process.Kill()
+		status := p.wait()
+		if left := awaitEnds(tree); len(left) > 0 {
+			t.Errorf("%d of %d processes are left; exit statuses %v\n%s", len(left), kids+1, status, p.said())
+		}
+		_ = unix.Kill(-root, unix.SIGKILL)
+		_ = cmd.Wait()
+	}
+}
+
+// awaitAnyEnd waits until one of some processes ends.
+func awaitAnyEnd(t *testing.T, pids []int) {
+	t.Helper()
+	var ends []unix.PollFd
+	for _, pid := range pids {
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		ends = append(ends, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+	}
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+		if n, err := unix.Poll(ends, 1000); err != unix.EINTR && n > 0 {
+			return
+		}
+	}
+	t.Fatal("no process ends")
+}
+
+// awaitEnds waits a moment for processes to end, and returns those that don't.
+func awaitEnds(pids []int) []int {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		pids = slices.DeleteFunc(pids, func(pid int) bool {
+			stat, err := proc.ReadStat(pid)
+			return err != nil || stat.State == 'Z'
+		})
+		if len(pids) == 0 || time.Now().After(end) {
+			return pids
+		}
+	}
+}
+
 // TestTreeKillReader kills ckpt-read and ckpt-apply at random moments of a
 // restore: all of the tree is there, or nothing.
 func TestTreeKillReader(t *testing.T) {

@@ -385,6 +385,7 @@ func (t *tree) release() error {
 func (t *tree) end(leave string) error {
 	switch leave {
 	case LeaveStopped:
+		t.volley(unix.SIGSTOP)
 		for _, p := range t.procs {
 			if p.zombie {
 				continue

@@ -38,16 +38,17 @@ func (t *tree) notEnded(p *process, word string, err error) error {
 	return fmt.Errorf("pid %d (%s) could not be %s: %w", p.pid, p.stat.Comm, word, err)
 }
 
-// kill kills all processes; none of them runs in between. If one can't be killed, none
-// is, and all run on.
+// kill kills all processes, in one system call; none of them runs in between. If one can't
+// be killed, none is, and all run on.
 func (t *tree) kill() error {
 	for _, p := range t.procs {
 		if err := unix.Kill(p.pid, 0); err != nil && err != unix.ESRCH && !p.zombie {
 			return errors.Join(t.notEnded(p, "killed", err), t.release())
 		}
 	}
+	t.volley(unix.SIGKILL)
 	var errs []error
-	for _, p := range t.procs {
+	for _, p := range t.procs { // whom that did not reach
 		if err := unix.Kill(p.pid, unix.SIGKILL); err != nil && err != unix.ESRCH && !p.zombie {
 			errs = append(errs, cli.Exit(cli.StatusChanged, t.notEnded(p, "killed", err)))
 			for _, th := range p.threads {
