@@ -119,7 +119,10 @@ func (b *builder) doStep(s judge.Step) error {
 	case judge.StepMakeAny:
 		return b.makeHelper(s)
 	case judge.StepSetsid:
-		return tracee.CallOK(p, "begin a session", unix.SYS_SETSID)
+		if err := tracee.CallOK(p, "begin a session", unix.SYS_SETSID); err != nil {
+			return err
+		}
+		return b.files.Controls(p, s.PID)
 	case judge.StepSubreaper:
 		return tracee.CallOK(p, "become a child subreaper", unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	case judge.StepUnshare:

@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -62,4 +63,20 @@ func (b *blockers) err() error {
 		return nil
 	}
 	return &Refused{b.list}
+}
+
+// passes reports whether all that stands in the way may be gone a moment later, when the
+// target has run: each reason then says so itself.
+func passes(err error) bool {
+	var r *Refused
+	if !errors.As(err, &r) {
+		return false
+	}
+	for _, b := range r.Blockers {
+		var reason interface{ Passes() bool }
+		if !errors.As(b.Reason, &reason) || !reason.Passes() {
+			return false
+		}
+	}
+	return true
 }

@@ -85,24 +85,42 @@ func (c *collection) collect(ctx context.Context, out *os.File, stuck func(error
 		return err
 	}
 	c.outsiders = lookOutside(o.PID)
+	var err error
+	for pause := time.Millisecond; ; pause *= 2 {
+		err = c.attempt(ctx, out, stuck)
+		if pause > longestPause || !passes(err) {
+			break
+		}
+		c.Step("%v; it runs on for %v, and then again", err, pause)
+		time.Sleep(pause)
+	}
+	for _, text := range c.notes {
+		c.Note("%s", text)
+	}
+	return err
+}
+
+// longestPause is how long the target may run, after shorter pauses, to get over what
+// stands in the way.
+const longestPause = 128 * time.Millisecond
+
+// attempt stops the target, tries to save it, and lets it go.
+func (c *collection) attempt(ctx context.Context, out *os.File, stuck func(error)) error {
+	o := &c.Options
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c.dog = watch(&c.Options, out, cancel)
+	c.dog = watch(o, out, cancel)
 	defer c.dog.stop()
 	t, err := freeze(o.PID, o.Timeout, stuck)
 	if err != nil {
 		return err
 	}
 	c.outsiders.settle(t.procs)
-	c.tree, c.description = t, newDescription(t)
+	c.tree, c.description, c.done, c.notes = t, newDescription(t), false, nil
 	c.description.kills, c.description.header.Leave = o.Leave == LeaveKilled, o.Leave
 	c.description.note, c.description.files.Dry, c.description.files.Outsider = c.Note, c.DryRun, c.outsiders.name
 	err = c.run(ctx, out)
-	err = errors.Join(err, c.letGo(LeaveRunning))
-	for _, text := range c.notes {
-		c.Note("%s", text)
-	}
-	return err
+	return errors.Join(err, c.letGo(LeaveRunning))
 }
 
 // collection is one checkpoint under way.

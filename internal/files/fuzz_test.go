@@ -27,10 +27,12 @@ func FuzzCheck(f *testing.F) {
 		record.TypePipe:     &record.Pipe{Object: record.Object{Objref: 1}, Ino: 5, Capacity: 8192, OutsideReaders: true},
 		record.TypeFifo:     &record.Fifo{Object: record.Object{Objref: 1}, Stat: record.Stat{Path: "/dev/null"}, Capacity: 5},
 		record.TypeCharDev:  &record.CharDev{Object: record.Object{Objref: 1}, Stat: st, Rdev: unix.Mkdev(1, 3)},
-		record.TypeTTY:      &record.TTY{Object: record.Object{Objref: 1}, Stat: record.Stat{Path: "/dev/pts/1"}, Termios: make([]byte, 44)},
+		record.TypeTTY:      &record.TTY{Object: record.Object{Objref: 1}, Stat: record.Stat{Path: "/dev/pts/1"}, Termios: make([]byte, 44), Line: unix.Mkdev(136, 1)},
 		record.TypeEventFD:  &record.EventFD{Object: record.Object{Objref: 1}, Count: 1<<64 - 2, Semaphore: true},
 		record.TypeSignalFD: &record.SignalFD{Object: record.Object{Objref: 1}, Mask: 1<<63 | 1<<9},
 		record.TypeUnixSock: &record.UnixSock{Object: record.Object{Objref: 1}, Ino: 5, Orphan: true, Kind: 1, SndBuf: 4096, Linger: &record.Linger{Seconds: 1}, Options: []record.SockOption{{Name: 16, Value: 1}}},
+		record.TypePTMX: &record.PTMX{Object: record.Object{Objref: 1}, Path: "/dev/ptmx", Number: 3, Slave: record.Stat{Path: "/dev/pts/3", Mode: 0o620}, Termios: make([]byte, 44),
+			Rows: 25, Cols: 80, Packet: true, Locked: true, HungUp: true, SID: 7, PGID: 7},
 		record.TypeMemFD:    &record.MemFD{Object: record.Object{Objref: 1}, Name: "m", Size: 4096, Seals: 15},
 		record.TypeProcFile: &record.ProcFile{Object: record.Object{Objref: 1}, Path: "/proc/7/task/7/status"},
 	}

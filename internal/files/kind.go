@@ -65,6 +65,7 @@ var Kinds = []Kind{
 	fifoKind,
 	charDevKind,
 	ttyKind,
+	ptmxKind,
 	eventfdKind,
 	signalfdKind,
 	epollKind,

@@ -36,6 +36,9 @@ type Restorer struct {
 	SameBoot bool
 	// InTree reports whether the image has a process or thread.
 	InTree func(id int) bool
+	// HasGroup reports whether a session of the image has a process group with
+	// somebody in it.
+	HasGroup func(sid, pgid int) bool
 	// Mapped says how address spaces use a file, by its objref.
 	Mapped map[uint64]Mapped
 	// Lives reports whether the image has this process.
@@ -52,7 +55,8 @@ type Restorer struct {
 	uses         map[uint64]*use // of open files, by objref
 	regs         map[uint64]*record.Reg
 	later        []laterFD
-	extra        uint64 // number of objects in the hash that no record defines
+	ptys         map[uint64]*pty // by the device number of the terminal
+	extra        uint64          // number of objects in the hash that no record defines
 }
 
 // file is a live open file description.

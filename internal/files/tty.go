@@ -1,6 +1,7 @@
 package files
 
 import (
+	"fmt"
 	"os"
 	"slices"
 
@@ -16,36 +17,73 @@ import (
 // the slaves of pseudoterminals; see Documentation/admin-guide/devices.txt.
 var ttyMajors = []uint32{4, 5, 136, 137, 138, 139, 140, 141, 142, 143, 204, 229}
 
-const ptmxMinor = 2 // of major 5; a master can't be replaced by a terminal
+const (
+	ptsMajor     = 136 // of the other sides of pseudoterminals, with 20 bits of minor numbers
+	ownTTYMajor  = 5
+	ownTTYMinor  = 0 // /dev/tty
+	ptmxMinor    = 2 // of major 5
+	ptyNumberMax = 1 << 20
+)
 
-// ttyKind: terminals. A restored program gets the terminal of ckpt-apply.
+// ttyKind: terminals. A restored program gets the terminal of ckpt-apply, unless the
+// terminal is one side of a pair whose master is restored, too.
 var ttyKind = Kind{
 	Type: record.TypeTTY,
-	Save: func(c *Collector) Saver { return Saver{Match: isTTY, Collect: c.tty} },
+	Save: func(c *Collector) Saver {
+		t := &ttys{c: c, inside: map[uint64]bool{}}
+		return Saver{Look: t.look, Match: isTTY, Collect: t.collect}
+	},
 	Restore: func(r *Restorer) Maker {
 		return Maker{Kind: object.Kind{Check: checkTTY, Make: r.makeTTY}, Thing: ttyThing}
 	},
 }
 
 func isTTY(s *Subject) bool {
-	major, minor := unix.Major(s.Stat.Rdev), unix.Minor(s.Stat.Rdev)
-	return isMode(s, unix.S_IFCHR) && slices.Contains(ttyMajors, major) && (major != 5 || minor != ptmxMinor)
+	return isMode(s, unix.S_IFCHR) && slices.Contains(ttyMajors, unix.Major(s.Stat.Rdev)) && !isPTMX(s)
 }
 
-func (c *Collector) tty(s *Subject) (uint64, error) {
-	t := record.TTY{Object: record.Object{ID: c.NewID(), Ident: ident(record.TypeTTY, s.Stat.Dev, s.Stat.Ino)},
-		Stat: statOf(s), Rdev: s.Stat.Rdev}
+// ttys is what a checkpoint knows about terminals.
+type ttys struct {
+	c      *Collector
+	inside map[uint64]bool // device numbers of terminals whose masters are in the tree
+}
+
+func (t *ttys) look(s *Subject) {
+	if line, ok := lineOfMaster(s); ok {
+		t.inside[line] = true
+	}
+}
+
+func (t *ttys) collect(s *Subject) (uint64, error) {
+	rec := record.TTY{Object: record.Object{ID: t.c.NewID()}, Stat: statOf(s), Rdev: s.Stat.Rdev}
+	line, inode := s.Stat.Rdev, s.Stat.Ino
 	if s.FD >= 0 && s.Info.Flags&unix.O_PATH == 0 {
 		f, err := borrow(s)
 		if err != nil {
 			return 0, err
 		}
 		defer f.Close()
+		if line == unix.Mkdev(ownTTYMajor, ownTTYMinor) {
+			if n, err := unix.IoctlGetUint32(int(f.Fd()), unix.TIOCGDEV); err == nil {
+				line, inode = uint64(n), uint64(n)<<32|inode // one file, but not one terminal for all sessions
+			}
+		}
 		// A terminal that was hung up no longer has settings.
-		t.Termios, t.Rows, t.Cols, _ = sys.GetTermios(int(f.Fd()))
+		rec.Termios, rec.Rows, rec.Cols, err = sys.GetTermios(int(f.Fd()))
+		if t.inside[line] {
+			n, _ := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGEXCL)
+			if rec.Exclusive = n != 0; t.c.blockWaiting(s, f) {
+				return 0, nil
+			}
+		}
 	}
-	c.noteOutside(s, t.Path, "", 0)
-	return t.ID, c.Emit(record.TypeTTY, &t)
+	rec.Ident = ident(record.TypeTTY, s.Stat.Dev, inode)
+	if t.inside[line] {
+		rec.Line = line
+	} else {
+		t.c.noteOutside(s, rec.Path, "", 0)
+	}
+	return rec.ID, t.c.Emit(record.TypeTTY, &rec)
 }
 
 // checkTTY checks the record only. Whether there is a terminal is checked where
@@ -55,6 +93,9 @@ func checkTTY(rec *stream.Record) []error {
 	if err == nil {
 		err = checkPath(t.Path)
 	}
+	if err == nil && t.Line != 0 && unix.Major(t.Line) != ptsMajor {
+		err = fmt.Errorf("%w: the device %d:%d is no pseudoterminal", stream.ErrCorrupt, unix.Major(t.Line), unix.Minor(t.Line))
+	}
 	if err != nil {
 		return []error{err}
 	}
@@ -62,18 +103,24 @@ func checkTTY(rec *stream.Record) []error {
 }
 
 func ttyThing(rec *stream.Record) (*Thing, error) {
-	t, err := pathThing(rec)
+	t, err := decode[record.TTY](rec)
 	if err != nil {
 		return nil, err
 	}
-	t.TTY, t.Loose = true, "a terminal that is"
-	return t, nil
+	if t.Line != 0 {
+		return &Thing{Name: t.Path}, checkPath(t.Path)
+	}
+	return &Thing{Name: t.Path, TTY: true, Loose: "a terminal that is"}, checkPath(t.Path)
 }
 
 func (r *Restorer) makeTTY(rec *stream.Record) (object.Object, error) {
 	t, err := decode[record.TTY](rec)
 	if err != nil {
 		return nil, err
+	}
+	if t.Line != 0 {
+		p, err := r.pty(t.Line)
+		return &ptySlave{pty: p, exclusive: t.Exclusive}, err
 	}
 	if len(t.Termios) == sys.Termios2Bytes {
 		r.Termios = t.Termios

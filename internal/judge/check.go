@@ -39,6 +39,9 @@ func (m *Model) check(f *files.Restorer, objects *object.Set) (reasons []error) 
 			add(checkResource(rec)...)
 		}
 	}
+	f.HasGroup = func(sid, pgid int) bool {
+		return slices.ContainsFunc(m.Tasks, func(t *Task) bool { return t.Session == sid && t.Group == pgid })
+	}
 	f.InTree = func(id int) bool { return m.ByPID[id] != nil || m.ByTID[id] != nil }
 	f.Mapped = m.mapped
 	f.Root, f.Elsewhere = m.Tasks[0].PID, func(objref uint64) bool { return m.usedElsewhere[objref] }

@@ -135,6 +135,11 @@ type TTY struct {
 	Termios []byte `cbor:"termios,omitempty" range:"44"` // struct termios2 of TCGETS2
 	Rows    uint16 `cbor:"rows,omitempty"`               // of its window
 	Cols    uint16 `cbor:"cols,omitempty"`               // of its window
+	// Line is the device number of the terminal itself, TIOCGDEV of ioctl_tty(2),
+	// if its master is in the image: a PTMX with that number.
+	Line uint64 `cbor:"line,omitempty" since:"0.2"`
+	// It can't be opened again, TIOCEXCL; told only with Line.
+	Exclusive bool `cbor:"exclusive,omitempty" since:"0.2"`
 }
 
 // Kinds of Lock.

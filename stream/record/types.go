@@ -56,6 +56,7 @@ const (
 	TypeMemFD       Type = 80 // MemFD
 	TypeSignalFD    Type = 81 // SignalFD
 	TypeProcFile    Type = 85 // ProcFile
+	TypePTMX        Type = 87 // PTMX
 )
 
 // v01 is the version that has had a record from the beginning. A field that came
@@ -120,4 +121,5 @@ var types = [...]TypeInfo{
 	row[MemFD](v01, TypeMemFD, "MEMFD", Critical|Shareable),
 	row[SignalFD](v02, TypeSignalFD, "SIGNALFD", Critical|Shareable),
 	row[ProcFile](v01, TypeProcFile, "PROCFILE", Critical|Shareable),
+	row[PTMX](v02, TypePTMX, "PTMX", Critical|Shareable),
 }
