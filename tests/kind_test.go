@@ -21,7 +21,7 @@ func TestNewKind(t *testing.T) {
 	f.start()
 	pid := strconv.Itoa(f.pid)
 	out, err := exec.Command("ckpt-collect", "--dry-run", pid).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "is a timerfd, which can't be saved") {
+	if err == nil || !strings.Contains(string(out), "is a fanotify, which can't be saved") {
 		t.Errorf("without the kind: %v, %s", err, out)
 	}
 	f.shell("PATH=" + dir + ":$PATH; ckpt-collect --leave killed " + pid + " | ckpt-dedup | ckpt-write -o img")

@@ -68,6 +68,7 @@ var Kinds = []Kind{
 	ptmxKind,
 	eventfdKind,
 	signalfdKind,
+	timerfdKind,
 	epollKind,
 	unixSockKind,
 	memfdKind,

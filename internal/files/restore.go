@@ -34,6 +34,9 @@ type Restorer struct {
 	// SameBoot: the system was not rebooted since the checkpoint, so devices
 	// have the same numbers.
 	SameBoot bool
+	// Clocks are what the program's clocks showed when it was saved; nil if the image
+	// does not tell.
+	Clocks *record.Clocks
 	// InTree reports whether the image has a process or thread.
 	InTree func(id int) bool
 	// HasGroup reports whether a session of the image has a process group with

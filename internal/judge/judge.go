@@ -50,7 +50,7 @@ func Here(m *Model, r *Restore) (*Plan, error) {
 		return nil, err
 	}
 	r.Files.Own, r.Files.Who = own, m.who
-	r.Files.Users, r.Files.SameBoot = m.users(), isThisBoot(&m.Header)
+	r.Files.Users, r.Files.SameBoot, r.Files.Clocks = m.users(), isThisBoot(&m.Header), m.Header.Clocks
 	reasons = append(reasons, m.check(r.Files, r.Objects)...)
 	reasons = append(reasons, m.checkHere(r.Cgroups)...)
 	reasons = append(reasons, m.rights(own, r.Objects)...)

@@ -58,10 +58,11 @@ func FuzzParseSystem(f *testing.F) {
 	})
 }
 
-// FuzzFDEvents: what is open in an eventfd, a signalfd or an epoll.
+// FuzzFDEvents: what is open in an eventfd, a signalfd, a timerfd or an epoll.
 func FuzzFDEvents(f *testing.F) {
 	seed(f, "fdinfo-e*")
 	seed(f, "fdinfo-s*")
+	seed(f, "fdinfo-t*")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		info, err := ParseFDInfo(b)
 		if err != nil {
@@ -69,6 +70,9 @@ func FuzzFDEvents(f *testing.F) {
 		}
 		_, _ = info.EventFD()
 		_, _ = info.SignalMask()
+		if timer, err := info.TimerFD(); err == nil && (timer.Left < 0 || timer.Interval < 0) {
+			t.Fatalf("%+v", timer)
+		}
 		targets, err := info.EpollTargets()
 		if err == nil && len(targets) > len(b)/8 {
 			t.Fatalf("%d targets in %d bytes", len(targets), len(b))

@@ -223,3 +223,16 @@ func CPU() (int, error) {
 	}
 	return int(cpu), nil
 }
+
+// tfdIocSetTicks is TFD_IOC_SET_TICKS of linux/timerfd.h.
+const tfdIocSetTicks = 0x40085400
+
+// SetTimerTicks sets the expirations of a timerfd that nobody has read, not 0. It takes
+// CONFIG_CHECKPOINT_RESTORE.
+func SetTimerTicks(fd int, ticks uint64) error {
+	_, _, e := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), tfdIocSetTicks, uintptr(unsafe.Pointer(&ticks)))
+	if e != 0 {
+		return e
+	}
+	return nil
+}

@@ -55,6 +55,7 @@ const (
 	TypeSockData    Type = 79 // SockData, with the bytes that wait in a socket
 	TypeMemFD       Type = 80 // MemFD
 	TypeSignalFD    Type = 81 // SignalFD
+	TypeTimerFD     Type = 82 // TimerFD
 	TypeProcFile    Type = 85 // ProcFile
 	TypePTMX        Type = 87 // PTMX
 )
@@ -120,6 +121,7 @@ var types = [...]TypeInfo{
 	row[SockData](v01, TypeSockData, "SOCKDATA", Critical|Bulk),
 	row[MemFD](v01, TypeMemFD, "MEMFD", Critical|Shareable),
 	row[SignalFD](v02, TypeSignalFD, "SIGNALFD", Critical|Shareable),
+	row[TimerFD](v02, TypeTimerFD, "TIMERFD", Critical|Shareable),
 	row[ProcFile](v01, TypeProcFile, "PROCFILE", Critical|Shareable),
 	row[PTMX](v02, TypePTMX, "PTMX", Critical|Shareable),
 }

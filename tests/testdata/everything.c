@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -71,8 +72,9 @@ static void timers(void) {
 	timer_t t;
 	struct sigevent ev = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
 	struct itimerspec hour = {{0}, {3600, 0}};
+	int fd = timerfd_create(CLOCK_MONOTONIC, 0);
 	struct itimerval also = {{0}, {3600, 0}};
-	MUST(!timer_create(CLOCK_MONOTONIC, &ev, &t) && !timer_settime(t, 0, &hour, 0) && !setitimer(ITIMER_REAL, &also, 0));
+	MUST(!timer_create(CLOCK_MONOTONIC, &ev, &t) && !timer_settime(t, 0, &hour, 0) && !setitimer(ITIMER_REAL, &also, 0) && !timerfd_settime(fd, 0, &hour, 0));
 	sigset_t set;
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);

@@ -1,10 +1,11 @@
-/* The monotonic and the boot time clock never go back and keep their distance, in the vdso as in the kernel; timers and sleeps for an absolute time on them end, and not before it. With two numbers it is in a time namespace that is so many seconds ahead */
+/* The monotonic and the boot time clock never go back and keep their distance, in the vdso as in the kernel; timers, timerfds and sleeps for an absolute time on them end, and not before it. With two numbers it is in a time namespace that is so many seconds ahead */
 #include "check.h"
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -84,6 +85,25 @@ static void await_timer(timer_t t, int clock, int sig, long long when)
 	check(at(clock) >= when, "%lld ns early", when - at(clock));
 }
 
+static int start_timerfd(int clock, long long when)
+{
+	struct itimerspec s = {.it_value = spec(when)};
+	int fd = timerfd_create(clock, 0);
+
+	must(fd >= 0 && timerfd_settime(fd, TFD_TIMER_ABSTIME, &s, NULL) == 0);
+	return fd;
+}
+
+static void await_timerfd(int fd, int clock, long long when)
+{
+	struct itimerspec left;
+	uint64_t n;
+
+	check(timerfd_gettime(fd, &left) == 0 && left.it_value.tv_sec < 60, "%lld s left", (long long)left.it_value.tv_sec);
+	check(read(fd, &n, sizeof n) == sizeof n && n == 1);
+	check(at(clock) >= when, "%lld ns early", when - at(clock));
+}
+
 /* ahead goes on in a child in a time namespace. */
 static void ahead(const char *mono, const char *boot)
 {
@@ -129,6 +149,8 @@ int main(int argc, char **argv)
 	boot_timer = start_timer(CLOCK_BOOTTIME, SIGUSR2, boot_until);
 	must(pthread_create(&thread, NULL, sleeper, NULL) == 0);
 
+	int mono_fd = start_timerfd(CLOCK_MONOTONIC, until + 1), boot_fd = start_timerfd(CLOCK_BOOTTIME, boot_until + 1);
+
 	printf("ready\n");
 	fflush(stdout);
 	last = look();
@@ -150,6 +172,8 @@ int main(int argc, char **argv)
 
 	await_timer(mono_timer, CLOCK_MONOTONIC, SIGUSR1, until);
 	await_timer(boot_timer, CLOCK_BOOTTIME, SIGUSR2, boot_until);
+	await_timerfd(mono_fd, CLOCK_MONOTONIC, until + 1);
+	await_timerfd(boot_fd, CLOCK_BOOTTIME, boot_until + 1);
 	for (int i = 0; i < 6000 && !slept; i++)
 		usleep(10000);
 	check(slept);
