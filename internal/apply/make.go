@@ -346,17 +346,10 @@ func (b *builder) endZombie(t *judge.Task) error {
 		return err
 	}
 	ws := unix.WaitStatus(t.Status)
-	if !ws.Signaled() {
-		return p.Exit(ws.ExitStatus())
-	}
-	// It must not dump core again, so that bit of the status is lost.
 	if ws.CoreDump() {
 		b.note("pid %d (%s) had ended with a core dump; its status no longer says so", t.PID, t.Comm)
 	}
-	if err := tracee.CallOK(p, "not dump core", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return err
-	}
-	return p.Die(ws.Signal())
+	return p.EndAs(ws)
 }
 
 // dropSignal takes all instances of a signal from a puppet's queues; 0 is none.

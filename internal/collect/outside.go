@@ -310,6 +310,13 @@ func (c *collection) nameEnds() {
 		c.tell("%s fd %d is %s, which this user may not open again; restore it as a user who may, or with: %s, or file:PATH, inherit:FD or close in place of null",
 			proc.Named(b.PID), b.FD, b.Path, ends.Flag(b.Path, "null"))
 	}
+	for i, w := range d.files.Watched {
+		if i == maxEnds {
+			c.tell("and %d more pidfds of processes that are not saved", len(d.files.Watched)-i)
+			break
+		}
+		c.tell("%s fd %d is a pidfd of %s, which is not saved; if that has ended at the restore, the program sees that it has", proc.Named(w.PID), w.FD, proc.Named(w.Other))
+	}
 	c.nameGuests()
 }
 

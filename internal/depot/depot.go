@@ -200,7 +200,7 @@ func (d *Depot) handOn(files []*File) error {
 	if len(fds) == 0 {
 		return nil
 	}
-	p, numbers, err := d.startHolder(fds)
+	p, numbers, err := d.Start(fds)
 	if err != nil {
 		return cli.WithHint(fmt.Errorf("there are more open files than this process may have descriptors, and no other can hold %d of them: %w", len(fds), err),
 			"raise the limit, see ulimit -n")
@@ -212,8 +212,9 @@ func (d *Depot) handOn(files []*File) error {
 	return nil
 }
 
-// startHolder starts a holder whose process id need not stay free.
-func (d *Depot) startHolder(fds []int) (p *puppet.Puppet, numbers []int, err error) {
+// Start starts a holder of these descriptors, see puppet.StartHolder, whose process id
+// need not stay free.
+func (d *Depot) Start(fds []int) (p *puppet.Puppet, numbers []int, err error) {
 	var rejected []*puppet.Puppet // they keep their ids until one with a free id is found
 	for {
 		p, numbers, err = puppet.StartHolder(fds)

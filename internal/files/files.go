@@ -45,7 +45,7 @@ func Find(t record.Type) *Kind {
 
 // fileFlags are the O_ flags of a FILE record that matter to a restore.
 const fileFlags = unix.O_ACCMODE | unix.O_APPEND | unix.O_NONBLOCK | unix.O_DIRECT | unix.O_NOATIME |
-	unix.O_SYNC | unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW
+	unix.O_SYNC | unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | pidfdThread
 
 // Collector describes open files.
 type Collector struct {
@@ -75,6 +75,8 @@ type Collector struct {
 	// Barred holds, after Settle, what this user can't restore without
 	// replacing it.
 	Barred []Barred
+	// Watched holds the pidfds of processes that are not in the tree.
+	Watched []Watched
 
 	savers       []Saver         // one for each of Kinds
 	outsideNames map[string]bool // names in Outside

@@ -31,6 +31,7 @@ func FuzzCheck(f *testing.F) {
 		record.TypeEventFD:  &record.EventFD{Object: record.Object{Objref: 1}, Count: 1<<64 - 2, Semaphore: true},
 		record.TypeSignalFD: &record.SignalFD{Object: record.Object{Objref: 1}, Mask: 1<<63 | 1<<9},
 		record.TypeTimerFD:  &record.TimerFD{Object: record.Object{Objref: 1}, Clock: unix.CLOCK_BOOTTIME, Absolute: true, ValueNS: 1<<63 - 1, IntervalNS: 5, Ticks: 3},
+		record.TypePidFD:    &record.PidFD{Object: record.Object{Objref: 1}, PID: 7},
 		record.TypeUnixSock: &record.UnixSock{Object: record.Object{Objref: 1}, Ino: 5, Orphan: true, Kind: 1, SndBuf: 4096, Linger: &record.Linger{Seconds: 1}, Options: []record.SockOption{{Name: 16, Value: 1}}},
 		record.TypePTMX: &record.PTMX{Object: record.Object{Objref: 1}, Path: "/dev/ptmx", Number: 3, Slave: record.Stat{Path: "/dev/pts/3", Mode: 0o620}, Termios: make([]byte, 44),
 			Rows: 25, Cols: 80, Packet: true, Locked: true, HungUp: true, SID: 7, PGID: 7},

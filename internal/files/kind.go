@@ -69,6 +69,7 @@ var Kinds = []Kind{
 	eventfdKind,
 	signalfdKind,
 	timerfdKind,
+	pidfdKind,
 	epollKind,
 	unixSockKind,
 	memfdKind,

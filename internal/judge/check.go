@@ -16,6 +16,7 @@ import (
 	"ckpt/internal/memory"
 	"ckpt/internal/object"
 	"ckpt/internal/proc"
+	"ckpt/internal/puppet"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -104,7 +105,7 @@ func checkTask(t *Task) (errs []error) {
 		errs = append(errs, fmt.Errorf("%w: pid %d in session %d, group %d, with exit signal %d", stream.ErrCorrupt, t.PID, t.SID, t.PGID, t.ExitSignal))
 	}
 	if t.Zombie {
-		if !endsWith(unix.WaitStatus(t.Status)) || t.Status>>16 != 0 {
+		if t.Status>>16 != 0 || !puppet.CanEnd(unix.WaitStatus(t.Status)) {
 			errs = append(errs, fmt.Errorf("%w: pid %d has ended with status %#x", stream.ErrCorrupt, t.PID, t.Status))
 		}
 		return errs
@@ -147,14 +148,6 @@ func inOrder(recs map[record.Type]*stream.Record) (list []*stream.Record) {
 
 // checkResource judges a record of a task.
 func checkResource(rec *stream.Record) []error { return task.Find(rec.Type).Check(rec) }
-
-// harmless are the signals whose default action does not end a process.
-var harmless = []unix.Signal{unix.SIGCHLD, unix.SIGCONT, unix.SIGURG, unix.SIGWINCH, unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU}
-
-// endsWith reports whether a process can end with this status.
-func endsWith(s unix.WaitStatus) bool {
-	return s.Exited() || s.Signaled() && s.Signal() <= lastSignal && !slices.Contains(harmless, s.Signal())
-}
 
 const lastSignal = 64
 

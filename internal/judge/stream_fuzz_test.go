@@ -80,6 +80,8 @@ func example(t testing.TB) (recs []*stream.Record) {
 	opened(11, 10, unix.O_RDWR|unix.O_NONBLOCK, record.TypeSignalFD, &record.SignalFD{Object: object(), Mask: 1<<63 | 1<<9})
 	opened(12, 10, unix.O_RDWR, record.TypePTMX, &record.PTMX{Object: object(), Path: "/dev/ptmx", Number: 3, Slave: st("/dev/pts/3", unix.S_IFCHR|0o620), Termios: make([]byte, 44), SID: 4000000, PGID: 4000000})
 	opened(12, 10, unix.O_RDWR, record.TypeTimerFD, &record.TimerFD{Object: object(), Clock: unix.CLOCK_MONOTONIC, ValueNS: 5, IntervalNS: 5, Ticks: 2})
+	opened(13, 10, unix.O_RDWR|unix.O_EXCL, record.TypePidFD, &record.PidFD{Object: object(), PID: root})
+	opened(14, 10, unix.O_RDWR, record.TypePidFD, &record.PidFD{Object: object(), Status: 3 << 8})
 	opened(9, 10, unix.O_RDONLY, record.TypeProcFile, &record.ProcFile{Object: object(), Path: "/proc/4000000/status", Mode: unix.S_IFREG | 0o444})
 	opened(10, 10, unix.O_RDWR, record.TypeReg, &record.Reg{Object: object(), Stat: st("/tmp/gone", unix.S_IFREG|0o600), Size: 10, Deleted: true,
 		Xattrs: []record.Xattr{{Name: "user.a", Value: []byte("b")}}})

@@ -58,11 +58,12 @@ func FuzzParseSystem(f *testing.F) {
 	})
 }
 
-// FuzzFDEvents: what is open in an eventfd, a signalfd, a timerfd or an epoll.
+// FuzzFDEvents: what is open in an eventfd, a signalfd, a timerfd, a pidfd or an epoll.
 func FuzzFDEvents(f *testing.F) {
 	seed(f, "fdinfo-e*")
 	seed(f, "fdinfo-s*")
 	seed(f, "fdinfo-t*")
+	seed(f, "fdinfo-p*")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		info, err := ParseFDInfo(b)
 		if err != nil {
@@ -70,6 +71,7 @@ func FuzzFDEvents(f *testing.F) {
 		}
 		_, _ = info.EventFD()
 		_, _ = info.SignalMask()
+		_, _ = info.PidFD()
 		if timer, err := info.TimerFD(); err == nil && (timer.Left < 0 || timer.Interval < 0) {
 			t.Fatalf("%+v", timer)
 		}

@@ -267,6 +267,27 @@ func (p *Puppet) Exit(status int) error {
 	return p.t.End(0)
 }
 
+// EndAs ends the process with a status as from wait(2), see CanEnd. No core is dumped.
+func (p *Puppet) EndAs(s unix.WaitStatus) error {
+	if !s.Signaled() {
+		return p.Exit(s.ExitStatus())
+	}
+	if err := tracee.CallOK(p, "not dump core", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return err
+	}
+	return p.Die(s.Signal())
+}
+
+// harmless are the signals whose default action does not end a process.
+var harmless = []unix.Signal{unix.SIGCHLD, unix.SIGCONT, unix.SIGURG, unix.SIGWINCH, unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU}
+
+const lastSignal = 64 // _NSIG
+
+// CanEnd reports whether a process can end with this status.
+func CanEnd(s unix.WaitStatus) bool {
+	return s>>16 == 0 && (s.Exited() || s.Signaled() && s.Signal() <= lastSignal && !slices.Contains(harmless, s.Signal()))
+}
+
 // Die ends the process by a signal, whose action must be the default one.
 func (p *Puppet) Die(sig unix.Signal) error {
 	if err := p.t.SetSignalMask(0); err != nil {

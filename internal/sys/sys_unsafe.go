@@ -236,3 +236,29 @@ func SetTimerTicks(fd int, ticks uint64) error {
 	}
 	return nil
 }
+
+// pidfdInfo is struct pidfd_info of linux/pidfd.h as it began; pidfdGetInfo is
+// PIDFD_GET_INFO, which has its size.
+type pidfdInfo struct {
+	mask, cgroup uint64
+	ids          [11]uint32
+	exitCode     int32
+}
+
+const (
+	pidfdGetInfo  = 3<<30 | unsafe.Sizeof(pidfdInfo{})<<16 | 0xff<<8 | 11
+	pidfdInfoExit = 1 << 3
+)
+
+var _ [64]byte = [unsafe.Sizeof(pidfdInfo{})]byte{}
+
+// EndedStatus returns with which status, as from wait(2), the process behind a pidfd has
+// ended that was waited for; 0 if that is not known, as before Linux 6.15.
+func EndedStatus(pidfd int) int {
+	info := pidfdInfo{mask: pidfdInfoExit}
+	_, _, e := unix.RawSyscall(unix.SYS_IOCTL, uintptr(pidfd), pidfdGetInfo, uintptr(unsafe.Pointer(&info)))
+	if e != 0 || info.mask&pidfdInfoExit == 0 {
+		return 0
+	}
+	return int(info.exitCode)
+}

@@ -56,6 +56,7 @@ const (
 	TypeMemFD       Type = 80 // MemFD
 	TypeSignalFD    Type = 81 // SignalFD
 	TypeTimerFD     Type = 82 // TimerFD
+	TypePidFD       Type = 83 // PidFD
 	TypeProcFile    Type = 85 // ProcFile
 	TypePTMX        Type = 87 // PTMX
 )
@@ -122,6 +123,7 @@ var types = [...]TypeInfo{
 	row[MemFD](v01, TypeMemFD, "MEMFD", Critical|Shareable),
 	row[SignalFD](v02, TypeSignalFD, "SIGNALFD", Critical|Shareable),
 	row[TimerFD](v02, TypeTimerFD, "TIMERFD", Critical|Shareable),
+	row[PidFD](v02, TypePidFD, "PIDFD", Critical|Shareable),
 	row[ProcFile](v01, TypeProcFile, "PROCFILE", Critical|Shareable),
 	row[PTMX](v02, TypePTMX, "PTMX", Critical|Shareable),
 }

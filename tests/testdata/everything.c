@@ -13,6 +13,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
@@ -52,7 +53,7 @@ static void files(void) {
 	MUST(!fcntl(file("locked"), F_SETLK, &lock));
 	MUST(file("gone") && !unlink("gone"));
 	MUST(!mkfifo("fifo", 0600) && open("fifo", O_RDWR) >= 0);
-	MUST(open("/proc/self/status", O_RDONLY) >= 0);
+	MUST(open("/proc/self/status", O_RDONLY) >= 0 && syscall(SYS_pidfd_open, getpid(), 0) >= 0);
 }
 
 static void memory(void) {
