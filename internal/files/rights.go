@@ -11,7 +11,6 @@ import (
 
 	"ckpt/internal/caps"
 	"ckpt/internal/cli"
-	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -58,35 +57,12 @@ func mayMakeIn(dir string) bool {
 }
 
 // unixSockHere: what it takes to set the options of a socket, see socket(7).
-func (r *Restorer) unixSockHere(rec *stream.Record) (errs []error) {
+func (r *Restorer) unixSockHere(rec *stream.Record) []error {
 	s, err := decode[record.UnixSock](rec)
 	if err != nil {
 		return nil
 	}
-	who, netAdmin := fmt.Sprintf("socket:[%d]", s.Ino), caps.Of(unix.CAP_NET_ADMIN)
-	for _, buf := range []struct {
-		limit string
-		bytes int
-	}{{"wmem_max", s.SndBuf}, {"rmem_max", s.RcvBuf}} {
-		most, err := proc.ReadSysctl("net/core/" + buf.limit)
-		if err == nil && int64(buf.bytes) > 2*most {
-			errs = append(errs, r.Own.Need(netAdmin, who, fmt.Sprintf("give %%s a buffer of %d bytes, more than net.core.%s", buf.bytes, buf.limit))...)
-		}
-	}
-	if caps.Set(r.Own.CapEff).Has(caps.Of(unix.CAP_NET_RAW)) {
-		netAdmin = 0 // either capability suffices for these options
-	}
-	for _, o := range s.Options {
-		switch {
-		case o.Name == unix.SO_PRIORITY && (o.Value < 0 || o.Value > 6):
-			errs = append(errs, r.Own.Need(netAdmin, who, "set the priority of %s (SO_PRIORITY)")...)
-		case o.Name == unix.SO_MARK && o.Value != 0:
-			errs = append(errs, r.Own.Need(netAdmin, who, "set the mark of %s (SO_MARK)")...)
-		case o.Name == unix.SO_DEBUG && o.Value != 0:
-			errs = append(errs, r.Own.Need(caps.Of(unix.CAP_NET_ADMIN), who, "switch on debugging of %s (SO_DEBUG)")...)
-		}
-	}
-	return errs
+	return r.optionsHere(fmt.Sprintf("socket:[%d]", s.Ino), unixOptions(s))
 }
 
 // signalOwnerHere: the signals of a descriptor are sent with the rights of the

@@ -44,6 +44,18 @@ type SockOption struct {
 	Value int      `range:"-2^31..2^31-1"` // as getsockopt(2) gives it
 }
 
+// LevelOption is an option of a socket, see socket(7), ip(7), ipv6(7), tcp(7), udp(7)
+// and netlink(7).
+type LevelOption struct {
+	_     struct{} `cbor:",toarray"`
+	Level int      `range:"0..2^31-1"` // SOL_SOCKET 1, SOL_IP 0 and so on
+	Name  int      `range:"0..2^31-1"` // SO_KEEPALIVE 9 and so on
+	// Value as getsockopt(2) gives it; of SO_SNDTIMEO and SO_RCVTIMEO in µs, of SO_LINGER
+	// in seconds, -1: off.
+	Value int64
+	Bytes []byte // in place of Value, where the option is no integer
+}
+
 // SockData is the meta of SOCKDATA; its data are bytes that wait in a socket.
 type SockData struct {
 	// Messages are the lengths of the messages of a SOCK_DGRAM or
