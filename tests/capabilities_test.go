@@ -72,11 +72,9 @@ type bearer struct {
 
 func newBearer(t *testing.T, r *right) *bearer {
 	b := &bearer{&feature{t: t, dir: t.TempDir()}, r}
-	for _, dir := range []string{b.dir, binDir} { // everybody may enter these
-		for d := dir; d != "/" && d != os.TempDir(); d = filepath.Dir(d) {
-			if err := os.Chmod(d, 0o755); err != nil {
-				t.Fatal(err)
-			}
+	for d := b.dir; d != "/" && d != os.TempDir(); d = filepath.Dir(d) { // everybody may enter it
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if err := os.Chmod(b.dir, 0o777); err != nil { // for deleted files

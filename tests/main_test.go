@@ -113,5 +113,12 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
+// TestServers does the same, three times, with servers and their clients in one tree.
+func TestServers(t *testing.T) {
+	for round := range 3 {
+		t.Run(fmt.Sprintf("moment-%d", round+1), func(t *testing.T) { scripts(t, "servers/*.txt") })
+	}
+}
+
 // TestScripts runs everything else that is written as a script.
 func TestScripts(t *testing.T) { scripts(t, "scripts/*.txt") }
