@@ -131,7 +131,7 @@ func (s snapshot) thread(dir string, add func(name, value string)) {
 var (
 	numbered   = regexp.MustCompile(`^(pipe:|socket:)\[\d+\]$`)
 	deleted    = regexp.MustCompile(`/[^ ]*( \(deleted\))`)
-	anonymous  = regexp.MustCompile(`\d+ *(/memfd:|/dev/zero|/SYSV|/anon_hugepage|/[^ ]* \(deleted\)|\[anon_shmem)`)
+	anonymous  = regexp.MustCompile(`\d+ *(/memfd:|/dev/zero|/SYSV|/anon_hugepage|/[^ ]* \(deleted\)|\[anon_shmem|anon_inode:\[io_uring)`)
 	watched    = regexp.MustCompile(`pos:\d+ ino:[0-9a-f]+ sdev:[0-9a-f]+`)
 	lockOwners = regexp.MustCompile(`(lock:.*(?:READ|WRITE) +)\S+ \S+`)
 )

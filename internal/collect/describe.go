@@ -354,6 +354,11 @@ func (d *description) thread(p *process, t *tracee.Tracee) error {
 	if c.Loan == nil {
 		return nil // a blocker was added for that
 	}
+	if slices.ContainsFunc(a.subjects, files.IsUring) {
+		if err := c.RegisteredUrings(); err != nil {
+			return err
+		}
+	}
 	for i := range task.Resources {
 		r := &task.Resources[i]
 		if r.Scope == task.Shared || r.Collect == nil || r.Scope == task.PerProcess && t != p.threads[0] {

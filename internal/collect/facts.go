@@ -3,6 +3,7 @@ package collect
 import (
 	"errors"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -26,7 +27,36 @@ func (d *description) readFacts() error {
 	for i, t := range threads {
 		d.facts[t.TID] = facts[i]
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	for _, p := range d.tree.procs {
+		if err := d.setWorkersApart(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setWorkersApart finds the threads with which the kernel works for a process. They stand
+// still like the others, but can't make a call, and are made anew when there is work.
+func (d *description) setWorkersApart(p *process) error {
+	mine := p.threads[:0]
+	for _, t := range p.threads {
+		if strings.HasPrefix(d.facts[t.TID].Comm, "iou-") {
+			stat, err := proc.ReadThreadStat(p.pid, t.TID)
+			if err != nil {
+				return err
+			}
+			if proc.IsIOWorker(stat) {
+				p.workers = append(p.workers, t)
+				continue
+			}
+		}
+		mine = append(mine, t)
+	}
+	p.threads = mine
+	return nil
 }
 
 // readMappings reads the mappings of all processes.

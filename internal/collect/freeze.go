@@ -25,6 +25,7 @@ type process struct {
 	gone    bool             // it ended and was reaped
 	denied  int              // how often in a row attaching to it failed
 	threads []*tracee.Tracee // the first is the leader; a zombie has none
+	workers []*tracee.Tracee // threads of the kernel, which are not saved
 	parent  *process         // nil for the root
 	home    *loan.Home
 	served  []error // its memory that is on FUSE, which must not be read
@@ -375,7 +376,7 @@ func (t *tree) threads() int {
 // release lets every thread run on.
 func (t *tree) release() error {
 	for _, p := range t.procs {
-		p.threads = nil
+		p.threads, p.workers = nil, nil
 	}
 	return t.group.ReleaseAll()
 }

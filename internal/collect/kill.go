@@ -51,17 +51,17 @@ func (t *tree) kill() error {
 	for _, p := range t.procs { // whom that did not reach
 		if err := unix.Kill(p.pid, unix.SIGKILL); err != nil && err != unix.ESRCH && !p.zombie {
 			errs = append(errs, cli.Exit(cli.StatusChanged, t.notEnded(p, "killed", err)))
-			for _, th := range p.threads {
+			for _, th := range append(p.threads, p.workers...) {
 				errs = append(errs, th.Detach(0))
 			}
-			p.threads = nil
+			p.threads, p.workers = nil, nil
 		}
 	}
 	for _, p := range t.procs {
-		for _, th := range slices.Backward(p.threads) { // the leader's end is reported last
+		for _, th := range slices.Backward(append(p.threads, p.workers...)) { // the leader's end is reported last
 			errs = append(errs, th.AwaitEnd())
 		}
-		p.threads = nil
+		p.threads, p.workers = nil, nil
 	}
 	return errors.Join(errs...)
 }

@@ -71,6 +71,7 @@ var Kinds = []Kind{
 	timerfdKind,
 	pidfdKind,
 	epollKind,
+	uringKind,
 	unixSockKind,
 	memfdKind,
 }

@@ -45,6 +45,7 @@ func isThing(t record.Type) bool { return slices.Contains(things, t) }
 var mappable = map[string][]record.Type{
 	record.VMAFile:    {record.TypeReg, record.TypeMemFD, record.TypeCharDev, record.TypeProcFile},
 	record.VMADev:     {record.TypeCharDev},
+	record.VMAUring:   {record.TypeIOUring},
 	record.VMAShmem:   {record.TypeShmem},
 	record.VMASysVShm: {record.TypeSysVShm},
 }

@@ -78,6 +78,7 @@ func example(t testing.TB) (recs []*stream.Record) {
 	opened(7, 10, unix.O_RDWR, record.TypeUnixSock, &record.UnixSock{Object: object(), Ino: 9, Peer: 8, Kind: unix.SOCK_STREAM})
 	opened(8, 10, unix.O_RDWR, record.TypeMemFD, &record.MemFD{Object: object(), Name: "m", Size: 4096, Mode: unix.S_IFREG | 0o777, Seals: 1})
 	opened(11, 10, unix.O_RDWR|unix.O_NONBLOCK, record.TypeSignalFD, &record.SignalFD{Object: object(), Mask: 1<<63 | 1<<9})
+	opened(21, 10, unix.O_RDWR, record.TypeIOUring, &record.IOUring{Object: object(), SQEntries: 4, CQEntries: 8, Count: 5})
 	opened(20, 10, unix.O_RDWR, record.TypePTMX, &record.PTMX{Object: object(), Path: "/dev/ptmx", Number: 3, Slave: st("/dev/pts/3", unix.S_IFCHR|0o620), Termios: make([]byte, 44), SID: 4000000, PGID: 4000000})
 	opened(12, 10, unix.O_RDWR, record.TypeTimerFD, &record.TimerFD{Object: object(), Clock: unix.CLOCK_MONOTONIC, ValueNS: 5, IntervalNS: 5, Ticks: 2})
 	opened(13, 10, unix.O_RDWR|unix.O_EXCL, record.TypePidFD, &record.PidFD{Object: object(), PID: root})

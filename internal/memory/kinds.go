@@ -29,6 +29,7 @@ var kinds = [...]kind{
 	{record.VMASysVShm, isSysVShm, collectSysVShm, false, (*Restorer).attach},
 	{record.VMAHuge, isHuge, nothing, true, restoreAnon},
 	{record.VMADev, func(m *proc.Mapping) bool { return m.Path == "/dev/zero" && !m.Shared }, collectInode, true, restoreMapped},
+	{record.VMAUring, isUring, collectUring, false, (*Restorer).mapUring},
 	{record.VMAFile, func(m *proc.Mapping) bool { return m.Inode != 0 }, collectInode, true, restoreMapped},
 	{record.VMAAnon, func(*proc.Mapping) bool { return true }, nothing, true, restoreAnon},
 }
@@ -81,7 +82,7 @@ func isHuge(m *proc.Mapping) bool { return !m.Shared && m.Path == anonHuge && ke
 
 // obstacle says why a mapping can't be saved, or "".
 func obstacle(m *proc.Mapping, k *kind) string {
-	if ofKernel(k.name) {
+	if ofKernel(k.name) || k.name == record.VMAUring { // whose file says whether it can be saved
 		return ""
 	}
 	if what := blockedBy(m); what != "" {
@@ -100,8 +101,6 @@ func obstacle(m *proc.Mapping, k *kind) string {
 		return "a private mapping of System V shared memory"
 	case strings.HasPrefix(m.Path, "socket:"):
 		return "memory of a socket"
-	case m.Path == "anon_inode:[io_uring]":
-		return "a ring of io_uring"
 	case strings.HasPrefix(m.Path, "anon_inode:"):
 		return "memory of a special file"
 	case m.Name() == "[uprobes]":

@@ -257,7 +257,7 @@ func TestObstacles(t *testing.T) {
 	for path, what := range map[string]string{
 		"/secretmem (deleted)": "secret memory (memfd_secret)", "/[aio] (deleted)": "the ring of an asynchronous I/O context (io_setup)",
 		"/SYSV00000001 (deleted)": "a private mapping of System V shared memory", "socket:[77]": "memory of a socket",
-		"anon_inode:[io_uring]": "a ring of io_uring", "anon_inode:[perf_event]": "memory of a special file", "[uprobes]": "for uprobes", "/bin/x": "",
+		"anon_inode:[perf_event]": "memory of a special file", "[uprobes]": "for uprobes", "/bin/x": "",
 	} {
 		m := proc.Mapping{Start: pageBytes, End: 2 * pageBytes, Path: path, Inode: 5}
 		if got := obstacle(&m, kindOf(&m)); got != what {

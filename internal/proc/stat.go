@@ -10,6 +10,13 @@ import (
 // FlagKernelThread is PF_KTHREAD of linux/sched.h, a bit of Stat.Flags.
 const FlagKernelThread = 0x00200000
 
+// flagIOWorker is PF_IO_WORKER, of a thread with which the kernel works for a process.
+const flagIOWorker = 0x10
+
+// IsIOWorker reports whether the kernel works for a process with this thread, which never
+// runs the process's code: one of an io_uring.
+func IsIOWorker(s Stat) bool { return s.Flags&flagIOWorker != 0 }
+
 // Stat is /proc/PID/stat (proc_pid_stat(5), fs/proc/array.c do_task_stat).
 //
 // Addresses and ExitCode are right only for a reader that may ptrace the process; to others the kernel shows 0, and 1 for StartCode and EndCode.

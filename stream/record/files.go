@@ -165,7 +165,7 @@ type Lock struct {
 // Offset. What no record gives is a hole.
 type Content struct {
 	Offset int64    `cbor:"offset" unit:"byte" range:"0.."` // where data belongs
-	Refs   InodeRef `cbor:"refs"`                           // a REG, MEMFD, SHMEM or SYSVSHM
+	Refs   InodeRef `cbor:"refs"`                           // a REG, MEMFD, SHMEM, SYSVSHM or IOURING
 }
 
 // PipeData is the meta of PIPEDATA; its data are the bytes waiting in a pipe, of

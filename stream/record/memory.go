@@ -8,6 +8,7 @@ const (
 	VMASysVShm  = "sysvshm"  // a SYSVSHM, shared, attached by shmat(2)
 	VMAHuge     = "huge"     // private anonymous in huge pages of hugetlbfs
 	VMADev      = "dev"      // a CHARDEV: /dev/zero, private
+	VMAUring    = "uring"    // an IOURING, its memory
 	VMAVDSO     = "vdso"     // placed by the kernel, contents are its own
 	VMAVVar     = "vvar"     // likewise
 	VMAVsyscall = "vsyscall" // at one address in every process, never touched
@@ -15,18 +16,18 @@ const (
 
 // VMA is one mapping of an address space.
 type VMA struct {
-	PID     int      `cbor:"pid" range:"pid"`                                                  // a process that has the address space
-	Start   uint64   `cbor:"start" range:"address"`                                            // its first byte
-	End     uint64   `cbor:"end" range:"address"`                                              // behind its last byte
-	Kind    string   `cbor:"kind" range:"anon|file|shmem|sysvshm|huge|dev|vdso|vvar|vsyscall"` // what is mapped
-	Prot    uint32   `cbor:"prot" range:"0..7"`                                                // PROT_ bits, see mmap(2)
-	Shared  bool     `cbor:"shared,omitempty"`                                                 // MAP_SHARED
-	Offset  uint64   `cbor:"offset,omitempty" unit:"byte"`                                     // in the mapped object
-	Name    string   `cbor:"name,omitempty"`                                                   // the last column of /proc/PID/maps, for people
-	VmFlags string   `cbor:"vmflags"`                                                          // as /proc/PID/smaps has them
-	RW      bool     `cbor:"rw,omitempty"`                                                     // the object was mapped from a descriptor open for writing
-	Anon    string   `cbor:"anon_name,omitempty" range:"..79"`                                 // PR_SET_VMA_ANON_NAME
-	Guards  []Extent `cbor:"guards,omitempty"`                                                 // ranges under MADV_GUARD_INSTALL
+	PID     int      `cbor:"pid" range:"pid"`                                                        // a process that has the address space
+	Start   uint64   `cbor:"start" range:"address"`                                                  // its first byte
+	End     uint64   `cbor:"end" range:"address"`                                                    // behind its last byte
+	Kind    string   `cbor:"kind" range:"anon|file|shmem|sysvshm|huge|dev|uring|vdso|vvar|vsyscall"` // what is mapped
+	Prot    uint32   `cbor:"prot" range:"0..7"`                                                      // PROT_ bits, see mmap(2)
+	Shared  bool     `cbor:"shared,omitempty"`                                                       // MAP_SHARED
+	Offset  uint64   `cbor:"offset,omitempty" unit:"byte"`                                           // in the mapped object
+	Name    string   `cbor:"name,omitempty"`                                                         // the last column of /proc/PID/maps, for people
+	VmFlags string   `cbor:"vmflags"`                                                                // as /proc/PID/smaps has them
+	RW      bool     `cbor:"rw,omitempty"`                                                           // the object was mapped from a descriptor open for writing
+	Anon    string   `cbor:"anon_name,omitempty" range:"..79"`                                       // PR_SET_VMA_ANON_NAME
+	Guards  []Extent `cbor:"guards,omitempty"`                                                       // ranges under MADV_GUARD_INSTALL
 	// HugePage is the size of its pages where they are of hugetlbfs.
 	HugePage uint64 `cbor:"huge_page,omitempty" unit:"byte"`
 	// NUMA is absent where it has no policy of its own.

@@ -59,6 +59,7 @@ const (
 	TypePidFD       Type = 83 // PidFD
 	TypeProcFile    Type = 85 // ProcFile
 	TypePTMX        Type = 87 // PTMX
+	TypeIOUring     Type = 95 // IOUring
 )
 
 // v01 is the version that has had a record from the beginning. A field that came
@@ -126,4 +127,5 @@ var types = [...]TypeInfo{
 	row[PidFD](v02, TypePidFD, "PIDFD", Critical|Shareable),
 	row[ProcFile](v01, TypeProcFile, "PROCFILE", Critical|Shareable),
 	row[PTMX](v02, TypePTMX, "PTMX", Critical|Shareable),
+	row[IOUring](v02, TypeIOUring, "IOURING", Critical|Shareable),
 }
