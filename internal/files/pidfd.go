@@ -42,27 +42,18 @@ func (c *Collector) pidFD(s *Subject) (uint64, error) {
 	if c.blockPath(s) {
 		return 0, nil
 	}
-	info, err := proc.ReadFDInfo(s.PID, s.FD) // what is not in the tree may have ended since
+	pid, started, err := c.behindPidFD(s)
 	if err != nil {
 		return 0, err
 	}
-	pid, err := info.PidFD()
-	if err != nil {
-		return 0, err
-	}
-	rec := record.PidFD{Object: record.Object{ID: c.NewID()}, PID: max(pid, 0)}
+	rec := record.PidFD{Object: record.Object{ID: c.NewID()}, PID: max(pid, 0), StartTime: started}
 	switch {
 	case pid == 0:
 		c.Block(s.PID, fmt.Errorf("fd %d is a pidfd of a process in another pid namespace, which can't be saved", s.FD))
 		return 0, nil
 	case pid > 0:
 		rec.Ident = ident(record.TypePidFD, 0, uint64(pid))
-		if !c.InTree(pid) {
-			stat, err := proc.ReadStat(pid)
-			if err != nil { // it ends just now
-				return c.pidFD(s)
-			}
-			rec.StartTime = stat.StartTime
+		if started != 0 {
 			c.Watched = append(c.Watched, Watched{s.PID, s.FD, pid})
 		}
 	default:
@@ -71,6 +62,24 @@ func (c *Collector) pidFD(s *Subject) (uint64, error) {
 		}
 	}
 	return rec.ID, c.Emit(record.TypePidFD, &rec)
+}
+
+// behindPidFD returns what a pidfd stands for, see FDInfo.PidFD, and when it started if it
+// is not in the tree: then it may end at any time.
+func (c *Collector) behindPidFD(s *Subject) (pid int, started uint64, err error) {
+	for range 2 {
+		info, err := proc.ReadFDInfo(s.PID, s.FD)
+		if err != nil {
+			return 0, 0, err
+		}
+		if pid, err = info.PidFD(); err != nil || pid <= 0 || c.InTree(pid) {
+			return pid, 0, err
+		}
+		if stat, err := proc.ReadStat(pid); err == nil {
+			return pid, stat.StartTime, nil
+		}
+	}
+	return 0, 0, fmt.Errorf("pid %d, which it stands for, can't be looked at in /proc", pid)
 }
 
 // endedPidFD fills in the record of a process that was waited for. Before Linux 6.9 all
