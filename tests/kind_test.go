@@ -46,7 +46,7 @@ func withKind(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const behindLast = "Critical|Shareable),\n}"
+	const behindLast = "),\n}"
 	replace := map[string]string{}
 	edit := func(file, old, now string) {
 		t.Helper()

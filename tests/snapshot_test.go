@@ -133,6 +133,7 @@ var (
 	deleted    = regexp.MustCompile(`/[^ ]*( \(deleted\))`)
 	anonymous  = regexp.MustCompile(`\d+ *(/memfd:|/dev/zero|/SYSV|/anon_hugepage|/[^ ]* \(deleted\)|\[anon_shmem|anon_inode:\[io_uring)`)
 	watched    = regexp.MustCompile(`pos:\d+ ino:[0-9a-f]+ sdev:[0-9a-f]+`)
+	watchedIno = regexp.MustCompile(` ino:[0-9a-f]+ sdev:[0-9a-f]+| ignored_mask:.*`)
 	lockOwners = regexp.MustCompile(`(lock:.*(?:READ|WRITE) +)\S+ \S+`)
 )
 
@@ -206,6 +207,8 @@ func fdinfoOf(text string) string {
 		case "flags":
 			flags, _ := strconv.ParseUint(strings.TrimSpace(value), 8, 64)
 			line = fmt.Sprintf("flags: %#o\n", flags&^lostFlags)
+		case "inotify wd":
+			line = watchedIno.ReplaceAllString(line, " ")
 		case "tfd":
 			// A spent EPOLLONESHOT watch reports errors and hang-ups again.
 			line = strings.Replace(watched.ReplaceAllString(line, ""), " 40000018 ", " 40000000 ", 1)

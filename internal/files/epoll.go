@@ -30,11 +30,11 @@ func (c *Collector) epoll(s *Subject) (uint64, error) {
 	return e.ID, c.Emit(record.TypeEpoll, &e)
 }
 
-// opened is a descriptor that was described, and the number of its FILE; 0 if it
-// can't be saved.
+// opened is a descriptor that was described, and the numbers of its FILE, 0 if it can't be
+// saved, and of what that has open.
 type opened struct {
 	*Subject
-	file uint64
+	file, inode uint64
 }
 
 // openedAt finds descriptors by process and number, and by inode number.
@@ -57,29 +57,37 @@ func indexOpened(all []opened) openedAt {
 // processes share it. A target may meanwhile be open under another number than
 // the one it was added by, and in another process.
 func (c *Collector) epolls() error {
-	at := indexOpened(c.opened)
-	tree := kcmp.NewTree(kcmp.File, kcmp.Kernel{})
-	var all [][]*opened // each epoll's descriptors
-	for i := range c.opened {
-		e := &c.opened[i]
-		if !isEpoll(e.Subject) {
-			continue
-		}
-		n, isNew, err := tree.Insert(0, kcmp.Handle{PID: e.PID, Idx: uint64(e.FD)}, func() uint64 { return uint64(len(all)) })
-		if err != nil {
-			return err
-		}
-		if isNew {
-			all = append(all, nil)
-		}
-		all[n] = append(all[n], e)
+	all, err := c.descriptions(isEpoll)
+	if err != nil {
+		return err
 	}
+	at := indexOpened(c.opened)
 	for _, fds := range all {
 		if err := c.epollTargets(fds, &at); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// descriptions returns the descriptors that match, those of one description together.
+func (c *Collector) descriptions(match func(s *Subject) bool) (all [][]*opened, err error) {
+	tree := kcmp.NewTree(kcmp.File, kcmp.Kernel{})
+	for i := range c.opened {
+		o := &c.opened[i]
+		if !match(o.Subject) {
+			continue
+		}
+		n, isNew, err := tree.Insert(0, kcmp.Handle{PID: o.PID, Idx: uint64(o.FD)}, func() uint64 { return uint64(len(all)) })
+		if err != nil {
+			return nil, err
+		}
+		if isNew {
+			all = append(all, nil)
+		}
+		all[n] = append(all[n], o)
+	}
+	return all, nil
 }
 
 // epollTargets describes what an epoll watches. fds are its descriptors.

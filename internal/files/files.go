@@ -251,7 +251,7 @@ func (c *Collector) descriptor(table uint64, s *Subject) error {
 	k := c.kind(s)
 	if k == nil {
 		c.Block(s.PID, fmt.Errorf("fd %d is %s, which can't be saved", s.FD, Describe(s)))
-		c.opened = append(c.opened, opened{s, 0})
+		c.opened = append(c.opened, opened{s, 0, 0})
 		return nil
 	}
 	inode, err := k.Collect(s)
@@ -272,7 +272,7 @@ func (c *Collector) descriptor(table uint64, s *Subject) error {
 	if err := c.Emit(record.TypeFile, &file); err != nil {
 		return err
 	}
-	c.opened = append(c.opened, opened{s, file.ID})
+	c.opened = append(c.opened, opened{s, file.ID, inode})
 	ref := record.FDRefs{Of: table, File: file.ID}
 	if err := c.Emit(record.TypeFD, &record.FD{TID: s.PID, FD: s.FD, Cloexec: s.Info.Flags&unix.O_CLOEXEC != 0, Refs: ref}); err != nil {
 		return err

@@ -32,6 +32,7 @@ func FuzzCheck(f *testing.F) {
 		record.TypeSignalFD: &record.SignalFD{Object: record.Object{Objref: 1}, Mask: 1<<63 | 1<<9},
 		record.TypeTimerFD:  &record.TimerFD{Object: record.Object{Objref: 1}, Clock: unix.CLOCK_BOOTTIME, Absolute: true, ValueNS: 1<<63 - 1, IntervalNS: 5, Ticks: 3},
 		record.TypePidFD:    &record.PidFD{Object: record.Object{Objref: 1}, PID: 7},
+		record.TypeInotify:  &record.Inotify{Object: record.Object{Objref: 1}, Waiting: 16},
 		record.TypeUnixSock: &record.UnixSock{Object: record.Object{Objref: 1}, Ino: 5, Orphan: true, Kind: 1, SndBuf: 4096, Linger: &record.Linger{Seconds: 1}, Options: []record.SockOption{{Name: 16, Value: 1}}},
 		record.TypeIOUring:  &record.IOUring{Object: record.Object{Objref: 1}, SQEntries: 4, CQEntries: 8, Count: 5},
 		record.TypePTMX: &record.PTMX{Object: record.Object{Objref: 1}, Path: "/dev/ptmx", Number: 3, Slave: record.Stat{Path: "/dev/pts/3", Mode: 0o620}, Termios: make([]byte, 44),
@@ -99,6 +100,7 @@ func fuzzed(t *testing.T, paper bool) *Restorer {
 
 // inKernel are kinds that exist in kernel memory only, without a path.
 var inKernel = []record.Type{record.TypePipe, record.TypeEventFD, record.TypeSignalFD, record.TypeTimerFD, record.TypeEpoll, record.TypeIOUring, record.TypeUnixSock, record.TypeMemFD}
+var inKernel = []record.Type{record.TypePipe, record.TypeEventFD, record.TypeSignalFD, record.TypeTimerFD, record.TypeInotify, record.TypeEpoll, record.TypeUnixSock, record.TypeMemFD}
 
 func checkKind(t *testing.T, k *Kind, recs []*stream.Record, fd int, more, data []byte) {
 	fds := []record.FD{{TID: 7, FD: fd, Refs: record.FDRefs{File: 2}}}

@@ -70,6 +70,7 @@ var Kinds = []Kind{
 	signalfdKind,
 	timerfdKind,
 	pidfdKind,
+	inotifyKind,
 	epollKind,
 	uringKind,
 	unixSockKind,

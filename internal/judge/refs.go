@@ -27,12 +27,13 @@ var (
 // and to the object that a record is part of. Later, the object of a reference is
 // opened, mapped or entered without further checks.
 var references = map[record.Type][]reference{
-	record.TypeMM:          {{"exe", programs, true}},
-	record.TypeFS:          {{"cwd", folders, true}, {"root", folders, false}},
-	record.TypeFile:        {{"inode", files.Types(), true}},
-	record.TypeFD:          {{"file", opened, true}},
-	record.TypeLock:        {{"file", opened, true}},
-	record.TypeEpollTarget: {{"epoll", opened, true}, {"file", opened, true}},
+	record.TypeMM:           {{"exe", programs, true}},
+	record.TypeFS:           {{"cwd", folders, true}, {"root", folders, false}},
+	record.TypeFile:         {{"inode", files.Types(), true}},
+	record.TypeFD:           {{"file", opened, true}},
+	record.TypeLock:         {{"file", opened, true}},
+	record.TypeEpollTarget:  {{"epoll", opened, true}, {"file", opened, true}},
+	record.TypeInotifyWatch: {{"inotify", []record.Type{record.TypeInotify}, true}, {"inode", []record.Type{record.TypeReg, record.TypeDir}, false}},
 }
 
 // things are the types of objects that can be open or mapped.
@@ -64,7 +65,7 @@ func (m *Model) refs(rec *stream.Record) error {
 		if name == "exe" {
 			m.mapped[ref] = files.Mapped{End: m.mapped[ref].End, Program: true, Exe: true}
 		}
-		if rec.Type != record.TypeFile {
+		if rec.Type != record.TypeFile && rec.Type != record.TypeInotifyWatch { // a watch does without what is replaced
 			m.usedElsewhere[ref] = true
 		}
 	}

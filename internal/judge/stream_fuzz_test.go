@@ -83,6 +83,8 @@ func example(t testing.TB) (recs []*stream.Record) {
 	opened(12, 10, unix.O_RDWR, record.TypeTimerFD, &record.TimerFD{Object: object(), Clock: unix.CLOCK_MONOTONIC, ValueNS: 5, IntervalNS: 5, Ticks: 2})
 	opened(13, 10, unix.O_RDWR|unix.O_EXCL, record.TypePidFD, &record.PidFD{Object: object(), PID: root})
 	opened(14, 10, unix.O_RDWR, record.TypePidFD, &record.PidFD{Object: object(), Status: 3 << 8})
+	inotify := last + 1
+	opened(15, 10, unix.O_RDONLY, record.TypeInotify, &record.Inotify{Object: object(), Waiting: 16})
 	opened(9, 10, unix.O_RDONLY, record.TypeProcFile, &record.ProcFile{Object: object(), Path: "/proc/4000000/status", Mode: unix.S_IFREG | 0o444})
 	opened(10, 10, unix.O_RDWR, record.TypeReg, &record.Reg{Object: object(), Stat: st("/tmp/gone", unix.S_IFREG|0o600), Size: 10, Deleted: true,
 		Xattrs: []record.Xattr{{Name: "user.a", Value: []byte("b")}}})
@@ -113,6 +115,7 @@ func example(t testing.TB) (recs []*stream.Record) {
 	describe(root, root, refs)
 	describe(root, thread, refs)
 	add(record.TypeEpollTarget, &record.EpollTarget{TID: root, FD: 4, Events: 1, Refs: record.EpollFileRef{Epoll: epoll, File: epoll}})
+	add(record.TypeInotifyWatch, &record.InotifyWatch{Stat: st("/tmp", unix.S_IFDIR|0o700), TID: root, WD: 7, Mask: unix.IN_CREATE, CtimeNS: 5, Refs: record.InotifyRefs{Inotify: inotify}})
 	add(record.TypeTask, &record.Task{PID: child, PPID: root, PGID: root, SID: root, Comm: "child", ExitSignal: int(unix.SIGCHLD), StopSig: 19})
 	describe(child, child, record.ThreadRefs{MM: 7, Sighand: 8, FS: 9, Files: 6})
 	add(record.TypeTask, &record.Task{PID: zombie, PPID: child, PGID: 5, SID: root, Comm: "zombie", Zombie: true, PGIDOutside: true, ExitSignal: int(unix.SIGCHLD)})

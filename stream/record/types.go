@@ -57,9 +57,12 @@ const (
 	TypeSignalFD    Type = 81 // SignalFD
 	TypeTimerFD     Type = 82 // TimerFD
 	TypePidFD       Type = 83 // PidFD
+	TypeInotify     Type = 84 // Inotify
 	TypeProcFile    Type = 85 // ProcFile
 	TypePTMX        Type = 87 // PTMX
 	TypeIOUring     Type = 95 // IOUring
+
+	TypeInotifyWatch Type = 86 // InotifyWatch
 )
 
 // v01 is the version that has had a record from the beginning. A field that came
@@ -125,7 +128,9 @@ var types = [...]TypeInfo{
 	row[SignalFD](v02, TypeSignalFD, "SIGNALFD", Critical|Shareable),
 	row[TimerFD](v02, TypeTimerFD, "TIMERFD", Critical|Shareable),
 	row[PidFD](v02, TypePidFD, "PIDFD", Critical|Shareable),
+	row[Inotify](v02, TypeInotify, "INOTIFY", Critical|Shareable),
 	row[ProcFile](v01, TypeProcFile, "PROCFILE", Critical|Shareable),
 	row[PTMX](v02, TypePTMX, "PTMX", Critical|Shareable),
 	row[IOUring](v02, TypeIOUring, "IOURING", Critical|Shareable),
+	row[InotifyWatch](v02, TypeInotifyWatch, "INOTIFYWATCH", Critical),
 }

@@ -1,0 +1,135 @@
+package files
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/kcmp"
+	"ckpt/internal/object"
+	"ckpt/internal/proc"
+	"ckpt/stream/record"
+)
+
+// inotifyKind: inotify instances. Only kcmp(2) can tell them apart. The kernel tells what
+// they watch, but by inode number and file handle, not by path. Events that wait can't be
+// seen without taking them from the program: after a restore it is told, by
+// IN_Q_OVERFLOW, that some were lost.
+var inotifyKind = Kind{
+	Type: record.TypeInotify,
+	Part: []record.Type{record.TypeInotifyWatch},
+	Save: func(c *Collector) Saver {
+		return Saver{Match: isInotify, Collect: c.inotify, Settle: c.inotifies}
+	},
+	Restore: func(r *Restorer) Maker {
+		m := &inotifyMaker{Restorer: r}
+		return Maker{Kind: object.Kind{Check: m.check, Here: m.here, Make: m.make, Add: m.add}}
+	},
+}
+
+func isInotify(s *Subject) bool { return isAnon(s, "inotify") }
+
+func (c *Collector) inotify(s *Subject) (uint64, error) {
+	if c.blockPath(s) {
+		return 0, nil
+	}
+	f, err := borrow(s)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	waiting, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCINQ)
+	if err != nil {
+		return 0, os.NewSyscallError("ioctl", err)
+	}
+	i := record.Inotify{Object: record.Object{ID: c.NewID(), Genid: Genid(s.Stat.Dev, s.Stat.Ino, s.Info.Pos),
+		Kcmp: &record.Kcmp{Type: int(kcmp.File), TID: s.PID, Idx: uint64(s.FD)}}, Waiting: int64(waiting)}
+	return i.ID, c.Emit(record.TypeInotify, &i)
+}
+
+// inotifies describes what each inotify of the tree watches, once even if several
+// processes share it.
+func (c *Collector) inotifies() error {
+	all, err := c.descriptions(isInotify)
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	f, err := c.newFinder()
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	for _, fds := range all {
+		if err := c.inotifyWatches(fds[0], f); err != nil {
+			return fmt.Errorf("fd %d of pid %d: %w", fds[0].FD, fds[0].PID, err)
+		}
+	}
+	return nil
+}
+
+// maxUnfound is how many watches of an instance are named one by one whose file can't be
+// found.
+const maxUnfound = 10
+
+func (c *Collector) inotifyWatches(e *opened, f *finder) error {
+	watches, err := e.Info.InotifyWatches()
+	if err != nil || e.file == 0 {
+		return err
+	}
+	unfound := 0
+	for i := range watches {
+		w := &watches[i]
+		rec, err := f.find(w)
+		if err != nil {
+			return err
+		}
+		if rec == nil {
+			if unfound++; unfound <= maxUnfound {
+				c.Block(e.PID, &unfoundWatch{e.FD, w, f.why})
+			}
+			continue
+		}
+		rec.TID, rec.WD, rec.Mask, rec.Refs.Inotify = e.PID, w.WD, w.Mask, e.inode
+		if err := c.Emit(record.TypeInotifyWatch, rec); err != nil {
+			return err
+		}
+	}
+	if unfound > maxUnfound {
+		c.Block(e.PID, fmt.Errorf("fd %d is an inotify that watches %d more such files", e.FD, unfound-maxUnfound))
+	}
+	return nil
+}
+
+// unfoundWatch: nothing leads to what is watched.
+type unfoundWatch struct {
+	fd  int
+	w   *proc.InotifyWatch
+	why error // that it was not looked for everywhere, nil if it was
+}
+
+func (u *unfoundWatch) Error() string {
+	text := fmt.Sprintf("fd %d is an inotify that watches inode %d of the file system %d:%d, whose path can't be found; that can't be saved",
+		u.fd, u.w.Ino, unix.Major(u.w.Dev), unix.Minor(u.w.Dev))
+	if u.why != nil {
+		text += ": " + u.why.Error()
+	}
+	return text
+}
+
+func (u *unfoundWatch) Hint() string {
+	if u.why != nil {
+		return "run ckpt-collect as root, who can find it by its file handle (CAP_DAC_READ_SEARCH)"
+	}
+	return fmt.Sprintf("let the program remove watch %d, or find the file (find / -xdev -inum %d) and open it in a process that is saved", u.w.WD, u.w.Ino)
+}
+
+// watchOf is the record of a watch on a file that was found.
+func watchOf(s *Subject) *record.InotifyWatch {
+	w := &record.InotifyWatch{Stat: statOf(s), CtimeNS: s.Stat.Ctim.Nano()}
+	if name, cut := strings.CutSuffix(s.Target, deletedSuffix); cut || s.Stat.Nlink == 0 {
+		w.Path, w.Deleted, w.CtimeNS = name, true, 0
+	}
+	return w
+}

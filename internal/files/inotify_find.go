@@ -1,0 +1,311 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+	"ckpt/stream/record"
+)
+
+// finder finds out what an inotify watches. It has an inotify of its own: what the kernel
+// tells of a watch there is what it tells of the program's on the same inode, whatever
+// stat(2) says of that.
+type finder struct {
+	c      *Collector
+	own    int // an inotify
+	why    error
+	known  map[proc.InotifyInode]*opened // files and folders that the tree has open
+	paths  map[proc.InotifyInode]string  // others that its paths lead by; nil until needed
+	mounts []proc.Mount
+}
+
+func (c *Collector) newFinder() (*finder, error) {
+	own, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("make an inotify to find what others watch, see fs.inotify.max_user_instances: %w", os.NewSyscallError("inotify_init1", err))
+	}
+	f := &finder{c: c, own: own}
+	if f.mounts, err = proc.Mounts(os.Getpid()); err == nil {
+		err = f.lookAtOpen()
+	}
+	if err != nil {
+		unix.Close(own)
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *finder) close() { unix.Close(f.own) }
+
+// watch makes a watch on what a path leads to. It gets no events to speak of. The path is
+// a link in /proc or one that was found not to lead to FUSE.
+func (f *finder) watch(path string) (wd int, err error) {
+	return unix.InotifyAddWatch(f.own, path, unix.IN_DELETE_SELF)
+}
+
+// watched returns the inodes of all watches by descriptor.
+func (f *finder) watched() (map[int]proc.InotifyInode, error) {
+	info, err := proc.ReadFDInfo(os.Getpid(), f.own)
+	if err != nil {
+		return nil, err
+	}
+	list, err := info.InotifyWatches()
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[int]proc.InotifyInode, len(list))
+	for i := range list {
+		all[list[i].WD] = list[i].InotifyInode
+	}
+	return all, nil
+}
+
+// inodeOf returns the inode that one of our descriptors has open.
+func (f *finder) inodeOf(fd int) (in proc.InotifyInode, err error) {
+	wd, err := f.watch(fmt.Sprintf("/proc/self/fd/%d", fd))
+	if err != nil {
+		return in, err
+	}
+	all, err := f.watched()
+	if err != nil {
+		return in, err
+	}
+	_, _ = unix.InotifyRmWatch(f.own, uint32(wd)) // it may be gone with its file
+	return all[wd], nil
+}
+
+// forget removes all watches.
+func (f *finder) forget(all map[int]proc.InotifyInode) {
+	for wd := range all {
+		_, _ = unix.InotifyRmWatch(f.own, uint32(wd))
+	}
+}
+
+// lookAtOpen notes which files and folders are open.
+func (f *finder) lookAtOpen() error {
+	f.known = map[proc.InotifyInode]*opened{}
+	at := map[int]*opened{}
+	for i := range f.c.opened {
+		o := &f.c.opened[i]
+		if o.inode == 0 || !isMode(o.Subject, unix.S_IFREG) && !isMode(o.Subject, unix.S_IFDIR) || isProcFile(o.Subject) {
+			continue
+		}
+		if wd, err := f.watch(o.Link); err == nil && at[wd] == nil {
+			at[wd] = o
+		}
+	}
+	all, err := f.watched()
+	if err != nil {
+		return err
+	}
+	for wd, in := range all {
+		f.known[in] = at[wd]
+	}
+	f.forget(all)
+	return nil
+}
+
+// find returns the record of a watch without what is the instance's own; nil if nothing
+// leads to its file.
+func (f *finder) find(w *proc.InotifyWatch) (*record.InotifyWatch, error) {
+	if o := f.known[w.InotifyInode]; o != nil {
+		rec := watchOf(o.Subject)
+		rec.Refs.Inode = o.inode
+		return rec, nil
+	}
+	if rec, err := f.byHandle(w); rec != nil || err != nil {
+		return rec, err
+	}
+	if f.paths == nil {
+		if err := f.lookAround(); err != nil {
+			return nil, err
+		}
+	}
+	path := f.paths[w.InotifyInode]
+	if path == "" {
+		return nil, nil
+	}
+	p, err := walk(path, unix.O_PATH|unix.O_NOFOLLOW, false)
+	if err != nil {
+		return nil, nil
+	}
+	defer p.Close()
+	return f.found(p, path)
+}
+
+// found returns the record of a file that we have open and know a path of.
+func (f *finder) found(p *os.File, path string) (*record.InotifyWatch, error) {
+	s := &Subject{FD: -1, Link: fmt.Sprintf("/proc/self/fd/%d", p.Fd()), Target: path}
+	if err := unix.Fstat(int(p.Fd()), &s.Stat); err != nil {
+		return nil, os.NewSyscallError("fstat", err)
+	}
+	return watchOf(s), nil
+}
+
+// byHandle opens the file by its handle and asks for its path. It returns nil if that
+// can't be done, or if the kernel has the file in memory without a path.
+func (f *finder) byHandle(w *proc.InotifyWatch) (*record.InotifyWatch, error) {
+	if w.Handle == "" {
+		return nil, nil
+	}
+	for i := range f.mounts {
+		m := &f.mounts[i]
+		if m.Dev != w.Dev || fuseName(m.FSType) != "" {
+			continue
+		}
+		p := f.openOn(m, w)
+		if p == nil {
+			continue
+		}
+		rec, err := f.named(p, w)
+		p.Close()
+		if rec != nil || err != nil {
+			return rec, err
+		}
+	}
+	return nil, nil
+}
+
+// openOn opens the file of a watch by way of a mount.
+func (f *finder) openOn(m *proc.Mount, w *proc.InotifyWatch) *os.File {
+	root, err := walk(m.Point, unix.O_RDONLY|unix.O_NONBLOCK, false)
+	if err != nil {
+		return nil
+	}
+	defer root.Close()
+	if st, err := quietStat(int(root.Fd()), "", 0); err != nil || int(st.Mnt_id) != m.ID { // another mount is over it
+		return nil
+	}
+	fd, err := unix.OpenByHandleAt(int(root.Fd()), unix.NewFileHandle(w.HandleType, []byte(w.Handle)), unix.O_PATH|unix.O_CLOEXEC)
+	if err == unix.EPERM {
+		f.why = errors.New("that takes CAP_DAC_READ_SEARCH")
+	}
+	if err != nil {
+		return nil
+	}
+	return os.NewFile(uintptr(fd), "a watched file")
+}
+
+// named returns the record of what was opened by handle, if it is the watched file and its
+// path leads to it.
+func (f *finder) named(p *os.File, w *proc.InotifyWatch) (*record.InotifyWatch, error) {
+	if in, err := f.inodeOf(int(p.Fd())); err != nil || in != w.InotifyInode {
+		return nil, err
+	}
+	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", p.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	rec, err := f.found(p, path)
+	if err != nil || rec.Deleted {
+		return rec, err
+	}
+	if !filepath.IsAbs(path) || path == "/" && rec.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return nil, nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(p.Fd()), &st); err != nil {
+		return nil, os.NewSyscallError("fstat", err)
+	}
+	if there, err := f.leadsTo(path, &st); err != nil || !there {
+		return nil, err
+	}
+	return rec, nil
+}
+
+// leadsTo is Collector.leadsTo for what may be a symbolic link, and not an error where we
+// may not look.
+func (f *finder) leadsTo(path string, st *unix.Stat_t) (bool, error) {
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		p, err := walk(filepath.Dir(path), unix.O_PATH, false)
+		if err != nil {
+			return false, nil
+		}
+		defer p.Close()
+		var now unix.Stat_t
+		err = unix.Fstatat(int(p.Fd()), filepath.Base(path), &now, unix.AT_SYMLINK_NOFOLLOW)
+		return err == nil && now.Dev == st.Dev && now.Ino == st.Ino, nil
+	}
+	there, err := f.c.leadsTo(path, st)
+	if errors.Is(err, unix.EACCES) {
+		return false, nil
+	}
+	return there, err
+}
+
+// maxLooked is how many names are looked at in the folders that the tree's paths lead by.
+const maxLooked = 20000
+
+// lookAround notes the folders on the way to what is open, and what is in them. The names
+// in the kernel's memory are not enough where it has forgotten that of a watched file.
+func (f *finder) lookAround() error {
+	f.paths = map[proc.InotifyInode]string{}
+	at := map[int]string{}
+	looked := 0
+	note := func(path string) {
+		looked++
+		if wd, err := unix.InotifyAddWatch(f.own, path, unix.IN_DELETE_SELF|unix.IN_DONT_FOLLOW); err == nil && at[wd] == "" {
+			at[wd] = path
+		}
+	}
+	for _, dir := range f.folders() {
+		note(dir)
+		names, _ := os.ReadDir(dir)
+		for _, n := range names {
+			if looked < maxLooked {
+				note(filepath.Join(dir, n.Name()))
+			}
+		}
+	}
+	all, err := f.watched()
+	if err != nil {
+		return err
+	}
+	for wd, in := range all {
+		f.paths[in] = at[wd]
+	}
+	f.forget(all)
+	return nil
+}
+
+// folders are those on the way to what the tree has open, or works in, without those on
+// FUSE.
+func (f *finder) folders() (list []string) {
+	seen := map[string]bool{"": true}
+	add := func(path string) {
+		for path = filepath.Clean(path); filepath.IsAbs(path); path = filepath.Dir(path) {
+			if seen[path] {
+				return
+			}
+			seen[path] = true
+			list = append(list, path)
+			if path == "/" {
+				return
+			}
+		}
+	}
+	for i := range f.c.opened {
+		add(filepath.Dir(f.c.opened[i].Target))
+	}
+	for key := range f.c.paths {
+		add(key.target)
+	}
+	slices.SortFunc(list, func(a, b string) int { return strings.Compare(a, b) })
+	return slices.DeleteFunc(list, func(path string) bool {
+		var st unix.Stat_t
+		p, err := f.c.walkQuietly(path)
+		if err != nil {
+			return true
+		}
+		defer unix.Close(p)
+		fuse, err := f.c.isFUSE(p)
+		return fuse || err != nil || unix.Fstat(p, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR
+	})
+}

@@ -1,0 +1,231 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/cli"
+	"ckpt/internal/object"
+	"ckpt/internal/proc"
+	"ckpt/internal/sys"
+	"ckpt/stream"
+	"ckpt/stream/record"
+)
+
+// inotifyMaker is the kind in one restart.
+type inotifyMaker struct {
+	*Restorer
+	instances, watches int64 // how many were checked
+	notes              int
+}
+
+// check judges an INOTIFY or an INOTIFYWATCH.
+func (m *inotifyMaker) check(rec *stream.Record) []error {
+	var err error
+	if rec.Type == record.TypeInotify {
+		var i *record.Inotify
+		if i, err = decode[record.Inotify](rec); err == nil && i.Waiting < 0 {
+			err = fmt.Errorf("%w: inotify with %d bytes", stream.ErrCorrupt, i.Waiting)
+		}
+	} else {
+		err = m.checkWatch(rec)
+	}
+	if err != nil {
+		return []error{err}
+	}
+	return nil
+}
+
+// inotifyBits are those of the mask of a watch that the kernel keeps.
+const inotifyBits = unix.IN_ALL_EVENTS | unix.IN_EXCL_UNLINK | unix.IN_ONESHOT
+
+func (m *inotifyMaker) checkWatch(rec *stream.Record) error {
+	t, err := decode[record.InotifyWatch](rec)
+	if err != nil {
+		return err
+	}
+	if t.WD < 1 || t.WD > math.MaxInt32 || t.Mask&^inotifyBits != 0 {
+		return fmt.Errorf("%w: watch %d for %#x", stream.ErrCorrupt, t.WD, t.Mask)
+	}
+	if t.Refs.Inode != 0 {
+		return nil
+	}
+	if err := checkPath(t.Path); err != nil || m.Paper || t.Deleted {
+		return err
+	}
+	if m.watches++; m.watches > 1 {
+		if err := atMost("watches", "fs/inotify/max_user_watches", m.watches); err != nil {
+			return err
+		}
+	}
+	w := m.newWatch(t)
+	f, err := w.open()
+	switch {
+	case err != nil:
+		return err
+	case f == nil:
+		m.tell("%s watches %s (inotify), which is not there any more; it sees that it was deleted", m.Name(t.TID), t.Path)
+		return nil
+	case !w.same:
+		m.tell("%s watches %s (inotify), which is another file now; it is told that it has missed events", m.Name(t.TID), t.Path)
+	}
+	return f.Close()
+}
+
+// atMost returns an error if there are more of something than a user may have.
+func atMost(what, sysctl string, n int64) error {
+	most, err := proc.ReadSysctl(sysctl)
+	if err != nil || n != most+1 { // tell it once
+		return nil
+	}
+	return cli.WithHint(fmt.Errorf("the image has more inotify %s than a user may have here, %d", what, most), fmt.Sprintf("raise the limit: sysctl %s", sysctl))
+}
+
+// maxNotes is how many watches are named one by one.
+const maxNotes = 20
+
+func (m *inotifyMaker) tell(format string, args ...any) {
+	if m.notes++; m.notes <= maxNotes {
+		m.Note(format, args...)
+	} else if m.notes == maxNotes+1 {
+		m.Note("and so do more")
+	}
+}
+
+func (m *inotifyMaker) here(*stream.Record) []error {
+	m.instances++
+	if err := atMost("instances", "fs/inotify/max_user_instances", m.instances); err != nil {
+		return []error{err}
+	}
+	return nil
+}
+
+// make makes an instance, as the user that it is to count for.
+func (m *inotifyMaker) make(rec *stream.Record) (object.Object, error) {
+	i, err := decode[record.Inotify](rec)
+	if err != nil {
+		return nil, err
+	}
+	fd, init := -1, func() (fd int, err error) { return unix.InotifyInit1(unix.IN_CLOEXEC) }
+	if u := m.Users[i.Objref]; u != nil && u.Creds.UID[1] != uint32(os.Geteuid()) {
+		_ = sys.AsUser(u.Creds.UID[0], u.Creds.UID[1], uint32(os.Getgid()), uint32(os.Getegid()), nil, func() error {
+			fd, err = init()
+			return err
+		})
+	}
+	if fd < 0 {
+		if fd, err = init(); err != nil {
+			return nil, fmt.Errorf("make an inotify, see fs.inotify.max_user_instances: %w", err)
+		}
+	}
+	s, err := m.newSingle(fd, "an inotify")
+	if err != nil {
+		return nil, err
+	}
+	return &inotify{single: s, m: m, rec: i, own: -1}, nil
+}
+
+// add gives a watch to its instance, unless something else replaces that.
+func (m *inotifyMaker) add(rec *stream.Record) error {
+	t, err := decode[record.InotifyWatch](rec)
+	if err != nil {
+		return err
+	}
+	obj, err := m.Hash.Get(t.Refs.Inotify, record.TypeInotify)
+	if err != nil {
+		return err
+	}
+	if i, ok := obj.(*inotify); ok {
+		i.watches = append(i.watches, m.newWatch(t))
+	}
+	return nil
+}
+
+// watch is a file or folder that is to be watched.
+type watch struct {
+	*named
+	rec  *record.InotifyWatch
+	same bool // what was opened is what was watched
+}
+
+var errOtherType = errors.New("it is of another type now")
+
+func (m *inotifyMaker) newWatch(t *record.InotifyWatch) *watch {
+	w := &watch{rec: t}
+	w.named = m.named(t.Refs.Inotify, &t.Stat, "a file", func(p *os.File, st *unix.Stat_t) error {
+		w.same = w.isSame(p, st)
+		if (st.Mode^t.Mode)&unix.S_IFMT != 0 {
+			return errOtherType
+		}
+		return nil
+	})
+	return w
+}
+
+// open opens (O_PATH) what is to be watched: what the tree has open, or what is at the
+// path, or else what was there and now has another. It is nil if there is none.
+func (w *watch) open() (f *os.File, err error) {
+	if w.rec.Refs.Inode != 0 {
+		w.same = true
+		if f, err = w.r.Open(w.rec.Refs.Inode, unix.O_PATH|unix.O_NOFOLLOW); errors.Is(err, stream.ErrCorrupt) {
+			return nil, nil // it is replaced
+		}
+		return f, err
+	}
+	if !w.rec.Deleted {
+		if f, err = w.named.Open(unix.O_PATH | unix.O_NOFOLLOW); w.same && err == nil {
+			return f, nil
+		}
+	}
+	if g := w.byHandle(); g != nil {
+		w.same = true
+		return g, closeIf(f)
+	}
+	for _, gone := range []error{unix.ENOENT, unix.ENOTDIR, errOtherType} {
+		if errors.Is(err, gone) {
+			return nil, nil
+		}
+	}
+	return f, err
+}
+
+func closeIf(f *os.File) error {
+	if f == nil {
+		return nil
+	}
+	return f.Close()
+}
+
+// byHandle opens the watched file if it was given another path.
+func (w *watch) byHandle() *os.File {
+	if w.FH == nil {
+		return nil
+	}
+	dir, err := walk(filepath.Dir(w.Path), unix.O_RDONLY|unix.O_DIRECTORY, false)
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	fd, err := unix.OpenByHandleAt(int(dir.Fd()), unix.NewFileHandle(w.FH.Type, w.FH.Bytes), unix.O_PATH|unix.O_CLOEXEC)
+	if err != nil {
+		return nil
+	}
+	f := os.NewFile(uintptr(fd), w.Path)
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || !w.isSame(f, &st) {
+		f.Close()
+		return nil
+	}
+	return f
+}
+
+// changed reports whether events were missed of what was opened.
+func (w *watch) changed(f *os.File) bool {
+	var st unix.Stat_t
+	return !w.same || w.rec.CtimeNS != 0 && (unix.Fstat(int(f.Fd()), &st) != nil || st.Ctim.Nano() != w.rec.CtimeNS)
+}
