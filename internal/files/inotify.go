@@ -2,7 +2,6 @@ package files
 
 import (
 	"fmt"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +20,8 @@ var inotifyKind = Kind{
 	Type: record.TypeInotify,
 	Part: []record.Type{record.TypeInotifyWatch},
 	Save: func(c *Collector) Saver {
-		return Saver{Match: isInotify, Collect: c.inotify, Settle: c.inotifies}
+		i := &inotifySaver{Collector: c, waiting: map[kcmp.Handle]int{}}
+		return Saver{Look: i.look, Match: isInotify, Collect: i.collect, Settle: i.settle}
 	},
 	Restore: func(r *Restorer) Maker {
 		m := &inotifyMaker{Restorer: r}
@@ -31,38 +31,45 @@ var inotifyKind = Kind{
 
 func isInotify(s *Subject) bool { return isAnon(s, "inotify") }
 
-func (c *Collector) inotify(s *Subject) (uint64, error) {
-	if c.blockPath(s) {
-		return 0, nil
-	}
-	f, err := borrow(s)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	waiting, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCINQ)
-	if err != nil {
-		return 0, os.NewSyscallError("ioctl", err)
-	}
-	i := record.Inotify{Object: record.Object{ID: c.NewID(), Genid: Genid(s.Stat.Dev, s.Stat.Ino, s.Info.Pos),
-		Kcmp: &record.Kcmp{Type: int(kcmp.File), TID: s.PID, Idx: uint64(s.FD)}}, Waiting: int64(waiting)}
-	return i.ID, c.Emit(record.TypeInotify, &i)
+type inotifySaver struct {
+	*Collector
+	waiting map[kcmp.Handle]int // bytes of events
 }
 
-// inotifies describes what each inotify of the tree watches, once even if several
-// processes share it.
-func (c *Collector) inotifies() error {
-	all, err := c.descriptions(isInotify)
+// look counts the events that wait before we open any file, which may be watched.
+func (i *inotifySaver) look(s *Subject) {
+	if !isInotify(s) || s.Info.Flags&unix.O_PATH != 0 {
+		return
+	}
+	if f, err := borrow(s); err == nil { // else collect says why
+		i.waiting[kcmp.Handle{PID: s.PID, Idx: uint64(s.FD)}], _ = unix.IoctlGetInt(int(f.Fd()), unix.TIOCINQ)
+		f.Close()
+	}
+}
+
+func (i *inotifySaver) collect(s *Subject) (uint64, error) {
+	if i.blockPath(s) {
+		return 0, nil
+	}
+	rec := record.Inotify{Object: record.Object{ID: i.NewID(), Genid: Genid(s.Stat.Dev, s.Stat.Ino, s.Info.Pos),
+		Kcmp: &record.Kcmp{Type: int(kcmp.File), TID: s.PID, Idx: uint64(s.FD)}}, Waiting: int64(i.waiting[kcmp.Handle{PID: s.PID, Idx: uint64(s.FD)}])}
+	return rec.ID, i.Emit(record.TypeInotify, &rec)
+}
+
+// settle describes what each inotify of the tree watches, once even if several processes
+// share it.
+func (i *inotifySaver) settle() error {
+	all, err := i.descriptions(isInotify)
 	if err != nil || len(all) == 0 {
 		return err
 	}
-	f, err := c.newFinder()
+	f, err := i.newFinder()
 	if err != nil {
 		return err
 	}
 	defer f.close()
 	for _, fds := range all {
-		if err := c.inotifyWatches(fds[0], f); err != nil {
+		if err := i.watches(fds[0], f); err != nil {
 			return fmt.Errorf("fd %d of pid %d: %w", fds[0].FD, fds[0].PID, err)
 		}
 	}
@@ -73,31 +80,31 @@ func (c *Collector) inotifies() error {
 // found.
 const maxUnfound = 10
 
-func (c *Collector) inotifyWatches(e *opened, f *finder) error {
+func (i *inotifySaver) watches(e *opened, f *finder) error {
 	watches, err := e.Info.InotifyWatches()
 	if err != nil || e.file == 0 {
 		return err
 	}
 	unfound := 0
-	for i := range watches {
-		w := &watches[i]
+	for n := range watches {
+		w := &watches[n]
 		rec, err := f.find(w)
 		if err != nil {
 			return err
 		}
 		if rec == nil {
 			if unfound++; unfound <= maxUnfound {
-				c.Block(e.PID, &unfoundWatch{e.FD, w, f.why})
+				i.Block(e.PID, &unfoundWatch{e.FD, w, f.why})
 			}
 			continue
 		}
 		rec.TID, rec.WD, rec.Mask, rec.Refs.Inotify = e.PID, w.WD, w.Mask, e.inode
-		if err := c.Emit(record.TypeInotifyWatch, rec); err != nil {
+		if err := i.Emit(record.TypeInotifyWatch, rec); err != nil {
 			return err
 		}
 	}
 	if unfound > maxUnfound {
-		c.Block(e.PID, fmt.Errorf("fd %d is an inotify that watches %d more such files", e.FD, unfound-maxUnfound))
+		i.Block(e.PID, fmt.Errorf("fd %d is an inotify that watches %d more such files", e.FD, unfound-maxUnfound))
 	}
 	return nil
 }

@@ -18,12 +18,13 @@ import (
 // tells of a watch there is what it tells of the program's on the same inode, whatever
 // stat(2) says of that.
 type finder struct {
-	c      *Collector
-	own    int // an inotify
-	why    error
-	known  map[proc.InotifyInode]*opened // files and folders that the tree has open
-	paths  map[proc.InotifyInode]string  // others that its paths lead by; nil until needed
-	mounts []proc.Mount
+	c        *Collector
+	own      int // an inotify
+	why      error
+	known    map[proc.InotifyInode]*opened // files and folders that the tree has open
+	paths    map[proc.InotifyInode]string  // others that its paths lead by; nil until needed
+	searched map[uint64]bool               // devices of file systems that were looked through
+	mounts   []proc.Mount
 }
 
 func (c *Collector) newFinder() (*finder, error) {
@@ -123,14 +124,9 @@ func (f *finder) find(w *proc.InotifyWatch) (*record.InotifyWatch, error) {
 	if rec, err := f.byHandle(w); rec != nil || err != nil {
 		return rec, err
 	}
-	if f.paths == nil {
-		if err := f.lookAround(); err != nil {
-			return nil, err
-		}
-	}
-	path := f.paths[w.InotifyInode]
-	if path == "" {
-		return nil, nil
+	path, err := f.pathOf(w)
+	if err != nil || path == "" {
+		return nil, err
 	}
 	p, err := walk(path, unix.O_PATH|unix.O_NOFOLLOW, false)
 	if err != nil {
@@ -138,6 +134,23 @@ func (f *finder) find(w *proc.InotifyWatch) (*record.InotifyWatch, error) {
 	}
 	defer p.Close()
 	return f.found(p, path)
+}
+
+// pathOf looks for a path to a watched file; it returns "" if there is none.
+func (f *finder) pathOf(w *proc.InotifyWatch) (string, error) {
+	if f.paths == nil {
+		f.paths, f.searched = map[proc.InotifyInode]string{}, map[uint64]bool{}
+		if err := f.lookAround(); err != nil {
+			return "", err
+		}
+	}
+	if f.paths[w.InotifyInode] == "" && !opensByHandle(w) && !f.searched[w.Dev] {
+		f.searched[w.Dev] = true
+		if err := f.lookThrough(w.Dev); err != nil {
+			return "", err
+		}
+	}
+	return f.paths[w.InotifyInode], nil
 }
 
 // found returns the record of a file that we have open and know a path of.
@@ -152,7 +165,7 @@ func (f *finder) found(p *os.File, path string) (*record.InotifyWatch, error) {
 // byHandle opens the file by its handle and asks for its path. It returns nil if that
 // can't be done, or if the kernel has the file in memory without a path.
 func (f *finder) byHandle(w *proc.InotifyWatch) (*record.InotifyWatch, error) {
-	if w.Handle == "" {
+	if !opensByHandle(w) {
 		return nil, nil
 	}
 	for i := range f.mounts {
@@ -171,6 +184,12 @@ func (f *finder) byHandle(w *proc.InotifyWatch) (*record.InotifyWatch, error) {
 		}
 	}
 	return nil, nil
+}
+
+// opensByHandle reports whether a file's file system has handles that can be opened.
+func opensByHandle(w *proc.InotifyWatch) bool {
+	const fileidIno64Gen = 0x81 // of linux/exportfs.h: it only identifies a file
+	return w.Handle != "" && w.HandleType != fileidIno64Gen
 }
 
 // openOn opens the file of a watch by way of a mount.
@@ -240,38 +259,76 @@ func (f *finder) leadsTo(path string, st *unix.Stat_t) (bool, error) {
 	return there, err
 }
 
-// maxLooked is how many names are looked at in the folders that the tree's paths lead by.
+// maxLooked is how many names are looked at, in all, in search of paths.
 const maxLooked = 20000
 
 // lookAround notes the folders on the way to what is open, and what is in them. The names
 // in the kernel's memory are not enough where it has forgotten that of a watched file.
 func (f *finder) lookAround() error {
-	f.paths = map[proc.InotifyInode]string{}
-	at := map[int]string{}
-	looked := 0
-	note := func(path string) {
-		looked++
-		if wd, err := unix.InotifyAddWatch(f.own, path, unix.IN_DELETE_SELF|unix.IN_DONT_FOLLOW); err == nil && at[wd] == "" {
-			at[wd] = path
-		}
-	}
+	l := look{f: f, at: map[int]string{}}
 	for _, dir := range f.folders() {
-		note(dir)
-		names, _ := os.ReadDir(dir)
-		for _, n := range names {
-			if looked < maxLooked {
-				note(filepath.Join(dir, n.Name()))
-			}
+		l.note(dir)
+		l.in(dir)
+	}
+	return l.done()
+}
+
+// lookThrough notes what is on a file system of the kernel's own, which has no handles.
+func (f *finder) lookThrough(dev uint64) error {
+	l := look{f: f, at: map[int]string{}}
+	for i := range f.mounts {
+		m := &f.mounts[i]
+		if m.Dev != dev || fuseName(m.FSType) != "" {
+			continue
+		}
+		l.note(m.Point)
+		for next := []string{m.Point}; len(next) > 0 && l.looked < maxLooked; next = next[1:] {
+			next = append(next, l.in(next[0])...)
 		}
 	}
-	all, err := f.watched()
+	return l.done()
+}
+
+// look notes paths by what an inotify of ours tells of watches on them.
+type look struct {
+	f      *finder
+	at     map[int]string // by watch descriptor
+	looked int
+}
+
+func (l *look) note(path string) {
+	l.looked++
+	if wd, err := unix.InotifyAddWatch(l.f.own, path, unix.IN_DELETE_SELF|unix.IN_DONT_FOLLOW); err == nil && l.at[wd] == "" {
+		l.at[wd] = path
+	}
+}
+
+// in notes what is in a folder, and returns the folders in it.
+func (l *look) in(dir string) (folders []string) {
+	names, _ := os.ReadDir(dir)
+	for _, n := range names {
+		if l.looked >= maxLooked {
+			break
+		}
+		path := filepath.Join(dir, n.Name())
+		l.note(path)
+		if n.IsDir() {
+			folders = append(folders, path)
+		}
+	}
+	return folders
+}
+
+// done makes what was noted known.
+func (l *look) done() error {
+	all, err := l.f.watched()
 	if err != nil {
 		return err
 	}
 	for wd, in := range all {
-		f.paths[in] = at[wd]
+		l.f.paths[in] = l.at[wd]
 	}
-	f.forget(all)
+	l.f.forget(all)
 	return nil
 }
 

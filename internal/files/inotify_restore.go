@@ -158,13 +158,19 @@ var errOtherType = errors.New("it is of another type now")
 func (m *inotifyMaker) newWatch(t *record.InotifyWatch) *watch {
 	w := &watch{rec: t}
 	w.named = m.named(t.Refs.Inotify, &t.Stat, "a file", func(p *os.File, st *unix.Stat_t) error {
-		w.same = w.isSame(p, st)
+		w.same = w.isSame(p, st) || w.onlyNumbered(st)
 		if (st.Mode^t.Mode)&unix.S_IFMT != 0 {
 			return errOtherType
 		}
 		return nil
 	})
 	return w
+}
+
+// onlyNumbered reports whether this is the watched file on a file system of the kernel's
+// own: such have nothing that tells a file from one that gets its number later.
+func (w *watch) onlyNumbered(st *unix.Stat_t) bool {
+	return w.r.SameBoot && w.BtimeNS == 0 && w.FH == nil && st.Dev == w.Dev && st.Ino == w.Ino && st.Mode == w.Mode
 }
 
 // open opens (O_PATH) what is to be watched: what the tree has open, or what is at the

@@ -58,12 +58,13 @@ func FuzzParseSystem(f *testing.F) {
 	})
 }
 
-// FuzzFDEvents: what is open in an eventfd, a signalfd, a timerfd, a pidfd or an epoll.
+// FuzzFDEvents: what is open in an eventfd, a signalfd, a timerfd, a pidfd, an inotify or an epoll.
 func FuzzFDEvents(f *testing.F) {
 	seed(f, "fdinfo-e*")
 	seed(f, "fdinfo-s*")
 	seed(f, "fdinfo-t*")
 	seed(f, "fdinfo-p*")
+	seed(f, "fdinfo-i*")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		info, err := ParseFDInfo(b)
 		if err != nil {
@@ -72,6 +73,9 @@ func FuzzFDEvents(f *testing.F) {
 		_, _ = info.EventFD()
 		_, _ = info.SignalMask()
 		_, _ = info.PidFD()
+		if watches, err := info.InotifyWatches(); err == nil && len(watches) > len(b)/8 {
+			t.Fatalf("%d watches in %d bytes", len(watches), len(b))
+		}
 		if timer, err := info.TimerFD(); err == nil && (timer.Left < 0 || timer.Interval < 0) {
 			t.Fatalf("%+v", timer)
 		}
