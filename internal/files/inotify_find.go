@@ -25,6 +25,7 @@ type finder struct {
 	paths    map[proc.InotifyInode]string  // others that its paths lead by; nil until needed
 	searched map[uint64]bool               // devices of file systems that were looked through
 	mounts   []proc.Mount
+	roots    map[int]*os.File // by mount id; nil if another mount is over it
 }
 
 func (c *Collector) newFinder() (*finder, error) {
@@ -32,7 +33,7 @@ func (c *Collector) newFinder() (*finder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make an inotify to find what others watch, see fs.inotify.max_user_instances: %w", os.NewSyscallError("inotify_init1", err))
 	}
-	f := &finder{c: c, own: own}
+	f := &finder{c: c, own: own, roots: map[int]*os.File{}}
 	if f.mounts, err = proc.Mounts(os.Getpid()); err == nil {
 		err = f.lookAtOpen()
 	}
@@ -43,7 +44,12 @@ func (c *Collector) newFinder() (*finder, error) {
 	return f, nil
 }
 
-func (f *finder) close() { unix.Close(f.own) }
+func (f *finder) close() {
+	unix.Close(f.own)
+	for _, root := range f.roots {
+		root.Close()
+	}
+}
 
 // watch makes a watch on what a path leads to. It gets no events to speak of. The path is
 // a link in /proc or one that was found not to lead to FUSE.
@@ -192,14 +198,27 @@ func opensByHandle(w *proc.InotifyWatch) bool {
 	return w.Handle != "" && w.HandleType != fileidIno64Gen
 }
 
-// openOn opens the file of a watch by way of a mount.
-func (f *finder) openOn(m *proc.Mount, w *proc.InotifyWatch) *os.File {
+// root returns what is mounted, opened once; nil if it can't be.
+func (f *finder) root(m *proc.Mount) *os.File {
+	root, known := f.roots[m.ID]
+	if known {
+		return root
+	}
 	root, err := walk(m.Point, unix.O_RDONLY|unix.O_NONBLOCK, false)
 	if err != nil {
-		return nil
+		root = nil
+	} else if st, err := quietStat(int(root.Fd()), "", 0); err != nil || int(st.Mnt_id) != m.ID {
+		root.Close()
+		root = nil
 	}
-	defer root.Close()
-	if st, err := quietStat(int(root.Fd()), "", 0); err != nil || int(st.Mnt_id) != m.ID { // another mount is over it
+	f.roots[m.ID] = root
+	return root
+}
+
+// openOn opens the file of a watch by way of a mount.
+func (f *finder) openOn(m *proc.Mount, w *proc.InotifyWatch) *os.File {
+	root := f.root(m)
+	if root == nil {
 		return nil
 	}
 	fd, err := unix.OpenByHandleAt(int(root.Fd()), unix.NewFileHandle(w.HandleType, []byte(w.Handle)), unix.O_PATH|unix.O_CLOEXEC)

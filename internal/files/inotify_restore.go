@@ -52,17 +52,22 @@ func (m *inotifyMaker) checkWatch(rec *stream.Record) error {
 	if t.WD < 1 || t.WD > math.MaxInt32 || t.Mask&^inotifyBits != 0 {
 		return fmt.Errorf("%w: watch %d for %#x", stream.ErrCorrupt, t.WD, t.Mask)
 	}
-	if t.Refs.Inode != 0 {
-		return nil
+	if t.Refs.Inode == 0 {
+		err = checkPath(t.Path)
 	}
-	if err := checkPath(t.Path); err != nil || m.Paper || t.Deleted {
+	if err != nil || m.Paper {
 		return err
 	}
-	if m.watches++; m.watches > 1 {
-		if err := atMost("watches", "fs/inotify/max_user_watches", m.watches); err != nil {
-			return err
-		}
+	m.watches++
+	if err := atMost("watches", "fs/inotify/max_user_watches", m.watches); err != nil || t.Refs.Inode != 0 || t.Deleted {
+		return err
 	}
+	return m.checkTarget(t)
+}
+
+// checkTarget says if a file that only a path leads to can't be watched, and tells if it
+// is no longer what it was.
+func (m *inotifyMaker) checkTarget(t *record.InotifyWatch) error {
 	w := m.newWatch(t)
 	f, err := w.open()
 	switch {

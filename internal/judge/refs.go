@@ -33,7 +33,7 @@ var references = map[record.Type][]reference{
 	record.TypeFD:           {{"file", opened, true}},
 	record.TypeLock:         {{"file", opened, true}},
 	record.TypeEpollTarget:  {{"epoll", opened, true}, {"file", opened, true}},
-	record.TypeInotifyWatch: {{"inotify", []record.Type{record.TypeInotify}, true}, {"inode", []record.Type{record.TypeReg, record.TypeDir}, false}},
+	record.TypeInotifyWatch: {{"inotify", []record.Type{record.TypeInotify}, true}, {"inode", []record.Type{record.TypeReg, record.TypeDir, record.TypeMemFD}, false}},
 }
 
 // things are the types of objects that can be open or mapped.
