@@ -61,6 +61,7 @@ var restoringTakes = []right{
 	{use: "with files that the user may not read", takes: []string{"CHECKPOINT_RESTORE", "DAC_READ_SEARCH"}, kind: "read", user: nobody},
 	{use: "with files that the user may not write", takes: []string{"CHECKPOINT_RESTORE", "DAC_OVERRIDE"}, kind: "write", user: nobody},
 	{use: "with signals of descriptors by the rights of another user", takes: []string{"CHECKPOINT_RESTORE", "SETUID"}, kind: "signals", user: nobody},
+	{use: "with a unix socket whose address is a path from the root", takes: []string{"CHECKPOINT_RESTORE", "SYS_CHROOT"}, kind: "socket", user: nobody},
 	{use: "with clocks that go on", takes: []string{"SYS_ADMIN", "SYS_TIME"}, kind: "plain", user: nobody, options: "--clock keep"},
 }
 

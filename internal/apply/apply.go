@@ -46,7 +46,7 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 	b := &builder{reader: stream.NewReader(in), cgroups: o.Cgroups, note: o.Note, step: o.Step,
 		puppets: map[int]*puppet.Puppet{}, spaces: map[uint64]*memory.Restorer{}, spaceTasks: map[uint64]int{}}
 	b.files = &files.Restorer{Restart: &object.Restart{Hash: objhash.New[object.Object](), Note: o.Note}, Policies: o.Policies, Stdio: o.Stdio, Ends: o.Ends,
-		Lives: func(pid int) bool { return b.model.ByPID[pid] != nil }, Owns: func(uid, gid uint32) bool { return b.model.Owns(uid, gid) }, Pair: b.socketPair}
+		Lives: func(pid int) bool { return b.model.ByPID[pid] != nil }, Owns: func(uid, gid uint32) bool { return b.model.Owns(uid, gid) }, Pair: b.socketPair, Call: b.sockCall}
 	b.objects = judge.Objects(b.files)
 	s, err := b.run(ctx, &o)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/files"
 	"ckpt/internal/judge"
 	"ckpt/internal/puppet"
 	"ckpt/internal/sys"
@@ -18,7 +19,7 @@ import (
 )
 
 // maker is a process that has, temporarily, the id and credentials of the one that made
-// a pair of sockets. The kernel records them for SO_PEERCRED, where a process id stays
+// a pair of sockets, or had one listen or connect. The kernel records them for SO_PEERCRED, where a process id stays
 // even when the process has ended.
 type maker struct {
 	puppet *puppet.Puppet // nil if the id is taken
@@ -27,29 +28,74 @@ type maker struct {
 
 // socketPair makes a pair of unix sockets with the id and credentials of its maker.
 func (b *builder) socketPair(kind int, c *record.PeerCred) (fds [2]int, err error) {
+	err = b.madeBy(c, func(p *puppet.Puppet) error {
+		fds, err = pairIn(p, kind)
+		return err
+	}, func() error {
+		fds, err = unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
+		return err
+	})
+	return fds, err
+}
+
+// sockCall makes a call on a unix socket with the id and credentials of its caller.
+func (b *builder) sockCall(c *record.PeerCred, call *files.SockCall) error {
+	return b.madeBy(c, func(p *puppet.Puppet) error { return callIn(p, call) }, call.Do)
+}
+
+// madeBy does something in a process that has the id and credentials of c, or else here,
+// as its user.
+func (b *builder) madeBy(c *record.PeerCred, there func(*puppet.Puppet) error, here func() error) error {
 	if c == nil || c.PID == 0 {
-		return unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
+		return here()
 	}
 	if m := b.maker; m == nil || m.cred.PID != c.PID || m.cred.UID != c.UID || m.cred.GID != c.GID || !slices.Equal(m.cred.Groups, c.Groups) {
 		if err := b.newMaker(c); err != nil {
-			return fds, err
+			return err
 		}
 	}
 	if b.maker.puppet != nil {
-		return pairIn(b.maker.puppet, kind)
+		return there(b.maker.puppet)
 	}
 	groups := c.Groups
 	if groups == nil {
 		groups = []uint32{}
 	}
-	err = sys.AsUser(uint32(unix.Getuid()), c.UID, uint32(unix.Getgid()), c.GID, groups, func() error {
-		fds, err = unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
-		return err
-	})
+	err := sys.AsUser(uint32(unix.Getuid()), c.UID, uint32(unix.Getgid()), c.GID, groups, here)
 	if errors.Is(err, unix.EPERM) {
-		fds, err = unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
+		err = here()
 	}
-	return fds, err
+	return err
+}
+
+// callIn makes a call on a unix socket in a puppet.
+func callIn(p *puppet.Puppet, c *files.SockCall) error {
+	fd, err := p.Give(c.FD)
+	if err != nil {
+		return err
+	}
+	given, args := []int{fd}, []uint64{uint64(fd), uint64(c.Backlog)}
+	nr, what := uintptr(unix.SYS_LISTEN), "make a unix socket listen"
+	if !c.Listen {
+		name := c.Name
+		if c.Via >= 0 {
+			via, err := p.Give(c.Via)
+			if err != nil {
+				return err
+			}
+			given, name = append(given, via), files.ViaName(via)
+		}
+		addr, at := sys.UnixAddr(name), p.Scratch().Addr
+		if err := p.Tracee().WriteMem(at, addr); err != nil {
+			return err
+		}
+		nr, what, args = unix.SYS_CONNECT, "connect a unix socket", []uint64{uint64(fd), at, uint64(len(addr))}
+	}
+	err = tracee.CallOK(p, what, nr, args...)
+	for _, fd := range given {
+		err = errors.Join(err, tracee.CallOK(p, "close", unix.SYS_CLOSE, uint64(fd)))
+	}
+	return err
 }
 
 // newMaker makes a maker that replaces the present one.
@@ -59,7 +105,7 @@ func (b *builder) newMaker(c *record.PeerCred) error {
 	}
 	p, err := b.stub.Clone(c.PID, unix.CLONE_PARENT, 0)
 	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) { // EINVAL: above kernel.pid_max
-		b.note("SO_PEERCRED of a pair of unix sockets names ckpt-apply: it named pid %d, %s", c.PID, takenOr(c.PID, "which can't be made here"))
+		b.note("SO_PEERCRED of a unix socket names ckpt-apply: it named pid %d, %s", c.PID, takenOr(c.PID, "which can't be made here"))
 		b.maker = &maker{nil, c}
 		return nil
 	}
@@ -69,11 +115,11 @@ func (b *builder) newMaker(c *record.PeerCred) error {
 	b.maker, b.puppets[c.PID] = &maker{p, c}, p
 	err = become(p, c)
 	if errors.Is(err, unix.EPERM) {
-		b.note("SO_PEERCRED of a pair of unix sockets no longer names user %d and group %d, which takes CAP_SETUID and CAP_SETGID", c.UID, c.GID)
+		b.note("SO_PEERCRED of a unix socket no longer names user %d and group %d, which takes CAP_SETUID and CAP_SETGID", c.UID, c.GID)
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("make a pair of unix sockets as user %d: %w", c.UID, err)
+		return fmt.Errorf("take on user %d for a unix socket: %w", c.UID, err)
 	}
 	return nil
 }

@@ -317,6 +317,9 @@ func (c *collection) nameEnds() {
 		}
 		c.tell("%s fd %d is a pidfd of %s, which is not saved; if that has ended at the restore, the program sees that it has", proc.Named(w.PID), w.FD, proc.Named(w.Other))
 	}
+	for _, l := range d.files.Lost {
+		c.tell("%s fd %d %s", proc.Named(l.PID), l.FD, l.What)
+	}
 	c.nameGuests()
 }
 

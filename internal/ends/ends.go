@@ -40,6 +40,12 @@ func Pipe(ino uint64) string { return fmt.Sprintf("pipe:[%d]", ino) }
 // Unix names a unix socket without an address by its inode number.
 func Unix(ino uint64) string { return fmt.Sprintf("unix:[%d]", ino) }
 
+// UnixName names a unix socket by its address, see unix(7): a path, or a name that begins
+// with a zero byte, for which @ stands, as in /proc/net/unix.
+func UnixName(name []byte) string {
+	return "unix:" + strings.ReplaceAll(string(name), "\x00", "@")
+}
+
 // Shm names shared memory by its inode number.
 func Shm(ino uint64) string { return fmt.Sprintf("shm:[%d]", ino) }
 

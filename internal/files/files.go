@@ -72,6 +72,8 @@ type Collector struct {
 	Outsider func(kind string, ino uint64) string
 	// Outside holds, after Settle, what leads out of the tree, each once.
 	Outside []Outside
+	// Lost holds, after Settle, what the restored tree will not have again.
+	Lost []Lost
 	// Barred holds, after Settle, what this user can't restore without
 	// replacing it.
 	Barred []Barred

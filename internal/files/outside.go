@@ -50,3 +50,9 @@ func (c *Collector) noteBarred(s *Subject) {
 		c.Barred = append(c.Barred, Barred{s.PID, s.FD, s.Target})
 	}
 }
+
+// Lost is a descriptor of which something is not saved.
+type Lost struct {
+	PID, FD int
+	What    string // for a message: "is … with …, which will be closed"
+}

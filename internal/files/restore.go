@@ -31,6 +31,9 @@ type Restorer struct {
 	// Pair, if not nil, makes a socketpair(2) of this type with the credentials
 	// of its original maker.
 	Pair func(kind int, maker *record.PeerCred) ([2]int, error)
+	// Call, if not nil, makes a call on a unix socket with the credentials of its
+	// original caller.
+	Call func(by *record.PeerCred, c *SockCall) error
 	// SameBoot: the system was not rebooted since the checkpoint, so devices
 	// have the same numbers.
 	SameBoot bool

@@ -56,13 +56,18 @@ func mayMakeIn(dir string) bool {
 	return unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS) == nil
 }
 
-// unixSockHere: what it takes to set the options of a socket, see socket(7).
-func (r *Restorer) unixSockHere(rec *stream.Record) []error {
+// unixSockHere: what it takes to bind a socket, and to set its options, see
+// socket(7).
+func (r *Restorer) unixSockHere(rec *stream.Record) (errs []error) {
 	s, err := decode[record.UnixSock](rec)
 	if err != nil {
 		return nil
 	}
-	return r.optionsHere(fmt.Sprintf("socket:[%d]", s.Ino), unixOptions(s))
+	errs = r.optionsHere(fmt.Sprintf("socket:[%d]", s.Ino), unixOptions(s))
+	if len(s.Name) > 0 && s.Name[0] == '/' {
+		errs = append(errs, r.Own.Need(caps.Of(unix.CAP_SYS_CHROOT), nameText(s.Name), "bind a unix socket to %s again, a path from the root")...)
+	}
+	return errs
 }
 
 // signalOwnerHere: the signals of a descriptor are sent with the rights of the

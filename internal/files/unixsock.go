@@ -16,7 +16,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// unixSockKind: unnamed unix sockets, as socketpair(2) makes them.
+// unixSockKind: unix sockets.
 var unixSockKind = Kind{
 	Type: record.TypeUnixSock,
 	Data: []record.Type{record.TypeSockData},
@@ -25,8 +25,8 @@ var unixSockKind = Kind{
 		return Saver{Look: u.look, Match: isUnixSock, Collect: u.collect, Settle: u.judgePeers, Send: func() []Sender { return u.full }}
 	},
 	Restore: func(r *Restorer) Maker {
-		m := &sockMaker{Restorer: r, alone: map[uint64]*unixSock{}}
-		return Maker{Kind: object.Kind{Check: checkUnixSock, Here: r.unixSockHere, Names: unixSockNames, Make: m.make}, Thing: unixSockThing}
+		m := newSockMaker(r)
+		return Maker{Kind: object.Kind{Check: m.check, Here: r.unixSockHere, Names: unixSockNames, Make: m.make}, Thing: unixSockThing}
 	},
 }
 
@@ -35,11 +35,23 @@ func unixSockThing(rec *stream.Record) (*Thing, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Thing{Name: ends.Unix(s.Ino), Paired: !s.Outside}
+	t := &Thing{Name: unixSockEnd(s), Paired: !s.Outside && s.Listen == nil}
 	if s.Outside {
 		t.Loose = "whose other end is"
 	}
 	return t, nil
+}
+
+// unixSockEnd names a socket as one of its two ends, or the place it leads to.
+func unixSockEnd(s *record.UnixSock) string {
+	name := s.PeerName
+	if s.Listen != nil {
+		name = s.Name
+	}
+	if len(name) == 0 {
+		return ends.Unix(s.Ino)
+	}
+	return ends.UnixName(name)
 }
 
 // unixSockNames: a process with the id of the sockets' maker, see PeerCred, exists
@@ -84,12 +96,14 @@ type unixEnd struct {
 
 // unixSocks is what a checkpoint knows about unix sockets.
 type unixSocks struct {
-	c      *Collector
-	inside map[uint64]bool     // sockets of the tree, by inode number
-	seen   map[uint64]*unixEnd // those collected so far, by inode number
-	order  []uint64            // of seen
-	table  sys.UnixTable
-	full   []Sender
+	c       *Collector
+	inside  map[uint64]bool     // sockets of the tree, by inode number
+	seen    map[uint64]*unixEnd // those collected so far, by inode number
+	order   []uint64            // of seen
+	table   sys.UnixTable
+	listens map[unixPlace]bool
+	waiting map[uint64]bool // clients that wait for a socket of the tree to accept them
+	full    []Sender
 }
 
 func (u *unixSocks) look(s *Subject) {
@@ -100,7 +114,6 @@ func (u *unixSocks) look(s *Subject) {
 
 // collect describes a socket the first time it is called for it.
 func (u *unixSocks) collect(s *Subject) (uint64, error) {
-	c := u.c
 	if end := u.seen[s.Stat.Ino]; end != nil && end.id != 0 {
 		return end.id, nil
 	}
@@ -110,17 +123,8 @@ func (u *unixSocks) collect(s *Subject) (uint64, error) {
 	}
 	defer f.Close()
 	d, err := u.table.Query(s.Stat.Ino)
-	block := func(why string) (uint64, error) {
-		if d != nil && c.Outsider != nil {
-			if who := c.Outsider("socket", d.Peer); who != "" {
-				why += ", with " + who + " at the other end"
-			}
-		}
-		c.Block(s.PID, fmt.Errorf("fd %d is %s %s, which can't be saved", s.FD, Describe(s), why))
-		return 0, nil
-	}
 	if errors.Is(err, unix.ENOENT) {
-		return block("of another network namespace")
+		return u.block(s, 0, "of another network namespace")
 	}
 	if err != nil {
 		return 0, err
@@ -131,41 +135,85 @@ func (u *unixSocks) collect(s *Subject) (uint64, error) {
 		return 0, err
 	}
 	if why := unixObstacle(f, d, failed); why != "" {
-		return block(why)
+		return u.block(s, d.Peer, why)
 	}
-	rec := record.UnixSock{
-		Object: record.Object{ID: c.NewID(), Ident: ident(record.TypeUnixSock, s.Stat.Dev, s.Stat.Ino)},
-		Ino:    s.Stat.Ino, Peer: d.Peer, Orphan: d.HasPeer && d.Peer == 0, Reset: failed, Kind: d.Type,
-		UID: s.Stat.Uid, GID: s.Stat.Gid, Shutdown: d.Shutdown,
-		Outside: d.Peer != 0 && !u.inside[d.Peer],
+	rec, err := u.describe(s, f, d)
+	if rec == nil || err != nil {
+		return 0, err
 	}
+	rec.Reset = failed
 	if rec.Outside {
-		c.noteOutside(s, ends.Unix(rec.Ino), "whose other end is outside", d.Peer)
-	}
-	if err := readSockOptions(int(f.Fd()), &rec); err != nil {
-		return 0, err
-	}
-	if rec.Maker, err = makerOf(int(f.Fd())); err != nil {
-		return 0, err
+		u.c.noteOutside(s, unixSockEnd(rec), "whose other end is outside", d.Peer)
 	}
 	inFlight, told := s.Info.Get("scm_fds")
 	if told && inFlight != "0" {
-		return block("with descriptors in flight (SCM_RIGHTS)")
+		return u.block(s, d.Peer, "with descriptors in flight (SCM_RIGHTS)")
 	}
 	// The queue is read only once. In a dry run it would be read only to find
 	// descriptors in flight, so it is left alone if fdinfo already told their
 	// number: reading has a cost, because the kernel shows an empty message only once.
-	if first && !(c.Dry && told) {
+	if first && rec.Listen == nil && !(u.c.Dry && told) {
 		if err := u.data(rec.ID, s.FD, f, d, failed); errors.Is(err, errInFlight) {
-			return block("with descriptors in flight (SCM_RIGHTS)")
+			return u.block(s, d.Peer, "with descriptors in flight (SCM_RIGHTS)")
 		} else if errors.Is(err, errHidden) {
-			return block("with an empty message among others, whose place in the queue the kernel shows only once and has shown to somebody before")
+			return u.block(s, d.Peer, "with an empty message among others, whose place in the queue the kernel shows only once and has shown to somebody before")
 		} else if err != nil {
 			return 0, err
 		}
 	}
 	u.seen[s.Stat.Ino].id = rec.ID
-	return rec.ID, c.Emit(record.TypeUnixSock, &rec)
+	return rec.ID, u.c.Emit(record.TypeUnixSock, rec)
+}
+
+// block blocks a socket.
+func (u *unixSocks) block(s *Subject, peer uint64, why string) (uint64, error) {
+	if peer != 0 && u.c.Outsider != nil {
+		if who := u.c.Outsider("socket", peer); who != "" {
+			why += ", with " + who + " at the other end"
+		}
+	}
+	u.c.Block(s.PID, fmt.Errorf("fd %d is %s %s, which can't be saved", s.FD, Describe(s), why))
+	return 0, nil
+}
+
+// describe fills in the record; it is nil if the socket is blocked.
+func (u *unixSocks) describe(s *Subject, f *os.File, d *sys.UnixSocket) (*record.UnixSock, error) {
+	fd, waits := int(f.Fd()), waitsToBeAccepted(d)
+	rec := &record.UnixSock{
+		Object: record.Object{ID: u.c.NewID(), Ident: ident(record.TypeUnixSock, s.Stat.Dev, s.Stat.Ino)},
+		Ino:    s.Stat.Ino, Peer: d.Peer, Orphan: d.HasPeer && d.Peer == 0 && !waits, Kind: d.Type,
+		UID: s.Stat.Uid, GID: s.Stat.Gid, Shutdown: d.Shutdown, Name: d.Name,
+		Outside: d.Peer != 0 && !u.inside[d.Peer],
+	}
+	if waits {
+		if good, err := u.waits(s, f, rec); !good || err != nil {
+			return nil, err
+		}
+	}
+	if err := readSockOptions(fd, rec); err != nil {
+		return nil, err
+	}
+	var err error
+	if rec.Maker, err = makerOf(fd); err != nil {
+		return nil, err
+	}
+	if rec.Outside || rec.Orphan {
+		if rec.PeerName, err = sys.UnixPeer(fd); err != nil && !errors.Is(err, unix.ENOTCONN) {
+			return nil, err
+		}
+	}
+	if d.State == sys.UnixListening {
+		if rec.Listen = u.listen(s, d); rec.Listen == nil {
+			return nil, nil
+		}
+	}
+	if rec.Accepted, err = u.accepted(d); err != nil || rec.Accepted || len(rec.Name) == 0 || rec.Name[0] == 0 {
+		return rec, err
+	}
+	if rec.File, err = u.file(s, fd, d); rec.File == nil {
+		return nil, err
+	}
+	return rec, err
 }
 
 // makerOf returns who made a pair of sockets; nil for a socket without a peer.
@@ -204,25 +252,14 @@ func hasError(f *os.File) (bool, error) {
 func unixObstacle(f *os.File, d *sys.UnixSocket, failed bool) string {
 	orphan := d.HasPeer && d.Peer == 0
 	switch {
-	case d.State == sys.UnixListening:
-		return fmt.Sprintf("with %d connections waiting", d.Pending)
-	case d.Name != nil:
-		return "with an address"
 	case d.Type != unix.SOCK_STREAM && d.Type != unix.SOCK_DGRAM && d.Type != unix.SOCK_SEQPACKET:
 		return fmt.Sprintf("of type %d", d.Type)
-	case orphan && d.Type != unix.SOCK_DGRAM && d.Shutdown != shutBoth:
-		return "that waits to be accepted"
-	case !d.HasPeer && d.Queued > 0:
+	case !d.HasPeer && d.Queued > 0 && d.Name == nil:
 		return "with messages in it, and not connected"
 	case failed && (d.Type == unix.SOCK_DGRAM || !orphan || d.Type == unix.SOCK_SEQPACKET && d.Queued > 0):
 		return "with an error pending"
 	}
-	if peer, err := unix.Getpeername(int(f.Fd())); err == nil {
-		if name, ok := peer.(*unix.SockaddrUnix); !ok || address(name) != unnamed {
-			return "connected to unix:" + address(peer)
-		}
-	}
-	if d.Type == unix.SOCK_STREAM {
+	if d.Type == unix.SOCK_STREAM && d.State != sys.UnixListening {
 		if n, _, err := unix.Recvfrom(int(f.Fd()), make([]byte, 1), unix.MSG_OOB|unix.MSG_PEEK|unix.MSG_DONTWAIT); err == nil && n == 1 {
 			return "with out-of-band data in it"
 		}
@@ -248,7 +285,7 @@ func (u *unixSocks) data(id uint64, number int, f *os.File, d *sys.UnixSocket, f
 
 // send writes SOCKDATA records.
 func (q *queue) send(w *stream.Writer, id uint64) error {
-	data, messages, creds := q.data, q.messages, q.creds
+	data, messages, creds, names := q.data, q.messages, q.creds, q.names
 	for len(data) > 0 || len(messages) > 0 {
 		meta, n := record.SockData{Refs: record.InodeRef{Inode: id}}, min(len(data), q.chunkBytes())
 		if len(messages) > 0 {
@@ -258,6 +295,7 @@ func (q *queue) send(w *stream.Writer, id uint64) error {
 				n, messages = n+int(messages[0]), messages[1:]
 			}
 			meta.Creds = nextSenders(&creds, int64(len(meta.Messages)))
+			meta.Senders = nextNames(&names, int64(len(meta.Messages)))
 		} else {
 			meta.Creds = nextSenders(&creds, int64(n))
 		}
@@ -283,15 +321,24 @@ func (q *queue) chunkBytes() int {
 	return stream.DataChunkBytes
 }
 
-// judgePeers blocks sockets of the tree that are connected one way only.
+// judgePeers blocks sockets of the tree that are connected one way only, to one without
+// an address.
 func (u *unixSocks) judgePeers() error {
 	for _, ino := range u.order {
 		end := u.seen[ino]
 		if end.peer == 0 {
 			continue
 		}
-		if other := u.seen[end.peer]; other != nil && other.peer != ino {
-			u.c.Block(end.pid, fmt.Errorf("fd %d is a unix socket connected to fd %d of pid %d, which is not connected back; that can't be saved", end.fd, other.fd, other.pid))
+		other := u.seen[end.peer]
+		if other == nil || other.peer == ino {
+			continue
+		}
+		d, err := u.table.Query(end.peer)
+		if err != nil {
+			return err
+		}
+		if d.Name == nil {
+			u.c.Block(end.pid, fmt.Errorf("fd %d is a unix socket connected to fd %d of pid %d, which is not connected back and has no address; that can't be saved", end.fd, other.fd, other.pid))
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
-	"ckpt/stream"
 	"ckpt/stream/record"
 )
 
@@ -97,6 +97,37 @@ func nextSenders(runs *[]record.SockCreds, n int64) (next []record.SockCreds) {
 	return next
 }
 
+// sentFrom notes the address that the next message was sent from.
+func (q *queue) sentFrom(name []byte) {
+	if k := len(q.names); k > 0 && bytes.Equal(q.names[k-1].Name, name) {
+		q.names[k-1].Count++
+		return
+	}
+	q.names = append(q.names, record.SockSender{Count: 1, Name: name})
+}
+
+// nextNames takes the addresses of the next n messages out of runs. It returns nil if
+// none has one.
+func nextNames(runs *[]record.SockSender, n int64) (next []record.SockSender) {
+	named := false
+	for ; n > 0 && len(*runs) > 0; *runs = (*runs)[1:] {
+		r := (*runs)[0]
+		named = named || len(r.Name) > 0
+		if r.Count > n {
+			(*runs)[0].Count -= n
+			r.Count = n
+			next = append(next, r)
+			break
+		}
+		next = append(next, r)
+		n -= r.Count
+	}
+	if !named {
+		return nil
+	}
+	return next
+}
+
 // errHidden: among the messages are empty ones that somebody has peeked at before.
 var errHidden = errors.New("an empty message whose place the kernel does not show")
 
@@ -105,11 +136,11 @@ var errHidden = errors.New("an empty message whose place the kernel does not sho
 // messages of the other end take. Where they are in the queue is not known, unless
 // there are no other messages.
 func (p *peeker) countHidden(d *sys.UnixSocket, table *sys.UnixTable) error {
-	if d.Peer == 0 || p.counted {
-		return nil
+	if d.Peer == 0 || p.counted || d.Type == unix.SOCK_DGRAM && d.Name != nil {
+		return nil // others may have sent some, too
 	}
 	other, err := table.Query(d.Peer)
-	if err != nil {
+	if err != nil || other.Peer != d.Ino {
 		return err
 	}
 	scale, err := newScale(d.Type)
@@ -176,87 +207,4 @@ func (s *scale) weigh(n int) (int64, error) {
 	}
 	s.known[n] = int64(w)
 	return s.known[n], nil
-}
-
-// letter is a message, or bytes of a stream, that is sent only when the process
-// that is to be its sender exists.
-type letter struct {
-	data []byte
-	from record.SockCreds
-}
-
-// keepLetters is Fill for messages that name their senders.
-func (u *unixSock) keepLetters(d *record.SockData, lengths []int64, buf []byte) error {
-	runs := d.Creds
-	keep := func(n int64, from record.SockCreds) error {
-		if n < 0 || n > int64(len(buf)) || len(u.letters) >= maxLetters {
-			return fmt.Errorf("%w: message of %d bytes", stream.ErrCorrupt, n)
-		}
-		if u.kept += n; u.kept > maxSockBytes {
-			return fmt.Errorf("%w: %d bytes in a unix socket", stream.ErrCorrupt, u.kept)
-		}
-		u.letters = append(u.letters, letter{buf[:n], from})
-		buf = buf[n:]
-		return nil
-	}
-	if u.rec.Kind == unix.SOCK_STREAM {
-		for _, r := range runs {
-			if err := keep(r.Count, r); err != nil {
-				return err
-			}
-		}
-		return keep(int64(len(buf)), noSender)
-	}
-	for _, n := range lengths {
-		from := noSender
-		if len(runs) > 0 {
-			from = runs[0]
-			if runs[0].Count--; runs[0].Count <= 0 {
-				runs = runs[1:]
-			}
-		}
-		if err := keep(n, from); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// maxLetters is more than any queue holds: net.unix.max_dgram_qlen bounds messages,
-// and each run of a stream's bytes takes memory of the sender's buffer.
-const maxLetters = 1 << 20
-
-// sendLetters sends what keepLetters kept, now that all processes exist.
-func (u *unixSock) sendLetters() error {
-	isStream := u.rec.Kind == unix.SOCK_STREAM
-	to, err := u.other.Fd()
-	if err != nil {
-		return err
-	}
-	told := map[int]bool{}
-	for _, l := range u.letters {
-		if isStream && len(l.data) == 0 {
-			continue
-		}
-		if l.from.PID != 0 && u.lives != nil && u.lives(l.from.PID) {
-			cred := unix.UnixCredentials(&unix.Ucred{Pid: int32(l.from.PID), Uid: l.from.UID, Gid: l.from.GID})
-			n, err := unix.SendmsgN(to, l.data, cred, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-			if err == nil {
-				if l.data = l.data[n:]; len(l.data) == 0 {
-					continue
-				}
-			} else if err != unix.EPERM && err != unix.ESRCH {
-				return fmt.Errorf("refill a unix socket with %d bytes: %w", len(l.data), err)
-			}
-		}
-		if l.from.PID != 0 && !told[l.from.PID] {
-			told[l.from.PID] = true
-			u.note("a message that waits in a unix socket no longer names pid %d as its sender", l.from.PID)
-		}
-		if err := sendAll(to, l.data, isStream); err != nil {
-			return fmt.Errorf("refill a unix socket with %d bytes: %w", len(l.data), err)
-		}
-	}
-	u.letters = nil
-	return nil
 }

@@ -25,6 +25,7 @@ type queue struct {
 	data     []byte
 	messages []int64 // their lengths; nil for a stream
 	creds    []record.SockCreds
+	names    []record.SockSender // the addresses they were sent from
 }
 
 func (q *queue) empty() bool { return len(q.data) == 0 && len(q.messages) == 0 }
@@ -36,7 +37,7 @@ func (q *queue) empty() bool { return len(q.data) == 0 && len(q.messages) == 0 }
 //
 // The kernel shows an empty message only once, see countHidden.
 func peekQueue(fd int, d *sys.UnixSocket, table *sys.UnixTable, guard func(off int) (over func() error, err error)) (*queue, error) {
-	p := &peeker{fd: fd, stream: d.Type == unix.SOCK_STREAM, total: int(d.Queued)}
+	p := &peeker{fd: fd, stream: d.Type == unix.SOCK_STREAM, datagram: d.Type == unix.SOCK_DGRAM, total: int(d.Queued)}
 	// At the end of its queue a stream returns its pending error, and a
 	// SOCK_SEQPACKET that was shut down returns empty messages forever.
 	p.counted = p.stream || d.Type == unix.SOCK_SEQPACKET && d.Shutdown&shutRead != 0
@@ -76,12 +77,14 @@ func peekQueue(fd int, d *sys.UnixSocket, table *sys.UnixTable, guard func(off i
 
 type peeker struct {
 	queue
-	fd      int
-	stream  bool
-	total   int  // bytes there are, of a stream or SOCK_SEQPACKET
-	counted bool // stop at total
-	buf     []byte
-	from    record.SockCreds // who sent what the last look returned
+	fd       int
+	stream   bool
+	datagram bool
+	total    int  // bytes there are, of a stream or SOCK_SEQPACKET
+	counted  bool // stop at total
+	buf      []byte
+	from     record.SockCreds // who sent what the last look returned
+	name     []byte           // and from which address
 }
 
 // seen returns the queue without the buffer it was read into: it is kept until it
@@ -120,6 +123,7 @@ func (p *peeker) add(n int) {
 	p.data = append(p.data, p.buf[:n]...)
 	if !p.stream {
 		p.messages = append(p.messages, int64(n))
+		p.sentFrom(p.name)
 	}
 	p.sentBy(p.from, int64(n))
 }
@@ -138,14 +142,17 @@ func (p *peeker) look() (int, error) {
 	}
 	control := make([]byte, controlBytes)
 	for {
-		n, cn, got, _, err := unix.Recvmsg(p.fd, p.buf, control, flags)
+		n, cn, got, name, err := sys.RecvUnix(p.fd, p.buf, control, flags)
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
 			return 0, err
 		}
-		p.from = sender(control[:cn])
+		p.from, p.name = sender(control[:cn]), nil
+		if p.datagram {
+			p.name = name
+		}
 		if closeReceived(control[:cn]) || got&unix.MSG_CTRUNC != 0 {
 			return 0, errInFlight
 		}

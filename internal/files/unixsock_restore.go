@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/depot"
-	"ckpt/internal/object"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -25,117 +25,78 @@ const (
 // through other.
 type unixSock struct {
 	single
+	m      *sockMaker
 	rec    *record.UnixSock
-	other  *depot.File
-	peer   *unixSock // the other end, if that has a record
-	closed bool      // the program had closed the other end
-	alone  bool      // the record of the other end is still to come
+	other  *depot.File // the other end
+	peer   *unixSock   // that as an object, if it has a record
+	closed bool        // the other end has none, and is to be closed
+	// otherAt is the file that the other end is bound to, of a datagram socket that is
+	// to be connected to it by its name.
+	otherAt  *depot.File
+	path     *depot.File // the file that it is bound to
+	place    *place      // nil if no path leads to that
+	listener *listener
 
-	letters []letter
-	kept    int64 // bytes of letters
-	lives   func(pid int) bool
-	note    func(format string, args ...any)
-}
-
-func checkUnixSock(rec *stream.Record) []error {
-	s, err := decode[record.UnixSock](rec)
-	if err == nil {
-		err = judgeUnixSock(s)
-	}
-	if err != nil {
-		return []error{err}
-	}
-	return nil
+	letters   []letter
+	kept      int64 // bytes of letters
+	connected bool  // see connectDatagram
 }
 
 func judgeUnixSock(s *record.UnixSock) error {
+	bad := func(what string) error {
+		return fmt.Errorf("%w: unix socket %d of type %d with peer %d %s", stream.ErrCorrupt, s.Ino, s.Kind, s.Peer, what)
+	}
+	waits := s.Outside && len(s.PeerName) > 0 && !s.Orphan // for somebody outside to accept it
 	switch {
 	case s.Kind != unix.SOCK_STREAM && s.Kind != unix.SOCK_DGRAM && s.Kind != unix.SOCK_SEQPACKET,
-		s.Shutdown&^shutBoth != 0, s.Ino == 0 || s.Ino == s.Peer, s.Orphan && s.Peer != 0, s.Reset && !s.Orphan, s.Outside && s.Peer == 0:
-		return fmt.Errorf("%w: unix socket %d of type %d with peer %d", stream.ErrCorrupt, s.Ino, s.Kind, s.Peer)
+		s.Shutdown&^shutBoth != 0, s.Ino == 0 || s.Ino == s.Peer, s.Orphan && s.Peer != 0, s.Reset && !s.Orphan, s.Outside && s.Peer == 0 && !waits:
+		return bad("")
+	case !checkName(s.Name) || !checkName(s.PeerName):
+		return bad(fmt.Sprintf("bound to %q and connected to %q", s.Name, s.PeerName))
+	case len(s.PeerName) > 0 && !s.Orphan && !s.Outside:
+		return bad("that is in the image and named")
+	case s.Accepted && (len(s.Name) == 0 || s.Kind == unix.SOCK_DGRAM || s.Peer == 0 && !s.Orphan),
+		s.Listen != nil && (len(s.Name) == 0 || s.Kind == unix.SOCK_DGRAM || s.Accepted || s.Peer != 0 || s.Orphan || s.Outside):
+		return bad("that listens or was accepted")
+	}
+	if err := judgeSockFile(s); err != nil {
+		return err
 	}
 	if m := s.Maker; m != nil && (m.PID < 0 || m.PID > maxPID || len(m.Groups) > maxGroups) {
 		return fmt.Errorf("%w: unix socket %d made by pid %d with %d groups", stream.ErrCorrupt, s.Ino, m.PID, len(m.Groups))
 	}
+	if l := s.Listen; l != nil && (l.Backlog < 0 || l.Backlog > 1<<32-1 || len(l.Waiting) > maxLetters) {
+		return fmt.Errorf("%w: unix socket %d listens with backlog %d", stream.ErrCorrupt, s.Ino, l.Backlog)
+	}
 	return checkSockOptions(s)
 }
 
-// sockMaker makes the unix sockets of a restart.
-type sockMaker struct {
-	*Restorer
-	alone map[uint64]*unixSock // those whose peer's record is still to come, by the peer's inode number
-}
-
-// make makes a pair for the first of two ends; the second end gets the other half.
-func (r *sockMaker) make(rec *stream.Record) (object.Object, error) {
-	s, err := decode[record.UnixSock](rec)
-	if err != nil {
-		return nil, err
+// judgeSockFile checks what is said of the file that a socket is bound to.
+func judgeSockFile(s *record.UnixSock) error {
+	own := len(s.Name) > 0 && s.Name[0] != 0 && !s.Accepted
+	switch f := s.File; {
+	case own != (f != nil), own && f.Deleted == (f.Folder != nil):
+		return fmt.Errorf("%w: unix socket %d bound to %q", stream.ErrCorrupt, s.Ino, s.Name)
+	case !own:
+		return nil
+	case f.Mode&unix.S_IFMT != unix.S_IFSOCK:
+		return fmt.Errorf("%w: the file %q of mode %#o of a unix socket", stream.ErrCorrupt, f.Path, f.Mode)
+	case f.Deleted:
+		return checkPath(f.Path)
+	case filepath.Dir(f.Path) != f.Folder.Path || filepath.Clean(f.Path) != f.Path:
+		return fmt.Errorf("%w: file %q of a unix socket in %q", stream.ErrCorrupt, f.Path, f.Folder.Path)
 	}
-	u := &unixSock{rec: s, closed: s.Orphan, lives: r.Lives, note: r.Note}
-	switch first := r.alone[s.Ino]; {
-	case first != nil:
-		if first.rec.Ino != s.Peer || first.rec.Kind != s.Kind {
-			return nil, fmt.Errorf("%w: unix sockets %d and %d are not a pair", stream.ErrCorrupt, s.Ino, first.rec.Ino)
-		}
-		delete(r.alone, s.Ino)
-		u.f, u.other, first.alone = first.other, first.f, false
-		u.peer, first.peer = first, u
-	case s.Peer == 0 && !s.Orphan:
-		fd, err := unix.Socket(unix.AF_UNIX, s.Kind|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return nil, fmt.Errorf("make a unix socket: %w", err)
-		}
-		if err := r.keepSocket(u, fd, -1); err != nil {
-			return nil, err
-		}
-	default:
-		fds, err := r.pair(s)
-		if err != nil {
-			return nil, fmt.Errorf("make a pair of unix sockets: %w", err)
-		}
-		if err := r.keepSocket(u, fds[0], fds[1]); err != nil {
-			return nil, err
-		}
-		if u.alone = !s.Orphan; u.alone {
-			r.alone[s.Peer] = u
-		}
-	}
-	f, err := u.f.Dup()
-	if err == nil {
-		err = errors.Join(r.chown(f, s.UID, s.GID, fmt.Sprintf("socket:[%d]", s.Ino)), f.Close())
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("owner of a unix socket: %w", err), u.Close())
-	}
-	return u, nil
-}
-
-// keepSocket takes over a socket and its other end, which may be -1.
-func (r *Restorer) keepSocket(u *unixSock, fd, other int) error {
-	const name = "a unix socket"
-	var errs [2]error
-	u.f, errs[0] = r.Depot.Keep(os.NewFile(uintptr(fd), name))
-	if other >= 0 {
-		u.other, errs[1] = r.Depot.Keep(os.NewFile(uintptr(other), name))
-	}
-	return errors.Join(errs[:]...)
-}
-
-func (r *Restorer) pair(s *record.UnixSock) ([2]int, error) {
-	if r.Pair == nil {
-		return unix.Socketpair(unix.AF_UNIX, s.Kind|unix.SOCK_CLOEXEC, 0)
-	}
-	return r.Pair(s.Kind, s.Maker)
+	return errors.Join(checkPath(s.File.Path), checkPath(s.File.Folder.Path))
 }
 
 // Close drops our reference. The other end is closed by its own object, if there is
 // one.
 func (u *unixSock) Close() error {
-	if u.other != nil && (u.closed || u.alone) {
-		return errors.Join(u.f.Close(), u.other.Close())
+	err := errors.Join(u.m.clear(), u.f.Close(), u.path.Close(), u.otherAt.Close())
+	if u.other != nil && u.closed {
+		err = errors.Join(err, u.other.Close())
 	}
-	return u.f.Close()
+	return err
 }
 
 // Fill writes the bytes of a SOCKDATA record, through the other end.
@@ -148,24 +109,21 @@ func (u *unixSock) Fill(rec *stream.Record, data io.Reader) error {
 	if u.rec.Kind == unix.SOCK_STREAM {
 		messages = []int64{rec.DataLen}
 	}
-	if u.other == nil || rec.DataLen > maxSockBytes {
+	if u.other == nil && (u.rec.Kind != unix.SOCK_DGRAM || len(u.rec.Name) == 0) || rec.DataLen > maxSockBytes {
 		return fmt.Errorf("%w: %d bytes in a unix socket", stream.ErrCorrupt, rec.DataLen)
 	}
 	buf := make([]byte, rec.DataLen)
 	if _, err := io.ReadFull(data, buf); err != nil {
 		return stream.ErrTruncated
 	}
-	// Make room for all of it; Complete sets the size the program had.
+	if len(d.Creds) > 0 || u.letters != nil || u.rec.Kind == unix.SOCK_DGRAM && (len(u.rec.Name) > 0 || len(d.Senders) > 0) {
+		return u.keepLetters(d, messages, buf)
+	}
 	to, err := u.other.Fd()
 	if err != nil {
 		return err
 	}
-	if unix.SetsockoptInt(to, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, fillBuf) != nil {
-		_ = unix.SetsockoptInt(to, unix.SOL_SOCKET, unix.SO_SNDBUF, fillBuf) // sending will fail if it is too small
-	}
-	if len(d.Creds) > 0 || u.letters != nil {
-		return u.keepLetters(d, messages, buf)
-	}
+	widen(to)
 	for _, n := range messages {
 		if n < 0 || n > int64(len(buf)) {
 			return fmt.Errorf("%w: message of %d bytes", stream.ErrCorrupt, n)
@@ -176,6 +134,13 @@ func (u *unixSock) Fill(rec *stream.Record, data io.Reader) error {
 		buf = buf[n:]
 	}
 	return nil
+}
+
+// widen makes room for all that is sent; Complete sets the size the program had.
+func widen(fd int) {
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, fillBuf) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, fillBuf) // sending will fail if it is too small
+	}
 }
 
 // sendAll sends a message, or all of a stream's bytes.
@@ -199,15 +164,9 @@ func sendAll(fd int, b []byte, isStream bool) error {
 
 // Complete closes and shuts down what the program had, and sets options.
 func (u *unixSock) Complete() error {
-	if u.alone {
-		return fmt.Errorf("%w: the other end (%[3]d) of unix socket %[2]d is not in the image", stream.ErrCorrupt, u.rec.Ino, u.rec.Peer)
-	}
-	// Send those of both ends before either is shut down.
-	for _, end := range []*unixSock{u, u.peer} {
-		if end == nil || end.letters == nil {
-			continue
-		}
-		if err := end.sendLetters(); err != nil {
+	if !u.m.delivered { // before any is shut down
+		u.m.delivered = true
+		if err := u.m.deliver(); err != nil {
 			return err
 		}
 	}
@@ -226,6 +185,9 @@ func (u *unixSock) Complete() error {
 		}
 	}
 	u.other = nil
+	if err := u.setFile(); err != nil {
+		return err
+	}
 	if u.rec.Shutdown != 0 {
 		if err := unix.Shutdown(fd, u.rec.Shutdown-1); err != nil {
 			return fmt.Errorf("shut down a unix socket: %w", err)
@@ -233,3 +195,42 @@ func (u *unixSock) Complete() error {
 	}
 	return setSockOptions(fd, u.rec)
 }
+
+// setFile sets the owner and mode of the file that it is bound to.
+func (u *unixSock) setFile() error {
+	if u.path == nil || u.rec.File == nil {
+		return nil
+	}
+	fd, err := u.path.Fd()
+	if err != nil {
+		return err
+	}
+	file := u.rec.File
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	if st.Uid != file.UID || st.Gid != file.GID {
+		err := unix.Fchownat(fd, "", int(file.UID), int(file.GID), unix.AT_EMPTY_PATH)
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) {
+			u.m.Note("the unix socket %s belongs to user %d from now on: giving it back to user %d takes CAP_CHOWN", nameText(u.rec.Name), st.Uid, file.UID)
+		} else if err != nil {
+			return fmt.Errorf("owner of the unix socket %s: %w", nameText(u.rec.Name), err)
+		}
+	}
+	if err := unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), file.Mode&0o7777); err != nil {
+		return fmt.Errorf("mode of the unix socket %s: %w", nameText(u.rec.Name), err)
+	}
+	return nil
+}
+
+// Commit puts the file that it is bound to in its place.
+func (u *unixSock) Commit() error {
+	if u.place == nil {
+		return nil
+	}
+	return u.place.put()
+}
+
+// Undo takes back what Commit did.
+func (u *unixSock) Undo() error { return u.place.undo() }

@@ -262,6 +262,7 @@ func newDepot(t *testing.T) *depot.Depot {
 
 func restoreSockets(t *testing.T, r *object.Set, g *gathered) (socks []*unixSock) {
 	t.Helper()
+	var recs []*stream.Record
 	for _, rec := range g.records {
 		if rec.Type != record.TypeUnixSock {
 			continue
@@ -270,13 +271,20 @@ func restoreSockets(t *testing.T, r *object.Set, g *gathered) (socks []*unixSock
 		if err == nil {
 			err = rec.Set(map[string]any{"objref": s.ID})
 		}
+		if err := errors.Join(append(r.Check(rec), err)...); err != nil {
+			t.Fatal(err)
+		}
+		recs = append(recs, rec)
+	}
+	for _, rec := range recs {
+		id, err := rec.Uint("objref")
 		if err == nil {
-			err = errors.Join(append(r.Check(rec), r.Make(rec))...)
+			err = r.Make(rec)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		obj, err := r.Hash.Get(s.ID)
+		obj, err := r.Hash.Get(id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -318,10 +326,10 @@ func TestHalfAPair(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Make(rec); err != nil {
+	if err := errors.Join(r.Check(rec)...); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Complete(); !errors.Is(err, stream.ErrCorrupt) {
+	if err := r.Make(rec); !errors.Is(err, stream.ErrCorrupt) {
 		t.Error(err)
 	}
 }

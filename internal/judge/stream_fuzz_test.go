@@ -76,6 +76,11 @@ func example(t testing.TB) (recs []*stream.Record) {
 	opened(6, 6, unix.O_RDWR, record.TypeUnixSock, &record.UnixSock{Object: object(), Ino: 8, Peer: 9, Kind: unix.SOCK_STREAM, Maker: &record.PeerCred{PID: root, Groups: []uint32{1}},
 		Options: []record.SockOption{{Name: unix.SO_PASSCRED, Value: 1}}})
 	opened(7, 10, unix.O_RDWR, record.TypeUnixSock, &record.UnixSock{Object: object(), Ino: 9, Peer: 8, Kind: unix.SOCK_STREAM})
+	sock := &record.SockFile{Stat: st("/tmp/x.sock", unix.S_IFSOCK|0o700), Deleted: true}
+	opened(40, 10, unix.O_RDWR, record.TypeUnixSock, &record.UnixSock{Object: object(), Ino: 10, Kind: unix.SOCK_STREAM, Name: []byte("x.sock"), File: sock, Listen: &record.Listen{Backlog: 5, Waiting: []uint64{13}}})
+	opened(41, 10, unix.O_RDWR, record.TypeUnixSock, &record.UnixSock{Object: object(), Ino: 11, Peer: 12, Kind: unix.SOCK_STREAM, Name: []byte("x.sock"), Accepted: true})
+	opened(42, 10, unix.O_RDWR, record.TypeUnixSock, &record.UnixSock{Object: object(), Ino: 12, Peer: 11, Kind: unix.SOCK_STREAM})
+	opened(43, 10, unix.O_RDWR, record.TypeUnixSock, &record.UnixSock{Object: object(), Ino: 13, Kind: unix.SOCK_STREAM, Name: []byte("\x00ckpt-example")})
 	opened(8, 10, unix.O_RDWR, record.TypeMemFD, &record.MemFD{Object: object(), Name: "m", Size: 4096, Mode: unix.S_IFREG | 0o777, Seals: 1})
 	opened(11, 10, unix.O_RDWR|unix.O_NONBLOCK, record.TypeSignalFD, &record.SignalFD{Object: object(), Mask: 1<<63 | 1<<9})
 	opened(21, 10, unix.O_RDWR, record.TypeIOUring, &record.IOUring{Object: object(), SQEntries: 4, CQEntries: 8, Count: 5})

@@ -19,19 +19,43 @@ type FSIdentity struct {
 }
 
 // AsFS calls f in a thread of its own that has this identity and then ends.
-func AsFS(id *FSIdentity, f func() error) error {
+func AsFS(id *FSIdentity, f func() error) error { return apart(id.become, f) }
+
+func (id *FSIdentity) become() error {
+	err := setGroups(id.Groups)
+	if err == nil {
+		err = setFS(unix.SYS_SETFSGID, id.GID, "file system group")
+	}
+	if err == nil {
+		err = setFS(unix.SYS_SETFSUID, id.UID, "file system user")
+	}
+	if err == nil {
+		err = boundCaps(id.Caps)
+	}
+	return err
+}
+
+// Within calls f in a thread of its own that has this identity, if not nil, no umask and
+// a folder as its working folder; if confined, as its root, too, which takes
+// CAP_SYS_CHROOT.
+func Within(folder int, confined bool, id *FSIdentity, f func() error) error {
 	return apart(func() error {
-		err := setGroups(id.Groups)
-		if err == nil {
-			err = setFS(unix.SYS_SETFSGID, id.GID, "file system group")
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return os.NewSyscallError("unshare", err)
 		}
-		if err == nil {
-			err = setFS(unix.SYS_SETFSUID, id.UID, "file system user")
+		unix.Umask(0)
+		if err := unix.Fchdir(folder); err != nil {
+			return os.NewSyscallError("fchdir", err)
 		}
-		if err == nil {
-			err = boundCaps(id.Caps)
+		if confined {
+			if err := unix.Chroot("."); err != nil {
+				return os.NewSyscallError("chroot", err)
+			}
 		}
-		return err
+		if id == nil {
+			return nil
+		}
+		return id.become()
 	}, f)
 }
 

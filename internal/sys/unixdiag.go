@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,15 +12,26 @@ import (
 
 // UnixSocket is what sock_diag(7) says of a unix socket.
 type UnixSocket struct {
-	Type     int    // SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET
-	State    int    // TCP_ESTABLISHED and so on, see below
-	Name     []byte // the address it is bound to, nil without
-	HasPeer  bool   // it was connected
-	Peer     uint64 // inode number of the other end, 0: that is closed
-	Pending  int    // connections that wait for accept(2)
-	Queued   uint32 // bytes waiting in it; of a SOCK_DGRAM those of the first message
-	SendMem  uint32 // bytes of memory taken by what it sent and nobody has read
-	Shutdown int    // bit 0: it reads no more; bit 1: it writes no more
+	Ino      uint64    // inode number; 0 if no descriptor has it, before accept(2) or after close(2)
+	Type     int       // SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET
+	State    int       // TCP_ESTABLISHED and so on, see below
+	Name     []byte    // the address it is bound to, as in sun_path; nil without
+	File     UnixInode // the file it is bound to
+	HasPeer  bool      // it was connected
+	Peer     uint64    // inode number of the other end, 0: that is closed
+	Waiting  []uint64  // connections that wait for accept(2): inode numbers of their clients, 0: that is closed
+	Backlog  int       // how many more may wait, see listen(2)
+	Queued   uint32    // bytes waiting in it; of a SOCK_DGRAM those of the first message
+	SendMem  uint32    // bytes of memory taken by what it sent and nobody has read
+	Shutdown int       // bit 0: it reads no more; bit 1: it writes no more
+}
+
+// UnixInode is what sock_diag(7) says of a socket's file; zero without one. Of the inode
+// number there are 32 bits, and the device is that of the file system, which stat(2) may
+// show another for.
+type UnixInode struct {
+	Ino uint32
+	Dev uint64 // as makedev(3) makes it
 }
 
 // States of a unix socket, the TCP_ values of include/net/tcp_states.h.
@@ -33,11 +45,12 @@ const (
 const (
 	sockDiagByFamily = 20
 	udiagShowPending = 8
-	udiagShow        = 1 | 4 | udiagShowPending | 0x10 | 0x20 // name, peer, pending connections, queue length, memory
+	udiagShow        = 1 | 2 | 4 | udiagShowPending | 0x10 | 0x20 // name, file, peer, pending connections, queue length, memory
 	udiagReqBytes    = 24
 	udiagMsgBytes    = 16
 
 	unixDiagName     = 0
+	unixDiagVFS      = 1
 	unixDiagPeer     = 2
 	unixDiagICons    = 3
 	unixDiagRQLen    = 4
@@ -71,7 +84,7 @@ func queryUnix(ino uint64) (*UnixSocket, error) {
 	if err := unix.Sendto(fd, udiagRequest(uint32(ino), 0, udiagShow), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return nil, os.NewSyscallError("sendto", err)
 	}
-	buf := make([]byte, 8192)
+	buf := make([]byte, 1<<16) // thousands may wait
 	n, _, err := unix.Recvfrom(fd, buf, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("recvfrom", err)
@@ -108,7 +121,7 @@ func parseUnixDiag(b []byte) (*UnixSocket, error) {
 	if typ != sockDiagByFamily || len(b) < udiagMsgBytes {
 		return nil, errDiag
 	}
-	s := &UnixSocket{Type: int(b[1]), State: int(b[2])}
+	s := &UnixSocket{Type: int(b[1]), State: int(b[2]), Ino: uint64(e.Uint32(b[4:]))}
 	for b = b[udiagMsgBytes:]; len(b) >= nlAttrBytes; {
 		n, attr := int(e.Uint16(b)), e.Uint16(b[2:])
 		if n < nlAttrBytes || n > len(b) {
@@ -122,22 +135,42 @@ func parseUnixDiag(b []byte) (*UnixSocket, error) {
 	return s, nil
 }
 
+// unixName is a name without the zero byte at the end of a path.
+func unixName(v []byte) []byte {
+	if len(v) > 0 && v[0] != 0 {
+		v, _, _ = bytes.Cut(v, []byte{0})
+	}
+	return bytes.Clone(v)
+}
+
 // attribute stores one attribute and reports whether it is well formed.
 func (s *UnixSocket) attribute(typ uint16, v []byte) bool {
 	e := binary.NativeEndian
 	switch typ {
 	case unixDiagName:
-		s.Name = append([]byte{}, v...)
+		s.Name = unixName(v)
+	case unixDiagVFS:
+		if len(v) != 8 {
+			return false
+		}
+		dev := e.Uint32(v[4:]) // MAJOR and MINOR of linux/kdev_t.h
+		s.File = UnixInode{e.Uint32(v), unix.Mkdev(dev>>20, dev&(1<<20-1))}
 	case unixDiagPeer:
 		if len(v) != 4 {
 			return false
 		}
 		s.HasPeer, s.Peer = true, uint64(e.Uint32(v))
 	case unixDiagICons:
-		s.Pending = len(v) / 4
+		for ; len(v) >= 4; v = v[4:] {
+			s.Waiting = append(s.Waiting, uint64(e.Uint32(v)))
+		}
 	case unixDiagRQLen:
 		if len(v) != 8 {
 			return false
+		}
+		if s.State == UnixListening {
+			s.Backlog = int(e.Uint32(v[4:]))
+			break
 		}
 		s.Queued = e.Uint32(v)
 	case unixDiagMemInfo:

@@ -16,21 +16,36 @@ type UnixTable struct {
 
 // Query is QueryUnix, answered as of the first query.
 func (t *UnixTable) Query(ino uint64) (*UnixSocket, error) {
-	if t.listed == nil {
-		listed, err := listUnix()
-		if err != nil {
-			return nil, fmt.Errorf("sock_diag for all unix sockets: %w", err)
-		}
-		t.listed = listed
+	if err := t.list(); err != nil {
+		return nil, err
 	}
-	if s := t.listed[ino]; s != nil {
+	if s := t.listed[ino]; s != nil && s.State != UnixListening {
 		return s, nil
 	}
 	return QueryUnix(ino) // sockets come and go while the list is made, so it may lack some
 }
 
-// listUnix lists the sockets of this network namespace except listening ones, about
-// which QueryUnix tells more.
+// All returns all sockets of this network namespace, as of the first query, by inode
+// number. It is not told which connections wait.
+func (t *UnixTable) All() (map[uint64]*UnixSocket, error) {
+	err := t.list()
+	return t.listed, err
+}
+
+func (t *UnixTable) list() error {
+	if t.listed != nil {
+		return nil
+	}
+	listed, err := listUnix()
+	if err != nil {
+		return fmt.Errorf("sock_diag for all unix sockets: %w", err)
+	}
+	t.listed = listed
+	return nil
+}
+
+// listUnix lists the sockets of this network namespace. Of listening ones QueryUnix tells
+// more.
 func listUnix() (map[uint64]*UnixSocket, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
@@ -72,8 +87,8 @@ func parseUnixList(b []byte, listed map[uint64]*UnixSocket) (done bool, _ error)
 		if err != nil {
 			return false, err
 		}
-		if s.State != UnixListening {
-			listed[uint64(e.Uint32(b[unix.SizeofNlMsghdr+4:]))] = s // udiag_ino
+		if s.Ino != 0 {
+			listed[s.Ino] = s
 		}
 		b = b[min((n+3)&^3, len(b)):]
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -40,7 +41,7 @@ func query(t *testing.T, fd int) UnixSocket {
 func TestQueryUnixPair(t *testing.T) {
 	for _, typ := range []int{unix.SOCK_STREAM, unix.SOCK_DGRAM, unix.SOCK_SEQPACKET} {
 		p := pair(t, typ)
-		want := UnixSocket{Type: typ, State: UnixConnected, HasPeer: true, Peer: inode(t, p[1])}
+		want := UnixSocket{Ino: inode(t, p[0]), Type: typ, State: UnixConnected, HasPeer: true, Peer: inode(t, p[1])}
 		if got := query(t, p[0]); !reflect.DeepEqual(got, want) {
 			t.Errorf("type %d: %+v, want %+v", typ, got, want)
 		}
@@ -67,7 +68,7 @@ func TestQueryUnixAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(fd) })
-	want := UnixSocket{Type: unix.SOCK_STREAM, State: UnixUnconnected}
+	want := UnixSocket{Ino: inode(t, fd), Type: unix.SOCK_STREAM, State: UnixUnconnected}
 	if got := query(t, fd); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
@@ -81,7 +82,7 @@ func TestQueryUnixAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := query(t, fd); got.State != UnixListening || got.Pending != 1 || string(got.Name) != name+"\x00" && string(got.Name) != name {
+	if got := query(t, fd); got.State != UnixListening || !slices.Equal(got.Waiting, []uint64{inode(t, client)}) || got.Backlog != 5 || string(got.Name) != name {
 		t.Errorf("%+v", got)
 	}
 }

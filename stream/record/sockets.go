@@ -1,7 +1,7 @@
 package record
 
-// UnixSock is one end of a pair of unnamed unix sockets, or a lone one, see
-// unix(7). It has one FILE. What waits in it comes in SOCKDATA records.
+// UnixSock is a unix socket, see unix(7). It has one FILE. What waits in it comes in
+// SOCKDATA records.
 type UnixSock struct {
 	Object
 	Ino    uint64 `cbor:"ino"`              // inode number, by which it is named
@@ -21,7 +21,33 @@ type UnixSock struct {
 	RcvTimeo int64        `cbor:"rcvtimeo_us,omitempty" unit:"µs" range:"0.."` // SO_RCVTIMEO; absent: none
 	Linger   *Linger      `cbor:"linger,omitempty"`                            // SO_LINGER; absent: off
 	Options  []SockOption `cbor:"options,omitempty"`                           // others that are set
-	Maker    *PeerCred    `cbor:"maker,omitempty"`                             // SO_PEERCRED; absent where it tells none
+	// SO_PEERCRED: who made the pair; of a connection, who made the other end connect
+	// or listen; of a socket that listens, who made it do so. Absent where it tells none.
+	Maker *PeerCred `cbor:"maker,omitempty"`
+	// Name is the address it is bound to, sun_path of unix(7): a path as bind(2) was
+	// given it, without the zero byte at its end, or a name that begins with one.
+	Name []byte    `cbor:"name,omitempty" since:"0.2" range:"1..108"`
+	File *SockFile `cbor:"file,omitempty" since:"0.2"` // what Name made, of a path
+	// Accepted: accept(2) made it. Name is that of the socket that was listening.
+	Accepted bool    `cbor:"accepted,omitempty" since:"0.2"`
+	Listen   *Listen `cbor:"listen,omitempty" since:"0.2"` // it listens
+	// PeerName is the Name of the other end if no process of the checkpoint has that.
+	PeerName []byte `cbor:"peer_name,omitempty" since:"0.2" range:"1..108"`
+}
+
+// SockFile is the file that a unix socket is bound to.
+type SockFile struct {
+	Stat
+	Deleted bool  `cbor:"deleted,omitempty" since:"0.2"` // no path leads to it any more
+	Folder  *Stat `cbor:"folder,omitempty" since:"0.2"`  // where it is; absent if it was deleted
+}
+
+// Listen is what listen(2) has made of a socket.
+type Listen struct {
+	Backlog int64 `cbor:"backlog,omitempty" since:"0.2" range:"0..2^32-1"` // how many more connections may wait than one
+	// Waiting are the clients of connections that wait to be accepted, by inode number,
+	// in order. Those that no process of the checkpoint has are left out.
+	Waiting []uint64 `cbor:"waiting,omitempty" since:"0.2"`
 }
 
 // PeerCred is struct ucred of SO_PEERCRED, and SO_PEERGROUPS, see unix(7).
@@ -63,7 +89,16 @@ type SockData struct {
 	Messages []int64 `cbor:"messages,omitempty" unit:"byte"`
 	// Creds are who sent them, in order, as SO_PASSCRED tells; absent: not told.
 	Creds []SockCreds `cbor:"creds,omitempty"`
-	Refs  InodeRef    `cbor:"refs"` // a UNIXSOCK
+	// Senders are the addresses they were sent from, in order, of a SOCK_DGRAM; absent:
+	// none has one.
+	Senders []SockSender `cbor:"senders,omitempty" since:"0.2"`
+	Refs    InodeRef     `cbor:"refs"` // a UNIXSOCK
+}
+
+// SockSender is the address that a run of messages was sent from.
+type SockSender struct {
+	Count int64  `cbor:"count,omitempty" since:"0.2" range:"1.."`  // of messages
+	Name  []byte `cbor:"name,omitempty" since:"0.2" range:"..108"` // like that of a UNIXSOCK; absent: none
 }
 
 // SockCreds is who sent a run of messages, or of a stream's bytes, see

@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -36,6 +37,13 @@ static void sockets(int name, int value)
 
 	must(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
 	must(setsockopt(fds[0], SOL_SOCKET, name, &value, sizeof value) == 0);
+}
+
+static void named_socket(void)
+{
+	struct sockaddr_un a = {AF_UNIX, "/proc/self/cwd/socket"};
+
+	must(bind(socket(AF_UNIX, SOCK_DGRAM, 0), (void *)&a, sizeof a) == 0);
 }
 
 /* A file that only root may open. */
@@ -72,6 +80,8 @@ static void as_root(const char *kind)
 		sockets(SO_MARK, 1);
 	else if (!strcmp(kind, "debug"))
 		sockets(SO_DEBUG, 1);
+	else if (!strcmp(kind, "socket"))
+		named_socket();
 	else if (!strcmp(kind, "deleted"))
 		file(O_RDWR, 1);
 	else if (!strcmp(kind, "read"))
