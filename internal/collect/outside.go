@@ -287,7 +287,7 @@ func (c *collection) nameEnds() {
 			c.tell("and %d more; ckpt-apply --check names them all", len(d.files.Outside)-i)
 			break
 		}
-		flag := ends.Flag(end.Name, "null")
+		flag := ends.Proposal(end.Name, end.Propose)
 		if end.What == "" {
 			c.tell("%s fd %d is the terminal %s, which becomes that of ckpt-apply; if that has none, restore it with: %s, or file:PATH, inherit:FD or close in place of null", proc.Named(end.PID), end.FD, end.Name, flag)
 			continue
@@ -300,7 +300,11 @@ func (c *collection) nameEnds() {
 		if who != "" {
 			who = ", with " + who
 		}
-		c.tell("%s fd %d leads to %s, %s%s; restore it with: %s, or file:PATH, inherit:FD or close in place of null", proc.Named(end.PID), end.FD, end.Name, end.What, who, flag)
+		if end.Default {
+			c.tell("%s fd %d leads to %s, %s%s; it is connected again, unless another decision is made: %s", proc.Named(end.PID), end.FD, end.Name, end.What, who, ends.Flag(end.Name, "close"))
+			continue
+		}
+		c.tell("%s fd %d leads to %s, %s%s; restore it with: %s, or %s", proc.Named(end.PID), end.FD, end.Name, end.What, who, flag, ends.Others(end.Propose))
 	}
 	for i, b := range d.files.Barred {
 		if i == maxEnds {

@@ -16,11 +16,14 @@ const (
 	File    Action = iota + 1 // another file, appended to if it is written
 	Inherit                   // a descriptor of ckpt-apply
 	Null                      // /dev/null
-	Close                     // nothing: the descriptor is closed
+	// Close: nothing; the descriptor is closed. Of a socket that is named by where it
+	// leads: it stays, as if the other side had closed its own.
+	Close
+	Connect // the same again: a socket is connected anew
 )
 
 // Alternatives are all of them as the user types them.
-const Alternatives = "file:PATH, inherit:FD, null or close"
+const Alternatives = "file:PATH, inherit:FD, null, close or connect"
 
 // Decision is what the user decided for one end.
 type Decision struct {
@@ -28,7 +31,9 @@ type Decision struct {
 	Path   string // of File
 	FD     int    // of Inherit
 	Flag   string // the flag it came with, as it is typed
-	used   bool
+	// OfDescriptor: it is for a descriptor, and not for what that leads to.
+	OfDescriptor bool
+	used         bool
 }
 
 // Fd names a descriptor.
@@ -39,6 +44,9 @@ func Pipe(ino uint64) string { return fmt.Sprintf("pipe:[%d]", ino) }
 
 // Unix names a unix socket without an address by its inode number.
 func Unix(ino uint64) string { return fmt.Sprintf("unix:[%d]", ino) }
+
+// Unix0 is a pattern for all unix sockets that Unix names.
+const Unix0 = "unix:[*]"
 
 // UnixName names a unix socket by its address, see unix(7): a path, or a name that begins
 // with a zero byte, for which @ stands, as in /proc/net/unix.
@@ -60,7 +68,28 @@ func quote(s string) string {
 type Decisions struct {
 	named map[string]*Decision
 	root  map[int]*Decision // descriptors of the first process
+	like  []pattern         // for what leads out; the last that matches counts
 	order []*Decision
+}
+
+// pattern is a name in which * stands for anything.
+type pattern struct {
+	parts []string // between the asterisks
+	how   *Decision
+}
+
+func (p *pattern) matches(name string) bool {
+	last := len(p.parts) - 1
+	rest, ok := strings.CutPrefix(name, p.parts[0])
+	if !ok {
+		return false
+	}
+	for _, part := range p.parts[1:last] {
+		if _, rest, ok = strings.Cut(rest, part); !ok {
+			return false
+		}
+	}
+	return strings.HasSuffix(rest, p.parts[last])
 }
 
 // Parse takes values of --end, NAME=DECISION, and of --fd, N=DECISION.
@@ -69,11 +98,15 @@ func Parse(named, fds []string) (*Decisions, error) {
 	for _, v := range named {
 		name, how := split(v)
 		if how == nil || !isName(name) {
-			return nil, fmt.Errorf("--end %s: it takes NAME=DECISION, a name such as 'pid 7 fd 3', 'pipe:[4711]', 'unix:[4711]' or a path, and %s", quote(v), Alternatives)
+			return nil, fmt.Errorf("--end %s: it takes NAME=DECISION, a name such as 'pid 7 fd 3', 'pipe:[4711]', 'unix:[4711]', 'unix:/run/x.sock', 'unix:*' or a path, and %s", quote(v), Alternatives)
 		}
-		how.Flag = "--end " + quote(v)
-		d.named[name] = how
+		how.Flag, how.OfDescriptor = "--end "+quote(v), strings.HasPrefix(name, "pid ")
 		d.order = append(d.order, how)
+		if strings.Contains(name, "*") && !strings.HasPrefix(name, "/") {
+			d.like = append(d.like, pattern{strings.Split(name, "*"), how})
+			continue
+		}
+		d.named[name] = how
 	}
 	for _, v := range fds {
 		name, how := split(v)
@@ -81,7 +114,7 @@ func Parse(named, fds []string) (*Decisions, error) {
 		if how == nil || err != nil || n < 0 {
 			return nil, fmt.Errorf("--fd %s: it takes the number of a descriptor, = and %s", quote(v), Alternatives)
 		}
-		how.Flag = "--fd " + quote(v)
+		how.Flag, how.OfDescriptor = "--fd "+quote(v), true
 		d.root[n] = how
 		d.order = append(d.order, how)
 	}
@@ -107,6 +140,8 @@ func parse(how string) *Decision {
 		return &Decision{Action: Null}
 	case how == "close":
 		return &Decision{Action: Close}
+	case how == "connect":
+		return &Decision{Action: Connect}
 	case word == "file" && arg != "" && !strings.Contains(arg, "\x00"):
 		return &Decision{Action: File, Path: arg}
 	case word == "inherit" && hasArg:
@@ -144,15 +179,16 @@ func isName(s string) bool {
 	}
 	for _, prefix := range []string{"pipe:[", "unix:["} {
 		if inner, ok := strings.CutPrefix(s, prefix); ok {
-			return isInode(inner)
+			return isInode(inner) || inner == "*]"
 		}
 	}
-	return strings.HasPrefix(s, "/")
+	return strings.HasPrefix(s, "/") || s == "pipe:*" || strings.HasPrefix(s, "unix:") && s != "unix:"
 }
 
 // Find returns what was decided for a descriptor, or nil. Its own name goes before
-// the name of what it has open.
-func (d *Decisions) Find(root, pid, fd int, name string) *Decision {
+// the name of what it has open, and that before a pattern, which is only for what leads
+// out.
+func (d *Decisions) Find(root, pid, fd int, name string, out bool) *Decision {
 	if d == nil {
 		return nil
 	}
@@ -167,6 +203,14 @@ func (d *Decisions) Find(root, pid, fd int, name string) *Decision {
 		n.used = true
 		if found == nil {
 			found = n
+		}
+	}
+	for i := len(d.like) - 1; i >= 0 && out; i-- {
+		if p := &d.like[i]; p.matches(name) {
+			p.how.used = true
+			if found == nil {
+				found = p.how
+			}
 		}
 	}
 	if found != nil {
@@ -192,6 +236,8 @@ func (d *Decisions) Unused() (errs []error) {
 // together give one hint.
 type Undecided struct {
 	Name   string
+	How    string // the decision that is proposed; "": null
+	All    string // a pattern for all of its kind, for which that is proposed if there are several
 	Reason string
 	hint   string
 }
@@ -204,16 +250,43 @@ func (u *Undecided) Hint() string { return u.hint }
 // Join returns the errors, of which the last tells the flags for all.
 func Join(list []*Undecided) (errs []error) {
 	var flags []string
-	seen := map[string]bool{}
+	seen, kinds := map[string]bool{}, map[string]int{}
+	for _, u := range list {
+		kinds[u.All]++
+	}
 	for _, u := range list {
 		errs = append(errs, u)
-		if !seen[u.Name] {
-			seen[u.Name] = true
-			flags = append(flags, Flag(u.Name, "null"))
+		flag := Proposal(u.Name, u.How)
+		if u.All != "" && kinds[u.All] > 1 {
+			flag = Proposal(u.All, u.How)
+		}
+		if !seen[flag] {
+			seen[flag] = true
+			flags = append(flags, flag)
 		}
 	}
 	if len(list) > 0 {
 		list[len(list)-1].hint = fmt.Sprintf("restore it with: %s; file:PATH, inherit:FD or close can stand in place of null", strings.Join(flags, " "))
 	}
 	return errs
+}
+
+// Proposal is a flag that decides for an end as is proposed: how, or null if that is
+// empty.
+func Proposal(name, how string) string {
+	if how == "" {
+		how = "null"
+	}
+	return Flag(name, how)
+}
+
+// Others says what else can be decided, for a message that proposes how.
+func Others(how string) string {
+	switch how {
+	case "connect":
+		return "close, file:PATH, inherit:FD or null in place of connect"
+	case "close":
+		return "file:PATH, inherit:FD or null in place of close"
+	}
+	return "file:PATH, inherit:FD or close in place of null"
 }

@@ -3,6 +3,7 @@ package files
 import (
 	"slices"
 
+	"ckpt/internal/ends"
 	"ckpt/internal/object"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -50,6 +51,13 @@ type Thing struct {
 	Name  string // "" if only its descriptors can name it
 	Loose string // "" if all of it is in the image; else what is not, for a message
 	TTY   bool
+	// Self are the decisions that the object itself carries out, in place of a substitute
+	// for its descriptions; Propose is the one that is proposed, All a pattern for all for
+	// which that is good.
+	Self         []ends.Action
+	Propose, All string
+	// Default is what is decided if the user says nothing; 0: nothing.
+	Default ends.Action
 	// Paired: another object in the image needs it.
 	Paired bool
 	// Reg is the record of a regular file.

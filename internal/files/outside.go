@@ -8,18 +8,24 @@ type Outside struct {
 	PID, FD int    // of a descriptor of the tree
 	What    string // what of it is outside, for a message; "" for a terminal
 	Ino     uint64 // inode number of what others have open there; 0 if unknown
+	Propose string // the decision to propose; "": null
+	Default bool   // which is taken without being asked for
 }
 
 // noteOutside notes that a descriptor leads out of the tree.
 func (c *Collector) noteOutside(s *Subject, name, what string, ino uint64) {
-	if c.outsideNames[name] || s.FD < 0 {
+	c.noteEnd(Outside{Name: name, PID: s.PID, FD: s.FD, What: what, Ino: ino})
+}
+
+func (c *Collector) noteEnd(o Outside) {
+	if c.outsideNames[o.Name] || o.FD < 0 {
 		return
 	}
 	if c.outsideNames == nil {
 		c.outsideNames = map[string]bool{}
 	}
-	c.outsideNames[name] = true
-	c.Outside = append(c.Outside, Outside{name, s.PID, s.FD, what, ino})
+	c.outsideNames[o.Name] = true
+	c.Outside = append(c.Outside, o)
 }
 
 // Barred is a descriptor of a file that this user may not open again, such as one

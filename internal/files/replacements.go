@@ -21,6 +21,8 @@ type replacements struct {
 	// unwanted are the names of objects that only replaced descriptions have
 	// open, by objref.
 	unwanted map[uint64]string
+	// joined are the decisions that objects carry out, by objref.
+	joined map[uint64]*ends.Decision
 	// terminal: some descriptor stays a terminal, which is now ours.
 	terminal bool
 }
@@ -85,7 +87,7 @@ type decider struct {
 // and for each descriptor that needs one and has none.
 func (r *Restorer) decide(objects []*stream.Record, fds []record.FD) (replacements, []error) {
 	p := decider{Restorer: r, things: map[uint64]*Thing{}, files: map[uint64]*record.File{}, stdioUsed: map[int]bool{}, reported: map[uint64]bool{},
-		replacements: replacements{files: map[uint64]*substitute{}, fds: map[fdKey]*substitute{}, unwanted: map[uint64]string{}}}
+		replacements: replacements{files: map[uint64]*substitute{}, fds: map[fdKey]*substitute{}, joined: map[uint64]*ends.Decision{}, unwanted: map[uint64]string{}}}
 	r.regs = map[uint64]*record.Reg{}
 	for _, rec := range objects {
 		p.note(rec)
@@ -97,7 +99,7 @@ func (r *Restorer) decide(objects []*stream.Record, fds []record.FD) (replacemen
 		}
 	}
 	for i := range fds {
-		if desc := p.files[fds[i].Refs.File]; desc != nil && p.replacements.of(&fds[i]) == nil && p.thing(desc).Loose != "" {
+		if desc := p.files[fds[i].Refs.File]; desc != nil && p.replacements.of(&fds[i]) == nil && p.thing(desc).Loose != "" && p.joined[desc.Refs.Inode] == nil {
 			p.judgeLoose(&fds[i], p.thing(desc))
 		}
 	}
@@ -143,7 +145,15 @@ func (p *decider) thing(desc *record.File) *Thing {
 // there was anything.
 func (p *decider) decided(fd *record.FD, desc *record.File) bool {
 	t := p.thing(desc)
-	if d := p.Ends.Find(p.Root, fd.TID, fd.FD, t.Name); d != nil {
+	d := p.Ends.Find(p.Root, fd.TID, fd.FD, t.Name, t.Loose != "")
+	if d == nil && t.Default != 0 && p.joined[desc.Refs.Inode] == nil {
+		d = &ends.Decision{Action: t.Default}
+	}
+	if d != nil && slices.Contains(t.Self, d.Action) && (!d.OfDescriptor || d.Action == ends.Connect) {
+		p.joined[desc.Refs.Inode] = d
+		return false
+	}
+	if d != nil {
 		p.fds[keyOf(fd)] = &substitute{flag: d.Flag, how: *d}
 	} else if t.Loose != "" {
 		p.stdioUsed[fd.FD] = true
@@ -214,7 +224,7 @@ func (p *decider) judgeLoose(fd *record.FD, t *Thing) {
 			why += ", or --stdio inherit"
 		}
 	}
-	p.undecided = append(p.undecided, &ends.Undecided{Name: t.Name, Reason: why})
+	p.undecided = append(p.undecided, &ends.Undecided{Name: t.Name, How: t.Propose, All: t.All, Reason: why})
 }
 
 // findUnneeded finds the objects that no descriptor will have open.

@@ -40,6 +40,8 @@ func (s *substitute) check() error {
 		err = s.checkOurs()
 	case ends.File:
 		err = s.checkPath()
+	case ends.Connect:
+		err = errors.New("it can't be connected again")
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.flag, err)

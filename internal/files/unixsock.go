@@ -36,8 +36,18 @@ func unixSockThing(rec *stream.Record) (*Thing, error) {
 		return nil, err
 	}
 	t := &Thing{Name: unixSockEnd(s), Paired: !s.Outside && s.Listen == nil}
-	if s.Outside {
-		t.Loose = "whose other end is"
+	if !s.Outside {
+		return t, nil
+	}
+	t.Loose, t.Self = "whose other end is", []ends.Action{ends.Close}
+	if t.Propose = proposal(s); t.Propose == "connect" {
+		t.Self = append(t.Self, ends.Connect)
+	}
+	if len(s.PeerName) == 0 {
+		t.All = ends.Unix0
+	}
+	if reconnects(s) {
+		t.Default = ends.Connect
 	}
 	return t, nil
 }
@@ -143,7 +153,7 @@ func (u *unixSocks) collect(s *Subject) (uint64, error) {
 	}
 	rec.Reset = failed
 	if rec.Outside {
-		u.c.noteOutside(s, unixSockEnd(rec), "whose other end is outside", d.Peer)
+		u.c.noteEnd(Outside{unixSockEnd(rec), s.PID, s.FD, "whose other end is outside", d.Peer, proposal(rec), reconnects(rec)})
 	}
 	inFlight, told := s.Info.Get("scm_fds")
 	if told && inFlight != "0" {

@@ -151,7 +151,7 @@ func (u *unixSock) sendLetter(l *letter, told map[int]bool) error {
 // sender returns the socket that a letter is sent from, and where to; nil for the other
 // end. It may be one for this letter only.
 func (u *unixSock) sender(l *letter) (from int, to []byte, temp bool, err error) {
-	if u.other != nil && u.otherAt == nil && (u.rec.Kind != unix.SOCK_DGRAM || len(u.rec.Name) == 0 || bytes.Equal(u.otherName(), l.name)) {
+	if u.other != nil && (u.rec.Kind != unix.SOCK_DGRAM || len(u.rec.Name) == 0 || bytes.Equal(u.otherName(), l.name)) {
 		from, err = u.other.Fd()
 		return from, nil, false, err
 	}
@@ -203,8 +203,8 @@ func (u *unixSock) address(path *depot.File, name []byte) ([]byte, error) {
 // its other end can connect to it, so all others go first.
 func (u *unixSock) connectDatagram() error {
 	s, m := u.rec, u.m
-	to := m.socks[s.Peer]
-	if u.connected || s.Kind != unix.SOCK_DGRAM || u.peer != nil || to == nil && (u.other == nil || len(s.PeerName) == 0 || s.Maker != nil) {
+	to, gone := m.socks[s.Peer], (s.Outside || s.Orphan) && len(s.PeerName) > 0
+	if u.connected || s.Kind != unix.SOCK_DGRAM || u.other != nil || to == nil && !gone {
 		return nil
 	}
 	u.connected = true
@@ -215,11 +215,13 @@ func (u *unixSock) connectDatagram() error {
 			}
 		}
 	}
-	path, name := u.otherAt, s.PeerName
-	if to != nil {
-		path, name = to.path, to.rec.Name
+	switch {
+	case m.anew(s) != nil:
+		return m.datagramAnew(u)
+	case gone:
+		return u.connectToGone()
 	}
-	addr, err := u.address(path, name)
+	addr, err := u.address(to.path, to.rec.Name)
 	if err != nil {
 		return err
 	}
@@ -228,7 +230,7 @@ func (u *unixSock) connectDatagram() error {
 		err = sys.ConnectUnix(fd, addr)
 	}
 	if err != nil {
-		return fmt.Errorf("connect a unix socket to %s: %w", nameText(name), err)
+		return fmt.Errorf("connect a unix socket to %s: %w", nameText(to.rec.Name), err)
 	}
 	return nil
 }

@@ -113,7 +113,7 @@ func (m *sockMaker) listenerOf(name []byte, kind int) (*listener, error) {
 		return nil, err
 	}
 	if l.path, err = m.bindTemp(fd, name); err != nil {
-		return nil, errors.Join(bindError(name, err), l.f.Close())
+		return nil, errors.Join(err, l.f.Close())
 	}
 	m.listeners = append(m.listeners, l)
 	m.standIns[key] = l
@@ -131,6 +131,9 @@ func (m *sockMaker) accept(s, client *record.UnixSock) error {
 		listened = client.Maker
 	}
 	cfd, afd, err := m.connection(s.Name, s.Kind, listened, s.Maker)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return bindError(s.Name, err)
+	}
 	if err != nil {
 		return err
 	}

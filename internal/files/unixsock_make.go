@@ -22,6 +22,7 @@ type sockMaker struct {
 	recs      []*record.UnixSock // in the order of the stream
 	byIno     map[uint64]*record.UnixSock
 	socks     map[uint64]*unixSock // by inode number
+	free      map[string]bool      // names that nobody had when they were checked
 	built     bool
 	delivered bool
 	listeners []*listener
@@ -40,7 +41,7 @@ type sockName struct {
 
 func newSockMaker(r *Restorer) *sockMaker {
 	return &sockMaker{Restorer: r, byIno: map[uint64]*record.UnixSock{}, socks: map[uint64]*unixSock{}, folders: map[inodeKey]*sockFolder{},
-		named: map[sockName]*record.UnixSock{}, standIns: map[sockName]*listener{}, to: map[uint64][]*record.UnixSock{}}
+		named: map[sockName]*record.UnixSock{}, standIns: map[sockName]*listener{}, to: map[uint64][]*record.UnixSock{}, free: map[string]bool{}}
 }
 
 // check also notes the record.
@@ -52,13 +53,17 @@ func (m *sockMaker) check(rec *stream.Record) []error {
 	if err == nil {
 		err = m.note(s)
 	}
-	if err == nil && !m.Paper && !s.Accepted && len(s.Name) > 0 {
+	if err == nil && !m.Paper && len(s.Name) > 0 {
 		switch {
-		case s.Name[0] == 0:
+		case s.Name[0] == 0 && !m.free[string(s.Name)]:
 			err = checkAbstract(s)
-		case !s.File.Deleted:
+			m.free[string(s.Name)] = err == nil
+		case s.File != nil && !s.File.Deleted:
 			err = m.checkPlace(s)
 		}
+	}
+	if err == nil && !m.Paper {
+		err = m.checkAnew(s)
 	}
 	if err != nil {
 		return []error{err}
@@ -113,6 +118,11 @@ func (m *sockMaker) build() error {
 		}
 	}
 	for _, s := range m.recs {
+		if m.anew(s) != nil && s.Kind != unix.SOCK_DGRAM {
+			if err := m.connectAnew(m.socks[s.Ino]); err != nil {
+				return err
+			}
+		}
 		f, err := m.socks[s.Ino].f.Dup()
 		if err == nil {
 			err = errors.Join(m.chown(f, s.UID, s.GID, fmt.Sprintf("socket:[%d]", s.Ino)), f.Close())
@@ -132,11 +142,15 @@ func (m *sockMaker) ensure(s *record.UnixSock) error {
 	peer := m.byIno[s.Peer]
 	mutual := peer != nil && peer.Peer == s.Ino && peer.Kind == s.Kind
 	switch {
+	case m.anew(s) != nil:
+		_, err := m.alone(s)
+		return err
 	case s.Kind == unix.SOCK_DGRAM && (s.Maker == nil || s.Peer != 0 && !s.Outside && !mutual):
 		if s.Peer != 0 && !s.Outside && (peer == nil || len(peer.Name) == 0 || peer.Kind != s.Kind) {
 			return notConnected(s)
 		}
-		return m.datagram(s)
+		_, err := m.alone(s)
+		return err
 	case s.Orphan || s.Outside:
 		return m.connected(s, nil)
 	case s.Peer == 0:
@@ -233,27 +247,6 @@ func (r *Restorer) pair(s *record.UnixSock) ([2]int, error) {
 		return unix.Socketpair(unix.AF_UNIX, s.Kind|unix.SOCK_CLOEXEC, 0)
 	}
 	return r.Pair(s.Kind, s.Maker)
-}
-
-// datagram makes a datagram socket that was not made as one of a pair. It is connected
-// when all messages are in: then only its other end can send to it.
-func (m *sockMaker) datagram(s *record.UnixSock) error {
-	u, err := m.alone(s)
-	if err != nil || len(s.PeerName) == 0 {
-		return err
-	}
-	fd, err := unix.Socket(unix.AF_UNIX, s.Kind|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("make a unix socket: %w", err)
-	}
-	if err := m.keepOther(u, fd); err != nil {
-		return err
-	}
-	if u.otherAt, err = m.bindTemp(fd, s.PeerName); errors.Is(err, unix.EADDRINUSE) {
-		m.Note("%s was connected to the unix socket %s, which is gone and whose name is in use; it is not connected any more", fmt.Sprintf("socket:[%d]", s.Ino), nameText(s.PeerName))
-		return nil
-	}
-	return err
 }
 
 // bind gives a socket its own name.

@@ -25,14 +25,11 @@ const (
 // through other.
 type unixSock struct {
 	single
-	m      *sockMaker
-	rec    *record.UnixSock
-	other  *depot.File // the other end
-	peer   *unixSock   // that as an object, if it has a record
-	closed bool        // the other end has none, and is to be closed
-	// otherAt is the file that the other end is bound to, of a datagram socket that is
-	// to be connected to it by its name.
-	otherAt  *depot.File
+	m        *sockMaker
+	rec      *record.UnixSock
+	other    *depot.File // the other end
+	peer     *unixSock   // that as an object, if it has a record
+	closed   bool        // the other end has none, and is to be closed
 	path     *depot.File // the file that it is bound to
 	place    *place      // nil if no path leads to that
 	listener *listener
@@ -92,7 +89,7 @@ func judgeSockFile(s *record.UnixSock) error {
 // Close drops our reference. The other end is closed by its own object, if there is
 // one.
 func (u *unixSock) Close() error {
-	err := errors.Join(u.m.clear(), u.f.Close(), u.path.Close(), u.otherAt.Close())
+	err := errors.Join(u.m.clear(), u.f.Close(), u.path.Close())
 	if u.other != nil && u.closed {
 		err = errors.Join(err, u.other.Close())
 	}
@@ -104,6 +101,10 @@ func (u *unixSock) Fill(rec *stream.Record, data io.Reader) error {
 	d, err := decode[record.SockData](rec)
 	if err != nil {
 		return err
+	}
+	if u.other == nil && u.m.anew(u.rec) != nil && u.rec.Kind != unix.SOCK_DGRAM {
+		u.m.Note("%d bytes that waited in a connection to the unix socket %s are lost, because it is connected anew", rec.DataLen, nameText(u.rec.PeerName))
+		return nil
 	}
 	messages := d.Messages
 	if u.rec.Kind == unix.SOCK_STREAM {
