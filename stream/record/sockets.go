@@ -74,12 +74,12 @@ type SockOption struct {
 // and netlink(7).
 type LevelOption struct {
 	_     struct{} `cbor:",toarray"`
-	Level int      `range:"0..2^31-1"` // SOL_SOCKET 1, SOL_IP 0 and so on
-	Name  int      `range:"0..2^31-1"` // SO_KEEPALIVE 9 and so on
+	Level int      `since:"0.2" range:"0..2^31-1"` // SOL_SOCKET 1, SOL_IP 0 and so on
+	Name  int      `since:"0.2" range:"0..2^31-1"` // SO_KEEPALIVE 9 and so on
 	// Value as getsockopt(2) gives it; of SO_SNDTIMEO and SO_RCVTIMEO in µs, of SO_LINGER
 	// in seconds, -1: off.
-	Value int64
-	Bytes []byte // in place of Value, where the option is no integer
+	Value int64  `since:"0.2"`
+	Bytes []byte `since:"0.2"` // in place of Value, where the option is no integer
 }
 
 // SockData is the meta of SOCKDATA; its data are bytes that wait in a socket.

@@ -63,6 +63,7 @@ const (
 	TypeIOUring     Type = 95 // IOUring
 
 	TypeInotifyWatch Type = 86 // InotifyWatch
+	TypeInetSock    Type = 89 // InetSock
 )
 
 // v01 is the version that has had a record from the beginning. A field that came
@@ -133,4 +134,5 @@ var types = [...]TypeInfo{
 	row[PTMX](v02, TypePTMX, "PTMX", Critical|Shareable),
 	row[IOUring](v02, TypeIOUring, "IOURING", Critical|Shareable),
 	row[InotifyWatch](v02, TypeInotifyWatch, "INOTIFYWATCH", Critical),
+	row[InetSock](v02, TypeInetSock, "INETSOCK", Critical|Shareable),
 }

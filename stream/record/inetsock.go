@@ -1,0 +1,36 @@
+package record
+
+// InetSock is a socket of TCP, MPTCP, UDP or UDP-Lite over IPv4 or IPv6, see ip(7). It
+// has one FILE. What waits in a connection comes in SOCKDATA records.
+type InetSock struct {
+	Object
+	Ino      uint64 `cbor:"ino"`                           // inode number, by which it is named
+	Domain   int    `cbor:"domain" range:"2|10"`           // AF_INET 2, AF_INET6 10
+	Kind     int    `cbor:"type" range:"1|2"`              // SOCK_STREAM 1, SOCK_DGRAM 2
+	Protocol int    `cbor:"proto" range:"6|17|136|262"`    // IPPROTO_TCP 6, UDP 17, UDPLITE 136, MPTCP 262
+	State    int    `cbor:"state" range:"1..11"`           // TCP_ESTABLISHED 1 and so on, as TCP_INFO tells; of UDP 1 or TCP_CLOSE 7
+	UID      uint32 `cbor:"uid"`                           // st_uid of stat(2)
+	GID      uint32 `cbor:"gid"`                           // st_gid
+	Backlog  int    `cbor:"backlog,omitempty" range:"0.."` // of listen(2), as the kernel keeps it
+	// Local is the address it is bound to; absent: none.
+	Local *InetAddr `cbor:"local,omitempty"`
+	// Peer is the address it is connected to; absent: none.
+	Peer *InetAddr `cbor:"peer,omitempty"`
+	// Shutdown, see shutdown(2): bit 0 for reading, bit 1 for writing.
+	Shutdown int  `cbor:"shutdown,omitempty" range:"0..3"`
+	Ended    bool `cbor:"ended,omitempty"`  // TCP: it was connected, and no longer is
+	Failed   bool `cbor:"failed,omitempty"` // TCP: and SO_ERROR has yet to tell why
+	// Waiting is what waited in it and is not in the stream: connections that nobody
+	// had accepted, or memory that datagrams took.
+	Waiting int64 `cbor:"waiting,omitempty" range:"0.."`
+	// Options are those in which it differs from a new socket, and IPV6_V6ONLY.
+	Options []LevelOption `cbor:"options,omitempty"`
+}
+
+// InetAddr is an address of an INETSOCK.
+type InetAddr struct {
+	IP     []byte `cbor:"ip" since:"0.2"`                            // 4 or 16 bytes, as its domain has them
+	Port   int    `cbor:"port" since:"0.2" range:"0..65535"`         // 0: none
+	Scope  uint32 `cbor:"scope,omitempty" since:"0.2"`               // sin6_scope_id, an interface's number
+	Device string `cbor:"device,omitempty" since:"0.2" range:"..15"` // the name of that interface
+}
