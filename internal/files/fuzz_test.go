@@ -37,12 +37,14 @@ func FuzzCheck(f *testing.F) {
 		record.TypeIOUring:  &record.IOUring{Object: record.Object{Objref: 1}, SQEntries: 4, CQEntries: 8, Count: 5},
 		record.TypePTMX: &record.PTMX{Object: record.Object{Objref: 1}, Path: "/dev/ptmx", Number: 3, Slave: record.Stat{Path: "/dev/pts/3", Mode: 0o620}, Termios: make([]byte, 44),
 			Rows: 25, Cols: 80, Packet: true, Locked: true, HungUp: true, SID: 7, PGID: 7},
+		record.TypeInetSock: &record.InetSock{Object: record.Object{Objref: 1}, Domain: 2, Kind: 1, Protocol: 6, State: 1, Local: &record.InetAddr{IP: []byte{127, 0, 0, 1}, Port: 5}, Peer: &record.InetAddr{IP: []byte{127, 0, 0, 1}, Port: 6}, Options: []record.LevelOption{{Level: 6, Name: 1, Value: 1}}},
 		record.TypeMemFD:    &record.MemFD{Object: record.Object{Objref: 1}, Name: "m", Size: 4096, Seals: 15},
 		record.TypeProcFile: &record.ProcFile{Object: record.Object{Objref: 1}, Path: "/proc/7/task/7/status"},
 	}
 	content := map[record.Type]any{
 		record.TypePipe:     &record.PipeData{Packets: []int64{1, 2}, Refs: record.InodeRef{Inode: 1}},
 		record.TypeUnixSock: &record.SockData{Messages: []int64{1, 2}, Creds: []record.SockCreds{{Count: 1, PID: 5}}, Refs: record.InodeRef{Inode: 1}},
+		record.TypeInetSock: &record.SockData{Refs: record.InodeRef{Inode: 1}},
 		record.TypeMemFD:    &record.Content{Offset: 4, Refs: record.InodeRef{Inode: 1}},
 		record.TypeIOUring:  &record.Content{Offset: 64, Refs: record.InodeRef{Inode: 1}},
 	}
@@ -99,8 +101,8 @@ func fuzzed(t *testing.T, paper bool) *Restorer {
 }
 
 // inKernel are kinds that exist in kernel memory only, without a path.
-var inKernel = []record.Type{record.TypePipe, record.TypeEventFD, record.TypeSignalFD, record.TypeTimerFD, record.TypeEpoll, record.TypeIOUring, record.TypeUnixSock, record.TypeMemFD}
-var inKernel = []record.Type{record.TypePipe, record.TypeEventFD, record.TypeSignalFD, record.TypeTimerFD, record.TypeInotify, record.TypeEpoll, record.TypeUnixSock, record.TypeMemFD}
+var inKernel = []record.Type{record.TypePipe, record.TypeEventFD, record.TypeSignalFD, record.TypeTimerFD, record.TypeInotify, record.TypeEpoll,
+	record.TypeIOUring, record.TypeUnixSock, record.TypeMemFD}
 
 func checkKind(t *testing.T, k *Kind, recs []*stream.Record, fd int, more, data []byte) {
 	fds := []record.FD{{TID: 7, FD: fd, Refs: record.FDRefs{File: 2}}}
