@@ -58,13 +58,14 @@ func FuzzParseSystem(f *testing.F) {
 	})
 }
 
-// FuzzFDEvents: what is open in an eventfd, a signalfd, a timerfd, a pidfd, an inotify or an epoll.
+// FuzzFDEvents: what is open in an eventfd, a signalfd, a timerfd, a pidfd, an inotify, an epoll or an io_uring.
 func FuzzFDEvents(f *testing.F) {
 	seed(f, "fdinfo-e*")
 	seed(f, "fdinfo-s*")
 	seed(f, "fdinfo-t*")
 	seed(f, "fdinfo-p*")
 	seed(f, "fdinfo-i*")
+	seed(f, "fdinfo-u*")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		info, err := ParseFDInfo(b)
 		if err != nil {
@@ -73,6 +74,7 @@ func FuzzFDEvents(f *testing.F) {
 		_, _ = info.EventFD()
 		_, _ = info.SignalMask()
 		_, _ = info.PidFD()
+		_, _ = info.Uring()
 		if watches, err := info.InotifyWatches(); err == nil && len(watches) > len(b)/8 {
 			t.Fatalf("%d watches in %d bytes", len(watches), len(b))
 		}
