@@ -39,8 +39,8 @@ func collectSysVShm(c *Collector, m *proc.Mapping, v *record.VMA) error {
 	if _, err := unix.SysvShmCtl(id, unix.IPC_STAT, &d); err != nil {
 		return fmt.Errorf("shared memory %d (System V) of pid %d: %w", id, c.PID, err)
 	}
-	if what := unattachable(m); what != "" {
-		c.Block(fmt.Errorf("its mapping at %x-%x is %s System V shared memory %d, which can't be saved", m.Start, m.End, what, id))
+	if m.Offset != 0 { // shmat(2) can't attach that
+		c.Block(fmt.Errorf("its mapping at %x-%x is a part, but not the beginning, of System V shared memory %d, which can't be saved", m.Start, m.End, id))
 		return nil
 	}
 	ident := binary.LittleEndian.AppendUint64([]byte("sysvshm"), m.Dev)
@@ -50,20 +50,10 @@ func collectSysVShm(c *Collector, m *proc.Mapping, v *record.VMA) error {
 		return fmt.Errorf("shared memory (System V) of pid %d: %w", c.PID, err)
 	}
 	return c.Emit(record.TypeSysVShm, &record.SysVShm{
-		Object: record.Object{ID: v.Refs.Inode, Ident: ident},
-		ShmID:  id, Key: d.Perm.Key, Size: uint64(d.Segsz), Mode: uint32(d.Perm.Mode), UID: d.Perm.Uid, GID: d.Perm.Gid,
+		Object:   record.Object{ID: v.Refs.Inode, Ident: ident},
+		HugePage: hugePage(m),
+		ShmID:    id, Key: d.Perm.Key, Size: uint64(d.Segsz), Mode: uint32(d.Perm.Mode), UID: d.Perm.Uid, GID: d.Perm.Gid,
 	})
-}
-
-// unattachable says, for a message, why attach can't map a segment like this, or "".
-func unattachable(m *proc.Mapping) string {
-	switch {
-	case m.VmFlags.Has(flagHuge):
-		return "of huge pages, in"
-	case m.Offset != 0:
-		return "a part, but not the beginning, of"
-	}
-	return ""
 }
 
 // attach adds shmat(2) in the puppet. If the process had unmapped the end of the
@@ -102,10 +92,16 @@ func Needed(vmas []record.VMA, defined map[uint64]*stream.Record) []tracee.Range
 			continue
 		}
 		if s, err := decodeSysVShm(defined[vmas[i].Refs.Inode]); err == nil {
-			all[i].Len = max(all[i].Len, (s.Size+pageMask)&^pageMask)
+			all[i].Len = max(all[i].Len, lengthOf(s))
 		}
 	}
 	return all
+}
+
+// lengthOf is the length of a segment in whole pages.
+func lengthOf(s *record.SysVShm) uint64 {
+	mask := max(s.HugePage, pageBytes) - 1
+	return (s.Size + mask) &^ mask
 }
 
 // segment is a restored System V segment.
@@ -170,7 +166,7 @@ func decodeSysVShm(rec *stream.Record) (*record.SysVShm, error) {
 	if err := rec.Decode(s); err != nil {
 		return nil, err
 	}
-	if s.ShmID < 0 || s.ShmID > 1<<31-1 || s.Size == 0 || s.Size > taskSize {
+	if s.ShmID < 0 || s.ShmID > 1<<31-1 || s.Size == 0 || s.Size > taskSize || s.HugePage != 0 && (s.HugePage&(s.HugePage-1) != 0 || s.HugePage <= pageBytes || s.HugePage > taskSize) {
 		return nil, fmt.Errorf("%w: System V shared memory %d of %d bytes", stream.ErrCorrupt, s.ShmID, s.Size)
 	}
 	return s, nil
@@ -192,7 +188,7 @@ func makeSysVShm(r *object.Restart, rec *stream.Record) (object.Object, error) {
 		seg.full = true
 		r.Note("System V shared memory %d is in use by others and stays as it is", s.ShmID)
 	}
-	f, err := sys.OpenShm(s.ShmID, s.Size)
+	f, err := sys.OpenShm(s.ShmID, lengthOf(s))
 	if err == nil {
 		seg.f, err = r.Depot.Keep(f)
 	}
@@ -209,10 +205,10 @@ func (g *segment) make() error {
 	if err != nil {
 		return fmt.Errorf("choose the id of System V shared memory: %w", err)
 	}
-	id, err := unix.SysvShmGet(int(s.Key), int(s.Size), unix.IPC_CREAT|unix.IPC_EXCL|int(s.Mode&0o777))
+	id, err := unix.SysvShmGet(int(s.Key), int(s.Size), unix.IPC_CREAT|unix.IPC_EXCL|int(s.Mode&0o777)|hugeFlagsShm(s.HugePage))
 	if err != nil {
 		dropNextID()
-		return fmt.Errorf("make System V shared memory %d (key %#x): %w", s.ShmID, uint32(s.Key), err)
+		return fmt.Errorf("make System V shared memory %d (key %#x)%s: %w", s.ShmID, uint32(s.Key), hugeHint(s.HugePage), err)
 	}
 	if id != s.ShmID {
 		_, err := unix.SysvShmCtl(id, unix.IPC_RMID, nil)
@@ -228,6 +224,15 @@ func (g *segment) make() error {
 		return errors.Join(os.NewSyscallError("shmctl", err), g.Undo())
 	}
 	return nil
+}
+
+// hugeFlagsShm is hugeFlags for shmget(2).
+func hugeFlagsShm(page uint64) int {
+	if page == 0 {
+		return 0
+	}
+	const hugetlb = 0o4000 // SHM_HUGETLB
+	return hugetlb | hugeFlags(page)&^unix.MAP_HUGETLB
 }
 
 // dropNextID uses up the id that was chosen for the next segment, so that nobody else
@@ -271,7 +276,7 @@ func (g *segment) Fill(rec *stream.Record, data io.Reader) error {
 	if err != nil {
 		return err
 	}
-	return object.FillContent(rec, data, f, 0, 0)
+	return object.FillContent(rec, data, f, int64(g.rec.HugePage), int64(lengthOf(g.rec)))
 }
 
 func (g *segment) Close() error { return g.f.Close() }

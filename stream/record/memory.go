@@ -83,4 +83,6 @@ type SysVShm struct {
 	Mode  uint32 `cbor:"mode" range:"0..2^10-1"`  // permissions, and SHM_DEST (01000) of one that was removed
 	UID   uint32 `cbor:"uid"`                     // of its owner
 	GID   uint32 `cbor:"gid"`                     // of its owner
+	// Its page size, a power of two, if that is not the normal one.
+	HugePage uint64 `cbor:"huge_page,omitempty" unit:"byte" since:"0.2"`
 }
