@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/cli"
 )
 
 // anonNames maps the link of an anonymous inode, without its prefix, to what
@@ -16,6 +18,26 @@ var anonNames = map[string]string{
 	"[fanotify]": "a fanotify", "[pidfd]": "a pidfd", "bpf-map": "a BPF map", "bpf-prog": "a BPF program",
 	"bpf_link": "a BPF link", "[landlock-ruleset]": "a Landlock ruleset", "seccomp notify": "a seccomp listener",
 	"kvm-vm": "a KVM machine", "kvm-vcpu:0": "a KVM CPU", "[fscontext]": "a mount in the making", "sync_file": "a fence",
+}
+
+// remedy says what can be done about a subject that can't be saved; "" if nothing is known.
+func remedy(s *Subject) string {
+	switch {
+	case isAnon(s, "[fanotify]"):
+		return "end the program and start it anew where it is to go on, or switch off in it what watches or guards whole file systems: meanwhile nobody would"
+	case hidden(s) == secretMemory:
+		return "the kernel lets nobody copy it, so the program has to do without: many have a setting that keeps keys in ordinary memory"
+	}
+	return ""
+}
+
+// unsavable is an error about a descriptor that no kind takes.
+func unsavable(s *Subject) error {
+	err := fmt.Errorf("fd %d is %s, which can't be saved", s.FD, Describe(s))
+	if hint := remedy(s); hint != "" {
+		return cli.WithHint(err, hint)
+	}
+	return err
 }
 
 // Describe returns what a subject is, for messages.

@@ -252,7 +252,7 @@ func (c *Collector) descriptor(table uint64, s *Subject) error {
 	}
 	k := c.kind(s)
 	if k == nil {
-		c.Block(s.PID, fmt.Errorf("fd %d is %s, which can't be saved", s.FD, Describe(s)))
+		c.Block(s.PID, unsavable(s))
 		c.opened = append(c.opened, opened{s, 0, 0})
 		return nil
 	}

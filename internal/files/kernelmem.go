@@ -13,6 +13,8 @@ const (
 	secretmemMagic = 0x5345434d // SECRETMEM_MAGIC of include/uapi/linux/magic.h
 )
 
+const secretMemory = "secret memory (memfd_secret)"
+
 // hidden names an object that only looks like a regular file, on a file system
 // that the kernel mounts for itself; "" if the subject is not one.
 func hidden(s *Subject) string {
@@ -28,7 +30,7 @@ func hidden(s *Subject) string {
 	case fs.Type == mqueueMagic:
 		return "the POSIX message queue " + name
 	case fs.Type == secretmemMagic:
-		return "secret memory (memfd_secret)"
+		return secretMemory
 	case fs.Type == unix.HUGETLBFS_MAGIC && gone && name == "/anon_hugepage", fs.Type == unix.TMPFS_MAGIC && gone && s.Target == sharedAnonymous:
 		return "shared anonymous memory (by way of /proc/PID/map_files)"
 	case (fs.Type == unix.TMPFS_MAGIC || fs.Type == unix.HUGETLBFS_MAGIC) && strings.HasPrefix(name, "/SYSV"):
