@@ -134,11 +134,11 @@ func quietStat(dir int, path string, want int) (*unix.Statx_t, error) {
 	return st, nil
 }
 
-// leadsTo reports whether a path, without symbolic links, leads to the file of
+// leadsTo reports whether a path, without symbolic links on the way, leads to the file of
 // st, which is not on FUSE; the path itself may lead to FUSE by now. It returns an
 // error if that can't be found out.
 func (c *Collector) leadsTo(path string, st *unix.Stat_t) (bool, error) {
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | resolveCached}
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | resolveCached}
 	fd, err := unix.Openat2(unix.AT_FDCWD, path, &how)
 	if err == unix.EAGAIN || err == unix.EINVAL { // before Linux 5.12
 		fd, err = c.walkQuietly(path)
@@ -158,7 +158,7 @@ func (c *Collector) leadsTo(path string, st *unix.Stat_t) (bool, error) {
 // walkQuietly opens a path (O_PATH) step by step, and stops with EAGAIN before it
 // would look up anything in a folder on FUSE.
 func (c *Collector) walkQuietly(path string) (int, error) {
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS}
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS}
 	at, err := unix.Openat2(unix.AT_FDCWD, "/", &how)
 	for name := range strings.SplitSeq(path, "/") {
 		if name == "" || err != nil {

@@ -258,19 +258,8 @@ func (f *finder) named(p *os.File, w *proc.InotifyWatch) (*record.InotifyWatch, 
 	return rec, nil
 }
 
-// leadsTo is Collector.leadsTo for what may be a symbolic link, and not an error where we
-// may not look.
+// leadsTo is Collector.leadsTo, and not an error where we may not look.
 func (f *finder) leadsTo(path string, st *unix.Stat_t) (bool, error) {
-	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
-		p, err := walk(filepath.Dir(path), unix.O_PATH, false)
-		if err != nil {
-			return false, nil
-		}
-		defer p.Close()
-		var now unix.Stat_t
-		err = unix.Fstatat(int(p.Fd()), filepath.Base(path), &now, unix.AT_SYMLINK_NOFOLLOW)
-		return err == nil && now.Dev == st.Dev && now.Ino == st.Ino, nil
-	}
 	there, err := f.c.leadsTo(path, st)
 	if errors.Is(err, unix.EACCES) {
 		return false, nil

@@ -67,6 +67,7 @@ type Thing struct {
 // Kinds are tried in order; the first that matches takes the subject.
 var Kinds = []Kind{
 	procFileKind,
+	opathKind,
 	regKind,
 	dirKind,
 	pipeKind,

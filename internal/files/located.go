@@ -43,6 +43,8 @@ type named struct {
 	objref uint64
 	*record.Stat
 	what string // for messages: "a folder"
+	// onlyPath: it is never opened but by O_PATH.
+	onlyPath bool
 	// judge says what is wrong with the file that was found.
 	judge func(p *os.File, st *unix.Stat_t) error
 }
@@ -178,6 +180,9 @@ func (n *named) walk(flags int) (*os.File, *unix.Stat_t, error) {
 	if flags&unix.O_PATH != 0 {
 		how |= flags & (unix.O_NOFOLLOW | unix.O_DIRECTORY)
 	}
+	if n.Mode&unix.S_IFMT == unix.S_IFLNK {
+		how |= unix.O_NOFOLLOW
+	}
 	p, err := walk(n.Path, how, n.Follow)
 	switch {
 	case errors.Is(err, unix.ELOOP) && !n.Follow:
@@ -297,6 +302,9 @@ func (n *named) open(p *os.File, st *unix.Stat_t, flags int) (*os.File, error) {
 			return nil, os.NewSyscallError("fcntl", err)
 		}
 		return os.NewFile(uintptr(fd), n.Path), nil
+	}
+	if n.onlyPath {
+		return nil, fmt.Errorf("%w: %s is to be opened with flags %#o, without O_PATH", stream.ErrCorrupt, n.Path, flags)
 	}
 	flags |= unix.O_NOCTTY
 	link := fmt.Sprintf("/proc/self/fd/%d", p.Fd())

@@ -88,6 +88,7 @@ func example(t testing.TB) (recs []*stream.Record) {
 	opened(12, 10, unix.O_RDWR, record.TypeTimerFD, &record.TimerFD{Object: object(), Clock: unix.CLOCK_MONOTONIC, ValueNS: 5, IntervalNS: 5, Ticks: 2})
 	opened(13, 10, unix.O_RDWR|unix.O_EXCL, record.TypePidFD, &record.PidFD{Object: object(), PID: root})
 	opened(14, 10, unix.O_RDWR, record.TypePidFD, &record.PidFD{Object: object(), Status: 3 << 8})
+	opened(16, 10, unix.O_PATH|unix.O_NOFOLLOW, record.TypeOPath, &record.OPath{Object: object(), Stat: st("/bin/link", unix.S_IFLNK|0o777)})
 	inotify := last + 1
 	opened(15, 10, unix.O_RDONLY, record.TypeInotify, &record.Inotify{Object: object(), Waiting: 16})
 	opened(9, 10, unix.O_RDONLY, record.TypeProcFile, &record.ProcFile{Object: object(), Path: "/proc/4000000/status", Mode: unix.S_IFREG | 0o444})

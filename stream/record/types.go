@@ -63,7 +63,8 @@ const (
 	TypeIOUring     Type = 95 // IOUring
 
 	TypeInotifyWatch Type = 86 // InotifyWatch
-	TypeInetSock    Type = 89 // InetSock
+	TypeOPath        Type = 96 // OPath
+	TypeInetSock     Type = 89 // InetSock
 )
 
 // v01 is the version that has had a record from the beginning. A field that came
@@ -135,4 +136,5 @@ var types = [...]TypeInfo{
 	row[IOUring](v02, TypeIOUring, "IOURING", Critical|Shareable),
 	row[InotifyWatch](v02, TypeInotifyWatch, "INOTIFYWATCH", Critical),
 	row[InetSock](v02, TypeInetSock, "INETSOCK", Critical|Shareable),
+	row[OPath](v02, TypeOPath, "OPATH", Critical|Shareable),
 }

@@ -53,6 +53,7 @@ static void files(void) {
 	struct flock lock = {.l_type = F_WRLCK, .l_len = 2};
 	MUST(!fcntl(file("locked"), F_SETLK, &lock));
 	MUST(file("gone") && !unlink("gone"));
+	MUST(!symlink("nowhere", "link") && open("link", O_PATH | O_NOFOLLOW) >= 0);
 	MUST(inotify_add_watch(inotify_init1(IN_NONBLOCK), "file", IN_MODIFY) == 1);
 	MUST(!mkfifo("fifo", 0600) && open("fifo", O_RDWR) >= 0);
 	MUST(open("/proc/self/status", O_RDONLY) >= 0 && syscall(SYS_pidfd_open, getpid(), 0) >= 0);
