@@ -24,6 +24,7 @@ import (
 type maker struct {
 	puppet *puppet.Puppet // nil if the id is taken
 	cred   *record.PeerCred
+	given  map[[2]uint64]int // see via
 }
 
 // socketPair makes a pair of unix sockets with the id and credentials of its maker.
@@ -40,7 +41,7 @@ func (b *builder) socketPair(kind int, c *record.PeerCred) (fds [2]int, err erro
 
 // sockCall makes a call on a unix socket with the id and credentials of its caller.
 func (b *builder) sockCall(c *record.PeerCred, call *files.SockCall) error {
-	return b.madeBy(c, func(p *puppet.Puppet) error { return callIn(p, call) }, call.Do)
+	return b.madeBy(c, func(*puppet.Puppet) error { return b.maker.callIn(call) }, call.Do)
 }
 
 // madeBy does something in a process that has the id and credentials of c, or else here,
@@ -68,35 +69,54 @@ func (b *builder) madeBy(c *record.PeerCred, there func(*puppet.Puppet) error, h
 	return err
 }
 
-// callIn makes a call on a unix socket in a puppet.
-func callIn(p *puppet.Puppet, c *files.SockCall) error {
-	fd, err := p.Give(c.FD)
-	if err != nil {
-		return err
-	}
-	given, args := []int{fd}, []uint64{uint64(fd), uint64(c.Backlog)}
-	nr, what := uintptr(unix.SYS_LISTEN), "make a unix socket listen"
-	if !c.Listen {
-		name := c.Name
-		if c.Via >= 0 {
-			via, err := p.Give(c.Via)
-			if err != nil {
-				return err
-			}
-			given, name = append(given, via), files.ViaName(via)
-		}
-		addr, at := sys.UnixAddr(name), p.Scratch().Addr
-		if err := p.Tracee().WriteMem(at, addr); err != nil {
+// callIn makes a call on a unix socket in a maker.
+func (m *maker) callIn(c *files.SockCall) error {
+	name := c.Name
+	if c.Via >= 0 {
+		via, err := m.via(c.Via)
+		if err != nil {
 			return err
 		}
-		nr, what, args = unix.SYS_CONNECT, "connect a unix socket", []uint64{uint64(fd), at, uint64(len(addr))}
+		name = files.ViaName(via)
 	}
-	err = tracee.CallOK(p, what, nr, args...)
-	for _, fd := range given {
-		err = errors.Join(err, tracee.CallOK(p, "close", unix.SYS_CLOSE, uint64(fd)))
+	v := m.puppet.Vector()
+	fd := m.puppet.GiveIn(v, c.FD)
+	if c.Listen {
+		v.Add("make a unix socket listen", unix.SYS_LISTEN, 0, uint64(c.Backlog)).From(0, fd)
+	} else {
+		addr := sys.UnixAddr(name)
+		v.Add("connect a unix socket", unix.SYS_CONNECT, 0, v.Put(addr), uint64(len(addr))).From(0, fd)
 	}
-	return err
+	v.Add("close", unix.SYS_CLOSE, 0).From(0, fd)
+	return v.Run()
 }
+
+// via gives a maker the file that it is to connect to, once, and returns its number
+// there.
+func (m *maker) via(fd int) (int, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return -1, os.NewSyscallError("fstat", err)
+	}
+	key := [2]uint64{st.Dev, st.Ino}
+	if n, ok := m.given[key]; ok {
+		return n, nil
+	}
+	if len(m.given) >= maxGiven {
+		if err := m.puppet.CloseAll(); err != nil {
+			return -1, err
+		}
+		clear(m.given)
+	}
+	n, err := m.puppet.Give(fd)
+	if err == nil {
+		m.given[key] = n
+	}
+	return n, err
+}
+
+// maxGiven is how many descriptors of files a maker has, fewer than any limit allows.
+const maxGiven = 64
 
 // newMaker makes a maker that replaces the present one.
 func (b *builder) newMaker(c *record.PeerCred) error {
@@ -106,13 +126,13 @@ func (b *builder) newMaker(c *record.PeerCred) error {
 	p, err := b.stub.Clone(c.PID, unix.CLONE_PARENT, 0)
 	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) { // EINVAL: above kernel.pid_max
 		b.note("SO_PEERCRED of a unix socket names ckpt-apply: it named pid %d, %s", c.PID, takenOr(c.PID, "which can't be made here"))
-		b.maker = &maker{nil, c}
+		b.maker = &maker{cred: c}
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	b.maker, b.puppets[c.PID] = &maker{p, c}, p
+	b.maker, b.puppets[c.PID] = &maker{p, c, map[[2]uint64]int{}}, p
 	err = become(p, c)
 	if errors.Is(err, unix.EPERM) {
 		b.note("SO_PEERCRED of a unix socket no longer names user %d and group %d, which takes CAP_SETUID and CAP_SETGID", c.UID, c.GID)

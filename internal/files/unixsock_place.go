@@ -195,7 +195,7 @@ func (r *Restorer) checkPlace(s *record.UnixSock) error {
 		if err := folder.allowed(p, st); err != nil {
 			return err
 		}
-		_, err := r.findOld(p, file)
+		_, _, err := r.findOld(p, file)
 		return err
 	})
 	if err != nil {
@@ -204,35 +204,40 @@ func (r *Restorer) checkPlace(s *record.UnixSock) error {
 	return nil
 }
 
-// findOld reports whether a socket's file is still there. Anything else in its place is
-// an error, and so is a socket that somebody has.
-func (r *Restorer) findOld(dir *os.File, file *named) (there bool, err error) {
+// findOld reports whether a socket's file is still there, and what that is. Anything
+// else in its place is an error, and so is a socket that somebody has.
+func (r *Restorer) findOld(dir *os.File, file *named) (there bool, st unix.Stat_t, err error) {
 	p, err := openBelow(dir, filepath.Base(file.Path), 0)
 	if errors.Is(err, unix.ENOENT) {
-		return false, nil
+		return false, st, nil
 	}
 	if err != nil {
-		return false, err
+		return false, st, err
 	}
 	defer p.Close()
-	var st unix.Stat_t
 	if err := unix.Fstat(int(p.Fd()), &st); err != nil {
-		return false, os.NewSyscallError("fstat", err)
+		return false, st, os.NewSyscallError("fstat", err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		return false, file.another("another file")
+		return false, st, file.another("another file")
 	}
 	used, err := isBound(&st)
 	switch {
 	case err != nil:
-		return false, err
+		return false, st, err
 	case used:
-		return false, cli.WithHint(fmt.Errorf("%s is in use: another program has a socket that is bound to it", file.Path),
+		return false, st, cli.WithHint(fmt.Errorf("%s is in use: another program has a socket that is bound to it", file.Path),
 			"end that program, or give its socket to this one: "+ends.Flag("unix:"+file.Path, "inherit:FD"))
-	case !file.isSame(p, &st):
-		return false, file.another("another socket")
+	case !file.isSame(p, &st) && !file.wasRestored(&st):
+		return false, st, file.another("another socket")
 	}
-	return true, nil
+	return true, st, nil
+}
+
+// wasRestored reports whether a socket's file is one that a restore from the same image
+// has put there: then all that can be set is as it was, to the nanosecond.
+func (n *named) wasRestored(st *unix.Stat_t) bool {
+	return st.Mode == n.Mode && st.Uid == n.UID && st.Gid == n.GID && st.Mtim.Nano() == n.MtimeNS
 }
 
 func (n *named) another(what string) error {
@@ -275,7 +280,7 @@ func bindError(name []byte, err error) error {
 // put puts the file in its place.
 func (p *place) put() error {
 	return p.in.as(func() error {
-		there, err := p.old.r.findOld(p.in.dir, p.old)
+		there, found, err := p.old.r.findOld(p.in.dir, p.old)
 		if err != nil {
 			return err
 		}
@@ -290,22 +295,17 @@ func (p *place) put() error {
 		if !there {
 			return nil
 		}
-		return p.isOld()
+		return p.isOld(&found)
 	})
 }
 
-// isOld makes sure that what was replaced is what was to be replaced.
-func (p *place) isOld() error {
-	f, err := openBelow(p.in.private, p.staged, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
+// isOld makes sure that what was replaced is what was found there.
+func (p *place) isOld(found *unix.Stat_t) error {
 	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+	if err := unix.Fstatat(int(p.in.private.Fd()), p.staged, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return os.NewSyscallError("fstat", err)
 	}
-	if !p.old.isSame(f, &st) {
+	if st.Dev != found.Dev || st.Ino != found.Ino {
 		return p.old.another("another file")
 	}
 	return nil

@@ -222,6 +222,10 @@ func (u *unixSock) setFile() error {
 	if err := unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), file.Mode&0o7777); err != nil {
 		return fmt.Errorf("mode of the unix socket %s: %w", nameText(u.rec.Name), err)
 	}
+	// By this the next restore knows that it may replace it. Without the right to set
+	// it that is refused.
+	ts := unix.NsecToTimespec(file.MtimeNS)
+	_ = unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), []unix.Timespec{ts, ts}, 0)
 	return nil
 }
 
