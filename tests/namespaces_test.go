@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -34,7 +35,7 @@ func inOwnNamespaces(run func() int) int {
 		defer keepHugePages()()
 		// A session of its own, since the leader of the current one has no id in there.
 		status, err = become(roleInit, &unix.SysProcAttr{Setsid: true,
-			Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWIPC})
+			Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET})
 	case roleInit:
 		if err = furnish(); err == nil {
 			status, err = become(roleTest, &unix.SysProcAttr{})
@@ -76,7 +77,22 @@ func furnish() error {
 	if err := unix.Mount("shm", "/dev/shm", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777"); err != nil {
 		return os.NewSyscallError("mount /dev/shm", err)
 	}
-	return raisePIDMax()
+	return errors.Join(raiseLoopback(), raisePIDMax())
+}
+
+// raiseLoopback switches the loopback interface on, the only one there is.
+func raiseLoopback() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	req, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	req.SetUint16(unix.IFF_UP)
+	return os.NewSyscallError("ioctl SIOCSIFFLAGS", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req))
 }
 
 // raisePIDMax keeps process ids from wrapping around while the tests run: a killed

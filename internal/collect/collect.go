@@ -369,5 +369,7 @@ func (c *collection) letGo(leave string) error {
 	if kerr != nil {
 		return errors.Join(err, kerr, c.tree.release()) // threads on loan walk home
 	}
-	return errors.Join(err, c.tree.end(leave))
+	after := c.description.files.BeforeKill()
+	kerr = c.tree.end(leave)
+	return errors.Join(err, kerr, after(kerr == nil))
 }

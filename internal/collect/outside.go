@@ -321,10 +321,37 @@ func (c *collection) nameEnds() {
 		}
 		c.tell("%s fd %d is a pidfd of %s, which is not saved; if that has ended at the restore, the program sees that it has", proc.Named(w.PID), w.FD, proc.Named(w.Other))
 	}
-	for _, l := range d.files.Lost {
+	c.nameConnections()
+	for i, l := range d.files.Lost {
+		if i == maxEnds {
+			c.tell("and %d more descriptors with something that will be lost", len(d.files.Lost)-i)
+			break
+		}
 		c.tell("%s fd %d %s", proc.Named(l.PID), l.FD, l.What)
 	}
 	c.nameGuests()
+}
+
+// nameConnections tells of TCP connections that lead out of the tree, those of each
+// process together, for there may be thousands.
+func (c *collection) nameConnections() {
+	const most = 3
+	names := map[int][]string{}
+	for _, end := range c.description.files.Connections {
+		names[end.PID] = append(names[end.PID], end.Name)
+	}
+	for _, pid := range slices.Sorted(maps.Keys(names)) {
+		list, more, first := names[pid], "", names[pid][0]
+		connections, are := "a connection", "it is"
+		if len(list) > 1 {
+			connections, are = fmt.Sprintf("%d connections", len(list)), "they are"
+		}
+		if len(list) > most {
+			list, more = list[:most], fmt.Sprintf(" and %d more", len(list)-most)
+		}
+		c.tell("%s has %s to programs outside, %s%s; restored, %s reset by the other side, unless something else takes the place: %s, or file:PATH or inherit:FD in place of null",
+			proc.Named(pid), connections, strings.Join(list, ", "), more, are, ends.Flag(first, "null"))
+	}
 }
 
 // nameGuests names processes outside that have pipes or sockets open of which the tree

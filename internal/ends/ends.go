@@ -4,6 +4,7 @@ package ends
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -54,6 +55,9 @@ func UnixName(name []byte) string {
 	return "unix:" + strings.ReplaceAll(string(name), "\x00", "@")
 }
 
+// TCP names the other end of a connection by its address.
+func TCP(peer netip.AddrPort) string { return "tcp:" + peer.String() }
+
 // Shm names shared memory by its inode number.
 func Shm(ino uint64) string { return fmt.Sprintf("shm:[%d]", ino) }
 
@@ -98,7 +102,7 @@ func Parse(named, fds []string) (*Decisions, error) {
 	for _, v := range named {
 		name, how := split(v)
 		if how == nil || !isName(name) {
-			return nil, fmt.Errorf("--end %s: it takes NAME=DECISION, a name such as 'pid 7 fd 3', 'pipe:[4711]', 'unix:[4711]', 'unix:/run/x.sock', 'unix:*' or a path, and %s", quote(v), Alternatives)
+			return nil, fmt.Errorf("--end %s: it takes NAME=DECISION, a name such as 'pid 7 fd 3', 'pipe:[4711]', 'unix:[4711]', 'unix:/run/x.sock', 'unix:*', 'tcp:10.0.0.5:5432' or a path, and %s", quote(v), Alternatives)
 		}
 		how.Flag, how.OfDescriptor = "--end "+quote(v), strings.HasPrefix(name, "pid ")
 		d.order = append(d.order, how)
@@ -181,6 +185,10 @@ func isName(s string) bool {
 		if inner, ok := strings.CutPrefix(s, prefix); ok {
 			return isInode(inner) || inner == "*]"
 		}
+	}
+	if addr, ok := strings.CutPrefix(s, "tcp:"); ok {
+		_, err := netip.ParseAddrPort(addr)
+		return err == nil || strings.Contains(addr, "*")
 	}
 	return strings.HasPrefix(s, "/") || s == "pipe:*" || strings.HasPrefix(s, "unix:") && s != "unix:"
 }

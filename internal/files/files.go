@@ -72,7 +72,9 @@ type Collector struct {
 	Outsider func(kind string, ino uint64) string
 	// Outside holds, after Settle, what leads out of the tree, each once.
 	Outside []Outside
-	// Lost holds, after Settle, what the restored tree will not have again.
+	// Connections are, after Settle, TCP connections to programs outside.
+	Connections []Outside
+	// Lost is, after Settle, what is not saved of descriptors that are.
 	Lost []Lost
 	// Barred holds, after Settle, what this user can't restore without
 	// replacing it.
@@ -88,6 +90,8 @@ type Collector struct {
 	mounts       map[string]mounts // by mount namespace
 	buildIDs     map[string][]byte
 	leases       map[inodeKey]bool // files on which the tree has a lease
+	ports        map[int]bool      // that sockets of the tree are bound to
+	lingering    []ported          // connections without SO_REUSEADDR
 	opened       []opened          // every descriptor of the tree
 	// allLeases are the files on which anybody has a lease; nil until needed.
 	allLeases map[inodeKey]bool

@@ -83,6 +83,7 @@ var Kinds = []Kind{
 	epollKind,
 	uringKind,
 	unixSockKind,
+	inetSockKind,
 	memfdKind,
 }
 

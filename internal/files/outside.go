@@ -28,6 +28,22 @@ func (c *Collector) noteEnd(o Outside) {
 	c.Outside = append(c.Outside, o)
 }
 
+// noteConnection notes a TCP connection that leads out of the tree.
+func (c *Collector) noteConnection(s *Subject, name string) {
+	c.Connections = append(c.Connections, Outside{Name: name, PID: s.PID, FD: s.FD})
+}
+
+// Lost is something of a descriptor that is not saved.
+type Lost struct {
+	PID, FD int
+	What    string
+}
+
+// lose notes that something of a descriptor is not saved.
+func (c *Collector) lose(s *Subject, what string) {
+	c.Lost = append(c.Lost, Lost{s.PID, s.FD, what})
+}
+
 // Barred is a descriptor of a file that this user may not open again, such as one
 // that was inherited from somebody who may.
 type Barred struct {
@@ -55,10 +71,4 @@ func (c *Collector) noteBarred(s *Subject) {
 	if unix.Faccessat(unix.AT_FDCWD, s.Link, how, unix.AT_EACCESS) == unix.EACCES {
 		c.Barred = append(c.Barred, Barred{s.PID, s.FD, s.Target})
 	}
-}
-
-// Lost is a descriptor of which something is not saved.
-type Lost struct {
-	PID, FD int
-	What    string // for a message: "is … with …, which will be closed"
 }

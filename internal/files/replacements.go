@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -104,6 +105,7 @@ func (r *Restorer) decide(objects []*stream.Record, fds []record.FD) (replacemen
 		}
 	}
 	p.findUnneeded()
+	p.tellConnections()
 	return p.replacements, append(append(append(errs, ends.Join(p.undecided)...), p.unusedStdio()...), r.Ends.Unused()...)
 }
 
@@ -225,6 +227,29 @@ func (p *decider) judgeLoose(fd *record.FD, t *Thing) {
 		}
 	}
 	p.undecided = append(p.undecided, &ends.Undecided{Name: t.Name, How: t.Propose, All: t.All, Reason: why})
+}
+
+// tellConnections tells which connections are made as ones whose other end has gone,
+// because nothing was decided for them.
+func (p *decider) tellConnections() {
+	const most = 3
+	var names []string
+	for _, ref := range p.order {
+		in := p.files[ref].Refs.Inode
+		t, d := p.things[in], p.joined[in]
+		if d != nil && d.Flag == "" && d.Action == ends.Close && p.unwanted[in] == "" && !slices.Contains(names, t.Name) {
+			names = append(names, t.Name)
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	more := ""
+	if n := len(names) - most; n > 0 {
+		names, more = names[:most], fmt.Sprintf(" and %d more", n)
+	}
+	p.Note("the program finds these connections reset by the other side: %s%s; %s, or file:PATH or inherit:FD in place of null, puts something else there",
+		strings.Join(names, ", "), more, ends.Flag(names[0], "null"))
 }
 
 // findUnneeded finds the objects that no descriptor will have open.

@@ -1,6 +1,7 @@
 // Has many kinds of state, in a few processes and threads, makes a file and waits.
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -46,6 +47,9 @@ static void files(void) {
 	MUST(!pipe(p) && write(p[1], "hello", 5) == 5);
 	MUST(!socketpair(AF_UNIX, SOCK_STREAM, 0, s) && write(s[0], "abc", 3) == 3);
 	MUST(!socketpair(AF_UNIX, SOCK_DGRAM, 0, d) && !setsockopt(d[1], SOL_SOCKET, SO_PASSCRED, &one, sizeof one) && write(d[0], "xyz", 3) == 3);
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int tcp = socket(AF_INET, SOCK_STREAM, 0), udp = socket(AF_INET, SOCK_DGRAM, 0);
+	MUST(!bind(tcp, (void *)&a, sizeof a) && !listen(tcp, 5) && !bind(udp, (void *)&a, sizeof a));
 	int e = eventfd(5, 0), ep = epoll_create1(0);
 	struct epoll_event ev = {EPOLLIN, {.u64 = 7}};
 	MUST(!epoll_ctl(ep, EPOLL_CTL_ADD, e, &ev) && !epoll_ctl(ep, EPOLL_CTL_ADD, p[0], &ev));

@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/stat.h>
@@ -55,6 +57,17 @@ static void file(int flags, int deleted)
 		must(unlink("roots") == 0);
 }
 
+/* inet makes a socket that listens on a port; 0: any. */
+static void inet(int port, int transparent)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int s = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+
+	must(s >= 0 && setsockopt(s, IPPROTO_IP, IP_TRANSPARENT, &transparent, sizeof transparent) == 0);
+	must(setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0);
+	must(fchown(s, 65534, 65534) == 0 && bind(s, (struct sockaddr *)&a, sizeof a) == 0 && listen(s, 5) == 0);
+}
+
 static void as_root(const char *kind)
 {
 	struct sched_param rt = { 1 };
@@ -82,6 +95,10 @@ static void as_root(const char *kind)
 		sockets(SO_DEBUG, 1);
 	else if (!strcmp(kind, "socket"))
 		named_socket();
+	else if (!strcmp(kind, "transparent"))
+		inet(0, 1);
+	else if (!strcmp(kind, "port"))
+		inet(77, 0);
 	else if (!strcmp(kind, "deleted"))
 		file(O_RDWR, 1);
 	else if (!strcmp(kind, "read"))

@@ -1,0 +1,376 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/cli"
+	"ckpt/internal/ends"
+	"ckpt/internal/object"
+	"ckpt/internal/sys"
+	"ckpt/stream"
+	"ckpt/stream/record"
+)
+
+// inetSockKind: sockets of TCP, MPTCP, UDP and UDP-Lite. What a connection that leads
+// out of the tree had is lost but for the bytes that the program has yet to read: the
+// restored program finds it reset, see inetsock_reset.go.
+var inetSockKind = Kind{
+	Type: record.TypeInetSock,
+	Data: []record.Type{record.TypeSockData},
+	Save: func(c *Collector) Saver {
+		s := &inetSocks{c: c, inside: map[uint64]bool{}, seen: map[uint64]uint64{}, fresh: map[[3]int][]record.LevelOption{}}
+		return Saver{Look: s.look, Match: isInetSock, Collect: s.collect, Send: func() []Sender { return s.full }}
+	},
+	Restore: func(r *Restorer) Maker {
+		m := &inetMaker{Restorer: r}
+		return Maker{Kind: object.Kind{Check: m.check, Here: m.here, Make: m.make}, Thing: inetSockThing}
+	},
+}
+
+const (
+	protoUDPLite = 136 // IPPROTO_UDPLITE
+	protoMPTCP   = 262 // IPPROTO_MPTCP
+)
+
+// isInetSock asks a socket for its domain and protocol.
+func isInetSock(s *Subject) bool {
+	if s.Stat.Mode&unix.S_IFMT != unix.S_IFSOCK || s.FD < 0 || s.Info.Flags&unix.O_PATH != 0 {
+		return false
+	}
+	f, err := borrow(s)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	t, err := inetTypeOf(int(f.Fd()))
+	return err == nil && t.isOurs()
+}
+
+// inetType is what socket(2) was called with.
+type inetType struct{ domain, kind, proto int }
+
+func inetTypeOf(fd int) (t inetType, err error) {
+	var errs [3]error
+	t.domain, errs[0] = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	t.kind, errs[1] = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	t.proto, errs[2] = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+	return t, errors.Join(errs[:]...)
+}
+
+func (t inetType) isOurs() bool {
+	if t.domain != unix.AF_INET && t.domain != unix.AF_INET6 {
+		return false
+	}
+	switch t.proto {
+	case unix.IPPROTO_TCP, protoMPTCP:
+		return t.kind == unix.SOCK_STREAM
+	case unix.IPPROTO_UDP, protoUDPLite:
+		return t.kind == unix.SOCK_DGRAM
+	}
+	return false
+}
+
+func (t inetType) tcp() bool { return t.kind == unix.SOCK_STREAM }
+
+// optionSet is the set of options that a socket has.
+func optionSet(s *record.InetSock) sockSet {
+	of := ofUDP
+	if s.Kind == unix.SOCK_STREAM {
+		of = ofTCP
+		if s.State == sys.TCPListen || s.State == sys.TCPClose && !s.Ended {
+			of |= ofUnlinked
+		}
+	}
+	if s.Domain == unix.AF_INET6 {
+		of |= ofV6
+	}
+	return of
+}
+
+// inetSocks is what a checkpoint knows about sockets of IP.
+type inetSocks struct {
+	c      *Collector
+	inside map[uint64]bool   // sockets of the tree, by inode number
+	seen   map[uint64]uint64 // the records of those collected so far, by inode number
+	fresh  map[[3]int][]record.LevelOption
+	conns  map[connection]uint64     // TCP connections of the tree: inode numbers
+	peers  map[uint64]netip.AddrPort // and to whom they lead, by inode number
+	full   []Sender
+}
+
+// connection is a TCP connection, seen from one end.
+type connection struct{ local, peer netip.AddrPort }
+
+func (s *inetSocks) look(sub *Subject) {
+	if sub.Stat.Mode&unix.S_IFMT == unix.S_IFSOCK {
+		s.inside[sub.Stat.Ino] = true
+	}
+}
+
+// collect describes a socket the first time it is called for it.
+func (s *inetSocks) collect(sub *Subject) (uint64, error) {
+	if id := s.seen[sub.Stat.Ino]; id != 0 {
+		return id, nil
+	}
+	f, err := borrow(sub)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	fd := int(f.Fd())
+	t, err := inetTypeOf(fd)
+	if err != nil {
+		return 0, os.NewSyscallError("getsockopt", err)
+	}
+	rec := record.InetSock{
+		Object: record.Object{ID: s.c.NewID(), Ident: ident(record.TypeInetSock, sub.Stat.Dev, sub.Stat.Ino)},
+		Ino:    sub.Stat.Ino, Domain: t.domain, Kind: t.kind, Protocol: t.proto, UID: sub.Stat.Uid, GID: sub.Stat.Gid,
+	}
+	if err := inetState(fd, t, &rec); err != nil {
+		return 0, err
+	}
+	if rec.State == sys.TCPSynSent { // getpeername(2) does not tell yet
+		if err := s.list(); err != nil {
+			return 0, err
+		}
+		rec.Peer = recordAddr(s.peers[rec.Ino], t.domain)
+	}
+	if why, hint := inetObstacle(fd, t, &rec); why != "" {
+		s.c.Block(sub.PID, cli.WithHint(fmt.Errorf("fd %d is %s %s, which can't be saved", sub.FD, Describe(sub), why), hint))
+		return 0, nil
+	}
+	if rec.Options, err = s.options(fd, t, optionSet(&rec)); err != nil {
+		return 0, err
+	}
+	if err := s.contents(sub, f, t, &rec); err != nil {
+		return 0, err
+	}
+	s.seen[rec.Ino] = rec.ID
+	s.c.notePort(sub, &rec)
+	return rec.ID, s.c.Emit(record.TypeInetSock, &rec)
+}
+
+// inetState fills in state and addresses.
+func inetState(fd int, t inetType, rec *record.InetSock) error {
+	local, err := unix.Getsockname(fd)
+	if err != nil {
+		return os.NewSyscallError("getsockname", err)
+	}
+	rec.Local = addrOf(fd, local)
+	if peer, err := unix.Getpeername(fd); err == nil {
+		rec.Peer = addrOf(fd, peer)
+	}
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	if err := pollNow(p); err != nil {
+		return err
+	}
+	hungUp := p[0].Revents&unix.POLLRDHUP != 0
+	if !t.tcp() {
+		rec.State = sys.TCPClose
+		if rec.Peer != nil {
+			rec.State = sys.TCPEstablished
+		}
+		return nil
+	}
+	info, err := tcpInfo(fd)
+	if err != nil {
+		return err
+	}
+	rec.State = int(info.State)
+	switch rec.State {
+	case sys.TCPListen: // see tcp_get_info in net/ipv4/tcp.c
+		rec.Backlog, rec.Waiting = int(info.Sacked), int64(info.Unacked)
+	case sys.TCPClose:
+		rec.Ended, rec.Failed, rec.Peer = hungUp, p[0].Revents&unix.POLLERR != 0, nil
+	}
+	return nil
+}
+
+// tcpInfo is TCP_INFO.
+func tcpInfo(fd int) (*unix.TCPInfo, error) {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.SOL_TCP, unix.TCP_INFO)
+	return info, os.NewSyscallError("getsockopt", err)
+}
+
+// inetObstacle says why a socket can't be saved, and what to do; or "".
+func inetObstacle(fd int, t inetType, rec *record.InetSock) (why, hint string) {
+	if elsewhere(fd) {
+		return "of another network namespace", "save it from inside that, see nsenter(1)"
+	}
+	if _, err := sys.SocketFilter(fd); errors.Is(err, unix.EACCES) {
+		return "with an eBPF filter", ""
+	}
+	if !t.tcp() {
+		if on, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_CORK); err == nil && on != 0 {
+			return "that keeps back what is sent (UDP_CORK), which the kernel does not show", "save it when the program has let it go"
+		}
+		return "", ""
+	}
+	var name [16]byte
+	if n, err := sys.Getsockopt(fd, unix.SOL_TCP, unix.TCP_ULP, name[:]); t.proto == unix.IPPROTO_TCP && err == nil && n > 0 && name[0] != 0 {
+		return fmt.Sprintf("with the protocol %q on top (TCP_ULP), whose keys the kernel does not show", unix.ByteSliceToString(name[:])), "switch off kernel TLS in the program"
+	}
+	if on, err := unix.GetsockoptInt(fd, unix.SOL_TCP, unix.TCP_REPAIR); err == nil && on != 0 {
+		return "in repair mode (TCP_REPAIR)", "another checkpoint may be at work"
+	}
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}}
+	if err := pollNow(p); err == nil && p[0].Revents&unix.POLLPRI != 0 {
+		return "with urgent data in it (MSG_OOB)", "save it when the program has read that"
+	}
+	return "", ""
+}
+
+// elsewhere reports whether a socket is of another network namespace than ours.
+func elsewhere(fd int) bool {
+	ours, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(ours)
+	a, errA := unix.GetsockoptUint64(ours, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	b, errB := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	return errA == nil && errB == nil && a != b
+}
+
+// options returns those in which a socket differs from a new one.
+func (s *inetSocks) options(fd int, t inetType, of sockSet) ([]record.LevelOption, error) {
+	key := [3]int{t.domain, t.proto, int(of)}
+	if _, known := s.fresh[key]; !known {
+		ours, err := unix.Socket(t.domain, t.kind|unix.SOCK_CLOEXEC, t.proto)
+		if err != nil {
+			return nil, os.NewSyscallError("socket", err)
+		}
+		defer unix.Close(ours)
+		fresh, err := readOptions(ours, of, nil)
+		if err != nil {
+			return nil, err
+		}
+		for i := range fresh { // the default differs between systems, and the addresses depend on it
+			if fresh[i].Level == unix.SOL_IPV6 && fresh[i].Name == unix.IPV6_V6ONLY {
+				fresh[i].Value = -1
+			}
+		}
+		s.fresh[key] = fresh
+	}
+	list, err := readOptions(fd, of, s.fresh[key])
+	if err != nil || !t.tcp() {
+		return list, err
+	}
+	return withoutTuned(list), nil
+}
+
+// withoutTuned leaves out the sizes of buffers that TCP itself chooses, see tcp(7).
+func withoutTuned(list []record.LevelOption) (left []record.LevelOption) {
+	locked, _ := optionOf(list, unix.SOL_SOCKET, soBufLock)
+	for _, o := range list {
+		if o.Level == unix.SOL_SOCKET && (o.Name == unix.SO_SNDBUF && locked&sndBufLocked == 0 || o.Name == unix.SO_RCVBUF && locked&rcvBufLocked == 0) {
+			continue
+		}
+		left = append(left, o)
+	}
+	return left
+}
+
+// contents notes what waits in a socket: bytes of a connection are sent, and what can't
+// be is counted.
+func (s *inetSocks) contents(sub *Subject, f *os.File, t inetType, rec *record.InetSock) error {
+	fd := int(f.Fd())
+	switch {
+	case !t.tcp():
+		mem, err := waitingBytes(fd)
+		if rec.Waiting = mem; mem > 0 {
+			s.c.lose(sub, fmt.Sprintf("is %s, and the datagrams that wait in it, which take %d bytes of memory, will be lost", Describe(sub), mem))
+		}
+		return errors.Join(err, shutdownOf(rec, t))
+	case rec.State == sys.TCPListen:
+		if rec.Waiting > 0 {
+			s.c.lose(sub, fmt.Sprintf("is %s, and connections that nobody has accepted yet will be lost: %d", Describe(sub), rec.Waiting))
+		}
+		return nil
+	case rec.Peer == nil || rec.State == sys.TCPSynSent:
+		return nil
+	}
+	local, peer := addrPort(rec.Local), addrPort(rec.Peer)
+	if err := s.list(); err != nil {
+		return err
+	}
+	if s.conns[connection{plain(peer), plain(local)}] != 0 {
+		s.c.Block(sub.PID, fmt.Errorf("fd %d is %s, a connection whose other end is in the tree, too, which can't be saved yet", sub.FD, Describe(sub)))
+		return nil
+	}
+	s.c.noteConnection(sub, ends.TCP(peer))
+	return s.bytes(f, rec.ID)
+}
+
+// waitingBytes returns how much memory the datagrams take that wait in a socket.
+func waitingBytes(fd int) (int64, error) {
+	const soMemInfo = 55 // SO_MEMINFO, whose first number is SK_MEMINFO_RMEM_ALLOC
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, soMemInfo)
+	return int64(n), os.NewSyscallError("getsockopt", err)
+}
+
+// shutdownOf fills in which directions of a UDP socket are shut down.
+func shutdownOf(rec *record.InetSock, t inetType) error {
+	if rec.Local == nil {
+		return nil // the kernel does not list it
+	}
+	list, err := sys.ListInet(t.proto)
+	for i := range list {
+		if list[i].Ino == rec.Ino {
+			rec.Shutdown = list[i].Shutdown & shutBoth
+		}
+	}
+	return err
+}
+
+// list lists the TCP connections of the tree.
+func (s *inetSocks) list() error {
+	if s.conns != nil {
+		return nil
+	}
+	s.conns, s.peers = map[connection]uint64{}, map[uint64]netip.AddrPort{}
+	all, err := sys.ListInet(unix.IPPROTO_TCP)
+	for i := range all {
+		if a := &all[i]; s.inside[a.Ino] && a.State != sys.TCPListen && a.State != sys.TCPClose {
+			s.conns[connection{plain(a.Local), plain(a.Peer)}], s.peers[a.Ino] = a.Ino, a.Peer
+		}
+	}
+	return err
+}
+
+// bytes arranges for what waits in a connection to be sent.
+func (s *inetSocks) bytes(f *os.File, id uint64) error {
+	data, err := peekStream(int(f.Fd()))
+	if err != nil || len(data) == 0 {
+		return err
+	}
+	q := &queue{data: data}
+	s.full = append(s.full, func(w *stream.Writer, _ func() bool) error { return q.send(w, id) })
+	return nil
+}
+
+// peekStream returns the bytes that a program has yet to read from a connection.
+func peekStream(fd int) ([]byte, error) {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCINQ)
+	if err != nil || n == 0 {
+		return nil, os.NewSyscallError("ioctl", err)
+	}
+	buf := make([]byte, n)
+	for {
+		n, _, err = unix.Recvfrom(fd, buf, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return nil, peekError(err)
+		case n != len(buf):
+			return nil, fmt.Errorf("only %d bytes of %d that wait in a connection can be seen", n, len(buf))
+		}
+		return buf, nil
+	}
+}

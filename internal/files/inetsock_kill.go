@@ -1,0 +1,59 @@
+package files
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/tracee"
+	"ckpt/stream/record"
+)
+
+// ported is a TCP socket of the tree with a port.
+type ported struct{ pid, fd, port int }
+
+// notePort notes a socket that has a port: others need it again, or its connection will
+// have it for a minute after the kill.
+func (c *Collector) notePort(s *Subject, rec *record.InetSock) {
+	if rec.Kind != unix.SOCK_STREAM || rec.Local == nil || rec.Local.Port == 0 {
+		return
+	}
+	if binds(rec) {
+		if c.ports == nil {
+			c.ports = map[int]bool{}
+		}
+		c.ports[rec.Local.Port] = true
+	} else if on, _ := optionOf(rec.Options, unix.SOL_SOCKET, unix.SO_REUSEADDR); on == 0 {
+		c.lingering = append(c.lingering, ported{s.PID, s.FD, rec.Local.Port})
+	}
+}
+
+// BeforeKill is called right before the tree is killed, and what it returns after
+// that. What is left of a connection after the kill would keep its port for a minute,
+// and the restored tree would not have it, unless the connection has SO_REUSEADDR. So
+// we hold those connections, and give it to them when the tree is dead: it is no
+// longer anything that a program sees.
+func (c *Collector) BeforeKill() (after func(dead bool) error) {
+	var held []*os.File
+	for _, l := range c.lingering {
+		if !c.ports[l.port] {
+			continue
+		}
+		fd, err := tracee.GetFD(l.pid, l.fd)
+		if err != nil {
+			break // too many: those take their minute
+		}
+		held = append(held, os.NewFile(uintptr(fd), "a connection"))
+	}
+	return func(dead bool) error {
+		var errs []error
+		for _, f := range held {
+			if dead {
+				errs = append(errs, os.NewSyscallError("setsockopt", unix.SetsockoptInt(int(f.Fd()), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)))
+			}
+			errs = append(errs, f.Close())
+		}
+		return errors.Join(errs...)
+	}
+}

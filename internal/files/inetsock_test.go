@@ -1,0 +1,153 @@
+package files
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/sys"
+	"ckpt/stream"
+	"ckpt/stream/record"
+)
+
+// TestJudgeInetSock: sockets of a stream that can't be.
+func TestJudgeInetSock(t *testing.T) {
+	four, six := []byte{127, 0, 0, 1}, make([]byte, 16)
+	at := func(ip []byte, port int) *record.InetAddr { return &record.InetAddr{IP: ip, Port: port} }
+	tcp := func(change func(*record.InetSock)) *record.InetSock {
+		s := &record.InetSock{Ino: 5, Domain: unix.AF_INET, Kind: unix.SOCK_STREAM, Protocol: unix.IPPROTO_TCP, State: sys.TCPEstablished, Local: at(four, 5), Peer: at(four, 6)}
+		change(s)
+		return s
+	}
+	if err := judgeInetSock(tcp(func(*record.InetSock) {})); err != nil {
+		t.Fatal(err)
+	}
+	for i, change := range []func(*record.InetSock){
+		func(s *record.InetSock) { s.Domain = unix.AF_UNIX },
+		func(s *record.InetSock) { s.Kind = unix.SOCK_DGRAM },
+		func(s *record.InetSock) { s.Protocol = unix.IPPROTO_UDP },
+		func(s *record.InetSock) { s.Protocol = 132 },
+		func(s *record.InetSock) { s.State = 0 },
+		func(s *record.InetSock) { s.State = 12 },
+		func(s *record.InetSock) { s.State = sys.TCPTimeWait },
+		func(s *record.InetSock) { s.Peer = nil },
+		func(s *record.InetSock) { s.Local = nil },
+		func(s *record.InetSock) { s.State = sys.TCPSynSent; s.Peer = nil },
+		func(s *record.InetSock) { s.State = sys.TCPListen; s.Local = nil },
+		func(s *record.InetSock) { s.State = sys.TCPListen; s.Local.Port = 0 },
+		func(s *record.InetSock) { s.Backlog = -1 },
+		func(s *record.InetSock) { s.Waiting = -1 },
+		func(s *record.InetSock) { s.Shutdown = 4 },
+		func(s *record.InetSock) { s.Ended = true },
+		func(s *record.InetSock) { s.Failed = true },
+		func(s *record.InetSock) { s.Local.IP = nil },
+		func(s *record.InetSock) { s.Local = at(six, 5) },
+		func(s *record.InetSock) { s.Peer = at(six, 5) },
+		func(s *record.InetSock) { s.Domain = unix.AF_INET6 },
+		func(s *record.InetSock) { s.Local.Port = 65536 },
+		func(s *record.InetSock) { s.Local.Port = -1 },
+		func(s *record.InetSock) { s.Local.Scope = 1 },
+		func(s *record.InetSock) { s.Local.Device = "lo" },
+		func(s *record.InetSock) {
+			s.Domain, s.Local, s.Peer = unix.AF_INET6, at(six, 5), at(six, 6)
+			s.Local.Device = "an interface's name"
+		},
+	} {
+		if err := judgeInetSock(tcp(change)); !errors.Is(err, stream.ErrCorrupt) {
+			t.Errorf("change %d: %v", i, err)
+		}
+	}
+	udp := &record.InetSock{Domain: unix.AF_INET, Kind: unix.SOCK_DGRAM, Protocol: unix.IPPROTO_UDP, State: sys.TCPEstablished}
+	if err := judgeInetSock(udp); !errors.Is(err, stream.ErrCorrupt) {
+		t.Errorf("a UDP socket connected to nobody: %v", err)
+	}
+	foreign := tcp(func(s *record.InetSock) {
+		s.Options = []record.LevelOption{{Level: unix.SOL_UDP, Name: unix.UDP_GRO, Value: 1}}
+	})
+	if judgeInetSock(foreign) == nil {
+		t.Error("an option of UDP passes")
+	}
+}
+
+// TestLoopbackStranger: somebody else who connects to the listener first is not taken
+// for the other end.
+func TestLoopbackStranger(t *testing.T) {
+	listening, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(listening)
+	if err := errors.Join(unix.Bind(listening, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(listening, 8)); err != nil {
+		t.Fatal(err)
+	}
+	at, err := unix.Getsockname(listening)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fds []int
+	for _, flags := range []int{0, unix.SOCK_NONBLOCK} {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|flags, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		fds = append(fds, fd)
+	}
+	if err := unix.Connect(fds[0], at); err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := join(listening, fds[1], false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(theirs)
+	peer, err := unix.Getpeername(theirs)
+	self, serr := unix.Getsockname(fds[1])
+	if err := errors.Join(err, serr); err != nil || address(peer) != address(self) {
+		t.Errorf("it is connected to %s, not to %s (%v)", address(peer), address(self), err)
+	}
+}
+
+// TestSettleOrder: SO_REUSEADDR is taken back when the last socket of a restart has
+// committed, and not before.
+func TestSettleOrder(t *testing.T) {
+	r := fuzzed(t, true)
+	m := &inetMaker{Restorer: r}
+	var socks []*inetSock
+	for i := range 2 {
+		s := &record.InetSock{Object: record.Object{Objref: uint64(i + 1)}, Domain: unix.AF_INET, Kind: unix.SOCK_STREAM, Protocol: unix.IPPROTO_TCP, State: sys.TCPListen,
+			Local: &record.InetAddr{IP: []byte{127, 0, 0, byte(i + 1)}, Port: 0}}
+		b, err := stream.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		obj, err := m.make(&stream.Record{Type: record.TypeInetSock, Meta: b})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer obj.Close()
+		socks = append(socks, obj.(*inetSock))
+	}
+	reuse := func() (list []int) {
+		for _, s := range socks {
+			fd, err := s.f.Fd()
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, v)
+		}
+		return list
+	}
+	if err := socks[0].Commit(); err != nil || !slices.Equal(reuse(), []int{1, 1}) {
+		t.Errorf("%v %v", reuse(), err)
+	}
+	if err := socks[1].Commit(); err != nil || !slices.Equal(reuse(), []int{0, 0}) {
+		t.Errorf("%v %v", reuse(), err)
+	}
+}
