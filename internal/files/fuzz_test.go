@@ -39,6 +39,7 @@ func FuzzCheck(f *testing.F) {
 		record.TypePTMX: &record.PTMX{Object: record.Object{Objref: 1}, Path: "/dev/ptmx", Number: 3, Slave: record.Stat{Path: "/dev/pts/3", Mode: 0o620}, Termios: make([]byte, 44),
 			Rows: 25, Cols: 80, Packet: true, Locked: true, HungUp: true, SID: 7, PGID: 7},
 		record.TypeInetSock: &record.InetSock{Object: record.Object{Objref: 1}, Domain: 2, Kind: 1, Protocol: 6, State: 1, Local: &record.InetAddr{IP: []byte{127, 0, 0, 1}, Port: 5}, Peer: &record.InetAddr{IP: []byte{127, 0, 0, 1}, Port: 6}, Options: []record.LevelOption{{Level: 6, Name: 1, Value: 1}}},
+		record.TypeNetlink:  &record.Netlink{Object: record.Object{Objref: 1}, Kind: 3, Groups: []int{1, 5}, Options: []record.LevelOption{{Level: 270, Name: 11, Value: 1}}},
 		record.TypeMemFD:    &record.MemFD{Object: record.Object{Objref: 1}, Name: "m", Size: 4096, Seals: 15},
 		record.TypeProcFile: &record.ProcFile{Object: record.Object{Objref: 1}, Path: "/proc/7/task/7/status"},
 	}
@@ -104,6 +105,7 @@ func fuzzed(t *testing.T, paper bool) *Restorer {
 // inKernel are kinds that exist in kernel memory only, without a path.
 var inKernel = []record.Type{record.TypePipe, record.TypeEventFD, record.TypeSignalFD, record.TypeTimerFD, record.TypeInotify, record.TypeEpoll,
 	record.TypeIOUring, record.TypeUnixSock, record.TypeMemFD}
+var inKernel = []record.Type{record.TypePipe, record.TypeEventFD, record.TypeSignalFD, record.TypeTimerFD, record.TypeEpoll, record.TypeUnixSock, record.TypeNetlink, record.TypeMemFD}
 
 func checkKind(t *testing.T, k *Kind, recs []*stream.Record, fd int, more, data []byte) {
 	fds := []record.FD{{TID: 7, FD: fd, Refs: record.FDRefs{File: 2}}}

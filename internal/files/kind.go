@@ -84,6 +84,7 @@ var Kinds = []Kind{
 	uringKind,
 	unixSockKind,
 	inetSockKind,
+	netlinkKind,
 	memfdKind,
 }
 

@@ -91,6 +91,7 @@ func example(t testing.TB) (recs []*stream.Record) {
 	opened(16, 10, unix.O_PATH|unix.O_NOFOLLOW, record.TypeOPath, &record.OPath{Object: object(), Stat: st("/bin/link", unix.S_IFLNK|0o777)})
 	inotify := last + 1
 	opened(15, 10, unix.O_RDONLY, record.TypeInotify, &record.Inotify{Object: object(), Waiting: 16})
+	opened(31, 10, unix.O_RDWR, record.TypeNetlink, &record.Netlink{Object: object(), Ino: 7, Kind: unix.SOCK_RAW, Port: 4000000, Groups: []int{1}})
 	opened(30, 10, unix.O_RDWR, record.TypeInetSock, &record.InetSock{Object: object(), Ino: 6, Domain: 2, Kind: 1, Protocol: 6, State: 10, Local: &record.InetAddr{IP: []byte{127, 0, 0, 1}, Port: 80}, Backlog: 5})
 	opened(9, 10, unix.O_RDONLY, record.TypeProcFile, &record.ProcFile{Object: object(), Path: "/proc/4000000/status", Mode: unix.S_IFREG | 0o444})
 	opened(10, 10, unix.O_RDWR, record.TypeReg, &record.Reg{Object: object(), Stat: st("/tmp/gone", unix.S_IFREG|0o600), Size: 10, Deleted: true,

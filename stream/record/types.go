@@ -65,6 +65,8 @@ const (
 	TypeInotifyWatch Type = 86 // InotifyWatch
 	TypeOPath        Type = 96 // OPath
 	TypeInetSock     Type = 89 // InetSock
+	TypeInetSock    Type = 89 // InetSock
+	TypeNetlink     Type = 90 // Netlink
 )
 
 // v01 is the version that has had a record from the beginning. A field that came
@@ -137,4 +139,5 @@ var types = [...]TypeInfo{
 	row[InotifyWatch](v02, TypeInotifyWatch, "INOTIFYWATCH", Critical),
 	row[InetSock](v02, TypeInetSock, "INETSOCK", Critical|Shareable),
 	row[OPath](v02, TypeOPath, "OPATH", Critical|Shareable),
+	row[Netlink](v02, TypeNetlink, "NETLINK", Critical|Shareable),
 }
