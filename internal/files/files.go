@@ -92,6 +92,7 @@ type Collector struct {
 	leases       map[inodeKey]bool // files on which the tree has a lease
 	ports        map[int]bool      // that sockets of the tree are bound to
 	lingering    []ported          // connections without SO_REUSEADDR
+	paired       []ported          // connections of which the tree has both ends
 	opened       []opened          // every descriptor of the tree
 	// allLeases are the files on which anybody has a lease; nil until needed.
 	allLeases map[inodeKey]bool

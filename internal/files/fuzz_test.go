@@ -104,8 +104,7 @@ func fuzzed(t *testing.T, paper bool) *Restorer {
 
 // inKernel are kinds that exist in kernel memory only, without a path.
 var inKernel = []record.Type{record.TypePipe, record.TypeEventFD, record.TypeSignalFD, record.TypeTimerFD, record.TypeInotify, record.TypeEpoll,
-	record.TypeIOUring, record.TypeUnixSock, record.TypeMemFD}
-var inKernel = []record.Type{record.TypePipe, record.TypeEventFD, record.TypeSignalFD, record.TypeTimerFD, record.TypeEpoll, record.TypeUnixSock, record.TypeNetlink, record.TypeMemFD}
+	record.TypeIOUring, record.TypeUnixSock, record.TypeNetlink, record.TypeMemFD}
 
 func checkKind(t *testing.T, k *Kind, recs []*stream.Record, fd int, more, data []byte) {
 	fds := []record.FD{{TID: 7, FD: fd, Refs: record.FDRefs{File: 2}}}

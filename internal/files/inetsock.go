@@ -23,11 +23,11 @@ var inetSockKind = Kind{
 	Type: record.TypeInetSock,
 	Data: []record.Type{record.TypeSockData},
 	Save: func(c *Collector) Saver {
-		s := &inetSocks{c: c, inside: map[uint64]bool{}, seen: map[uint64]uint64{}, fresh: map[[3]int][]record.LevelOption{}}
-		return Saver{Look: s.look, Match: isInetSock, Collect: s.collect, Send: func() []Sender { return s.full }}
+		s := &inetSocks{c: c, inside: map[uint64]bool{}, seen: map[uint64]uint64{}, pairs: map[uint64]*inetEnd{}, fresh: map[[3]int][]record.LevelOption{}}
+		return Saver{Look: s.look, Match: isInetSock, Collect: s.collect, Settle: s.judgePairs, Send: func() []Sender { return s.full }}
 	},
 	Restore: func(r *Restorer) Maker {
-		m := &inetMaker{Restorer: r}
+		m := &inetMaker{Restorer: r, alone: map[uint64]*inetSock{}}
 		return Maker{Kind: object.Kind{Check: m.check, Here: m.here, Make: m.make}, Thing: inetSockThing}
 	},
 }
@@ -98,8 +98,10 @@ type inetSocks struct {
 	inside map[uint64]bool   // sockets of the tree, by inode number
 	seen   map[uint64]uint64 // the records of those collected so far, by inode number
 	fresh  map[[3]int][]record.LevelOption
-	conns  map[connection]uint64     // TCP connections of the tree: inode numbers
-	peers  map[uint64]netip.AddrPort // and to whom they lead, by inode number
+	conns  map[connection]*sys.InetSocket // TCP connections of the tree
+	peers  map[uint64]netip.AddrPort      // and to whom they lead, by inode number
+	pairs  map[uint64]*inetEnd            // ends of those that have both ends in the tree, by inode number
+	order  []*inetEnd
 	full   []Sender
 }
 
@@ -292,6 +294,8 @@ func (s *inetSocks) contents(sub *Subject, f *os.File, t inetType, rec *record.I
 			s.c.lose(sub, fmt.Sprintf("is %s, and connections that nobody has accepted yet will be lost: %d", Describe(sub), rec.Waiting))
 		}
 		return nil
+	case rec.Ended:
+		return s.bytes(f, rec.ID)
 	case rec.Peer == nil || rec.State == sys.TCPSynSent:
 		return nil
 	}
@@ -299,11 +303,13 @@ func (s *inetSocks) contents(sub *Subject, f *os.File, t inetType, rec *record.I
 	if err := s.list(); err != nil {
 		return err
 	}
-	if s.conns[connection{plain(peer), plain(local)}] != 0 {
-		s.c.Block(sub.PID, fmt.Errorf("fd %d is %s, a connection whose other end is in the tree, too, which can't be saved yet", sub.FD, Describe(sub)))
-		return nil
+	if other := s.conns[connection{plain(peer), plain(local)}]; other != nil && other.Ino != rec.Ino && t.proto == unix.IPPROTO_TCP {
+		if err := s.pair(sub, fd, rec, other); err != nil {
+			return err
+		}
+	} else {
+		s.c.noteConnection(sub, ends.TCP(peer))
 	}
-	s.c.noteConnection(sub, ends.TCP(peer))
 	return s.bytes(f, rec.ID)
 }
 
@@ -333,11 +339,11 @@ func (s *inetSocks) list() error {
 	if s.conns != nil {
 		return nil
 	}
-	s.conns, s.peers = map[connection]uint64{}, map[uint64]netip.AddrPort{}
+	s.conns, s.peers = map[connection]*sys.InetSocket{}, map[uint64]netip.AddrPort{}
 	all, err := sys.ListInet(unix.IPPROTO_TCP)
 	for i := range all {
 		if a := &all[i]; s.inside[a.Ino] && a.State != sys.TCPListen && a.State != sys.TCPClose {
-			s.conns[connection{plain(a.Local), plain(a.Peer)}], s.peers[a.Ino] = a.Ino, a.Peer
+			s.conns[connection{plain(a.Local), plain(a.Peer)}], s.peers[a.Ino] = a, a.Peer
 		}
 	}
 	return err

@@ -77,6 +77,13 @@ func nameOf(s *record.InetSock) string {
 // try binds a socket for a moment, to see whether that can be done. What this process
 // may not do is told by here.
 func (m *inetMaker) try(s *record.InetSock) error {
+	if s.Pair != 0 {
+		fd, err := boundTo(s.Domain, s.Local, s.Options)
+		if err != nil {
+			return inetBindError(s, err)
+		}
+		return unix.Close(fd)
+	}
 	if !binds(s) {
 		return nil
 	}

@@ -24,6 +24,8 @@ func (c *Collector) notePort(s *Subject, rec *record.InetSock) {
 			c.ports = map[int]bool{}
 		}
 		c.ports[rec.Local.Port] = true
+	} else if rec.Pair != 0 {
+		c.paired = append(c.paired, ported{s.PID, s.FD, rec.Local.Port})
 	} else if on, _ := optionOf(rec.Options, unix.SOL_SOCKET, unix.SO_REUSEADDR); on == 0 {
 		c.lingering = append(c.lingering, ported{s.PID, s.FD, rec.Local.Port})
 	}
@@ -33,23 +35,36 @@ func (c *Collector) notePort(s *Subject, rec *record.InetSock) {
 // that. What is left of a connection after the kill would keep its port for a minute,
 // and the restored tree would not have it, unless the connection has SO_REUSEADDR. So
 // we hold those connections, and give it to them when the tree is dead: it is no
-// longer anything that a program sees.
+// longer anything that a program sees. One of which the tree has both ends is made
+// again with the same two addresses, so nothing of it may be left.
 func (c *Collector) BeforeKill() (after func(dead bool) error) {
 	var held []*os.File
-	for _, l := range c.lingering {
-		if !c.ports[l.port] {
-			continue
-		}
+	hold := func(l ported) bool {
 		fd, err := tracee.GetFD(l.pid, l.fd)
-		if err != nil {
-			break // too many: those take their minute
+		if err == nil {
+			held = append(held, os.NewFile(uintptr(fd), "a connection"))
 		}
-		held = append(held, os.NewFile(uintptr(fd), "a connection"))
+		return err == nil // if there are too many, they take their minute
+	}
+	for _, l := range c.lingering {
+		if c.ports[l.port] && !hold(l) {
+			break
+		}
+	}
+	reused := len(held)
+	for _, l := range c.paired {
+		if !hold(l) {
+			break
+		}
 	}
 	return func(dead bool) error {
 		var errs []error
-		for _, f := range held {
-			if dead {
+		for i, f := range held {
+			switch {
+			case dead && i >= reused:
+				abort := unix.Linger{Onoff: 1}
+				errs = append(errs, os.NewSyscallError("setsockopt", unix.SetsockoptLinger(int(f.Fd()), unix.SOL_SOCKET, unix.SO_LINGER, &abort)))
+			case dead:
 				errs = append(errs, os.NewSyscallError("setsockopt", unix.SetsockoptInt(int(f.Fd()), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)))
 			}
 			errs = append(errs, f.Close())

@@ -3,6 +3,7 @@ package files
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"time"
 
@@ -55,7 +56,12 @@ func loopback(rec *record.InetSock) (ours, theirs int, err error) {
 	if err != nil {
 		return -1, -1, os.NewSyscallError("socket", err)
 	}
-	theirs, err = join(listening, ours, only != 0)
+	if rec.Domain == unix.AF_INET6 {
+		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(ours, unix.SOL_IPV6, unix.IPV6_V6ONLY, int(only)))
+	}
+	if err == nil {
+		theirs, err = join(listening, ours)
+	}
 	if err == nil {
 		err = unix.SetNonblock(ours, false)
 	}
@@ -67,19 +73,17 @@ func loopback(rec *record.InetSock) (ours, theirs int, err error) {
 
 // join connects a socket to one that listens, and returns the other end. Anybody may
 // connect to that, so it is the one whose peer is ours.
-func join(listening, ours int, only bool) (int, error) {
+func join(listening, ours int) (int, error) {
 	bigBuffer(ours, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF)
 	to, err := unix.Getsockname(listening)
 	if err != nil {
 		return -1, os.NewSyscallError("getsockname", err)
 	}
-	if domain, err := unix.GetsockoptInt(ours, unix.SOL_SOCKET, unix.SO_DOMAIN); err == nil && domain == unix.AF_INET6 {
-		to = mapped(to)
-		if err := unix.SetsockoptInt(ours, unix.SOL_IPV6, unix.IPV6_V6ONLY, boolInt(only)); err != nil {
-			return -1, os.NewSyscallError("setsockopt", err)
-		}
+	domain, err := unix.GetsockoptInt(ours, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return -1, os.NewSyscallError("getsockopt", err)
 	}
-	if err := unix.Connect(ours, to); err != nil && err != unix.EINPROGRESS {
+	if err := unix.Connect(ours, inDomain(to, domain)); err != nil && err != unix.EINPROGRESS {
 		return -1, os.NewSyscallError("connect", err)
 	}
 	if err := waitFor(ours, unix.POLLOUT); err != nil {
@@ -105,22 +109,19 @@ func join(listening, ours int, only bool) (int, error) {
 	}
 }
 
-// mapped is an IPv4 address as an IPv6 socket has it.
-func mapped(sa unix.Sockaddr) unix.Sockaddr {
-	a, ok := sa.(*unix.SockaddrInet4)
-	if !ok {
-		return sa
+// inDomain is an address as sockets of a domain have it.
+func inDomain(sa unix.Sockaddr, domain int) unix.Sockaddr {
+	switch a := sa.(type) {
+	case *unix.SockaddrInet4:
+		if domain == unix.AF_INET6 {
+			return &unix.SockaddrInet6{Port: a.Port, Addr: netip.AddrFrom4(a.Addr).As16()}
+		}
+	case *unix.SockaddrInet6:
+		if ip := netip.AddrFrom16(a.Addr); domain == unix.AF_INET && ip.Is4In6() {
+			return &unix.SockaddrInet4{Port: a.Port, Addr: ip.Unmap().As4()}
+		}
 	}
-	to := &unix.SockaddrInet6{Port: a.Port, Addr: [16]byte{10: 0xff, 11: 0xff}}
-	copy(to.Addr[12:], a.Addr[:])
-	return to
-}
-
-func boolInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
+	return sa
 }
 
 // bigBuffer makes room for all that may wait in a connection.
@@ -184,13 +185,20 @@ func (s *inetSock) reset() error {
 			return os.NewSyscallError("getsockopt", err)
 		}
 	}
-	if _, has := optionOf(s.rec.Options, unix.SOL_SOCKET, soBufLock); !has {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, soBufLock, 0) // kernels before 5.14 have no such option
+	return s.finish(fd)
+}
+
+// arrived waits until all that was sent to a socket is there.
+func (s *inetSock) arrived(fd int) error {
+	for until := time.Now().Add(loopbackLimit); ; time.Sleep(time.Millisecond) {
+		n, err := unix.IoctlGetInt(fd, unix.SIOCINQ)
+		if err != nil || int64(n) == s.kept {
+			return os.NewSyscallError("ioctl", err)
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("only %d of %d bytes have arrived", n, s.kept)
+		}
 	}
-	if err := setOptions(fd, s.rec.Options); err != nil {
-		return fmt.Errorf("%s: %w", nameOf(s.rec), err)
-	}
-	return nil
 }
 
 // leave closes the other end when all that it sent has arrived.
@@ -199,19 +207,10 @@ func (s *inetSock) leave(fd int) error {
 	if err != nil {
 		return err
 	}
-	for until := time.Now().Add(loopbackLimit); ; time.Sleep(time.Millisecond) {
-		n, err := unix.IoctlGetInt(fd, unix.SIOCINQ)
-		if err != nil {
-			return os.NewSyscallError("ioctl", err)
-		}
-		if int64(n) == s.kept {
-			break
-		}
-		if time.Now().After(until) {
-			return fmt.Errorf("only %d of %d bytes have arrived", n, s.kept)
-		}
+	if err := s.arrived(fd); err != nil {
+		return err
 	}
-	if !s.ended() {
+	if !hasEnded(s.rec) {
 		l := unix.Linger{Onoff: 1}
 		if err := unix.SetsockoptLinger(theirs, unix.SOL_SOCKET, unix.SO_LINGER, &l); err != nil {
 			return os.NewSyscallError("setsockopt", err)
@@ -220,9 +219,4 @@ func (s *inetSock) leave(fd int) error {
 	err = s.other.Close()
 	s.other = nil
 	return errors.Join(err, waitFor(fd, unix.POLLRDHUP))
-}
-
-// ended reports whether the real other end had said that it sends no more.
-func (s *inetSock) ended() bool {
-	return s.rec.State == sys.TCPCloseWait || s.rec.State == sys.TCPLastAck || s.rec.State == sys.TCPClosing
 }

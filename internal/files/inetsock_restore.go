@@ -22,6 +22,8 @@ type inetMaker struct {
 	*Restorer
 	open []*inetSock // those whose Commit is still to come
 	all  []*inetSock
+	// alone are ends whose other end's record is still to come, by its inode number
+	alone map[uint64]*inetSock
 }
 
 // inetSock is a restored socket.
@@ -30,6 +32,7 @@ type inetSock struct {
 	m     *inetMaker
 	rec   *record.InetSock
 	other *depot.File // the other end of a connection, until Complete
+	peer  *inetSock   // that, if it has a record
 	kept  int64       // bytes that Fill wrote through it
 }
 
@@ -38,8 +41,8 @@ func inetSockThing(rec *stream.Record) (*Thing, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !connected(s) && s.State != sys.TCPSynSent {
-		return new(Thing), nil
+	if !connected(s) && s.State != sys.TCPSynSent || s.Pair != 0 {
+		return &Thing{Paired: s.Pair != 0}, nil
 	}
 	t := &Thing{Name: ends.TCP(addrPort(s.Peer)), Loose: "whose other end is", Self: []ends.Action{ends.Close}, Default: ends.Close}
 	if s.State == sys.TCPSynSent {
@@ -84,6 +87,7 @@ func judgeInetSock(s *record.InetSock) error {
 	case s.State != sys.TCPClose:
 		impossible = impossible || s.Local == nil || s.Peer == nil
 	}
+	impossible = impossible || (s.Pair != 0) != (s.PairDomain != 0) || s.Pair != 0 && (!connected(s) || s.Protocol != unix.IPPROTO_TCP || s.Pair == s.Ino) || s.PairDomain != 0 && s.PairDomain != unix.AF_INET && s.PairDomain != unix.AF_INET6
 	if impossible || !t.isOurs() || (s.Ended || s.Failed) && (s.State != sys.TCPClose || !t.tcp()) {
 		return fmt.Errorf("%w: socket %d of family %d, type %d and protocol %d in state %d", stream.ErrCorrupt, s.Ino, s.Domain, s.Kind, s.Protocol, s.State)
 	}
@@ -110,7 +114,9 @@ func (m *inetMaker) make(rec *stream.Record) (object.Object, error) {
 		return nil, err
 	}
 	sock := &inetSock{m: m, rec: s}
-	if m.resets(s) {
+	if s.Pair != 0 {
+		err = m.makePair(sock)
+	} else if m.resets(s) {
 		err = sock.connect()
 	} else {
 		sock.f, err = m.keep(m.newSocket(s))
@@ -154,6 +160,9 @@ func (s *inetSock) toPeer() error {
 
 // Complete sets what must not be set earlier.
 func (s *inetSock) Complete() error {
+	if s.rec.Pair != 0 {
+		return s.completePair()
+	}
 	if s.other != nil {
 		return s.reset()
 	}
@@ -205,7 +214,7 @@ func (s *inetSock) settle() error {
 	if err != nil {
 		return err
 	}
-	if binds(s.rec) {
+	if binds(s.rec) || s.rec.Pair != 0 {
 		was, _ := optionOf(s.rec.Options, unix.SOL_SOCKET, unix.SO_REUSEADDR)
 		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, int(was)))
 	}
@@ -231,7 +240,7 @@ func (s *inetSock) connectAgain(fd int) error {
 
 // Close drops our references.
 func (s *inetSock) Close() error {
-	if s.other == nil {
+	if s.other == nil || s.peer != nil { // the other end is closed by its own object
 		return s.f.Close()
 	}
 	return errors.Join(s.other.Close(), s.f.Close())

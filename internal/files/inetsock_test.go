@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/object"
 	"ckpt/internal/sys"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -42,6 +43,12 @@ func TestJudgeInetSock(t *testing.T) {
 		func(s *record.InetSock) { s.Shutdown = 4 },
 		func(s *record.InetSock) { s.Ended = true },
 		func(s *record.InetSock) { s.Failed = true },
+		func(s *record.InetSock) { s.Pair = 7 },
+		func(s *record.InetSock) { s.PairDomain = unix.AF_INET },
+		func(s *record.InetSock) { s.Pair, s.PairDomain = 7, unix.AF_UNIX },
+		func(s *record.InetSock) { s.Pair, s.PairDomain = s.Ino, unix.AF_INET },
+		func(s *record.InetSock) { s.Pair, s.PairDomain, s.Protocol = 7, unix.AF_INET, protoMPTCP },
+		func(s *record.InetSock) { s.Pair, s.PairDomain, s.State = 7, unix.AF_INET, sys.TCPListen },
 		func(s *record.InetSock) { s.Local.IP = nil },
 		func(s *record.InetSock) { s.Local = at(six, 5) },
 		func(s *record.InetSock) { s.Peer = at(six, 5) },
@@ -98,7 +105,7 @@ func TestLoopbackStranger(t *testing.T) {
 	if err := unix.Connect(fds[0], at); err != nil {
 		t.Fatal(err)
 	}
-	theirs, err := join(listening, fds[1], false)
+	theirs, err := join(listening, fds[1])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,4 +157,76 @@ func TestSettleOrder(t *testing.T) {
 	if err := socks[1].Commit(); err != nil || !slices.Equal(reuse(), []int{0, 0}) {
 		t.Errorf("%v %v", reuse(), err)
 	}
+}
+
+// TestPairOfStrangers: two ends of a stream that are not those of one connection, and an
+// end without another.
+func TestPairOfStrangers(t *testing.T) {
+	at := func(port int) *record.InetAddr { return &record.InetAddr{IP: []byte{127, 0, 0, 1}, Port: port} }
+	end := func(ino, pair uint64, local, peer int) *record.InetSock {
+		return &record.InetSock{Object: record.Object{Objref: ino}, Ino: ino, Pair: pair, PairDomain: unix.AF_INET, Domain: unix.AF_INET, Kind: unix.SOCK_STREAM,
+			Protocol: unix.IPPROTO_TCP, State: sys.TCPEstablished, Local: at(local), Peer: at(peer)}
+	}
+	a, b := freePort(t), freePort(t)
+	for name, second := range map[string]*record.InetSock{
+		"another pair": end(6, 7, b, a), "another address": end(6, 5, b, b), "another family": func() *record.InetSock { s := end(6, 5, b, a); s.PairDomain = unix.AF_INET6; return s }(), "none": nil, "the other": end(6, 5, b, a),
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := &inetMaker{Restorer: fuzzed(t, true), alone: map[uint64]*inetSock{}}
+			var err error
+			var made []object.Object
+			for _, s := range []*record.InetSock{end(5, 6, a, b), second} {
+				if s == nil {
+					continue
+				}
+				if err = judgeInetSock(s); err != nil {
+					t.Fatal(err)
+				}
+				meta, merr := stream.Marshal(s)
+				if merr != nil {
+					t.Fatal(merr)
+				}
+				obj, merr := m.make(&stream.Record{Type: record.TypeInetSock, Meta: meta})
+				if err = merr; err == nil {
+					made = append(made, obj)
+				}
+			}
+			if second == nil {
+				err = made[0].Complete()
+			}
+			if name == "the other" {
+				err = errors.Join(err, made[0].Complete(), made[1].Complete())
+			}
+			for _, obj := range made { // of a failed restart nothing may be left, or the next finds the addresses in use
+				fd, ferr := obj.(*inetSock).f.Fd()
+				if ferr == nil {
+					ferr = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+				}
+				if err := errors.Join(ferr, obj.Close()); err != nil {
+					t.Error(err)
+				}
+			}
+			if (name == "the other") != (err == nil) || err != nil && !errors.Is(err, stream.ErrCorrupt) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// freePort returns a port that nobody has.
+func freePort(t *testing.T) int {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	self, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addrOf(fd, self).Port
 }

@@ -23,6 +23,10 @@ type InetSock struct {
 	// Waiting is what waited in it and is not in the stream: connections that nobody
 	// had accepted, or memory that datagrams took.
 	Waiting int64 `cbor:"waiting,omitempty" range:"0.."`
+	// Pair is the inode number of the other end of a TCP connection, which is in the
+	// stream, too; absent: it is not.
+	Pair       uint64 `cbor:"pair,omitempty"`
+	PairDomain int    `cbor:"pair_domain,omitempty" range:"0|2|10"` // of that
 	// Options are those in which it differs from a new socket, and IPV6_V6ONLY.
 	Options []LevelOption `cbor:"options,omitempty"`
 }

@@ -65,8 +65,7 @@ const (
 	TypeInotifyWatch Type = 86 // InotifyWatch
 	TypeOPath        Type = 96 // OPath
 	TypeInetSock     Type = 89 // InetSock
-	TypeInetSock    Type = 89 // InetSock
-	TypeNetlink     Type = 90 // Netlink
+	TypeNetlink      Type = 90 // Netlink
 )
 
 // v01 is the version that has had a record from the beginning. A field that came
