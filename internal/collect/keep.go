@@ -89,8 +89,8 @@ func (d *description) guard(scratch []byte, nr uintptr, args ...uint64) (over fu
 		return nil, nil // the process is not saved anyway, see callable
 	}
 	for i := range args {
-		if args[i] == files.ScratchArg {
-			args[i] = l.Scratch().Addr
+		if at := args[i] - files.ScratchArg; at < uint64(len(scratch)) {
+			args[i] = l.Scratch().Addr + at
 		}
 	}
 	if ok, err := task.Survives(l.Tracee(), nr, args...); err != nil || !ok {

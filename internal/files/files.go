@@ -60,7 +60,7 @@ type Collector struct {
 	// Guard arranges that, should we die before the function it returns is
 	// called, the thread whose descriptors are looked at makes this system
 	// call. scratch is written to its memory and passed as the argument
-	// ScratchArg.
+	// ScratchArg; a larger number is the address of a byte further on.
 	Guard func(scratch []byte, nr uintptr, args ...uint64) (over func() error, err error)
 	// Dry: nothing will be saved.
 	Dry bool

@@ -304,6 +304,12 @@ func (s *inetSocks) contents(sub *Subject, f *os.File, t inetType, rec *record.I
 		return err
 	}
 	if other := s.conns[connection{plain(peer), plain(local)}]; other != nil && other.Ino != rec.Ino && t.proto == unix.IPPROTO_TCP {
+		if err := s.makeRoom(sub, fd, other); err != nil {
+			return err
+		}
+		if err := inetState(fd, t, rec); err != nil { // which that may have changed
+			return err
+		}
 		if err := s.pair(sub, fd, rec, other); err != nil {
 			return err
 		}

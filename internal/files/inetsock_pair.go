@@ -1,6 +1,7 @@
 package files
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -18,7 +19,7 @@ import (
 // A TCP connection of which the tree has both ends is made again between the same two
 // addresses: by connecting to a listener of our own, before any of the tree's listens.
 // What was received and not read is sent again, by the other end. What was sent and not
-// received is in neither end where it can be seen.
+// received can't be seen: the kernel is made to receive it, see makeRoom.
 
 // inetEnd is an end of such a connection.
 type inetEnd struct {
@@ -37,8 +38,13 @@ func (s *inetSocks) pair(sub *Subject, fd int, rec *record.InetSock, other *sys.
 		return err
 	}
 	end := &inetEnd{sub: sub, name: Describe(sub), pair: other.Ino, unsent: uint64(info.Notsent_bytes), sent: info.Bytes_sent - info.Bytes_retrans, received: info.Bytes_received}
+	// The end of the stream counts as a byte: one received, see tcp_data_queue, and one
+	// that is still to be sent.
 	if hasEnded(rec) && end.received > 0 {
-		end.received-- // the end of the stream counts as a byte, see tcp_data_queue
+		end.received--
+	}
+	if end.unsent > 0 && (rec.State == sys.TCPFinWait1 || rec.State == sys.TCPClosing || rec.State == sys.TCPLastAck) {
+		end.unsent--
 	}
 	if own := s.conns[connection{plain(addrPort(rec.Local)), plain(addrPort(rec.Peer))}]; own != nil {
 		rec.Shutdown = own.Shutdown & shutBoth
@@ -49,9 +55,63 @@ func (s *inetSocks) pair(sub *Subject, fd int, rec *record.InetSock, other *sys.
 	return nil
 }
 
-// judgePairs blocks connections with bytes between their ends: those for which the
-// receiver had no room.
+// makeRoom has a socket receive what the other end of its connection could not send yet,
+// because here it had no room: with a larger buffer, that comes at once, by the kernel
+// alone. What is received, we see. Then the buffer gets its size back, also if we die.
+func (s *inetSocks) makeRoom(sub *Subject, fd int, other *sys.InetSocket) error {
+	waiting, err := unix.IoctlGetInt(fd, unix.SIOCINQ)
+	if err != nil || waiting == 0 || other.Unacked == 0 || s.c.Dry {
+		return os.NewSyscallError("ioctl", err)
+	}
+	old, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+	lock, lerr := unix.GetsockoptInt(fd, unix.SOL_SOCKET, soBufLock)
+	if err != nil || lerr != nil {
+		return os.NewSyscallError("getsockopt", err) // without SO_BUF_LOCK the size can't be left to TCP again
+	}
+	back := binary.NativeEndian.AppendUint32(nil, uint32(old+1)/2)
+	back = binary.NativeEndian.AppendUint32(back, uint32(lock))
+	var over [2]func() error
+	for i, option := range []struct{ name, at uint64 }{{soBufLock, 4}, {unix.SO_RCVBUF, 0}} { // the last is the first to be called
+		over[i], err = s.c.Guard(back, unix.SYS_SETSOCKOPT, uint64(sub.FD), unix.SOL_SOCKET, option.name, ScratchArg+option.at, 4)
+		if err != nil || over[i] == nil {
+			return err
+		}
+	}
+	err = s.receive(fd, waiting, int(other.Unacked))
+	err = errors.Join(err, setSockBuf(fd, findOption(unix.SOL_SOCKET, unix.SO_RCVBUF), old), os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, soBufLock, lock)))
+	return errors.Join(err, over[1](), over[0]())
+}
+
+// receive makes the buffer larger, and waits as long as more comes.
+func (s *inetSocks) receive(fd, waiting, more int) error {
+	const step, steps = time.Millisecond, 20
+	room := 2*(waiting+more) + 1<<16 // bytes take more memory than they are
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, room); err != nil {
+		return nil // without CAP_NET_ADMIN the old size could not be set again; judgePairs tells it
+	}
+	for idle, had := 0, waiting; idle < steps && had < waiting+more; idle++ {
+		// Looking has the kernel tell the other end of the room, see tcp_cleanup_rbuf.
+		if _, _, err := unix.Recvfrom(fd, make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT); err != nil && err != unix.EINTR && err != unix.EAGAIN {
+			return peekError(err)
+		}
+		n, err := unix.IoctlGetInt(fd, unix.SIOCINQ)
+		if err != nil {
+			return os.NewSyscallError("ioctl", err)
+		}
+		if n != had {
+			idle, had = 0, n
+		}
+		time.Sleep(step)
+	}
+	return nil
+}
+
+// judgePairs blocks connections with bytes between their ends, for which the receiver
+// could not be given room.
 func (s *inetSocks) judgePairs() error {
+	if s.c.Dry {
+		return nil // nothing was done about them
+	}
 	for _, end := range s.order {
 		other := s.pairs[end.pair]
 		if other == nil {
@@ -59,7 +119,7 @@ func (s *inetSocks) judgePairs() error {
 		}
 		if left := end.unsent + end.sent - other.received; left != 0 {
 			err := fmt.Errorf("fd %d is %s, whose other end, fd %d of pid %d, has had no room yet for %d bytes that were sent, which can't be saved", end.sub.FD, end.name, other.sub.FD, other.sub.PID, left)
-			s.c.Block(end.sub.PID, cli.WithHint(err, "save it when the other end has read more: try again"))
+			s.c.Block(end.sub.PID, cli.WithHint(err, "give ckpt-collect CAP_NET_ADMIN, which lets it make room; or save it when the other end has read more"))
 		}
 	}
 	return nil
@@ -118,6 +178,7 @@ func connectBoth(s *record.InetSock) (ours, theirs int, err error) {
 		return -1, -1, err
 	}
 	defer unix.Close(listening)
+	bigBuffer(listening, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF) // the other end inherits it
 	if err := unix.Listen(listening, 8); err != nil {
 		return -1, -1, os.NewSyscallError("listen", err)
 	}
@@ -126,6 +187,7 @@ func connectBoth(s *record.InetSock) (ours, theirs int, err error) {
 		if err != nil {
 			return -1, -1, err
 		}
+		bigBuffer(ours, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF)
 		if theirs, err = join(listening, ours); err == nil {
 			return ours, theirs, unix.SetNonblock(ours, false)
 		}

@@ -16,6 +16,7 @@ type InetSocket struct {
 	Local    netip.AddrPort
 	Peer     netip.AddrPort
 	Ino      uint64 // 0: no process has it
+	Unacked  uint32 // bytes that it sent or wants to send, and that nobody has acknowledged
 	Shutdown int    // bit 0: it reads no more; bit 1: it writes no more
 }
 
@@ -117,7 +118,7 @@ func parseInetList(b []byte, list *[]InetSocket) (done bool, _ error) {
 // parseInetDiag parses inet_diag_msg and its attributes.
 func parseInetDiag(b []byte) (InetSocket, error) {
 	e := binary.NativeEndian
-	s := InetSocket{Family: int(b[0]), State: int(b[1]), Ino: uint64(e.Uint32(b[68:]))}
+	s := InetSocket{Family: int(b[0]), State: int(b[1]), Unacked: e.Uint32(b[60:]), Ino: uint64(e.Uint32(b[68:]))}
 	s.Local = diagAddr(s.Family, b[8:24], b[4:6])
 	s.Peer = diagAddr(s.Family, b[24:40], b[6:8])
 	for b = b[idiagMsgBytes:]; len(b) >= nlAttrBytes; {
