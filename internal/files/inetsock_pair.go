@@ -78,7 +78,7 @@ func (s *inetSocks) makeRoom(sub *Subject, fd int, other *sys.InetSocket) error 
 		}
 	}
 	err = s.receive(fd, waiting, int(other.Unacked))
-	err = errors.Join(err, setSockBuf(fd, findOption(unix.SOL_SOCKET, unix.SO_RCVBUF), old), os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, soBufLock, lock)))
+	err = errors.Join(err, setSockBuf(fd, findOption(unix.SOL_SOCKET, unix.SO_RCVBUF), (old+1)&^1), os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, soBufLock, lock)))
 	return errors.Join(err, over[1](), over[0]())
 }
 
