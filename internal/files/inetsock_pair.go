@@ -119,7 +119,7 @@ func (s *inetSocks) judgePairs() error {
 		}
 		if left := end.unsent + end.sent - other.received; left != 0 {
 			err := fmt.Errorf("fd %d is %s, whose other end, fd %d of pid %d, has had no room yet for %d bytes that were sent, which can't be saved", end.sub.FD, end.name, other.sub.FD, other.sub.PID, left)
-			s.c.Block(end.sub.PID, cli.WithHint(err, "give ckpt-collect CAP_NET_ADMIN, which lets it make room; or save it when the other end has read more"))
+			s.c.Block(end.sub.PID, passing{cli.WithHint(err, "give ckpt-collect CAP_NET_ADMIN, which lets it make room; or save it when the other end has read more")})
 		}
 	}
 	return nil

@@ -32,8 +32,12 @@ var netlinkKind = Kind{
 }
 
 // netlinkProtocols can be saved. Of others, such as NETLINK_NETFILTER, the kernel keeps
-// state that belongs to a socket and is not shown.
+// state that belongs to a socket and is not shown, once that has an address, which it gets
+// when it is used.
 var netlinkProtocols = []int{unix.NETLINK_ROUTE, unix.NETLINK_SOCK_DIAG, unix.NETLINK_KOBJECT_UEVENT, unix.NETLINK_GENERIC}
+
+// maxNetlinkProtocol is the last, MAX_LINKS of uapi linux/netlink.h without one.
+const maxNetlinkProtocol = 31
 
 // maxNetlinkGroup is more than any protocol has.
 const maxNetlinkGroup = 1 << 16
@@ -101,7 +105,7 @@ func readNetlink(fd int, rec *record.Netlink) (why, hint string, err error) {
 	switch {
 	case !ok || !okTo:
 		return "of an unknown kind", "", nil
-	case !slices.Contains(netlinkProtocols, rec.Protocol):
+	case self.Pid != 0 && !slices.Contains(netlinkProtocols, rec.Protocol):
 		return fmt.Sprintf("of the protocol %d, of which the kernel may keep more than it shows", rec.Protocol), "close it before, and open it again", nil
 	case to.Pid != 0 || to.Groups != 0:
 		return fmt.Sprintf("connected to port %d and groups %#x", to.Pid, to.Groups), "", nil
@@ -166,7 +170,7 @@ func (r *Restorer) checkNetlink(rec *stream.Record) []error {
 }
 
 func judgeNetlink(n *record.Netlink) error {
-	if n.Kind != unix.SOCK_DGRAM && n.Kind != unix.SOCK_RAW || !slices.Contains(netlinkProtocols, n.Protocol) || len(n.Groups) > maxNetlinkGroup {
+	if n.Kind != unix.SOCK_DGRAM && n.Kind != unix.SOCK_RAW || n.Port != 0 && !slices.Contains(netlinkProtocols, n.Protocol) || n.Protocol < 0 || n.Protocol > maxNetlinkProtocol || len(n.Groups) > maxNetlinkGroup {
 		return fmt.Errorf("%w: netlink socket %d of type %d and protocol %d with %d groups", stream.ErrCorrupt, n.Ino, n.Kind, n.Protocol, len(n.Groups))
 	}
 	for i, g := range n.Groups {

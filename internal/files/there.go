@@ -9,6 +9,13 @@ import (
 	"ckpt/internal/cli"
 )
 
+// passing is a reason that may be gone when the tree has run for a moment.
+type passing struct{ error }
+
+// Passes says that it may.
+func (passing) Passes() bool    { return true }
+func (p passing) Unwrap() error { return p.error }
+
 // isThere reports whether the path of a subject still leads to it. If that can't
 // be found out, the subject is blocked and known is false: a file that we may not
 // look up has not necessarily been deleted.
