@@ -32,6 +32,7 @@ func FuzzCheck(f *testing.F) {
 		record.TypeSignalFD: &record.SignalFD{Object: record.Object{Objref: 1}, Mask: 1<<63 | 1<<9},
 		record.TypeTimerFD:  &record.TimerFD{Object: record.Object{Objref: 1}, Clock: unix.CLOCK_BOOTTIME, Absolute: true, ValueNS: 1<<63 - 1, IntervalNS: 5, Ticks: 3},
 		record.TypePidFD:    &record.PidFD{Object: record.Object{Objref: 1}, PID: 7},
+		record.TypeMQueue:   &record.MQueue{Object: record.Object{Objref: 1}, Name: "ckpt-fuzz", MaxMessages: 1, MessageBytes: 1, Deleted: true},
 		record.TypeOPath:    &record.OPath{Object: record.Object{Objref: 1}, Stat: record.Stat{Path: "/proc/self/exe", Mode: unix.S_IFLNK | 0o777}},
 		record.TypeInotify:  &record.Inotify{Object: record.Object{Objref: 1}, Waiting: 16},
 		record.TypeUnixSock: &record.UnixSock{Object: record.Object{Objref: 1}, Ino: 5, Orphan: true, Kind: 1, SndBuf: 4096, Linger: &record.Linger{Seconds: 1}, Options: []record.SockOption{{Name: 16, Value: 1}}},

@@ -28,7 +28,7 @@ func hidden(s *Subject) string {
 	}
 	switch gone := s.Stat.Nlink == 0; {
 	case fs.Type == mqueueMagic:
-		return "the POSIX message queue " + name
+		return aMQueue + name
 	case fs.Type == secretmemMagic:
 		return secretMemory
 	case fs.Type == unix.HUGETLBFS_MAGIC && gone && name == "/anon_hugepage", fs.Type == unix.TMPFS_MAGIC && gone && s.Target == sharedAnonymous:

@@ -68,6 +68,7 @@ type Thing struct {
 var Kinds = []Kind{
 	procFileKind,
 	opathKind,
+	mqueueKind,
 	regKind,
 	dirKind,
 	pipeKind,

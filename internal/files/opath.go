@@ -12,7 +12,8 @@ import (
 )
 
 // opathKind: symbolic links, names of sockets, and devices by O_PATH (see open(2)): they are
-// looked up again, and nothing is opened. Files and folders by O_PATH are of their own kinds.
+// looked up again, and nothing is opened. Files, folders and
+// terminals by O_PATH are of their own kinds.
 var opathKind = Kind{
 	Type:    record.TypeOPath,
 	Save:    func(c *Collector) Saver { return Saver{Match: isOPath, Collect: c.opath} },
@@ -26,7 +27,7 @@ func isOPath(s *Subject) bool {
 	mode := s.Stat.Mode & unix.S_IFMT
 	dev, err := procDev()
 	return s.Info.Flags&unix.O_PATH != 0 && filepath.IsAbs(s.Target) && opathTypes[mode] != "" &&
-		(mode != unix.S_IFCHR || !isStateless(s.Stat.Rdev)) && err == nil && s.Stat.Dev != dev
+		(mode != unix.S_IFCHR || !isStateless(s.Stat.Rdev) && !isTTY(s)) && err == nil && s.Stat.Dev != dev
 }
 
 func (c *Collector) opath(s *Subject) (uint64, error) {

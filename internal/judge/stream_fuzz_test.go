@@ -89,6 +89,7 @@ func example(t testing.TB) (recs []*stream.Record) {
 	opened(13, 10, unix.O_RDWR|unix.O_EXCL, record.TypePidFD, &record.PidFD{Object: object(), PID: root})
 	opened(14, 10, unix.O_RDWR, record.TypePidFD, &record.PidFD{Object: object(), Status: 3 << 8})
 	opened(16, 10, unix.O_PATH|unix.O_NOFOLLOW, record.TypeOPath, &record.OPath{Object: object(), Stat: st("/bin/link", unix.S_IFLNK|0o777)})
+	opened(17, 10, unix.O_RDWR, record.TypeMQueue, &record.MQueue{Object: object(), Name: "q", MaxMessages: 10, MessageBytes: 100, Deleted: true})
 	inotify := last + 1
 	opened(15, 10, unix.O_RDONLY, record.TypeInotify, &record.Inotify{Object: object(), Waiting: 16})
 	opened(31, 10, unix.O_RDWR, record.TypeNetlink, &record.Netlink{Object: object(), Ino: 7, Kind: unix.SOCK_RAW, Port: 4000000, Groups: []int{1}})

@@ -64,6 +64,7 @@ const (
 
 	TypeInotifyWatch Type = 86 // InotifyWatch
 	TypeOPath        Type = 96 // OPath
+	TypeMQueue       Type = 97 // MQueue
 	TypeInetSock     Type = 89 // InetSock
 	TypeNetlink      Type = 90 // Netlink
 )
@@ -139,4 +140,5 @@ var types = [...]TypeInfo{
 	row[InetSock](v02, TypeInetSock, "INETSOCK", Critical|Shareable),
 	row[OPath](v02, TypeOPath, "OPATH", Critical|Shareable),
 	row[Netlink](v02, TypeNetlink, "NETLINK", Critical|Shareable),
+	row[MQueue](v02, TypeMQueue, "MQUEUE", Critical|Shareable),
 }

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <mqueue.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -58,6 +59,7 @@ static void files(void) {
 	MUST(!fcntl(file("locked"), F_SETLK, &lock));
 	MUST(file("gone") && !unlink("gone"));
 	MUST(!symlink("nowhere", "link") && open("link", O_PATH | O_NOFOLLOW) >= 0);
+	MUST(mq_open("/ckpt-everything", O_RDWR | O_CREAT, 0600, 0) >= 0 && !mq_unlink("/ckpt-everything"));
 	MUST(inotify_add_watch(inotify_init1(IN_NONBLOCK), "file", IN_MODIFY) == 1);
 	MUST(!mkfifo("fifo", 0600) && open("fifo", O_RDWR) >= 0);
 	MUST(open("/proc/self/status", O_RDONLY) >= 0 && syscall(SYS_pidfd_open, getpid(), 0) >= 0);
