@@ -29,6 +29,7 @@ needed="
 /usr/bin/make       make
 /usr/bin/javac      default-jdk-headless
 /usr/bin/node       nodejs
+/usr/sbin/rsyslogd   rsyslog
 "
 
 missing=()
