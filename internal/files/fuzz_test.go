@@ -44,6 +44,11 @@ func FuzzCheck(f *testing.F) {
 		record.TypeMemFD:    &record.MemFD{Object: record.Object{Objref: 1}, Name: "m", Size: 4096, Seals: 15},
 		record.TypeProcFile: &record.ProcFile{Object: record.Object{Objref: 1}, Path: "/proc/7/task/7/status"},
 	}
+	sockets := []any{
+		&record.UnixSock{Object: record.Object{Objref: 1}, Ino: 5, Kind: 1, Name: []byte("a/../x"), Listen: &record.Listen{Backlog: 3},
+			File: &record.SockFile{Stat: record.Stat{Path: "/x", Mode: unix.S_IFSOCK}, Deleted: true}},
+		&record.UnixSock{Object: record.Object{Objref: 1}, Ino: 5, Kind: 2, Name: []byte("\x00ckpt-fuzz"), Orphan: true, PeerName: []byte("/run/x")},
+	}
 	content := map[record.Type]any{
 		record.TypePipe:     &record.PipeData{Packets: []int64{1, 2}, Refs: record.InodeRef{Inode: 1}},
 		record.TypeUnixSock: &record.SockData{Messages: []int64{1, 2}, Creds: []record.SockCreds{{Count: 1, PID: 5}}, Refs: record.InodeRef{Inode: 1}},
@@ -70,6 +75,10 @@ func FuzzCheck(f *testing.F) {
 			}
 			f.Add(byte(i), uint16(i), marshal(v), file, more, []byte("abc"))
 		}
+	}
+	for _, v := range sockets {
+		f.Add(byte(slices.IndexFunc(Kinds, func(k Kind) bool { return k.Type == record.TypeUnixSock })), uint16(9), marshal(v), file,
+			marshal(&record.SockData{Messages: []int64{3}, Senders: []record.SockSender{{Count: 1, Name: []byte("y")}}, Refs: record.InodeRef{Inode: 1}}), []byte("abc"))
 	}
 	f.Fuzz(func(t *testing.T, which byte, fd uint16, inode, file, more, data []byte) {
 		k := &Kinds[int(which)%len(Kinds)]

@@ -26,6 +26,7 @@ type sockMaker struct {
 	built     bool
 	delivered bool
 	listeners []*listener
+	placed    []*unixSock                   // those that have a place
 	named     map[sockName]*record.UnixSock // those that listen, and datagram sockets, by the name they are bound to
 	standIns  map[sockName]*listener        // listeners without a record
 	to        map[uint64][]*record.UnixSock // datagram sockets that are connected to another, by its inode number
@@ -280,6 +281,7 @@ func (u *unixSock) bind() (err error) {
 	if err != nil {
 		return bindError(s.Name, err)
 	}
+	m.placed = append(m.placed, u)
 	u.place = &place{in: in, staged: staged, old: file, base: lastOf(file.Path)}
 	if err := unix.Fstat(int(f.Fd()), &u.place.st); err != nil {
 		return errors.Join(os.NewSyscallError("fstat", err), f.Close())
@@ -337,10 +339,8 @@ func (m *sockMaker) bindTemp(fd int, name []byte) (*depot.File, error) {
 // undo takes back what was put in its place.
 func (m *sockMaker) undo() error {
 	var errs []error
-	for _, s := range m.recs {
-		if u := m.socks[s.Ino]; u != nil {
-			errs = append(errs, u.place.undo())
-		}
+	for _, u := range m.placed {
+		errs = append(errs, u.place.undo())
 	}
 	return errors.Join(errs...)
 }
@@ -348,12 +348,11 @@ func (m *sockMaker) undo() error {
 // clear removes all private folders.
 func (m *sockMaker) clear() error {
 	var errs []error
-	for _, s := range m.recs {
-		if u := m.socks[s.Ino]; u != nil {
-			errs = append(errs, u.place.clear())
-			u.place = nil
-		}
+	for _, u := range m.placed {
+		errs = append(errs, u.place.clear())
+		u.place = nil
 	}
+	m.placed = nil
 	for _, f := range m.folders {
 		errs = append(errs, f.close())
 	}
