@@ -20,13 +20,14 @@ import (
 var unixSockKind = Kind{
 	Type: record.TypeUnixSock,
 	Data: []record.Type{record.TypeSockData},
+	Part: []record.Type{record.TypeSockRights},
 	Save: func(c *Collector) Saver {
 		u := &unixSocks{c: c, inside: map[uint64]bool{}, seen: map[uint64]*unixEnd{}}
-		return Saver{Look: u.look, Match: isUnixSock, Collect: u.collect, Settle: u.judgePeers, Send: func() []Sender { return u.full }}
+		return Saver{Look: u.look, Match: isUnixSock, Collect: u.collect, Settle: u.settle, Send: func() []Sender { return u.full }}
 	},
 	Restore: func(r *Restorer) Maker {
 		m := newSockMaker(r)
-		return Maker{Kind: object.Kind{Check: m.check, Here: r.unixSockHere, Names: unixSockNames, Make: m.make}, Thing: unixSockThing}
+		return Maker{Kind: object.Kind{Check: m.check, Here: r.unixSockHere, Names: unixSockNames, Make: m.make, Add: m.addRights}, Thing: unixSockThing}
 	},
 }
 
@@ -114,11 +115,16 @@ type unixSocks struct {
 	listens map[unixPlace]bool
 	waiting map[uint64]bool // clients that wait for a socket of the tree to accept them
 	full    []Sender
+	flights []flight
 }
 
 func (u *unixSocks) look(s *Subject) {
-	if s.Stat.Mode&unix.S_IFMT == unix.S_IFSOCK {
-		u.inside[s.Stat.Ino] = true
+	if s.Stat.Mode&unix.S_IFMT != unix.S_IFSOCK || u.inside[s.Stat.Ino] {
+		return
+	}
+	u.inside[s.Stat.Ino] = true
+	if n, told := s.Info.Get("scm_fds"); told && n != "0" && isUnixSock(s) {
+		u.lookInFlight(s)
 	}
 }
 
@@ -156,15 +162,16 @@ func (u *unixSocks) collect(s *Subject) (uint64, error) {
 		u.c.noteEnd(Outside{unixSockEnd(rec), s.PID, s.FD, "whose other end is outside", d.Peer, proposal(rec), reconnects(rec)})
 	}
 	inFlight, told := s.Info.Get("scm_fds")
-	if told && inFlight != "0" {
-		return u.block(s, d.Peer, "with descriptors in flight (SCM_RIGHTS)")
-	}
 	// The queue is read only once. In a dry run it would be read only to find
-	// descriptors in flight, so it is left alone if fdinfo already told their
-	// number: reading has a cost, because the kernel shows an empty message only once.
-	if first && rec.Listen == nil && !(u.c.Dry && told) {
-		if err := u.data(rec.ID, s.FD, f, d, failed); errors.Is(err, errInFlight) {
-			return u.block(s, d.Peer, "with descriptors in flight (SCM_RIGHTS)")
+	// descriptors in flight, so it is left alone if fdinfo already told that there are
+	// none: reading has a cost, because the kernel shows an empty message only once.
+	if first && rec.Listen == nil && !(u.c.Dry && told && inFlight == "0") {
+		if err := u.data(rec.ID, s, f, d, failed); errors.Is(err, errInFlight) {
+			return u.block(s, d.Peer, "with more descriptors in flight (SCM_RIGHTS) than can be looked at")
+		} else if errors.Is(err, errBorders) {
+			return u.block(s, d.Peer, "with bytes before descriptors in flight (SCM_RIGHTS), whose border the kernel does not show")
+		} else if errors.Is(err, errNested) {
+			return u.block(s, d.Peer, "with something waiting in it that can't be looked at")
 		} else if errors.Is(err, errHidden) {
 			return u.block(s, d.Peer, "with an empty message among others, whose place in the queue the kernel shows only once and has shown to somebody before")
 		} else if err != nil {
@@ -278,16 +285,27 @@ func unixObstacle(f *os.File, d *sys.UnixSocket, failed bool) string {
 }
 
 // data arranges for what waits in a socket to be sent.
-func (u *unixSocks) data(id uint64, number int, f *os.File, d *sys.UnixSocket, failed bool) error {
+func (u *unixSocks) data(id uint64, s *Subject, f *os.File, d *sys.UnixSocket, failed bool) error {
 	if failed && d.Queued == 0 {
 		return nil // a look would clear the error
 	}
+	nested := false
 	q, err := peekQueue(int(f.Fd()), d, &u.table, func(off int) (func() error, error) {
+		if nested = s.PID == os.Getpid(); nested {
+			return nil, nil // no task has it, and so none could put that right
+		}
 		old := binary.NativeEndian.AppendUint32(nil, uint32(int32(off)))
-		return u.c.Guard(old, unix.SYS_SETSOCKOPT, uint64(number), unix.SOL_SOCKET, unix.SO_PEEK_OFF, ScratchArg, uint64(len(old)))
+		return u.c.Guard(old, unix.SYS_SETSOCKOPT, uint64(s.FD), unix.SOL_SOCKET, unix.SO_PEEK_OFF, ScratchArg, uint64(len(old)))
 	})
+	if err == nil && nested {
+		return errNested
+	}
 	if err != nil || q.empty() {
 		return err
+	}
+	if len(q.rights) > 0 {
+		u.flights = append(u.flights, flight{id, s, q.rights})
+		q.rights = nil
 	}
 	u.full = append(u.full, func(w *stream.Writer, _ func() bool) error { return q.send(w, id) })
 	return nil
@@ -329,6 +347,18 @@ func (q *queue) chunkBytes() int {
 		return 1 << 14
 	}
 	return stream.DataChunkBytes
+}
+
+// settle describes what is in flight, which may be sockets with more of that.
+func (u *unixSocks) settle() error {
+	for len(u.flights) > 0 {
+		next := u.flights[0]
+		u.flights = u.flights[1:]
+		if err := u.inFlight(&next); err != nil {
+			return err
+		}
+	}
+	return u.judgePeers()
 }
 
 // judgePeers blocks sockets of the tree that are connected one way only, to one without

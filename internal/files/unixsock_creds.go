@@ -202,7 +202,7 @@ func (s *scale) weigh(n int) (int64, error) {
 	if err != nil {
 		return 0, os.NewSyscallError("ioctl", err)
 	}
-	if _, _, err := unix.Recvfrom(s.fds[1], nil, 0); err != nil {
+	if _, _, err := unix.Recvfrom(s.fds[1], make([]byte, n), unix.MSG_WAITALL); err != nil {
 		return 0, os.NewSyscallError("recvfrom", err)
 	}
 	s.known[n] = int64(w)

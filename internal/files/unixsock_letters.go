@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,8 @@ type letter struct {
 	data []byte
 	from record.SockCreds
 	name []byte // the address it is sent from
+	// files are the descriptions that are in flight with it, by objref.
+	files []uint64
 }
 
 // keepLetters is Fill for messages that name their senders, or that anybody may have
@@ -94,6 +97,11 @@ func (m *sockMaker) deliver() error {
 
 // sendLetters sends what keepLetters kept, now that all processes exist.
 func (u *unixSock) sendLetters() error {
+	if len(u.rights) > 0 {
+		if err := u.withRights(); err != nil {
+			return err
+		}
+	}
 	told := map[int]bool{}
 	for i := range u.letters {
 		l := &u.letters[i]
@@ -123,10 +131,16 @@ func (u *unixSock) sendLetter(l *letter, told map[int]bool) error {
 		defer unix.Close(from)
 	}
 	widen(from)
+	control, done, err := u.m.rightsOf(l)
+	defer done()
+	if err != nil {
+		return err
+	}
 	if l.from.PID != 0 && u.m.Lives != nil && u.m.Lives(l.from.PID) {
 		cred := unix.UnixCredentials(&unix.Ucred{Pid: int32(l.from.PID), Uid: l.from.UID, Gid: l.from.GID})
-		n, err := sys.SendUnix(from, l.data, cred, to, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		n, err := sys.SendUnix(from, l.data, slices.Concat(control, cred), to, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 		if err == nil {
+			control = nil
 			if l.data = l.data[n:]; len(l.data) == 0 {
 				return nil
 			}
@@ -138,10 +152,13 @@ func (u *unixSock) sendLetter(l *letter, told map[int]bool) error {
 		told[l.from.PID] = true
 		u.m.Note("a message that waits in a unix socket no longer names pid %d as its sender", l.from.PID)
 	}
-	if to == nil {
+	if to == nil && control == nil {
 		return sendAll(from, l.data, u.rec.Kind == unix.SOCK_STREAM)
 	}
-	n, err := sys.SendUnix(from, l.data, nil, to, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	n, err := sys.SendUnix(from, l.data, control, to, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	if err == nil && n < len(l.data) && u.rec.Kind == unix.SOCK_STREAM {
+		return sendAll(from, l.data[n:], true)
+	}
 	if err == nil && n < len(l.data) {
 		err = io.ErrShortWrite
 	}

@@ -47,6 +47,16 @@ func newSockMaker(r *Restorer) *sockMaker {
 
 // check also notes the record.
 func (m *sockMaker) check(rec *stream.Record) []error {
+	if rec.Type == record.TypeSockRights {
+		r, err := decode[record.SockRights](rec)
+		if err == nil {
+			err = judgeSockRights(r)
+		}
+		if err != nil {
+			return []error{err}
+		}
+		return nil
+	}
 	s, err := decode[record.UnixSock](rec)
 	if err == nil {
 		err = judgeUnixSock(s)

@@ -26,6 +26,13 @@ type queue struct {
 	messages []int64 // their lengths; nil for a stream
 	creds    []record.SockCreds
 	names    []record.SockSender // the addresses they were sent from
+	rights   []rights
+}
+
+// rights are descriptors in flight with a message, or some bytes.
+type rights struct {
+	at, n int64 // see record.SockRights
+	fds   []int // ours
 }
 
 func (q *queue) empty() bool { return len(q.data) == 0 && len(q.messages) == 0 }
@@ -60,8 +67,9 @@ func peekQueue(fd int, d *sys.UnixSocket, table *sys.UnixTable, guard func(off i
 		}
 		if n == p.total {
 			p.add(n)
-			return p.seen(), nil
+			return p.seen(), p.borders(d, table)
 		}
+		closeAll(p.fds)
 	}
 	over, err := guard(old)
 	if err != nil || over == nil {
@@ -70,7 +78,7 @@ func peekQueue(fd int, d *sys.UnixSocket, table *sys.UnixTable, guard func(off i
 	p.buf = make([]byte, max(p.total, 1<<16))
 	err = errors.Join(p.walk(), os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF, old)), over())
 	if err == nil {
-		err = p.countHidden(d, table)
+		err = errors.Join(p.countHidden(d, table), p.borders(d, table))
 	}
 	return p.seen(), err
 }
@@ -85,6 +93,7 @@ type peeker struct {
 	buf      []byte
 	from     record.SockCreds // who sent what the last look returned
 	name     []byte           // and from which address
+	fds      []int            // what came with it
 }
 
 // seen returns the queue without the buffer it was read into: it is kept until it
@@ -108,6 +117,7 @@ func (p *peeker) walk() error {
 			return peekError(err)
 		}
 		if n > len(p.buf) { // cut off: look again with a larger buffer
+			closeAll(p.fds)
 			p.buf = make([]byte, n)
 			if err := p.seek(); err != nil {
 				return err
@@ -120,6 +130,14 @@ func (p *peeker) walk() error {
 }
 
 func (p *peeker) add(n int) {
+	if len(p.fds) > 0 {
+		at := rights{at: int64(len(p.data)), n: int64(n), fds: p.fds}
+		if !p.stream {
+			at.at, at.n = int64(len(p.messages)), 0
+		}
+		p.rights = append(p.rights, at)
+		p.fds = nil
+	}
 	p.data = append(p.data, p.buf[:n]...)
 	if !p.stream {
 		p.messages = append(p.messages, int64(n))
@@ -134,7 +152,7 @@ func (p *peeker) seek() error {
 }
 
 // look peeks at what comes next and returns its length; for a message that is the
-// whole length even if buf is shorter. Descriptors that come along are closed.
+// whole length even if buf is shorter. Descriptors that come along are in fds.
 func (p *peeker) look() (int, error) {
 	flags := unix.MSG_PEEK | unix.MSG_DONTWAIT | unix.MSG_CMSG_CLOEXEC
 	if !p.stream {
@@ -153,37 +171,41 @@ func (p *peeker) look() (int, error) {
 		if p.datagram {
 			p.name = name
 		}
-		if closeReceived(control[:cn]) || got&unix.MSG_CTRUNC != 0 {
+		if p.fds = received(control[:cn]); got&unix.MSG_CTRUNC != 0 {
+			closeAll(p.fds)
 			return 0, errInFlight
 		}
 		return n, nil
 	}
 }
 
-// closeReceived closes descriptors in control messages. It reports whether the
-// sender sent some; a pidfd is added by the kernel (SO_PASSPIDFD).
-func closeReceived(control []byte) (sent bool) {
+// received returns the descriptors that the sender has sent along; a pidfd is added by
+// the kernel (SO_PASSPIDFD), and closed.
+func received(control []byte) (all []int) {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
-		return false
+		return nil
 	}
 	for i := range messages {
 		m := &messages[i]
 		switch {
 		case m.Header.Level != unix.SOL_SOCKET:
 		case m.Header.Type == unix.SCM_RIGHTS:
-			sent = true
 			fds, _ := unix.ParseUnixRights(m)
-			for _, fd := range fds {
-				unix.Close(fd)
-			}
+			all = append(all, fds...)
 		case m.Header.Type == scmPIDFD && len(m.Data) >= 4:
 			if fd := int32(binary.NativeEndian.Uint32(m.Data)); fd >= 0 {
 				unix.Close(int(fd))
 			}
 		}
 	}
-	return sent
+	return all
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
 }
 
 func peekError(err error) error {

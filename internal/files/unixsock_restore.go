@@ -34,6 +34,7 @@ type unixSock struct {
 	place    *place      // nil if no path leads to that
 	listener *listener
 
+	rights    []*record.SockRights
 	letters   []letter
 	kept      int64 // bytes of letters
 	connected bool  // see connectDatagram
@@ -117,7 +118,7 @@ func (u *unixSock) Fill(rec *stream.Record, data io.Reader) error {
 	if _, err := io.ReadFull(data, buf); err != nil {
 		return stream.ErrTruncated
 	}
-	if len(d.Creds) > 0 || u.letters != nil || u.rec.Kind == unix.SOCK_DGRAM && (len(u.rec.Name) > 0 || len(d.Senders) > 0) {
+	if len(d.Creds) > 0 || u.letters != nil || len(u.rights) > 0 || u.rec.Kind == unix.SOCK_DGRAM && (len(u.rec.Name) > 0 || len(d.Senders) > 0) {
 		return u.keepLetters(d, messages, buf)
 	}
 	to, err := u.other.Fd()

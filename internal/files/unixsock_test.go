@@ -84,7 +84,8 @@ func TestPeekQueue(t *testing.T) {
 	}
 }
 
-// TestPeekInFlight: descriptors in a message are found, and none stays open here.
+// TestPeekInFlight: descriptors in a message are found with the bytes they were sent with,
+// and no others stay open here.
 func TestPeekInFlight(t *testing.T) {
 	open := func() int {
 		fds, err := os.ReadDir("/proc/self/fd")
@@ -95,18 +96,42 @@ func TestPeekInFlight(t *testing.T) {
 	}
 	for _, typ := range []int{unix.SOCK_STREAM, unix.SOCK_DGRAM, unix.SOCK_SEQPACKET} {
 		p := socketPair(t, typ)
-		if _, err := unix.Write(p[1], []byte("before")); err != nil {
-			t.Fatal(err)
+		send := func(what string, fds ...int) {
+			var control []byte
+			if len(fds) > 0 {
+				control = unix.UnixRights(fds...)
+			}
+			if err := unix.Sendmsg(p[1], []byte(what), control, nil, 0); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if err := unix.Sendmsg(p[1], []byte("x"), unix.UnixRights(0, 1, 2), nil, 0); err != nil {
-			t.Fatal(err)
-		}
+		send("three", 0, 1, 2)
+		send("one", 0)
+		send("after")
 		before := open()
-		if q, err := queueOf(t, p[0]); !errors.Is(err, errInFlight) {
-			t.Errorf("type %d: %v %v", typ, q, err)
+		q, err := queueOf(t, p[0])
+		if err != nil || string(q.data) != "threeoneafter" {
+			t.Fatalf("type %d: %+v %v", typ, q, err)
 		}
-		if after := open(); after != before {
-			t.Errorf("type %d: %d descriptors were open, and %d are", typ, before, after)
+		want := []rights{{at: 0}, {at: 1}}
+		if typ == unix.SOCK_STREAM {
+			want = []rights{{at: 0, n: 5}, {at: 5, n: 3}}
+		}
+		for i, r := range q.rights {
+			if i >= len(want) || r.at != want[i].at || r.n != want[i].n || len(r.fds) != 3-2*i {
+				t.Errorf("type %d: %+v", typ, r)
+			}
+			closeAll(r.fds)
+		}
+		if after := open(); after != before || len(q.rights) != 2 {
+			t.Errorf("type %d: %d descriptors were open, and %d are; %+v", typ, before, after, q.rights)
+		}
+		send("more", 0)
+		if q, err = queueOf(t, p[0]); typ == unix.SOCK_STREAM != errors.Is(err, errBorders) {
+			t.Errorf("type %d: bytes before a descriptor: %v", typ, err)
+		}
+		for _, r := range q.rights {
+			closeAll(r.fds)
 		}
 	}
 }

@@ -289,6 +289,10 @@ func (m *Model) lock(rec *stream.Record) error {
 // part notes a record that adds something to an object. A thread does that, by way of
 // the descriptor number in the record.
 func (m *Model) part(rec *stream.Record) error {
+	if rec.Type == record.TypeSockRights { // no thread is needed for that
+		m.Parts = append(m.Parts, rec)
+		return nil
+	}
 	tid, err := idIn(rec, "tid")
 	if err != nil {
 		return err

@@ -33,6 +33,7 @@ var references = map[record.Type][]reference{
 	record.TypeFD:           {{"file", opened, true}},
 	record.TypeLock:         {{"file", opened, true}},
 	record.TypeEpollTarget:  {{"epoll", opened, true}, {"file", opened, true}},
+	record.TypeSockRights:   {{"socket", []record.Type{record.TypeUnixSock}, true}, {"file", opened, true}},
 	record.TypeInotifyWatch: {{"inotify", []record.Type{record.TypeInotify}, true}, {"inode", []record.Type{record.TypeReg, record.TypeDir, record.TypeMemFD}, false}},
 }
 

@@ -81,6 +81,7 @@ func example(t testing.TB) (recs []*stream.Record) {
 	opened(41, 10, unix.O_RDWR, record.TypeUnixSock, &record.UnixSock{Object: object(), Ino: 11, Peer: 12, Kind: unix.SOCK_STREAM, Name: []byte("x.sock"), Accepted: true})
 	opened(42, 10, unix.O_RDWR, record.TypeUnixSock, &record.UnixSock{Object: object(), Ino: 12, Peer: 11, Kind: unix.SOCK_STREAM})
 	opened(43, 10, unix.O_RDWR, record.TypeUnixSock, &record.UnixSock{Object: object(), Ino: 13, Kind: unix.SOCK_STREAM, Name: []byte("\x00ckpt-example")})
+	add(record.TypeSockRights, &record.SockRights{At: 1, Len: 2, Refs: record.SockRightsRefs{Socket: last - 3, File: last}})
 	opened(8, 10, unix.O_RDWR, record.TypeMemFD, &record.MemFD{Object: object(), Name: "m", Size: 4096, Mode: unix.S_IFREG | 0o777, Seals: 1})
 	opened(11, 10, unix.O_RDWR|unix.O_NONBLOCK, record.TypeSignalFD, &record.SignalFD{Object: object(), Mask: 1<<63 | 1<<9})
 	opened(21, 10, unix.O_RDWR, record.TypeIOUring, &record.IOUring{Object: object(), SQEntries: 4, CQEntries: 8, Count: 5})

@@ -95,6 +95,22 @@ type SockData struct {
 	Refs    InodeRef     `cbor:"refs"` // a UNIXSOCK
 }
 
+// SockRights is a descriptor in flight (SCM_RIGHTS): part of a message, or of bytes, that
+// wait in a socket. Several of the same message come in order.
+type SockRights struct {
+	// At is the message it is part of, from 0 on; of a stream, where the bytes begin with
+	// the first of which it is received.
+	At   int64          `cbor:"at,omitempty" range:"0.."`
+	Len  int64          `cbor:"len,omitempty" unit:"byte" range:"0.."` // of a stream: how many bytes those are
+	Refs SockRightsRefs `cbor:"refs"`                                  // the socket, and what the descriptor has open
+}
+
+// SockRightsRefs is the refs map of SOCKRIGHTS.
+type SockRightsRefs struct {
+	Socket uint64 `cbor:"socket,omitempty" since:"0.2"` // a UNIXSOCK
+	File   uint64 `cbor:"file,omitempty" since:"0.2"`   // a FILE
+}
+
 // SockSender is the address that a run of messages was sent from.
 type SockSender struct {
 	Count int64  `cbor:"count,omitempty" since:"0.2" range:"1.."`  // of messages

@@ -60,6 +60,7 @@ const (
 	TypeInotify     Type = 84 // Inotify
 	TypeProcFile    Type = 85 // ProcFile
 	TypePTMX        Type = 87 // PTMX
+	TypeSockRights  Type = 88 // SockRights
 	TypeIOUring     Type = 95 // IOUring
 
 	TypeInotifyWatch Type = 86 // InotifyWatch
@@ -135,6 +136,7 @@ var types = [...]TypeInfo{
 	row[Inotify](v02, TypeInotify, "INOTIFY", Critical|Shareable),
 	row[ProcFile](v01, TypeProcFile, "PROCFILE", Critical|Shareable),
 	row[PTMX](v02, TypePTMX, "PTMX", Critical|Shareable),
+	row[SockRights](v02, TypeSockRights, "SOCKRIGHTS", Critical),
 	row[IOUring](v02, TypeIOUring, "IOURING", Critical|Shareable),
 	row[InotifyWatch](v02, TypeInotifyWatch, "INOTIFYWATCH", Critical),
 	row[InetSock](v02, TypeInetSock, "INETSOCK", Critical|Shareable),

@@ -1,0 +1,105 @@
+/* Descriptors in flight (SCM_RIGHTS) in streams, datagrams and packets: files that share their position with one that is open, the only end of a pipe, an eventfd, two with one message, a socket in its own queue, and sockets in flight that have something waiting in them */
+#include "unix.h"
+#include <sys/eventfd.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+static void pass(int to, const char *what, const int *fds, int n)
+{
+	char control[CMSG_SPACE(sizeof(int) * 8)] = {0};
+	struct iovec iov = {(char *)what, strlen(what)};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = CMSG_SPACE(n * sizeof(int))};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(n * sizeof(int));
+	memcpy(CMSG_DATA(c), fds, n * sizeof(int));
+	must(sendmsg(to, &m, 0) == (ssize_t)strlen(what));
+}
+
+/* take receives up to len bytes and returns the number of descriptors with them. */
+static int take(int from, const char *want, int len, int *fds)
+{
+	char control[CMSG_SPACE(sizeof(int) * 8)], b[64];
+	struct iovec iov = {b, len};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+	int n = recvmsg(from, &m, MSG_DONTWAIT), got = 0;
+
+	check(n == (int)strlen(want) && !memcmp(b, want, n), "%d bytes (%.*s), want %s: %s", n, n < 0 ? 0 : n, b, want, strerror(errno));
+	if (n < 0)
+		return 0;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+			got = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+			memcpy(fds, CMSG_DATA(c), got * sizeof(int));
+		}
+	return got;
+}
+
+int main(void)
+{
+	int stream[2], dgram[2], packets[2], self[2], inner[2], outer[2], pipes[2], fds[8];
+	char b[64];
+	uint64_t v;
+
+	must(socketpair(AF_UNIX, SOCK_STREAM, 0, stream) == 0 && socketpair(AF_UNIX, SOCK_DGRAM, 0, dgram) == 0);
+	must(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, packets) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, self) == 0);
+	must(socketpair(AF_UNIX, SOCK_STREAM, 0, inner) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, outer) == 0);
+	must(pipe(pipes) == 0);
+
+	int file = open("file", O_RDWR | O_CREAT, 0600);
+	must(write(file, "0123456789", 10) == 10 && lseek(file, 3, SEEK_SET) == 3);
+	int event = eventfd(5, 0), mem = memfd_create("mem", 0);
+	must(write(mem, "in memory", 9) == 9);
+
+	pass(stream[0], "two", (int[]){file, pipes[0]}, 2);
+	pass(stream[0], "one more", (int[]){file}, 1);
+	must(write(stream[0], "after", 5) == 5);
+	must(write(pipes[1], "piped", 5) == 5);
+	close(pipes[0]);
+
+	must(send(dgram[0], "none", 4, 0) == 4);
+	pass(dgram[0], "event", &event, 1);
+	close(event);
+	pass(packets[0], "mem", &mem, 1);
+	must(send(packets[0], "none", 4, 0) == 4);
+	close(mem);
+
+	pass(self[0], "self", &self[1], 1);
+
+	must(write(inner[0], "to the left", 11) == 11);
+	pass(inner[1], "and more", (int[]){file}, 1);
+	pass(outer[0], "both", inner, 2);
+	close(inner[0]);
+	close(inner[1]);
+	save_me();
+
+	check(take(stream[1], "two", 60, fds) == 2);
+	check(lseek(fds[0], 0, SEEK_CUR) == 3 && lseek(file, 5, SEEK_SET) == 5 && lseek(fds[0], 0, SEEK_CUR) == 5, "it is another description");
+	check(read(fds[1], b, 64) == 5 && !memcmp(b, "piped", 5));
+	check(write(pipes[1], "on", 2) == 2 && read(fds[1], b, 64) == 2);
+	close(fds[1]);
+	signal(SIGPIPE, SIG_IGN);
+	check(write(pipes[1], "on", 2) == -1 && errno == EPIPE, "somebody else has the end");
+	check(take(stream[1], "one more", 60, fds) == 1);
+	check(lseek(fds[0], 0, SEEK_CUR) == 5);
+	check(take(stream[1], "after", 60, fds) == 0);
+
+	check(take(dgram[1], "none", 60, fds) == 0);
+	check(take(dgram[1], "event", 60, fds) == 1);
+	check(read(fds[0], &v, 8) == 8 && v == 5);
+	check(take(packets[1], "mem", 60, fds) == 1);
+	check(pread(fds[0], b, 64, 0) == 9 && !memcmp(b, "in memory", 9));
+	check(take(packets[1], "none", 60, fds) == 0);
+
+	check(take(self[1], "self", 60, fds) == 1);
+	check(write(self[0], "x", 1) == 1 && read(fds[0], b, 64) == 1);
+
+	check(take(outer[1], "both", 60, fds) == 2);
+	int left = fds[0], right = fds[1];
+	check(take(right, "to the left", 60, fds) == 0);
+	check(take(left, "and more", 60, fds) == 1 && lseek(fds[0], 0, SEEK_CUR) == 5);
+	check(write(left, "y", 1) == 1 && read(right, b, 64) == 1 && *b == 'y');
+	return finish();
+}
