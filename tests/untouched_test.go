@@ -11,7 +11,7 @@ import (
 // what ckpt-collect had changed in it and could not put back any more.
 func TestUntouched(t *testing.T) {
 	t.Parallel()
-	for _, what := range []string{"tight", "peek"} {
+	for _, what := range []string{"tight", "peek", "room"} {
 		t.Run(what, func(t *testing.T) {
 			f := &feature{t: t, args: []string{buildC(t, "untouched.c"), what}}
 			f.start()
