@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/cli"
+	"ckpt/internal/depot"
 	"ckpt/internal/ends"
 	"ckpt/internal/object"
 	"ckpt/internal/sys"
@@ -23,11 +25,11 @@ var inetSockKind = Kind{
 	Type: record.TypeInetSock,
 	Data: []record.Type{record.TypeSockData},
 	Save: func(c *Collector) Saver {
-		s := &inetSocks{c: c, inside: map[uint64]bool{}, seen: map[uint64]uint64{}, pairs: map[uint64]*inetEnd{}, fresh: map[[3]int][]record.LevelOption{}}
+		s := &inetSocks{c: c, inside: map[uint64]bool{}, seen: map[uint64]uint64{}, pairs: map[uint64]*inetEnd{}, shut: map[int]map[uint64]int{}, fresh: map[[3]int][]record.LevelOption{}}
 		return Saver{Look: s.look, Match: isInetSock, Collect: s.collect, Settle: s.judgePairs, Send: func() []Sender { return s.full }}
 	},
 	Restore: func(r *Restorer) Maker {
-		m := &inetMaker{Restorer: r, alone: map[uint64]*inetSock{}}
+		m := &inetMaker{Restorer: r, alone: map[uint64]*inetSock{}, listeners: map[int]*depot.File{}}
 		return Maker{Kind: object.Kind{Check: m.check, Here: m.here, Make: m.make}, Thing: inetSockThing}
 	},
 }
@@ -102,6 +104,7 @@ type inetSocks struct {
 	peers  map[uint64]netip.AddrPort      // and to whom they lead, by inode number
 	pairs  map[uint64]*inetEnd            // ends of those that have both ends in the tree, by inode number
 	order  []*inetEnd
+	shut   map[int]map[uint64]int // Shutdown of datagram sockets, by protocol and inode number
 	full   []Sender
 }
 
@@ -228,16 +231,22 @@ func inetObstacle(fd int, t inetType, rec *record.InetSock) (why, hint string) {
 }
 
 // elsewhere reports whether a socket is of another network namespace than ours.
+// Kernels before 5.14 do not tell.
 func elsewhere(fd int) bool {
-	ours, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(ours)
-	a, errA := unix.GetsockoptUint64(ours, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
-	b, errB := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
-	return errA == nil && errB == nil && a != b
+	ours, errOurs := ownNetwork()
+	its, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	return errOurs == nil && err == nil && its != ours
 }
+
+// ownNetwork is the cookie of our network namespace.
+var ownNetwork = sync.OnceValues(func() (uint64, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	return unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+})
 
 // options returns those in which a socket differs from a new one.
 func (s *inetSocks) options(fd int, t inetType, of sockSet) ([]record.LevelOption, error) {
@@ -288,7 +297,7 @@ func (s *inetSocks) contents(sub *Subject, f *os.File, t inetType, rec *record.I
 		if rec.Waiting = mem; mem > 0 {
 			s.c.lose(sub, fmt.Sprintf("is %s, and the datagrams that wait in it, which take %d bytes of memory, will be lost", Describe(sub), mem))
 		}
-		return errors.Join(err, shutdownOf(rec, t))
+		return errors.Join(err, s.shutdown(rec))
 	case rec.State == sys.TCPListen:
 		if rec.Waiting > 0 {
 			s.c.lose(sub, fmt.Sprintf("is %s, and connections that nobody has accepted yet will be lost: %d", Describe(sub), rec.Waiting))
@@ -326,18 +335,21 @@ func waitingBytes(fd int) (int64, error) {
 	return int64(n), os.NewSyscallError("getsockopt", err)
 }
 
-// shutdownOf fills in which directions of a UDP socket are shut down.
-func shutdownOf(rec *record.InetSock, t inetType) error {
-	if rec.Local == nil {
-		return nil // the kernel does not list it
-	}
-	list, err := sys.ListInet(t.proto)
-	for i := range list {
-		if list[i].Ino == rec.Ino {
-			rec.Shutdown = list[i].Shutdown & shutBoth
+// shutdown fills in which directions of a UDP socket are shut down. One without an
+// address the kernel does not list.
+func (s *inetSocks) shutdown(rec *record.InetSock) error {
+	if s.shut[rec.Protocol] == nil {
+		list, err := sys.ListInet(rec.Protocol)
+		if err != nil {
+			return err
+		}
+		s.shut[rec.Protocol] = map[uint64]int{}
+		for i := range list {
+			s.shut[rec.Protocol][list[i].Ino] = list[i].Shutdown & shutBoth
 		}
 	}
-	return err
+	rec.Shutdown = s.shut[rec.Protocol][rec.Ino]
+	return nil
 }
 
 // list lists the TCP connections of the tree.

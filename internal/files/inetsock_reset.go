@@ -21,9 +21,9 @@ import (
 // loopbackLimit bounds each step of that. Only packet filters can delay it.
 const loopbackLimit = 10 * time.Second
 
-// connect makes both ends.
+// connect makes both ends of one.
 func (s *inetSock) connect() error {
-	ours, theirs, err := loopback(s.rec)
+	ours, theirs, err := s.m.loopback(s.rec)
 	if err != nil {
 		return fmt.Errorf("make a connection over the loopback interface, to have its other end gone: %w", err)
 	}
@@ -36,20 +36,52 @@ func (s *inetSock) connect() error {
 	return errors.Join(errs[:]...)
 }
 
-// loopback connects a socket of a record's type to one of ours.
-func loopback(rec *record.InetSock) (ours, theirs int, err error) {
+// listener returns a socket of ours that listens on the loopback interface, made on first
+// use for each domain, for there may be thousands of connections.
+func (m *inetMaker) listener(domain int) (int, error) {
+	if f := m.listeners[domain]; f != nil {
+		return f.Fd()
+	}
 	var at unix.Sockaddr = &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
+	if domain == unix.AF_INET6 {
+		at = &unix.SockaddrInet6{Addr: [16]byte{15: 1}}
+	}
+	fd, err := unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	err = errors.Join(os.NewSyscallError("bind", unix.Bind(fd, at)), os.NewSyscallError("listen", unix.Listen(fd, 8)))
+	f := os.NewFile(uintptr(fd), "a listener")
+	if err != nil {
+		return -1, errors.Join(err, f.Close())
+	}
+	kept, err := m.Depot.Keep(f)
+	if err != nil {
+		return -1, err
+	}
+	m.listeners[domain] = kept
+	return kept.Fd()
+}
+
+// stopListening closes those listeners. The last connection may be closed by then.
+func (m *inetMaker) stopListening() error {
+	var errs []error
+	for _, f := range m.listeners {
+		errs = append(errs, f.Close())
+	}
+	clear(m.listeners)
+	return errors.Join(errs...)
+}
+
+// loopback connects a socket of a record's type to one of ours.
+func (m *inetMaker) loopback(rec *record.InetSock) (ours, theirs int, err error) {
 	domain := unix.AF_INET
 	only, _ := optionOf(rec.Options, unix.SOL_IPV6, unix.IPV6_V6ONLY)
 	if rec.Domain == unix.AF_INET6 && only != 0 {
-		at, domain = &unix.SockaddrInet6{Addr: [16]byte{15: 1}}, unix.AF_INET6
+		domain = unix.AF_INET6
 	}
-	listening, err := unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	listening, err := m.listener(domain)
 	if err != nil {
-		return -1, -1, os.NewSyscallError("socket", err)
-	}
-	defer unix.Close(listening)
-	if err := errors.Join(os.NewSyscallError("bind", unix.Bind(listening, at)), os.NewSyscallError("listen", unix.Listen(listening, 8))); err != nil {
 		return -1, -1, err
 	}
 	ours, err = unix.Socket(rec.Domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)

@@ -23,7 +23,8 @@ type inetMaker struct {
 	open []*inetSock // those whose Commit is still to come
 	all  []*inetSock
 	// alone are ends whose other end's record is still to come, by its inode number
-	alone map[uint64]*inetSock
+	alone     map[uint64]*inetSock
+	listeners map[int]*depot.File // by domain, see listener
 }
 
 // inetSock is a restored socket.
@@ -160,6 +161,9 @@ func (s *inetSock) toPeer() error {
 
 // Complete sets what must not be set earlier.
 func (s *inetSock) Complete() error {
+	if err := s.m.stopListening(); err != nil { // all are made by now
+		return err
+	}
 	if s.rec.Pair != 0 {
 		return s.completePair()
 	}
@@ -239,7 +243,9 @@ func (s *inetSock) connectAgain(fd int) error {
 }
 
 // Close drops our references.
-func (s *inetSock) Close() error {
+func (s *inetSock) Close() error { return errors.Join(s.m.stopListening(), s.close()) }
+
+func (s *inetSock) close() error {
 	if s.other == nil || s.peer != nil { // the other end is closed by its own object
 		return s.f.Close()
 	}

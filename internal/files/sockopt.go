@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -20,13 +19,18 @@ import (
 const maxOptionBytes = 4096 * 8
 
 // readOptions returns the options of a socket that the table has for sockets of this
-// set, except those that other has with the same value.
+// set, except those that other has with the same value, which is what readOptions
+// returned for another socket of the set.
 func readOptions(fd int, of sockSet, other []record.LevelOption) ([]record.LevelOption, error) {
 	var list []record.LevelOption
 	for i := range sockOptions {
 		row := &sockOptions[i]
 		if !row.applies(of) {
 			continue
+		}
+		var same *record.LevelOption // both lists have the order of the table
+		if len(other) > 0 && other[0].Level == row.level && other[0].Name == row.name {
+			same, other = &other[0], other[1:]
 		}
 		o, err := row.read(fd)
 		if errors.Is(err, unix.ENOPROTOOPT) || errors.Is(err, unix.EOPNOTSUPP) {
@@ -35,7 +39,7 @@ func readOptions(fd int, of sockSet, other []record.LevelOption) ([]record.Level
 		if err != nil {
 			return nil, fmt.Errorf("getsockopt %s: %w", row.text, err)
 		}
-		if !slices.ContainsFunc(other, func(p record.LevelOption) bool { return sameOption(&p, &o) }) {
+		if same == nil || !sameOption(same, &o) {
 			list = append(list, o)
 		}
 	}
