@@ -349,7 +349,7 @@ func (c *collection) nameConnections() {
 		if len(list) > most {
 			list, more = list[:most], fmt.Sprintf(" and %d more", len(list)-most)
 		}
-		c.tell("%s has %s to programs outside, %s%s; restored, %s reset by the other side, unless something else takes the place: %s, or file:PATH or inherit:FD in place of null",
+		c.tell("%s has %s to programs outside, %s%s; restored, %s reset by the other side, unless something else takes the place: %s, or file:PATH, inherit:FD or connect in place of null",
 			proc.Named(pid), connections, strings.Join(list, ", "), more, are, ends.Flag(first, "null"))
 	}
 }

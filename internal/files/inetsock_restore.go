@@ -45,9 +45,9 @@ func inetSockThing(rec *stream.Record) (*Thing, error) {
 	if !connected(s) && s.State != sys.TCPSynSent || s.Pair != 0 {
 		return &Thing{Paired: s.Pair != 0}, nil
 	}
-	t := &Thing{Name: ends.TCP(addrPort(s.Peer)), Loose: "whose other end is", Self: []ends.Action{ends.Close}, Default: ends.Close}
+	t := &Thing{Name: ends.TCP(addrPort(s.Peer)), Loose: "whose other end is", Self: []ends.Action{ends.Close, ends.Connect}, Default: ends.Close}
 	if s.State == sys.TCPSynSent {
-		t.Self, t.Default = []ends.Action{ends.Close, ends.Connect}, ends.Connect
+		t.Default = ends.Connect
 	}
 	return t, nil
 }
@@ -134,13 +134,17 @@ func (m *inetMaker) make(rec *stream.Record) (object.Object, error) {
 
 // resets reports whether a socket is made as one whose other end has gone.
 func (m *inetMaker) resets(s *record.InetSock) bool {
-	return connected(s) || s.Ended || s.State == sys.TCPSynSent && m.closed(s.Objref)
+	return s.Ended || (connected(s) || s.State == sys.TCPSynSent) && !m.connects(s)
 }
 
-// closed reports whether it was decided that the other side of a connection has gone.
-func (m *inetMaker) closed(objref uint64) bool {
-	d := m.replacements.joined[objref]
-	return d != nil && d.Action == ends.Close
+// connects reports whether a connection to the outside is to be made anew: one that was
+// not established yet, unless that was decided otherwise, or one for which it was decided.
+func (m *inetMaker) connects(s *record.InetSock) bool {
+	if s.Pair != 0 || !connected(s) && s.State != sys.TCPSynSent {
+		return false
+	}
+	d := m.replacements.joined[s.Objref]
+	return d != nil && d.Action == ends.Connect || d == nil && s.State == sys.TCPSynSent
 }
 
 // toPeer is connect(2) to the peer.
@@ -222,7 +226,7 @@ func (s *inetSock) settle() error {
 		was, _ := optionOf(s.rec.Options, unix.SOL_SOCKET, unix.SO_REUSEADDR)
 		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, int(was)))
 	}
-	if s.rec.State == sys.TCPSynSent && !s.m.resets(s.rec) {
+	if s.m.connects(s.rec) {
 		err = errors.Join(err, s.connectAgain(fd))
 	}
 	return err
@@ -254,6 +258,10 @@ func (s *inetSock) close() error {
 
 // Fill writes the bytes of a SOCKDATA record, through the other end.
 func (s *inetSock) Fill(rec *stream.Record, data io.Reader) error {
+	if s.m.connects(s.rec) {
+		s.m.Note("%d bytes that waited in %s are lost, because it is connected anew", rec.DataLen, nameOf(s.rec))
+		return nil
+	}
 	if s.kept += rec.DataLen; s.other == nil || s.kept > maxSockBytes {
 		return fmt.Errorf("%w: %d bytes in %s", stream.ErrCorrupt, rec.DataLen, nameOf(s.rec))
 	}

@@ -248,7 +248,7 @@ func (p *decider) tellConnections() {
 	if n := len(names) - most; n > 0 {
 		names, more = names[:most], fmt.Sprintf(" and %d more", n)
 	}
-	p.Note("the program finds these connections reset by the other side: %s%s; %s, or file:PATH or inherit:FD in place of null, puts something else there",
+	p.Note("the program finds these connections reset by the other side: %s%s; %s, or file:PATH, inherit:FD or connect in place of null, decides otherwise",
 		strings.Join(names, ", "), more, ends.Flag(names[0], "null"))
 }
 
