@@ -60,19 +60,24 @@ func sockaddr(fd int, a *record.InetAddr) (unix.Sockaddr, error) {
 	if len(a.IP) == 4 {
 		return &unix.SockaddrInet4{Addr: [4]byte(a.IP), Port: a.Port}, nil
 	}
-	sa := &unix.SockaddrInet6{Addr: [16]byte(a.IP), Port: a.Port, ZoneId: a.Scope}
-	if a.Device == "" {
-		return sa, nil
+	index, err := deviceIndex(fd, a.Device, a.Scope)
+	return &unix.SockaddrInet6{Addr: [16]byte(a.IP), Port: a.Port, ZoneId: index}, err
+}
+
+// deviceIndex returns the number of a network interface, which is index if it has no
+// name.
+func deviceIndex(fd int, name string, index uint32) (uint32, error) {
+	if name == "" {
+		return index, nil
 	}
-	req, err := unix.NewIfreq(a.Device)
+	req, err := unix.NewIfreq(name)
 	if err == nil {
 		err = unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, req)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the network interface %s: %w", a.Device, err)
+		return 0, fmt.Errorf("the network interface %s: %w", name, err)
 	}
-	sa.ZoneId = req.Uint32()
-	return sa, nil
+	return req.Uint32(), nil
 }
 
 // checkAddr returns an error for an address that sockets of a domain can't have.

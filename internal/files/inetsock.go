@@ -13,6 +13,7 @@ import (
 	"ckpt/internal/depot"
 	"ckpt/internal/ends"
 	"ckpt/internal/object"
+	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -105,6 +106,7 @@ type inetSocks struct {
 	pairs  map[uint64]*inetEnd            // ends of those that have both ends in the tree, by inode number
 	order  []*inetEnd
 	shut   map[int]map[uint64]int // Shutdown of datagram sockets, by protocol and inode number
+	groups []proc.Multicast       // all there are
 	full   []Sender
 }
 
@@ -293,7 +295,10 @@ func (s *inetSocks) contents(sub *Subject, f *os.File, t inetType, rec *record.I
 	fd := int(f.Fd())
 	switch {
 	case !t.tcp():
+		var merr error
+		rec.Members, merr = s.multicast(fd, t.domain)
 		mem, err := waitingBytes(fd)
+		err = errors.Join(err, merr)
 		if rec.Waiting = mem; mem > 0 {
 			s.c.lose(sub, fmt.Sprintf("is %s, and the datagrams that wait in it, which take %d bytes of memory, will be lost", Describe(sub), mem))
 		}

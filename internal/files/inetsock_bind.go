@@ -47,6 +47,9 @@ func (m *inetMaker) prepare(f *os.File, s *record.InetSock) error {
 	if err := setOptions(fd, s.Options); err != nil {
 		return fmt.Errorf("%s: %w", nameOf(s), err)
 	}
+	if err := joinGroups(fd, s); err != nil {
+		return err
+	}
 	if !binds(s) {
 		return nil
 	}

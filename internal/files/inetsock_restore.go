@@ -92,7 +92,7 @@ func judgeInetSock(s *record.InetSock) error {
 	if impossible || !t.isOurs() || (s.Ended || s.Failed) && (s.State != sys.TCPClose || !t.tcp()) {
 		return fmt.Errorf("%w: socket %d of family %d, type %d and protocol %d in state %d", stream.ErrCorrupt, s.Ino, s.Domain, s.Kind, s.Protocol, s.State)
 	}
-	return errors.Join(checkAddr(s.Local, s.Domain), checkAddr(s.Peer, s.Domain), checkOptions(s.Options, optionSet(s)))
+	return errors.Join(checkAddr(s.Local, s.Domain), checkAddr(s.Peer, s.Domain), checkOptions(s.Options, optionSet(s)), checkMembers(s))
 }
 
 // here: what it takes to bind to a port and to set options.

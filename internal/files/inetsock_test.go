@@ -49,6 +49,7 @@ func TestJudgeInetSock(t *testing.T) {
 		func(s *record.InetSock) { s.Pair, s.PairDomain = s.Ino, unix.AF_INET },
 		func(s *record.InetSock) { s.Pair, s.PairDomain, s.Protocol = 7, unix.AF_INET, protoMPTCP },
 		func(s *record.InetSock) { s.Pair, s.PairDomain, s.State = 7, unix.AF_INET, sys.TCPListen },
+		func(s *record.InetSock) { s.Members = []record.Membership{{Group: []byte{224, 0, 0, 5}}} }, // of TCP
 		func(s *record.InetSock) { s.Local.IP = nil },
 		func(s *record.InetSock) { s.Local = at(six, 5) },
 		func(s *record.InetSock) { s.Peer = at(six, 5) },
@@ -69,6 +70,17 @@ func TestJudgeInetSock(t *testing.T) {
 	udp := &record.InetSock{Domain: unix.AF_INET, Kind: unix.SOCK_DGRAM, Protocol: unix.IPPROTO_UDP, State: sys.TCPEstablished}
 	if err := judgeInetSock(udp); !errors.Is(err, stream.ErrCorrupt) {
 		t.Errorf("a UDP socket connected to nobody: %v", err)
+	}
+	udp.Peer = at(four, 5)
+	if err := judgeInetSock(udp); err != nil {
+		t.Error(err)
+	}
+	for _, m := range []record.Membership{{}, {Group: []byte{1, 2, 3}}, {Group: four}, {Group: six}, {Group: append([]byte{255, 2}, six[2:]...)},
+		{Group: []byte{224, 0, 0, 5}, Sources: [][]byte{six}}, {Group: []byte{224, 0, 0, 5}, Sources: make([][]byte, maxSources+1)}, {Group: []byte{224, 0, 0, 5}, Device: "an interface's name"}} {
+		udp.Members = []record.Membership{m}
+		if err := judgeInetSock(udp); !errors.Is(err, stream.ErrCorrupt) {
+			t.Errorf("%+v: %v", m, err)
+		}
 	}
 	foreign := tcp(func(s *record.InetSock) {
 		s.Options = []record.LevelOption{{Level: unix.SOL_UDP, Name: unix.UDP_GRO, Value: 1}}

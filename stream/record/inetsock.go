@@ -25,8 +25,9 @@ type InetSock struct {
 	Waiting int64 `cbor:"waiting,omitempty" range:"0.."`
 	// Pair is the inode number of the other end of a TCP connection, which is in the
 	// stream, too; absent: it is not.
-	Pair       uint64 `cbor:"pair,omitempty"`
-	PairDomain int    `cbor:"pair_domain,omitempty" range:"0|2|10"` // of that
+	Pair       uint64       `cbor:"pair,omitempty"`
+	PairDomain int          `cbor:"pair_domain,omitempty" range:"0|2|10"` // of that
+	Members    []Membership `cbor:"members,omitempty"`                    // multicast groups that it is in
 	// Options are those in which it differs from a new socket, and IPV6_V6ONLY.
 	Options []LevelOption `cbor:"options,omitempty"`
 }
@@ -37,4 +38,14 @@ type InetAddr struct {
 	Port   int    `cbor:"port" since:"0.2" range:"0..65535"`         // 0: none
 	Scope  uint32 `cbor:"scope,omitempty" since:"0.2"`               // sin6_scope_id, an interface's number
 	Device string `cbor:"device,omitempty" since:"0.2" range:"..15"` // the name of that interface
+}
+
+// Membership says that a socket is in a multicast group, see MCAST_MSFILTER in ip(7).
+type Membership struct {
+	Group  []byte `cbor:"group" since:"0.2"`                         // 4 or 16 bytes
+	Index  uint32 `cbor:"index,omitempty" since:"0.2"`               // number of the interface
+	Device string `cbor:"device,omitempty" since:"0.2" range:"..15"` // its name
+	// Include: it receives from Sources only; else from all others.
+	Include bool     `cbor:"include,omitempty" since:"0.2"`
+	Sources [][]byte `cbor:"sources,omitempty" since:"0.2" range:"..2^12"` // 4 or 16 bytes each
 }
