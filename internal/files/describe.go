@@ -113,7 +113,7 @@ func describeSocket(s *Subject) string {
 	} else if listening, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); listening != 0 {
 		text += " listening"
 	}
-	if strings.HasPrefix(text, noAddress) {
+	if strings.HasPrefix(text, noAddress) || text == "0.0.0.0:0" || text == "[::]:0" {
 		return name
 	}
 	return fmt.Sprintf("%s (%s)", name, strings.TrimSpace(text))

@@ -210,7 +210,7 @@ func inetObstacle(fd int, t inetType, rec *record.InetSock) (why, hint string) {
 		return "of another network namespace", "save it from inside that, see nsenter(1)"
 	}
 	if _, err := sys.SocketFilter(fd); errors.Is(err, unix.EACCES) {
-		return "with an eBPF filter", ""
+		return "with an eBPF filter", "detach it before, see SO_DETACH_FILTER in socket(7)"
 	}
 	if !t.tcp() {
 		if on, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_CORK); err == nil && on != 0 {

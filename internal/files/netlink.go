@@ -108,14 +108,14 @@ func readNetlink(fd int, rec *record.Netlink) (why, hint string, err error) {
 	case self.Pid != 0 && !slices.Contains(netlinkProtocols, rec.Protocol):
 		return fmt.Sprintf("of the protocol %d, of which the kernel may keep more than it shows", rec.Protocol), "close it before, and open it again", nil
 	case to.Pid != 0 || to.Groups != 0:
-		return fmt.Sprintf("connected to port %d and groups %#x", to.Pid, to.Groups), "", nil
+		return fmt.Sprintf("connected to port %d and groups %#x", to.Pid, to.Groups), "connect it to the kernel before, port 0", nil
 	case now.Waiting > 0:
 		return "with messages in it", "save it when the program has read them", nil
 	case listed && now.Dumping:
 		return "that is in the middle of an answer", "save it when the program has read all of that", nil
 	}
 	if _, err := sys.SocketFilter(fd); errors.Is(err, unix.EACCES) {
-		return "with an eBPF filter", "", nil
+		return "with an eBPF filter", "detach it before, see SO_DETACH_FILTER in socket(7)", nil
 	}
 	rec.Port = self.Pid
 	if rec.Groups, err = netlinkGroups(fd); err != nil {
