@@ -59,6 +59,7 @@ var restoringTakes = []right{
 	{use: "with SO_MARK, SO_PRIORITY, SO_DEBUG or IP_TRANSPARENT", takes: []string{"CHECKPOINT_RESTORE", "NET_ADMIN"}, kind: "debug", user: nobody},
 	{use: "with SO_MARK, SO_PRIORITY, SO_DEBUG or IP_TRANSPARENT", takes: []string{"CHECKPOINT_RESTORE", "NET_ADMIN"}, kind: "transparent", user: nobody},
 	{use: "with ports below net.ipv4.ip_unprivileged_port_start", takes: []string{"CHECKPOINT_RESTORE", "NET_BIND_SERVICE"}, kind: "port", user: nobody},
+	{use: "with raw sockets", takes: []string{"CHECKPOINT_RESTORE", "NET_RAW"}, kind: "raw", user: nobody},
 	{use: "with deleted files of another user", takes: []string{"CHECKPOINT_RESTORE", "CHOWN", "DAC_OVERRIDE", "FOWNER"}, kind: "deleted", user: nobody},
 	{use: "with files that the user may not read", takes: []string{"CHECKPOINT_RESTORE", "DAC_READ_SEARCH"}, kind: "read", user: nobody},
 	{use: "with files that the user may not write", takes: []string{"CHECKPOINT_RESTORE", "DAC_OVERRIDE"}, kind: "write", user: nobody},

@@ -19,7 +19,7 @@ import (
 	"ckpt/stream/record"
 )
 
-// inetSockKind: sockets of TCP, MPTCP, UDP and UDP-Lite. What a connection that leads
+// inetSockKind: sockets of TCP, MPTCP, UDP, UDP-Lite and ICMP, and raw ones. What a connection that leads
 // out of the tree had is lost but for the bytes that the program has yet to read: the
 // restored program finds it reset, see inetsock_reset.go.
 var inetSockKind = Kind{
@@ -71,11 +71,21 @@ func (t inetType) isOurs() bool {
 	}
 	switch t.proto {
 	case unix.IPPROTO_TCP, protoMPTCP:
-		return t.kind == unix.SOCK_STREAM
+		if t.kind == unix.SOCK_STREAM {
+			return true
+		}
 	case unix.IPPROTO_UDP, protoUDPLite:
-		return t.kind == unix.SOCK_DGRAM
+		if t.kind == unix.SOCK_DGRAM {
+			return true
+		}
 	}
-	return false
+	return t.raw()
+}
+
+// raw reports whether a socket is a raw one, or one of ICMP, which is much like that.
+func (t inetType) raw() bool {
+	icmp := map[int]int{unix.AF_INET: unix.IPPROTO_ICMP, unix.AF_INET6: unix.IPPROTO_ICMPV6}[t.domain]
+	return t.kind == unix.SOCK_RAW && t.proto >= 0 && t.proto < 256 || t.kind == unix.SOCK_DGRAM && t.proto == icmp
 }
 
 func (t inetType) tcp() bool { return t.kind == unix.SOCK_STREAM }
@@ -83,6 +93,9 @@ func (t inetType) tcp() bool { return t.kind == unix.SOCK_STREAM }
 // optionSet is the set of options that a socket has.
 func optionSet(s *record.InetSock) sockSet {
 	of := ofUDP
+	if typeOf(s).raw() {
+		of = ofRaw
+	}
 	if s.Kind == unix.SOCK_STREAM {
 		of = ofTCP
 		if s.State == sys.TCPListen || s.State == sys.TCPClose && !s.Ended {
@@ -169,6 +182,11 @@ func inetState(fd int, t inetType, rec *record.InetSock) error {
 		return os.NewSyscallError("getsockname", err)
 	}
 	rec.Local = addrOf(fd, local)
+	if t.kind == unix.SOCK_RAW && rec.Local != nil { // what it tells as its port is the protocol
+		if rec.Local.Port = 0; plain(addrPort(rec.Local)).Addr().IsUnspecified() {
+			rec.Local = nil
+		}
+	}
 	if peer, err := unix.Getpeername(fd); err == nil {
 		rec.Peer = addrOf(fd, peer)
 	}
@@ -211,6 +229,9 @@ func inetObstacle(fd int, t inetType, rec *record.InetSock) (why, hint string) {
 	}
 	if _, err := sys.SocketFilter(fd); errors.Is(err, unix.EACCES) {
 		return "with an eBPF filter", "detach it before, see SO_DETACH_FILTER in socket(7)"
+	}
+	if t.raw() && (rec.Peer != nil || proc.IsConnectedRaw(rec.Ino)) {
+		return "connected to an address", "send to the address with each packet"
 	}
 	if !t.tcp() {
 		if on, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_CORK); err == nil && on != 0 {
@@ -343,6 +364,9 @@ func waitingBytes(fd int) (int64, error) {
 // shutdown fills in which directions of a UDP socket are shut down. One without an
 // address the kernel does not list.
 func (s *inetSocks) shutdown(rec *record.InetSock) error {
+	if typeOf(rec).raw() {
+		return nil // of these nothing lists it
+	}
 	if s.shut[rec.Protocol] == nil {
 		list, err := sys.ListInet(rec.Protocol)
 		if err != nil {

@@ -71,6 +71,12 @@ func (m *inetMaker) prepare(f *os.File, s *record.InetSock) error {
 // nameOf names a socket for messages.
 func nameOf(s *record.InetSock) string {
 	kind := map[int]string{unix.IPPROTO_TCP: "the TCP socket", protoMPTCP: "the MPTCP socket", unix.IPPROTO_UDP: "the UDP socket", protoUDPLite: "the UDP-Lite socket"}[s.Protocol]
+	if typeOf(s).raw() {
+		kind = "the ICMP socket"
+		if s.Kind == unix.SOCK_RAW {
+			kind = fmt.Sprintf("the raw socket of protocol %d", s.Protocol)
+		}
+	}
 	if s.Local == nil {
 		return kind
 	}

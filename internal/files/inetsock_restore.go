@@ -103,6 +103,9 @@ func (m *inetMaker) here(rec *stream.Record) []error {
 	}
 	who := fmt.Sprintf("socket:[%d]", s.Ino)
 	errs := m.optionsHere(who, s.Options)
+	if s.Kind == unix.SOCK_RAW {
+		errs = append(errs, m.Own.Need(caps.Of(unix.CAP_NET_RAW), who, "make %s again, a raw socket")...)
+	}
 	if !binds(s) || !privileged(s) {
 		return errs
 	}
@@ -122,7 +125,7 @@ func (m *inetMaker) make(rec *stream.Record) (object.Object, error) {
 	} else {
 		sock.f, err = m.keep(m.newSocket(s))
 	}
-	if err == nil && s.Kind == unix.SOCK_DGRAM && s.Peer != nil {
+	if err == nil && s.Kind != unix.SOCK_STREAM && s.Peer != nil {
 		err = sock.toPeer()
 	}
 	if err != nil {

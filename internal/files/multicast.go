@@ -113,7 +113,7 @@ func storageAddr(b []byte, four bool) []byte {
 
 // checkMembers returns an error for memberships that a socket can't have.
 func checkMembers(s *record.InetSock) error {
-	bad := len(s.Members) > maxMembers || len(s.Members) > 0 && s.Kind != unix.SOCK_DGRAM
+	bad := len(s.Members) > maxMembers || len(s.Members) > 0 && s.Kind == unix.SOCK_STREAM
 	for _, m := range s.Members {
 		group, ok := netip.AddrFromSlice(m.Group)
 		bad = bad || !ok || !group.IsMulticast() || group.Is6() && s.Domain == unix.AF_INET || len(m.Sources) > maxSources || len(m.Device) >= unix.IFNAMSIZ

@@ -18,10 +18,12 @@ const (
 	ofUnix sockSet = 1 << iota
 	ofTCP          // MPTCP, too, which knows fewer options
 	ofUDP          // UDP-Lite, too
+	ofRaw          // ICMP, too
 	ofNetlink
 	ofV6       // with one of the above: of AF_INET6 only
 	ofUnlinked // with ofTCP: as long as it is not connected; then the kernel changes it
-	ofInet     = ofTCP | ofUDP
+	ofDgram    = ofUDP | ofRaw
+	ofInet     = ofTCP | ofDgram
 	ofAll      = ofUnix | ofInet | ofNetlink
 )
 
@@ -55,6 +57,7 @@ const (
 	soTxRehash   = 74
 	soRcvMark    = 75
 	soPassRights = 83
+	icmpFilter   = 1 // of linux/icmp.h and linux/icmpv6.h
 	sndBufLocked = 1 // SOCK_SNDBUF_LOCK of SO_BUF_LOCK
 	rcvBufLocked = 2
 )
@@ -81,7 +84,7 @@ var sockOptions = []sockOption{
 	{unix.SOL_SOCKET, unix.SO_TIMESTAMPING, "SO_TIMESTAMPING", optInt, ofInet, "", nil},
 	{unix.SOL_SOCKET, unix.SO_MARK, "SO_MARK", optInt, ofAll, "", ifSet(unix.CAP_NET_ADMIN, unix.CAP_NET_RAW)},
 	{unix.SOL_SOCKET, unix.SO_RXQ_OVFL, "SO_RXQ_OVFL", optInt, ofAll, "", nil},
-	{unix.SOL_SOCKET, unix.SO_PEEK_OFF, "SO_PEEK_OFF", optInt, ofUnix | ofUDP, "", nil},
+	{unix.SOL_SOCKET, unix.SO_PEEK_OFF, "SO_PEEK_OFF", optInt, ofUnix | ofDgram, "", nil},
 	{unix.SOL_SOCKET, unix.SO_SELECT_ERR_QUEUE, "SO_SELECT_ERR_QUEUE", optInt, ofInet, "", nil},
 	{unix.SOL_SOCKET, unix.SO_BUSY_POLL, "SO_BUSY_POLL", optInt, ofInet, "", ifSet(unix.CAP_NET_ADMIN)},
 	{unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, "SO_MAX_PACING_RATE", optBytes, ofInet, "", nil},
@@ -110,24 +113,24 @@ var sockOptions = []sockOption{
 	{unix.SOL_IP, unix.IP_TRANSPARENT, "IP_TRANSPARENT", optInt, ofInet, "", ifSet(unix.CAP_NET_ADMIN, unix.CAP_NET_RAW)},
 	{unix.SOL_IP, unix.IP_RECVORIGDSTADDR, "IP_RECVORIGDSTADDR", optInt, ofInet, "", nil},
 	{unix.SOL_IP, unix.IP_MINTTL, "IP_MINTTL", optInt, ofInet, "", nil},
-	{unix.SOL_IP, unix.IP_CHECKSUM, "IP_CHECKSUM", optInt, ofUDP, "", nil},
+	{unix.SOL_IP, unix.IP_CHECKSUM, "IP_CHECKSUM", optInt, ofDgram, "", nil},
 	{unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, "IP_BIND_ADDRESS_NO_PORT", optInt, ofInet, "", nil},
-	{unix.SOL_IP, unix.IP_RECVFRAGSIZE, "IP_RECVFRAGSIZE", optInt, ofUDP, "", nil},
+	{unix.SOL_IP, unix.IP_RECVFRAGSIZE, "IP_RECVFRAGSIZE", optInt, ofDgram, "", nil},
 	{unix.SOL_IP, unix.IP_RECVERR_RFC4884, "IP_RECVERR_RFC4884", optInt, ofInet, "", nil},
-	{unix.SOL_IP, unix.IP_MULTICAST_IF, "IP_MULTICAST_IF", optBytes, ofUDP, "", nil},
-	{unix.SOL_IP, unix.IP_MULTICAST_TTL, "IP_MULTICAST_TTL", optInt, ofUDP, "", nil},
-	{unix.SOL_IP, unix.IP_MULTICAST_LOOP, "IP_MULTICAST_LOOP", optInt, ofUDP, "", nil},
-	{unix.SOL_IP, unix.IP_MULTICAST_ALL, "IP_MULTICAST_ALL", optInt, ofUDP, "", nil},
+	{unix.SOL_IP, unix.IP_MULTICAST_IF, "IP_MULTICAST_IF", optBytes, ofDgram, "", nil},
+	{unix.SOL_IP, unix.IP_MULTICAST_TTL, "IP_MULTICAST_TTL", optInt, ofDgram, "", nil},
+	{unix.SOL_IP, unix.IP_MULTICAST_LOOP, "IP_MULTICAST_LOOP", optInt, ofDgram, "", nil},
+	{unix.SOL_IP, unix.IP_MULTICAST_ALL, "IP_MULTICAST_ALL", optInt, ofDgram, "", nil},
 	{unix.SOL_IP, unix.IP_UNICAST_IF, "IP_UNICAST_IF", optInt, ofInet, "", nil},
 	{unix.SOL_IP, unix.IP_LOCAL_PORT_RANGE, "IP_LOCAL_PORT_RANGE", optInt, ofInet, "6.3", nil},
 	{unix.SOL_IP, unix.IP_OPTIONS, "IP_OPTIONS", optBytes, ofInet, "", nil},
 
 	{unix.SOL_IPV6, unix.IPV6_V6ONLY, "IPV6_V6ONLY", optInt, ofInet | ofV6, "", nil},
 	{unix.SOL_IPV6, unix.IPV6_UNICAST_HOPS, "IPV6_UNICAST_HOPS", optInt, ofInet | ofV6, "", nil},
-	{unix.SOL_IPV6, unix.IPV6_MULTICAST_IF, "IPV6_MULTICAST_IF", optInt, ofUDP | ofV6, "", nil},
-	{unix.SOL_IPV6, unix.IPV6_MULTICAST_HOPS, "IPV6_MULTICAST_HOPS", optInt, ofUDP | ofV6, "", nil},
-	{unix.SOL_IPV6, unix.IPV6_MULTICAST_LOOP, "IPV6_MULTICAST_LOOP", optInt, ofUDP | ofV6, "", nil},
-	{unix.SOL_IPV6, unix.IPV6_MULTICAST_ALL, "IPV6_MULTICAST_ALL", optInt, ofUDP | ofV6, "", nil},
+	{unix.SOL_IPV6, unix.IPV6_MULTICAST_IF, "IPV6_MULTICAST_IF", optInt, ofDgram | ofV6, "", nil},
+	{unix.SOL_IPV6, unix.IPV6_MULTICAST_HOPS, "IPV6_MULTICAST_HOPS", optInt, ofDgram | ofV6, "", nil},
+	{unix.SOL_IPV6, unix.IPV6_MULTICAST_LOOP, "IPV6_MULTICAST_LOOP", optInt, ofDgram | ofV6, "", nil},
+	{unix.SOL_IPV6, unix.IPV6_MULTICAST_ALL, "IPV6_MULTICAST_ALL", optInt, ofDgram | ofV6, "", nil},
 	{unix.SOL_IPV6, unix.IPV6_UNICAST_IF, "IPV6_UNICAST_IF", optInt, ofInet | ofV6, "", nil},
 	{unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER, "IPV6_MTU_DISCOVER", optInt, ofInet | ofV6, "", nil},
 	{unix.SOL_IPV6, unix.IPV6_RECVERR, "IPV6_RECVERR", optInt, ofInet | ofV6, "", nil},
@@ -178,6 +181,13 @@ var sockOptions = []sockOption{
 	{unix.SOL_UDP, unix.UDP_NO_CHECK6_RX, "UDP_NO_CHECK6_RX", optInt, ofUDP, "", nil},
 	{unix.SOL_UDP, unix.UDP_SEGMENT, "UDP_SEGMENT", optInt, ofUDP, "", nil},
 	{unix.SOL_UDP, unix.UDP_GRO, "UDP_GRO", optInt, ofUDP, "", nil},
+
+	{unix.SOL_IP, unix.IP_HDRINCL, "IP_HDRINCL", optInt, ofRaw, "", nil},
+	{unix.SOL_IP, unix.IP_NODEFRAG, "IP_NODEFRAG", optInt, ofRaw, "", nil},
+	{unix.SOL_IPV6, unix.IPV6_HDRINCL, "IPV6_HDRINCL", optInt, ofRaw | ofV6, "", nil},
+	{unix.SOL_IPV6, unix.IPV6_CHECKSUM, "IPV6_CHECKSUM", optInt, ofRaw | ofV6, "", nil},
+	{unix.SOL_RAW, icmpFilter, "ICMP_FILTER", optBytes, ofRaw, "", nil},
+	{unix.SOL_ICMPV6, icmpFilter, "ICMPV6_FILTER", optBytes, ofRaw | ofV6, "", nil},
 
 	{unix.SOL_NETLINK, unix.NETLINK_PKTINFO, "NETLINK_PKTINFO", optInt, ofNetlink, "", nil},
 	{unix.SOL_NETLINK, unix.NETLINK_BROADCAST_ERROR, "NETLINK_BROADCAST_ERROR", optInt, ofNetlink, "", nil},

@@ -1,14 +1,14 @@
 package record
 
-// InetSock is a socket of TCP, MPTCP, UDP or UDP-Lite over IPv4 or IPv6, see ip(7). It
-// has one FILE. What waits in a connection comes in SOCKDATA records.
+// InetSock is a socket of IPv4 or IPv6: of TCP, MPTCP, UDP, UDP-Lite or ICMP, or a raw
+// one, see ip(7). It has one FILE. What waits in a connection comes in SOCKDATA records.
 type InetSock struct {
 	Object
 	Ino      uint64 `cbor:"ino"`                           // inode number, by which it is named
 	Domain   int    `cbor:"domain" range:"2|10"`           // AF_INET 2, AF_INET6 10
-	Kind     int    `cbor:"type" range:"1|2"`              // SOCK_STREAM 1, SOCK_DGRAM 2
-	Protocol int    `cbor:"proto" range:"6|17|136|262"`    // IPPROTO_TCP 6, UDP 17, UDPLITE 136, MPTCP 262
-	State    int    `cbor:"state" range:"1..11"`           // TCP_ESTABLISHED 1 and so on, as TCP_INFO tells; of UDP 1 or TCP_CLOSE 7
+	Kind     int    `cbor:"type" range:"1|2|3"`            // SOCK_STREAM 1, SOCK_DGRAM 2, SOCK_RAW 3
+	Protocol int    `cbor:"proto" range:"0..262"`          // IPPROTO_TCP 6, UDP 17, UDPLITE 136, MPTCP 262, ICMP 1, ICMPV6 58; of SOCK_RAW any below 256
+	State    int    `cbor:"state" range:"1..11"`           // TCP_ESTABLISHED 1 and so on, as TCP_INFO tells; of others than TCP 1 or TCP_CLOSE 7
 	UID      uint32 `cbor:"uid"`                           // st_uid of stat(2)
 	GID      uint32 `cbor:"gid"`                           // st_gid
 	Backlog  int    `cbor:"backlog,omitempty" range:"0.."` // of listen(2), as the kernel keeps it
@@ -35,7 +35,7 @@ type InetSock struct {
 // InetAddr is an address of an INETSOCK.
 type InetAddr struct {
 	IP     []byte `cbor:"ip" since:"0.2"`                            // 4 or 16 bytes, as its domain has them
-	Port   int    `cbor:"port" since:"0.2" range:"0..65535"`         // 0: none
+	Port   int    `cbor:"port" since:"0.2" range:"0..65535"`         // 0: none; of ICMP its identifier
 	Scope  uint32 `cbor:"scope,omitempty" since:"0.2"`               // sin6_scope_id, an interface's number
 	Device string `cbor:"device,omitempty" since:"0.2" range:"..15"` // the name of that interface
 }

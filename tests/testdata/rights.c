@@ -97,7 +97,9 @@ static void as_root(const char *kind)
 		named_socket();
 	else if (!strcmp(kind, "transparent"))
 		inet(0, 1);
-	else if (!strcmp(kind, "port"))
+	else if (!strcmp(kind, "raw")) {
+		must((fds[0] = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)) >= 0 && fchown(fds[0], 65534, 65534) == 0);
+	} else if (!strcmp(kind, "port"))
 		inet(77, 0);
 	else if (!strcmp(kind, "deleted"))
 		file(O_RDWR, 1);
