@@ -29,7 +29,23 @@ needed="
 /usr/bin/make       make
 /usr/bin/javac      default-jdk-headless
 /usr/bin/node       nodejs
-/usr/sbin/rsyslogd   rsyslog
+/usr/sbin/rsyslogd  rsyslog
+/usr/bin/redis-server redis-server
+/usr/bin/psql       postgresql
+/usr/sbin/nginx     nginx-light
+/usr/bin/tmux       tmux
+/usr/bin/vim        vim
+/usr/bin/top        procps
+/usr/sbin/dnsmasq   dnsmasq-base
+/usr/bin/dbus-daemon dbus-daemon
+/usr/bin/dbus-send  dbus-bin
+/usr/bin/Xvfb       xvfb
+/usr/bin/xterm      xterm
+/usr/bin/xwininfo   x11-utils
+/usr/sbin/sshd      openssh-server
+/usr/bin/ssh        openssh-client
+/usr/bin/mpiexec.hydra mpich
+/usr/bin/mpicc.mpich libmpich-dev
 "
 
 missing=()
@@ -49,6 +65,12 @@ if ! command -v apt-get >/dev/null; then
 fi
 echo "install-deps: installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
+# The tests start servers of their own; the packages must not start theirs.
+if [ ! -e /usr/sbin/policy-rc.d ]; then
+	trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+	printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+	chmod 755 /usr/sbin/policy-rc.d
+fi
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null
 
