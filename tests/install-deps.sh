@@ -32,6 +32,7 @@ needed="
 /usr/sbin/rsyslogd  rsyslog
 /usr/bin/redis-server redis-server
 /usr/bin/psql       postgresql
+/usr/sbin/mariadbd  mariadb-server
 /usr/sbin/nginx     nginx-light
 /usr/bin/tmux       tmux
 /usr/bin/vim        vim
