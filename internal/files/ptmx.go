@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -120,10 +121,17 @@ func (p *ptmxs) obstacle(s *Subject, rec *record.PTMX, line uint64) error {
 	return nil // nobody has opened it yet
 }
 
-// whoHas returns a process that has a file open, 0 if there is none.
+// searchLimit bounds a search through all processes, while the tree stands still.
+const searchLimit = 200 * time.Millisecond
+
+// whoHas returns a process that has a file open, 0 if none is found.
 func whoHas(path string) int {
 	all, _ := proc.Processes()
+	until := time.Now().Add(searchLimit)
 	for _, pid := range all {
+		if time.Now().After(until) {
+			break
+		}
 		fds, _ := proc.FDs(pid)
 		for _, fd := range fds {
 			if link, err := proc.FDLink(pid, fd); err == nil && link == path {
@@ -274,8 +282,11 @@ func (r *Restorer) pty(line uint64) (*pty, error) {
 	return p, nil
 }
 
-// openMaster makes a pair, with a number if that is free. The kernel gives the lowest free
-// one, so those below are taken for a moment.
+// mostMasters bounds how many pairs are made for a moment, for others need some, too.
+const mostMasters = 256
+
+// openMaster makes a pair, with a number if that is free and not far up. The kernel gives
+// the lowest free one, so those below are taken for a moment.
 func openMaster(number int) (fd int, err error) {
 	var low []int
 	defer func() {
@@ -291,7 +302,7 @@ func openMaster(number int) (fd int, err error) {
 				return fd, nil
 			}
 			low = append(low, fd)
-			if e == nil && n < number {
+			if e == nil && n < number && len(low) < mostMasters {
 				continue
 			}
 		}

@@ -27,6 +27,8 @@ func (r *Restorer) checkUring(rec *stream.Record) []error {
 	case err != nil:
 	case bits.OnesCount32(u.SQEntries) != 1 || bits.OnesCount32(u.CQEntries) != 1 || u.SQEntries > maxSQEntries || u.CQEntries > maxCQEntries || u.SQEntries > u.CQEntries || tooOften(u.Count, u.SQEntries):
 		err = fmt.Errorf("%w: an io_uring of %d and %d entries that %d requests have gone through", stream.ErrCorrupt, u.SQEntries, u.CQEntries, u.Count)
+	case r.countUring(u) > maxUringCount:
+		err = fmt.Errorf("too many requests have gone through the io_urings, %d, to be counted again", r.countUring(u))
 	case !r.Paper:
 		var fd int
 		if fd, _, err = newUring(u.SQEntries, u.CQEntries, u.Direct); err != nil {
@@ -39,6 +41,16 @@ func (r *Restorer) checkUring(rec *stream.Record) []error {
 		return []error{err}
 	}
 	return nil
+}
+
+// countUring counts the requests of an io_uring, and returns the sum of all.
+func (r *Restorer) countUring(u *record.IOUring) uint64 {
+	if r.uringCounts == nil {
+		r.uringCounts = map[uint64]uint32{}
+	}
+	r.uringTotal += uint64(u.Count) - uint64(r.uringCounts[u.Objref])
+	r.uringCounts[u.Objref] = u.Count
+	return r.uringTotal
 }
 
 // uring is a restored io_uring.
