@@ -94,7 +94,7 @@ func (i *inotifySaver) watches(e *opened, f *finder) error {
 		}
 		if rec == nil {
 			if unfound++; unfound <= maxUnfound {
-				i.Block(e.PID, &unfoundWatch{e.FD, w, f.why})
+				i.Block(e.PID, &unfoundWatch{e.FD, w, f.lacks})
 			}
 			continue
 		}
@@ -111,23 +111,23 @@ func (i *inotifySaver) watches(e *opened, f *finder) error {
 
 // unfoundWatch: nothing leads to what is watched.
 type unfoundWatch struct {
-	fd  int
-	w   *proc.InotifyWatch
-	why error // that it was not looked for everywhere, nil if it was
+	fd    int
+	w     *proc.InotifyWatch
+	lacks bool // we may not open it by its handle
 }
 
 func (u *unfoundWatch) Error() string {
-	text := fmt.Sprintf("fd %d is an inotify that watches inode %d of the file system %d:%d, whose path can't be found; that can't be saved",
-		u.fd, u.w.Ino, unix.Major(u.w.Dev), unix.Minor(u.w.Dev))
-	if u.why != nil {
-		text += ": " + u.why.Error()
+	without := ""
+	if u.lacks {
+		without = " without CAP_DAC_READ_SEARCH"
 	}
-	return text
+	return fmt.Sprintf("fd %d is an inotify that watches inode %d of the file system %d:%d, whose path can't be found%s; that can't be saved",
+		u.fd, u.w.Ino, unix.Major(u.w.Dev), unix.Minor(u.w.Dev), without)
 }
 
 func (u *unfoundWatch) Hint() string {
-	if u.why != nil {
-		return "run ckpt-collect as root, who can find it by its file handle (CAP_DAC_READ_SEARCH)"
+	if u.lacks {
+		return "run ckpt-collect as root, who can find it by its file handle"
 	}
 	return fmt.Sprintf("let the program remove watch %d, or find the file (find / -xdev -inum %d) and open it in a process that is saved", u.w.WD, u.w.Ino)
 }

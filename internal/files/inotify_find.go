@@ -19,8 +19,8 @@ import (
 // stat(2) says of that.
 type finder struct {
 	c        *Collector
-	own      int // an inotify
-	why      error
+	own      int                           // an inotify
+	lacks    bool                          // we may not open files by handle
 	known    map[proc.InotifyInode]*opened // files and folders that the tree has open
 	paths    map[proc.InotifyInode]string  // others that its paths lead by; nil until needed
 	searched map[uint64]bool               // devices of file systems that were looked through
@@ -223,7 +223,7 @@ func (f *finder) openOn(m *proc.Mount, w *proc.InotifyWatch) *os.File {
 	}
 	fd, err := unix.OpenByHandleAt(int(root.Fd()), unix.NewFileHandle(w.HandleType, []byte(w.Handle)), unix.O_PATH|unix.O_CLOEXEC)
 	if err == unix.EPERM {
-		f.why = errors.New("that takes CAP_DAC_READ_SEARCH")
+		f.lacks = true
 	}
 	if err != nil {
 		return nil

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/object"
 	"ckpt/internal/objhash"
+	"ckpt/internal/proc"
 	"ckpt/internal/testkit"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -196,5 +198,20 @@ func TestTooManyInotify(t *testing.T) {
 	}
 	if errs != 1 || len(m.here(nil)) != 0 {
 		t.Errorf("%d errors", errs)
+	}
+}
+
+// TestUnfoundWatch: what can't be found is named, and what the user can do is not the same
+// for all.
+func TestUnfoundWatch(t *testing.T) {
+	w := &proc.InotifyWatch{WD: 7, InotifyInode: proc.InotifyInode{Dev: unix.Mkdev(8, 1), Ino: 99}}
+	for lacks, want := range map[bool][2]string{
+		false: {"whose path can't be found; that can't be saved", "let the program remove watch 7, or find the file (find / -xdev -inum 99)"},
+		true:  {"whose path can't be found without CAP_DAC_READ_SEARCH; that can't be saved", "run ckpt-collect as root"},
+	} {
+		u := &unfoundWatch{5, w, lacks}
+		if !strings.HasPrefix(u.Error(), "fd 5 is an inotify that watches inode 99 of the file system 8:1, ") || !strings.Contains(u.Error(), want[0]) || !strings.Contains(u.Hint(), want[1]) {
+			t.Errorf("%v; %s", u, u.Hint())
+		}
 	}
 }
