@@ -167,11 +167,11 @@ func (u *unixSocks) collect(s *Subject) (uint64, error) {
 	// none: reading has a cost, because the kernel shows an empty message only once.
 	if first && rec.Listen == nil && !(u.c.Dry && told && inFlight == "0") {
 		if err := u.data(rec.ID, s, f, d, failed); errors.Is(err, errInFlight) {
-			return u.block(s, d.Peer, "with more descriptors in flight (SCM_RIGHTS) than can be looked at")
+			return u.blockFlight(s, "with more descriptors in flight (SCM_RIGHTS) than can be looked at")
 		} else if errors.Is(err, errBorders) {
-			return u.block(s, d.Peer, "with bytes before descriptors in flight (SCM_RIGHTS), whose border the kernel does not show")
+			return u.blockFlight(s, "with bytes before descriptors in flight (SCM_RIGHTS), whose border the kernel does not show")
 		} else if errors.Is(err, errNested) {
-			return u.block(s, d.Peer, "with something waiting in it that can't be looked at")
+			return u.blockFlight(s, "with something waiting in it that can't be looked at")
 		} else if errors.Is(err, errHidden) {
 			return u.block(s, d.Peer, "with an empty message among others, whose place in the queue the kernel shows only once and has shown to somebody before")
 		} else if err != nil {
@@ -190,6 +190,12 @@ func (u *unixSocks) block(s *Subject, peer uint64, why string) (uint64, error) {
 		}
 	}
 	u.c.Block(s.PID, fmt.Errorf("fd %d is %s %s, which can't be saved", s.FD, Describe(s), why))
+	return 0, nil
+}
+
+// blockFlight blocks a socket for what is in flight in it.
+func (u *unixSocks) blockFlight(s *Subject, why string) (uint64, error) {
+	u.c.Block(s.PID, passing{fmt.Errorf("fd %d is %s %s, which can't be saved", s.FD, Describe(s), why)})
 	return 0, nil
 }
 

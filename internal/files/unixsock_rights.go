@@ -174,6 +174,9 @@ func (n *notInFlight) Error() string {
 
 func (n *notInFlight) Unwrap() error { return n.reason }
 
+// Passes says that it is not in flight any more as soon as the program has received it.
+func (n *notInFlight) Passes() bool { return true }
+
 // flier describes a descriptor in flight; 0: it is blocked.
 func (u *unixSocks) flier(fd int) (file uint64, err error) {
 	c := u.c
