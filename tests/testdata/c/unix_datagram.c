@@ -1,4 +1,4 @@
-/* Datagram sockets with addresses: many clients of one server, connected one way; two that are connected to each other; messages that wait, with the address that each was sent from: of sockets of the tree, of some that are closed, and none; a peer that is closed */
+/* Datagram sockets with addresses: many clients of one server, connected one way; two that are connected to each other; messages that wait, with the address that each was sent from: of sockets of the tree, of some that are closed, and none; a peer that is closed; an end of a pair that was connected to another one */
 #include "kids.h"
 #include "unix.h"
 
@@ -75,6 +75,12 @@ int main(void)
 	struct name given = own_name(auto_pair[0]);
 	must(given.len == offsetof(struct sockaddr_un, sun_path) + 6);
 
+	/* an end of a pair that has got a name, and another peer */
+	struct name moved_name = path_name("moved");
+	int moved[2];
+	must(socketpair(AF_UNIX, SOCK_DGRAM, 0, moved) == 0 && bind(moved[0], (void *)&moved_name.a, moved_name.len) == 0);
+	must(connect(moved[0], (void *)&server_name.a, server_name.len) == 0);
+
 	save_me();
 	struct name none = {.len = 0};
 	expect(server, "zero", none);
@@ -91,6 +97,10 @@ int main(void)
 		expect(server, "again", names[i]);
 		check(same_name(peer_name(client[i]), server_name), "client %d", i);
 	}
+	say(moved[0], "moved");
+	expect(server, "moved", moved_name);
+	check(same_name(peer_name(moved[1]), moved_name));
+	check(send(moved[1], "x", 1, 0) == -1 && errno == EPERM, "%s", strerror(errno));
 	check(send(client[4], "x", 1, 0) == -1 && errno == ENOTCONN);
 	check(same_name(peer_name(orphan), gone_name));
 	check(send(orphan, "x", 1, 0) == -1 && errno == ECONNREFUSED, "%s", strerror(errno));
