@@ -144,7 +144,11 @@ func (m *inetMaker) makePair(sock *inetSock) error {
 	}
 	ours, theirs, err := connectBoth(s)
 	if err != nil {
-		return fmt.Errorf("connect %s to %v again: %w", nameOf(s), addrPort(s.Peer), err)
+		err = fmt.Errorf("connect %s to %v again: %w", nameOf(s), addrPort(s.Peer), err)
+		if errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EADDRINUSE) {
+			err = cli.WithHint(err, "what is left of an earlier connection may have these addresses for a minute: wait, and try again")
+		}
+		return err
 	}
 	var errs [2]error
 	sock.f, errs[0] = m.Depot.Keep(os.NewFile(uintptr(ours), nameOf(s)))
