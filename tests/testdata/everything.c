@@ -1,6 +1,7 @@
 // Has many kinds of state, in a few processes and threads, makes a file and waits.
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <netinet/in.h>
 #include <mqueue.h>
 #include <pthread.h>
@@ -61,6 +62,11 @@ static void files(void) {
 	MUST(!symlink("nowhere", "link") && open("link", O_PATH | O_NOFOLLOW) >= 0);
 	MUST(mq_open("/ckpt-everything", O_RDWR | O_CREAT, 0600, 0) >= 0 && !mq_unlink("/ckpt-everything"));
 	MUST(inotify_add_watch(inotify_init1(IN_NONBLOCK), "file", IN_MODIFY) == 1);
+	int master = posix_openpt(O_RDWR | O_NOCTTY);
+	MUST(master >= 0 && !unlockpt(master) && open(ptsname(master), O_RDWR | O_NOCTTY) >= 0);
+	struct io_uring_params params = {0};
+	int ring = syscall(SYS_io_uring_setup, 4, &params);
+	MUST(ring >= 0 && mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING) != MAP_FAILED);
 	MUST(!mkfifo("fifo", 0600) && open("fifo", O_RDWR) >= 0);
 	MUST(open("/proc/self/status", O_RDONLY) >= 0 && syscall(SYS_pidfd_open, getpid(), 0) >= 0);
 }
