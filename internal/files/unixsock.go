@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/cli"
 	"ckpt/internal/ends"
 	"ckpt/internal/object"
 	"ckpt/internal/sys"
@@ -195,7 +196,7 @@ func (u *unixSocks) block(s *Subject, peer uint64, why string) (uint64, error) {
 
 // blockFlight blocks a socket for what is in flight in it.
 func (u *unixSocks) blockFlight(s *Subject, why string) (uint64, error) {
-	u.c.Block(s.PID, passing{fmt.Errorf("fd %d is %s %s, which can't be saved", s.FD, Describe(s), why)})
+	u.c.Block(s.PID, passing{cli.WithHint(fmt.Errorf("fd %d is %s %s, which can't be saved", s.FD, Describe(s), why), "try again: it is for a moment that descriptors are in flight")})
 	return 0, nil
 }
 
