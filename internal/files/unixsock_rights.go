@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -235,57 +236,57 @@ const maxRights = 253
 
 // withRights splits what was kept so that each letter has the descriptors it is sent with.
 func (u *unixSock) withRights() error {
-	var at, index int64
+	bad := func(why string) error {
+		return fmt.Errorf("%w: descriptors in flight %s, in unix socket %d", stream.ErrCorrupt, why, u.rec.Ino)
+	}
 	var split []letter
-	todo := u.rights
-	for _, l := range u.letters {
-		for {
-			var at0, n int64 = index, 0
-			if u.rec.Kind == unix.SOCK_STREAM {
-				at0, n = at, int64(len(l.data))
-			}
-			if len(todo) == 0 || u.rec.Kind != unix.SOCK_STREAM && todo[0].At != at0 || u.rec.Kind == unix.SOCK_STREAM && todo[0].At >= at0+n {
-				break
-			}
-			first := todo[0]
-			rest := l
-			if u.rec.Kind == unix.SOCK_STREAM {
-				before := first.At - at0
-				if before < 0 || first.Len <= 0 || before+first.Len > n {
-					return fmt.Errorf("%w: a descriptor in flight with %d bytes from %d on, in unix socket %d", stream.ErrCorrupt, first.Len, first.At, u.rec.Ino)
-				}
-				if before > 0 {
-					head := l
-					head.data = l.data[:before]
-					split = append(split, head)
-				}
-				l.data, rest.data = l.data[before:before+first.Len], l.data[before+first.Len:]
-				at = first.At + first.Len
-			}
-			for len(todo) > 0 && todo[0].At == first.At && todo[0].Len == first.Len {
-				l.files = append(l.files, todo[0].Refs.File)
-				todo = todo[1:]
-			}
-			if len(l.files) > maxRights {
-				return fmt.Errorf("%w: %d descriptors in flight with one message", stream.ErrCorrupt, len(l.files))
-			}
-			if u.rec.Kind != unix.SOCK_STREAM {
-				break
+	todo, at := u.rights, int64(0) // at is where the letter's bytes begin in the stream
+	for i, l := range u.letters {
+		if u.rec.Kind != unix.SOCK_STREAM {
+			if len(todo) > 0 && todo[0].At == int64(i) {
+				l.files = takeRights(&todo)
 			}
 			split = append(split, l)
-			l = rest
+			continue
 		}
-		if u.rec.Kind != unix.SOCK_STREAM || len(l.data) > 0 {
-			split = append(split, l)
+		for len(todo) > 0 && todo[0].At < at+int64(len(l.data)) {
+			skip, n := todo[0].At-at, todo[0].Len
+			if skip < 0 || n <= 0 || skip+n > int64(len(l.data)) {
+				return bad(fmt.Sprintf("with %d bytes from %d on", n, todo[0].At))
+			}
+			split = appendPart(split, l, l.data[:skip], nil)
+			split = appendPart(split, l, l.data[skip:skip+n], takeRights(&todo))
+			l.data, at = l.data[skip+n:], at+skip+n
 		}
-		index++
-		at += int64(len(l.data))
+		split, at = appendPart(split, l, l.data, nil), at+int64(len(l.data))
 	}
 	if len(todo) > 0 {
-		return fmt.Errorf("%w: a descriptor in flight with nothing, in unix socket %d", stream.ErrCorrupt, u.rec.Ino)
+		return bad("with nothing")
+	}
+	if slices.ContainsFunc(split, func(l letter) bool { return len(l.files) > maxRights }) {
+		return bad("too many with one message")
 	}
 	u.letters, u.rights = split, nil
 	return nil
+}
+
+// takeRights takes the descriptors that are in flight with the same as the first.
+func takeRights(todo *[]*record.SockRights) (files []uint64) {
+	first := (*todo)[0]
+	for len(*todo) > 0 && (*todo)[0].At == first.At && (*todo)[0].Len == first.Len {
+		files = append(files, (*todo)[0].Refs.File)
+		*todo = (*todo)[1:]
+	}
+	return files
+}
+
+// appendPart appends a part of a letter, if there is anything in it.
+func appendPart(split []letter, l letter, data []byte, files []uint64) []letter {
+	if len(data) == 0 {
+		return split
+	}
+	l.data, l.files = data, files
+	return append(split, l)
 }
 
 // rightsOf returns the control message with a letter's descriptors.
