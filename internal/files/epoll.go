@@ -7,6 +7,8 @@ import (
 	"ckpt/internal/object"
 	"ckpt/internal/proc"
 	"ckpt/stream/record"
+
+	"golang.org/x/sys/unix"
 )
 
 // epollKind: epoll instances. Only kcmp(2) can tell them apart.
@@ -129,6 +131,9 @@ func (at *openedAt) target(e *opened, t *proc.EpollTarget) (*opened, error) {
 		maybe = append([]*opened{likely}, maybe...)
 	}
 	for _, o := range maybe {
+		if isSame(o, t) {
+			return o, nil
+		}
 		order, err := kcmp.CompareEpollTarget(o.PID, uint64(o.FD), e.PID, slot)
 		if err != nil {
 			return nil, fmt.Errorf("fd %d of pid %d: %w", e.FD, e.PID, err)
@@ -138,4 +143,11 @@ func (at *openedAt) target(e *opened, t *proc.EpollTarget) (*opened, error) {
 		}
 	}
 	return nil, nil
+}
+
+// isSame reports whether a descriptor certainly has a target open: a socket has one
+// description for life. To ask the kernel takes the longer the more an epoll watches.
+func isSame(o *opened, t *proc.EpollTarget) bool {
+	return t.Dev != 0 && o.Stat.Mode&unix.S_IFMT == unix.S_IFSOCK && o.Info.Flags&unix.O_PATH == 0 &&
+		o.Stat.Ino == t.Ino && o.Stat.Dev == unix.Mkdev(uint32(t.Dev>>20), uint32(t.Dev&(1<<20-1)))
 }

@@ -31,6 +31,8 @@ type Subject struct {
 	Stat   unix.Stat_t
 	FUSE   string      // the type of the file system if it is FUSE; Stat is not filled in then
 	Info   proc.FDInfo // zero without a descriptor
+
+	socket *sockType // of a socket that was asked
 }
 
 // Find returns the row for a record type, or nil.

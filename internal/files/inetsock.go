@@ -42,30 +42,11 @@ const (
 
 // isInetSock asks a socket for its domain and protocol.
 func isInetSock(s *Subject) bool {
-	if s.Stat.Mode&unix.S_IFMT != unix.S_IFSOCK || s.FD < 0 || s.Info.Flags&unix.O_PATH != 0 {
-		return false
-	}
-	f, err := borrow(s)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	t, err := inetTypeOf(int(f.Fd()))
-	return err == nil && t.isOurs()
+	t, ok := socketType(s)
+	return ok && t.isOurs()
 }
 
-// inetType is what socket(2) was called with.
-type inetType struct{ domain, kind, proto int }
-
-func inetTypeOf(fd int) (t inetType, err error) {
-	var errs [3]error
-	t.domain, errs[0] = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
-	t.kind, errs[1] = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
-	t.proto, errs[2] = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
-	return t, errors.Join(errs[:]...)
-}
-
-func (t inetType) isOurs() bool {
+func (t sockType) isOurs() bool {
 	if t.domain != unix.AF_INET && t.domain != unix.AF_INET6 {
 		return false
 	}
@@ -83,12 +64,12 @@ func (t inetType) isOurs() bool {
 }
 
 // raw reports whether a socket is a raw one, or one of ICMP, which is much like that.
-func (t inetType) raw() bool {
+func (t sockType) raw() bool {
 	icmp := map[int]int{unix.AF_INET: unix.IPPROTO_ICMP, unix.AF_INET6: unix.IPPROTO_ICMPV6}[t.domain]
 	return t.kind == unix.SOCK_RAW && t.proto >= 0 && t.proto < 256 || t.kind == unix.SOCK_DGRAM && t.proto == icmp
 }
 
-func (t inetType) tcp() bool { return t.kind == unix.SOCK_STREAM }
+func (t sockType) tcp() bool { return t.kind == unix.SOCK_STREAM }
 
 // optionSet is the set of options that a socket has.
 func optionSet(s *record.InetSock) sockSet {
@@ -143,7 +124,7 @@ func (s *inetSocks) collect(sub *Subject) (uint64, error) {
 	}
 	defer f.Close()
 	fd := int(f.Fd())
-	t, err := inetTypeOf(fd)
+	t, err := sockTypeOf(fd)
 	if err != nil {
 		return 0, os.NewSyscallError("getsockopt", err)
 	}
@@ -176,7 +157,7 @@ func (s *inetSocks) collect(sub *Subject) (uint64, error) {
 }
 
 // inetState fills in state and addresses.
-func inetState(fd int, t inetType, rec *record.InetSock) error {
+func inetState(fd int, t sockType, rec *record.InetSock) error {
 	local, err := unix.Getsockname(fd)
 	if err != nil {
 		return os.NewSyscallError("getsockname", err)
@@ -223,7 +204,7 @@ func tcpInfo(fd int) (*unix.TCPInfo, error) {
 }
 
 // inetObstacle says why a socket can't be saved, and what to do; or "".
-func inetObstacle(fd int, t inetType, rec *record.InetSock) (why, hint string) {
+func inetObstacle(fd int, t sockType, rec *record.InetSock) (why, hint string) {
 	if elsewhere(fd) {
 		return "of another network namespace", "save it from inside that, see nsenter(1)"
 	}
@@ -272,7 +253,7 @@ var ownNetwork = sync.OnceValues(func() (uint64, error) {
 })
 
 // options returns those in which a socket differs from a new one.
-func (s *inetSocks) options(fd int, t inetType, of sockSet) ([]record.LevelOption, error) {
+func (s *inetSocks) options(fd int, t sockType, of sockSet) ([]record.LevelOption, error) {
 	key := [3]int{t.domain, t.proto, int(of)}
 	if _, known := s.fresh[key]; !known {
 		ours, err := unix.Socket(t.domain, t.kind|unix.SOCK_CLOEXEC, t.proto)
@@ -312,7 +293,7 @@ func withoutTuned(list []record.LevelOption) (left []record.LevelOption) {
 
 // contents notes what waits in a socket: bytes of a connection are sent, and what can't
 // be is counted.
-func (s *inetSocks) contents(sub *Subject, f *os.File, t inetType, rec *record.InetSock) error {
+func (s *inetSocks) contents(sub *Subject, f *os.File, t sockType, rec *record.InetSock) error {
 	fd := int(f.Fd())
 	switch {
 	case !t.tcp():

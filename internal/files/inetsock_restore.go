@@ -75,7 +75,7 @@ func (m *inetMaker) check(rec *stream.Record) []error {
 	return nil
 }
 
-func typeOf(s *record.InetSock) inetType { return inetType{s.Domain, s.Kind, s.Protocol} }
+func typeOf(s *record.InetSock) sockType { return sockType{s.Domain, s.Kind, s.Protocol} }
 
 func judgeInetSock(s *record.InetSock) error {
 	t := typeOf(s)

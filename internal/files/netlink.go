@@ -43,16 +43,8 @@ const maxNetlinkProtocol = 31
 const maxNetlinkGroup = 1 << 16
 
 func isNetlink(s *Subject) bool {
-	if s.Stat.Mode&unix.S_IFMT != unix.S_IFSOCK || s.FD < 0 || s.Info.Flags&unix.O_PATH != 0 {
-		return false
-	}
-	f, err := borrow(s)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	domain, err := unix.GetsockoptInt(int(f.Fd()), unix.SOL_SOCKET, unix.SO_DOMAIN)
-	return err == nil && domain == unix.AF_NETLINK
+	t, ok := socketType(s)
+	return ok && t.domain == unix.AF_NETLINK
 }
 
 // netlinks is what a checkpoint knows about netlink sockets.

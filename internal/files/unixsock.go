@@ -84,19 +84,8 @@ const (
 
 // isUnixSock asks the socket for its domain.
 func isUnixSock(s *Subject) bool {
-	if s.Stat.Mode&unix.S_IFMT != unix.S_IFSOCK || s.FD < 0 {
-		return false
-	}
-	if s.Info.Flags&unix.O_PATH != 0 {
-		return false
-	}
-	f, err := borrow(s)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	domain, err := unix.GetsockoptInt(int(f.Fd()), unix.SOL_SOCKET, unix.SO_DOMAIN)
-	return err == nil && domain == unix.AF_UNIX
+	t, ok := socketType(s)
+	return ok && t.domain == unix.AF_UNIX
 }
 
 // unixEnd is a socket of the tree, and where it is open.

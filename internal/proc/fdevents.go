@@ -35,6 +35,7 @@ type EpollTarget struct {
 	Events uint32 // EPOLL bits
 	Data   uint64
 	Ino    uint64 // of the target's inode
+	Dev    uint64 // its device, as the kernel numbers it; 0 before kernel 5.2
 }
 
 // EpollTargets returns the targets of an epoll, in the kernel's order.
@@ -73,6 +74,11 @@ func parseTarget(line string) (t EpollTarget, ok bool) {
 			ok = setUint(&t.Data, fields[i+1], 16)
 		case "ino:":
 			ok = setUint(&t.Ino, fields[i+1], 16)
+		case "sdev:":
+			if !setUint(&t.Dev, fields[i+1], 16) {
+				return t, false
+			}
+			continue
 		default:
 			continue
 		}

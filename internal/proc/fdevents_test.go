@@ -44,8 +44,8 @@ func TestEpollTargets(t *testing.T) {
 	list, err := f.EpollTargets()
 	equal(t, "error", err, nil)
 	equal(t, "targets", list, []EpollTarget{
-		{FD: 4, Events: 0x1f, Data: 4, Ino: 0x51f7},
-		{FD: 3, Events: 0x19, Data: 3, Ino: 0x51f7},
+		{FD: 4, Events: 0x1f, Data: 4, Ino: 0x51f7, Dev: 0xf},
+		{FD: 3, Events: 0x19, Data: 3, Ino: 0x51f7, Dev: 0xf},
 		{FD: 4, Slot: 1, Events: 0x40000000, Data: 1<<64 - 1, Ino: 2},
 		{FD: 123456789, Events: 0x80000019, Data: 0xdeadbeef, Ino: 3},
 	})

@@ -1,0 +1,38 @@
+package files
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// sockType is what socket(2) was called with.
+type sockType struct{ domain, kind, proto int }
+
+func sockTypeOf(fd int) (t sockType, err error) {
+	var errs [3]error
+	t.domain, errs[0] = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	t.kind, errs[1] = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	t.proto, errs[2] = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+	return t, errors.Join(errs[:]...)
+}
+
+// socketType returns the type of a socket, which is asked once; ok is false if the subject
+// is none, or was opened with O_PATH.
+func socketType(s *Subject) (t sockType, ok bool) {
+	if s.Stat.Mode&unix.S_IFMT != unix.S_IFSOCK || s.FD < 0 || s.Info.Flags&unix.O_PATH != 0 {
+		return t, false
+	}
+	if s.socket == nil {
+		f, err := borrow(s)
+		if err != nil {
+			return t, false
+		}
+		defer f.Close()
+		if t, err = sockTypeOf(int(f.Fd())); err != nil {
+			return t, false
+		}
+		s.socket = &t
+	}
+	return *s.socket, true
+}
