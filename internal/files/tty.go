@@ -69,7 +69,7 @@ func (t *ttys) collect(s *Subject) (uint64, error) {
 			}
 		}
 		// A terminal that was hung up no longer has settings.
-		rec.Termios, rec.Rows, rec.Cols, err = sys.GetTermios(int(f.Fd()))
+		rec.Termios, rec.Rows, rec.Cols, _ = sys.GetTermios(int(f.Fd()))
 		if t.inside[line] {
 			n, _ := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGEXCL)
 			if rec.Exclusive = n != 0; t.c.blockWaiting(s, f) {

@@ -20,6 +20,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -52,6 +53,9 @@ static void files(void) {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int tcp = socket(AF_INET, SOCK_STREAM, 0), udp = socket(AF_INET, SOCK_DGRAM, 0);
 	MUST(!bind(tcp, (void *)&a, sizeof a) && !listen(tcp, 5) && !bind(udp, (void *)&a, sizeof a));
+	struct sockaddr_un u = {.sun_family = AF_UNIX, .sun_path = "socket"};
+	int un = socket(AF_UNIX, SOCK_STREAM, 0), client = socket(AF_UNIX, SOCK_STREAM, 0);
+	MUST(!bind(un, (void *)&u, sizeof u) && !listen(un, 5) && !connect(client, (void *)&u, sizeof u) && accept(un, 0, 0) >= 0);
 	int e = eventfd(5, 0), ep = epoll_create1(0);
 	struct epoll_event ev = {EPOLLIN, {.u64 = 7}};
 	MUST(!epoll_ctl(ep, EPOLL_CTL_ADD, e, &ev) && !epoll_ctl(ep, EPOLL_CTL_ADD, p[0], &ev));
