@@ -8,6 +8,7 @@ set -euo pipefail
 needed="
 /usr/bin/xz         xz-utils
 /usr/bin/gzip       gzip
+/usr/bin/mawk       mawk
 /usr/bin/sha256sum  coreutils
 /usr/bin/bc         bc
 /usr/bin/python3    python3

@@ -16,7 +16,7 @@ var quietPrograms = []struct{ name, line, ask, answer string }{
 	{"cat", "cat", "42", "42"},
 	{"sed", "sed -u s/6x7/42/", "6x7", "42"},
 	{"bc", "bc -q", "6*7", "42"},
-	{"awk", "awk -W interactive '{ print $1 * 7; fflush() }'", "6", "42"},
+	{"awk", "mawk -W interactive '{ print $1 * 7; fflush() }'", "6", "42"},
 	{"bash", "bash", "echo $((6*7))", "42"},
 	{"bash-jobs", "sleep 1000 & sleep 1000 | cat & read a; kill %1 %2; wait 2>/dev/null; echo $((a*7))", "6", "42"},
 	{"python", `python3 -uc "while True: print(eval(input()))"`, "6*7", "42"},

@@ -274,9 +274,19 @@ func Join(list []*Undecided) (errs []error) {
 		}
 	}
 	if len(list) > 0 {
-		list[len(list)-1].hint = fmt.Sprintf("restore it with: %s; file:PATH, inherit:FD or close can stand in place of null", strings.Join(flags, " "))
+		list[len(list)-1].hint = fmt.Sprintf("restore it with: %s; %s", strings.Join(flags, " "), instead(list))
 	}
 	return errs
+}
+
+// instead says what can stand in place of what is proposed.
+func instead(list []*Undecided) string {
+	for _, u := range list {
+		if u.How != list[0].How {
+			return "file:PATH, inherit:FD, null or close can stand in place of what is proposed"
+		}
+	}
+	return strings.Replace(Others(list[0].How), " in place", " can stand in place", 1)
 }
 
 // Proposal is a flag that decides for an end as is proposed: how, or null if that is

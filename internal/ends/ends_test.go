@@ -63,11 +63,11 @@ func TestJoin(t *testing.T) {
 func TestJoinAll(t *testing.T) {
 	one := &Undecided{Name: "unix:[1]", How: "close", All: "unix:[*]"}
 	for want, list := range map[string][]*Undecided{
-		"--end 'unix:[1]=close'":                         {one},
-		"--end 'unix:[*]=close' --end 'unix:/x=connect'": {one, {Name: "unix:/x", How: "connect"}, {Name: "unix:[2]", How: "close", All: "unix:[*]"}},
+		"--end 'unix:[1]=close'; file:PATH, inherit:FD or null can stand in place of close":                                           {one},
+		"--end 'unix:[*]=close' --end 'unix:/x=connect'; file:PATH, inherit:FD, null or close can stand in place of what is proposed": {one, {Name: "unix:/x", How: "connect"}, {Name: "unix:[2]", How: "close", All: "unix:[*]"}},
 	} {
 		errs := Join(list)
-		if got := errs[len(errs)-1].(*Undecided).Hint(); got != "restore it with: "+want+"; file:PATH, inherit:FD or close can stand in place of null" {
+		if got := errs[len(errs)-1].(*Undecided).Hint(); got != "restore it with: "+want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}

@@ -175,27 +175,46 @@ func otherAddr(s *record.InetSock) *record.InetAddr {
 	return a
 }
 
-// connectBoth connects both ends.
+// connectBoth connects both ends. The port of one that had connected may be that of other
+// connections as well, to other addresses, and nobody can listen with it then; so the
+// other listens.
 func connectBoth(s *record.InetSock) (ours, theirs int, err error) {
-	listening, err := boundTo(s.PairDomain, otherAddr(s), s.Options)
+	self, other := connectable{s.Domain, s.Local, s.Options}, connectable{s.PairDomain, otherAddr(s), s.Options}
+	ours, theirs, err = connectTo(self, other)
+	if errors.Is(err, unix.EADDRINUSE) {
+		theirs, ours, err = connectTo(other, self)
+	}
+	return ours, theirs, err
+}
+
+// connectable is what one end of a connection is made of.
+type connectable struct {
+	domain  int
+	at      *record.InetAddr
+	options []record.LevelOption
+}
+
+// connectTo connects from one end to the other, which listens.
+func connectTo(from, to connectable) (connected, accepted int, err error) {
+	listening, err := boundTo(to.domain, to.at, to.options)
 	if err != nil {
 		return -1, -1, err
 	}
 	defer unix.Close(listening)
-	bigBuffer(listening, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF) // the other end inherits it
+	bigBuffer(listening, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF) // the accepted end inherits it
 	if err := unix.Listen(listening, 8); err != nil {
 		return -1, -1, os.NewSyscallError("listen", err)
 	}
 	for until := time.Now().Add(reuseLimit); ; time.Sleep(50 * time.Millisecond) {
-		ours, err = boundTo(s.Domain, s.Local, s.Options)
+		connected, err = boundTo(from.domain, from.at, from.options)
 		if err != nil {
 			return -1, -1, err
 		}
-		bigBuffer(ours, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF)
-		if theirs, err = join(listening, ours); err == nil {
-			return ours, theirs, unix.SetNonblock(ours, false)
+		bigBuffer(connected, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF)
+		if accepted, err = join(listening, connected); err == nil {
+			return connected, accepted, unix.SetNonblock(connected, false)
 		}
-		err = errors.Join(err, os.NewSyscallError("close", unix.Close(ours)))
+		err = errors.Join(err, os.NewSyscallError("close", unix.Close(connected)))
 		if !errors.Is(err, unix.EADDRNOTAVAIL) || time.Now().After(until) {
 			return -1, -1, err
 		}

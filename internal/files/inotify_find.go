@@ -26,6 +26,7 @@ type finder struct {
 	searched map[uint64]bool               // devices of file systems that were looked through
 	mounts   []proc.Mount
 	roots    map[int]*os.File // by mount id; nil if another mount is over it
+	served   map[string]bool  // mount points of file systems that ask a server
 }
 
 func (c *Collector) newFinder() (*finder, error) {
@@ -35,6 +36,7 @@ func (c *Collector) newFinder() (*finder, error) {
 	}
 	f := &finder{c: c, own: own, roots: map[int]*os.File{}}
 	if f.mounts, err = proc.Mounts(os.Getpid()); err == nil {
+		f.served = servedPoints(f.mounts)
 		err = f.lookAtOpen()
 	}
 	if err != nil {
@@ -49,6 +51,31 @@ func (f *finder) close() {
 	for _, root := range f.roots {
 		root.Close()
 	}
+}
+
+// networked are file systems that ask a server, besides those of FUSE.
+var networked = []string{"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "lustre", "gfs2", "ocfs2", "coda", "virtiofs"}
+
+// servedPoints are the mount points behind which somebody is asked who may never answer.
+func servedPoints(mounts []proc.Mount) map[string]bool {
+	points := map[string]bool{}
+	for i := range mounts {
+		if m := &mounts[i]; fuseName(m.FSType) != "" || slices.Contains(networked, m.FSType) {
+			points[m.Point] = true
+		}
+	}
+	return points
+}
+
+// isServed reports whether a path leads to or through such a mount point.
+func (f *finder) isServed(path string) bool {
+	for len(f.served) > 0 && path != "/" && path != "." {
+		if f.served[path] {
+			return true
+		}
+		path = filepath.Dir(path)
+	}
+	return f.served[path]
 }
 
 // watch makes a watch on what a path leads to. It gets no events to speak of. The path is
@@ -201,7 +228,7 @@ func opensByHandle(w *proc.InotifyWatch) bool {
 // root returns what is mounted, opened once; nil if it can't be.
 func (f *finder) root(m *proc.Mount) *os.File {
 	root, known := f.roots[m.ID]
-	if known {
+	if known || f.isServed(m.Point) {
 		return root
 	}
 	root, err := walk(m.Point, unix.O_RDONLY|unix.O_NONBLOCK, false)
@@ -306,6 +333,9 @@ type look struct {
 
 func (l *look) note(path string) {
 	l.looked++
+	if l.f.isServed(path) {
+		return
+	}
 	if wd, err := unix.InotifyAddWatch(l.f.own, path, unix.IN_DELETE_SELF|unix.IN_DONT_FOLLOW); err == nil && l.at[wd] == "" {
 		l.at[wd] = path
 	}
@@ -313,6 +343,9 @@ func (l *look) note(path string) {
 
 // in notes what is in a folder, and returns the folders in it.
 func (l *look) in(dir string) (folders []string) {
+	if l.f.isServed(dir) {
+		return nil
+	}
 	names, _ := os.ReadDir(dir)
 	for _, n := range names {
 		if l.looked >= maxLooked {

@@ -12,7 +12,6 @@ import (
 	"ckpt/internal/cli"
 	"ckpt/internal/object"
 	"ckpt/internal/proc"
-	"ckpt/internal/sys"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -21,7 +20,9 @@ import (
 type inotifyMaker struct {
 	*Restorer
 	instances, watches int64 // how many were checked
-	notes              int
+	// before has when what a path led to was changed, before a restore changed anything.
+	before map[watchKey]int64
+	notes  int
 }
 
 // check judges an INOTIFY or an INOTIFYWATCH.
@@ -59,10 +60,34 @@ func (m *inotifyMaker) checkWatch(rec *stream.Record) error {
 		return err
 	}
 	m.watches++
+	m.noteChange(t)
 	if err := atMost("watches", "fs/inotify/max_user_watches", m.watches); err != nil || t.Refs.Inode != 0 || t.Deleted {
 		return err
 	}
 	return m.checkTarget(t)
+}
+
+// watchKey identifies a watch.
+type watchKey struct {
+	inotify uint64
+	wd      int
+}
+
+// noteChange notes when a watched file was changed last: to restore the sockets in a
+// folder changes that.
+func (m *inotifyMaker) noteChange(t *record.InotifyWatch) {
+	p, err := walk(t.Path, unix.O_PATH|unix.O_NOFOLLOW, false)
+	if err != nil {
+		return
+	}
+	defer p.Close()
+	var st unix.Stat_t
+	if unix.Fstat(int(p.Fd()), &st) == nil && st.Dev == t.Dev && st.Ino == t.Ino {
+		if m.before == nil {
+			m.before = map[watchKey]int64{}
+		}
+		m.before[watchKey{t.Refs.Inotify, t.WD}] = st.Ctim.Nano()
+	}
 }
 
 // checkTarget says if a file that only a path leads to can't be watched, and tells if it
@@ -116,17 +141,13 @@ func (m *inotifyMaker) make(rec *stream.Record) (object.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd, init := -1, func() (fd int, err error) { return unix.InotifyInit1(unix.IN_CLOEXEC) }
-	if u := m.Users[i.Objref]; u != nil && u.Creds.UID[1] != uint32(os.Geteuid()) {
-		_ = sys.AsUser(u.Creds.UID[0], u.Creds.UID[1], uint32(os.Getgid()), uint32(os.Getegid()), nil, func() error {
-			fd, err = init()
-			return err
-		})
-	}
-	if fd < 0 {
-		if fd, err = init(); err != nil {
-			return nil, fmt.Errorf("make an inotify, see fs.inotify.max_user_instances: %w", err)
-		}
+	fd := -1
+	err = m.asUserOf(i.Objref, func() (err error) {
+		fd, err = unix.InotifyInit1(unix.IN_CLOEXEC)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make an inotify, see fs.inotify.max_user_instances: %w", err)
 	}
 	s, err := m.newSingle(fd, "an inotify")
 	if err != nil {
@@ -154,14 +175,15 @@ func (m *inotifyMaker) add(rec *stream.Record) error {
 // watch is a file or folder that is to be watched.
 type watch struct {
 	*named
-	rec  *record.InotifyWatch
-	same bool // what was opened is what was watched
+	rec    *record.InotifyWatch
+	same   bool  // what was opened is what was watched
+	before int64 // when it was changed last before the restore, if that is known
 }
 
 var errOtherType = errors.New("it is of another type now")
 
 func (m *inotifyMaker) newWatch(t *record.InotifyWatch) *watch {
-	w := &watch{rec: t}
+	w := &watch{rec: t, before: m.before[watchKey{t.Refs.Inotify, t.WD}]}
 	w.named = m.named(t.Refs.Inotify, &t.Stat, "a file", func(p *os.File, st *unix.Stat_t) error {
 		w.same = w.isSame(p, st) || w.onlyNumbered(st)
 		if (st.Mode^t.Mode)&unix.S_IFMT != 0 {
@@ -235,8 +257,20 @@ func (w *watch) byHandle() *os.File {
 	return f
 }
 
+// ofItself are the events that show only the end or the way of what is watched: if it is
+// still there, none was missed.
+const ofItself = unix.IN_DELETE_SELF | unix.IN_IGNORED | unix.IN_UNMOUNT | unix.IN_EXCL_UNLINK | unix.IN_ONESHOT
+
 // changed reports whether events were missed of what was opened.
 func (w *watch) changed(f *os.File) bool {
+	switch {
+	case !w.same:
+		return true
+	case w.rec.CtimeNS == 0 || w.rec.Mask&^uint32(ofItself) == 0:
+		return false
+	case w.before != 0:
+		return w.before != w.rec.CtimeNS
+	}
 	var st unix.Stat_t
-	return !w.same || w.rec.CtimeNS != 0 && (unix.Fstat(int(f.Fd()), &st) != nil || st.Ctim.Nano() != w.rec.CtimeNS)
+	return unix.Fstat(int(f.Fd()), &st) != nil || st.Ctim.Nano() != w.rec.CtimeNS
 }

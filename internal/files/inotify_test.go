@@ -215,3 +215,16 @@ func TestUnfoundWatch(t *testing.T) {
 		}
 	}
 }
+
+// TestServed: nothing is looked at where a server is asked who may never answer.
+func TestServed(t *testing.T) {
+	f := &finder{served: servedPoints([]proc.Mount{{Point: "/", FSType: "ext4"}, {Point: "/home/x/mnt", FSType: "fuse.sshfs"}, {Point: "/net", FSType: "nfs4"}, {Point: "/tmp", FSType: "tmpfs"}})}
+	for path, want := range map[string]bool{"/": false, "/home/x": false, "/home/x/mnt": true, "/home/x/mnt/a/b": true, "/home/x/mnt2": false, "/net": true, "/net/a": true, "/tmp/x": false} {
+		if got := f.isServed(path); got != want {
+			t.Errorf("%s: %v", path, got)
+		}
+	}
+	if (&finder{served: servedPoints([]proc.Mount{{Point: "/", FSType: "virtiofs"}})}).isServed("/") != true {
+		t.Error("/ of virtiofs")
+	}
+}

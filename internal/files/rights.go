@@ -119,3 +119,15 @@ func (r *Restorer) denied(err error, path string, write bool) error {
 	}
 	return &caps.Missing{Set: set, To: "open %s again, which this user may not", Who: path}
 }
+
+// asUserOf makes something as the user who has it, for whom it counts, or else as us.
+func (r *Restorer) asUserOf(objref uint64, do func() error) error {
+	u := r.Users[objref]
+	if u == nil || u.Creds.UID[1] == uint32(os.Geteuid()) {
+		return do()
+	}
+	if sys.AsUser(u.Creds.UID[0], u.Creds.UID[1], uint32(os.Getgid()), uint32(os.Getegid()), nil, do) == nil {
+		return nil
+	}
+	return do()
+}

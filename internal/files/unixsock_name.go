@@ -161,7 +161,19 @@ func (u *unixSocks) file(s *Subject, fd int, d *sys.UnixSocket) (*record.SockFil
 	}
 	if !there {
 		file.Target = filepath.Join("/", strings.TrimSuffix(file.Target, deletedSuffix))
-		return &record.SockFile{Stat: statOf(file), Deleted: true}, nil
+		if file.Stat.Nlink == 0 {
+			return &record.SockFile{Stat: statOf(file), Deleted: true}, nil
+		}
+		if there = otherName(file); !there {
+			u.c.Block(s.PID, cli.WithHint(fmt.Errorf("fd %d is %s, whose file was deleted under its name, %s, and has another in a folder that is not known, which can't be saved", s.FD, Describe(s), file.Target),
+				"keep the name that it was bound to"))
+			return nil, nil
+		}
+	}
+	if file.Stat.Nlink > 1 {
+		u.c.Block(s.PID, cli.WithHint(fmt.Errorf("fd %d is %s, whose file, %s, has %d names (hard links), which can't be saved", s.FD, Describe(s), file.Target, file.Stat.Nlink),
+			"delete the others"))
+		return nil, nil
 	}
 	folder, err := walk(filepath.Dir(file.Target), unix.O_PATH|unix.O_DIRECTORY, false)
 	if err != nil {
@@ -175,6 +187,32 @@ func (u *unixSocks) file(s *Subject, fd int, d *sys.UnixSocket) (*record.SockFil
 	st := statOf(at)
 	return &record.SockFile{Stat: statOf(file), Folder: &st}, nil
 }
+
+// otherName looks for another name of a socket's file in the same folder: some programs
+// bind under a name of their own, link it to the one that others know, and delete it.
+func otherName(file *Subject) (found bool) {
+	dir := filepath.Dir(file.Target)
+	f, err := walk(dir, unix.O_RDONLY|unix.O_DIRECTORY, false)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	names, _ := f.ReadDir(maxNames)
+	for _, n := range names {
+		var st unix.Stat_t
+		if n.Type() != os.ModeSocket || unix.Fstatat(int(f.Fd()), n.Name(), &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+			continue
+		}
+		if st.Dev == file.Stat.Dev && st.Ino == file.Stat.Ino {
+			file.Target = filepath.Join(dir, n.Name())
+			return true
+		}
+	}
+	return false
+}
+
+// maxNames bounds how much of a folder is looked through.
+const maxNames = 20000
 
 // findFile is UnixFile for those who may not ask the kernel: it looks where the name
 // leads. EPERM: the file is not there.

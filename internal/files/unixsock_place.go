@@ -56,9 +56,30 @@ func newSockFolder(dir *os.File, id *sys.FSIdentity) (*sockFolder, error) {
 			return errors.Join(&os.PathError{Op: "open", Path: f.name, Err: err}, unix.Unlinkat(int(dir.Fd()), f.name, unix.AT_REMOVEDIR))
 		}
 		f.private = os.NewFile(uintptr(fd), f.name)
+		if err := f.isOurs(); err != nil {
+			return errors.Join(err, f.private.Close())
+		}
 		return nil
 	})
 	return f, err
+}
+
+// isOurs makes sure that the private folder is the one that was made: whoever may write to
+// the folder that it is in could have put another one in its place. What is in it is out of
+// reach for others after that.
+func (f *sockFolder) isOurs() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.private.Fd()), &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	owner := uint32(os.Geteuid())
+	if f.id != nil {
+		owner = f.id.UID
+	}
+	if st.Uid != owner || st.Mode&0o077 != 0 {
+		return fmt.Errorf("somebody has put another folder in the place of %s, which was just made there", filepath.Join(f.dir.Name(), f.name))
+	}
+	return nil
 }
 
 // as calls do with the rights that files are made with.

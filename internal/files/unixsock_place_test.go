@@ -274,3 +274,26 @@ func TestHostileSockets(t *testing.T) {
 		}
 	}
 }
+
+// TestPrivateFolder: a folder that somebody else has put in the place of the private one
+// is not used.
+func TestPrivateFolder(t *testing.T) {
+	for _, c := range []struct {
+		mode os.FileMode
+		uid  int
+		good bool
+	}{{0o700, 0, true}, {0o755, 0, false}, {0o700, 65534, false}} {
+		dir := filepath.Join(t.TempDir(), "d")
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, c.mode), os.Chown(dir, c.uid, -1)); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := (&sockFolder{dir: f, private: f, name: "d"}).isOurs(); (err == nil) != c.good {
+			t.Errorf("%v of user %d: %v", c.mode, c.uid, err)
+		}
+	}
+}

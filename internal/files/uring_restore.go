@@ -64,7 +64,12 @@ func (r *Restorer) makeUring(rec *stream.Record) (object.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd, p, err := newUring(u.SQEntries, u.CQEntries, u.Direct)
+	var fd int
+	var p *sys.UringParams
+	err = r.asUserOf(u.Objref, func() (err error) { // whose limits count for what it registers
+		fd, p, err = newUring(u.SQEntries, u.CQEntries, u.Direct)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("make an io_uring: %w", err)
 	}
