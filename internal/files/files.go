@@ -275,7 +275,7 @@ func (c *Collector) descriptor(table uint64, s *Subject) error {
 		Object: record.Object{ID: c.NewID(), Genid: Genid(s.Stat.Dev, s.Stat.Ino, s.Info.Pos), Kcmp: &record.Kcmp{TID: s.PID, Idx: uint64(s.FD)}},
 		Flags:  s.Info.Flags & fileFlags, Pos: s.Info.Pos, Refs: record.InodeRef{Inode: inode},
 	}
-	if err := readSignalOwner(s, &file); err != nil {
+	if err := c.readSignalOwner(s, &file); err != nil {
 		return err
 	}
 	if err := c.Emit(record.TypeFile, &file); err != nil {

@@ -42,8 +42,8 @@ type Restorer struct {
 	Clocks *record.Clocks
 	// InTree reports whether the image has a process or thread.
 	InTree func(id int) bool
-	// HasGroup reports whether a session of the image has a process group with
-	// somebody in it.
+	// HasGroup reports whether a session of the image, or any if sid is 0, has a
+	// process group with somebody in it.
 	HasGroup func(sid, pgid int) bool
 	// Mapped says how address spaces use a file, by its objref.
 	Mapped map[uint64]Mapped

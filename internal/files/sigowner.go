@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/depot"
+	"ckpt/internal/proc"
 	"ckpt/internal/puppet"
 	"ckpt/internal/sys"
 	"ckpt/stream/record"
@@ -19,9 +20,12 @@ const (
 	fGetSig = 11
 )
 
+// ownerGroup is F_OWNER_PGRP of fcntl(2).
+const ownerGroup = 2
+
 // readSignalOwner reads who gets the signals of a pipe, socket, FIFO or terminal
 // (F_SETOWN). Regular files send none.
-func readSignalOwner(s *Subject, file *record.File) error {
+func (c *Collector) readSignalOwner(s *Subject, file *record.File) error {
 	switch s.Stat.Mode & unix.S_IFMT {
 	case unix.S_IFREG, unix.S_IFDIR:
 		return nil
@@ -42,6 +46,11 @@ func readSignalOwner(s *Subject, file *record.File) error {
 		file.Owner = &record.Owner{Type: int(own.Type), PID: int(own.PID)}
 		if ids, err := sys.OwnerUIDs(int(f.Fd())); err == nil {
 			file.Owner.UIDs = ids[:]
+		}
+		if !c.InTree(int(own.PID)) {
+			if stat, err := proc.ReadStat(int(own.PID)); err == nil {
+				file.Owner.StartTime = stat.StartTime
+			}
 		}
 	}
 	// An owner may be set later.
@@ -65,6 +74,10 @@ func (r *Restorer) setSignalOwner(f *depot.File, s *record.File) error {
 	if s.Owner == nil {
 		return nil
 	}
+	if !r.isOwner(s.Owner) {
+		r.Note("%s no longer sends signals to process or group %d, which is not in the image and has ended", f.Name(), s.Owner.PID)
+		return nil
+	}
 	uids := s.Owner.UIDs
 	if u := r.Users[s.Refs.Inode]; len(uids) != 2 && u != nil {
 		uids = u.Creds.UID
@@ -80,6 +93,16 @@ func (r *Restorer) setSignalOwner(f *depot.File, s *record.File) error {
 		return fmt.Errorf("owner of %s: %w", f.Name(), err)
 	}
 	return nil
+}
+
+// isOwner reports whether an owner is in the image, or is the process that it was: an id
+// can be somebody else's by now.
+func (r *Restorer) isOwner(o *record.Owner) bool {
+	if o.Type == ownerGroup && r.HasGroup != nil && r.HasGroup(0, o.PID) || r.InTree != nil && r.InTree(o.PID) {
+		return true
+	}
+	stat, err := proc.ReadStat(o.PID)
+	return err == nil && r.SameBoot && o.StartTime != 0 && stat.StartTime == o.StartTime
 }
 
 // setAsync has a puppet switch on O_ASYNC through one of its descriptors. The

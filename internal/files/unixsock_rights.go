@@ -197,7 +197,7 @@ func (u *unixSocks) flier(fd int) (file uint64, err error) {
 			Object: record.Object{ID: c.NewID(), Genid: Genid(s.Stat.Dev, s.Stat.Ino, s.Info.Pos), Kcmp: &record.Kcmp{TID: s.PID, Idx: uint64(s.FD)}},
 			Flags:  s.Info.Flags & fileFlags, Pos: s.Info.Pos, Refs: record.InodeRef{Inode: inode},
 		}
-		if err := readSignalOwner(s, &desc); err != nil {
+		if err := c.readSignalOwner(s, &desc); err != nil {
 			return 0, err
 		}
 		return desc.ID, c.Emit(record.TypeFile, &desc)

@@ -41,7 +41,7 @@ func (m *Model) check(f *files.Restorer, objects *object.Set) (reasons []error) 
 		}
 	}
 	f.HasGroup = func(sid, pgid int) bool {
-		return slices.ContainsFunc(m.Tasks, func(t *Task) bool { return t.Session == sid && t.Group == pgid })
+		return slices.ContainsFunc(m.Tasks, func(t *Task) bool { return (sid == 0 || t.Session == sid) && t.Group == pgid })
 	}
 	f.InTree = func(id int) bool { return m.ByPID[id] != nil || m.ByTID[id] != nil }
 	f.Mapped = m.mapped

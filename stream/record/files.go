@@ -32,6 +32,10 @@ type Owner struct {
 	// UIDs are the real and effective user id of who set it (F_GETOWNER_UIDS),
 	// by which the kernel judges each signal; absent where it does not tell.
 	UIDs []uint32 `cbor:"uids,omitempty" range:"2"`
+	// When it started, /proc/PID/stat field 22, if it is not in the image; of a group,
+	// its leader. One that has its id at the restore and started at another time is
+	// not the owner.
+	StartTime uint64 `cbor:"start_time,omitempty" unit:"clock tick" since:"0.2"`
 }
 
 // Stat is what the kinds with an inode of their own have in common.
