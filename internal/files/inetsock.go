@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -91,17 +92,18 @@ func optionSet(s *record.InetSock) sockSet {
 
 // inetSocks is what a checkpoint knows about sockets of IP.
 type inetSocks struct {
-	c      *Collector
-	inside map[uint64]bool   // sockets of the tree, by inode number
-	seen   map[uint64]uint64 // the records of those collected so far, by inode number
-	fresh  map[[3]int][]record.LevelOption
-	conns  map[connection]*sys.InetSocket // TCP connections of the tree
-	peers  map[uint64]netip.AddrPort      // and to whom they lead, by inode number
-	pairs  map[uint64]*inetEnd            // ends of those that have both ends in the tree, by inode number
-	order  []*inetEnd
-	shut   map[int]map[uint64]int // Shutdown of datagram sockets, by protocol and inode number
-	groups []proc.Multicast       // all there are
-	full   []Sender
+	c       *Collector
+	inside  map[uint64]bool   // sockets of the tree, by inode number
+	seen    map[uint64]uint64 // the records of those collected so far, by inode number
+	fresh   map[[3]int][]record.LevelOption
+	conns   map[connection]*sys.InetSocket // TCP connections of the tree
+	orphans map[connection]*sys.InetSocket // ends that nobody has, with bytes to send
+	peers   map[uint64]netip.AddrPort      // and to whom they lead, by inode number
+	pairs   map[uint64]*inetEnd            // ends of those that have both ends in the tree, by inode number
+	order   []*inetEnd
+	shut    map[int]map[uint64]int // Shutdown of datagram sockets, by protocol and inode number
+	groups  []proc.Multicast       // all there are
+	full    []Sender
 }
 
 // connection is a TCP connection, seen from one end.
@@ -329,10 +331,31 @@ func (s *inetSocks) contents(sub *Subject, f *os.File, t sockType, rec *record.I
 		if err := s.pair(sub, fd, rec, other); err != nil {
 			return err
 		}
+	} else if gone := s.orphans[connection{plain(peer), plain(local)}]; gone != nil && !s.c.Dry {
+		if err := s.drain(sub, fd, t, rec, gone); err != nil {
+			return err
+		}
 	} else {
 		s.c.noteConnection(sub, ends.TCP(peer))
 	}
 	return s.bytes(f, rec.ID)
+}
+
+// drain has a socket receive what the other end had sent before it was closed: nobody has
+// that end, and what is in it would be gone with this one.
+func (s *inetSocks) drain(sub *Subject, fd int, t sockType, rec *record.InetSock, gone *sys.InetSocket) error {
+	if err := s.makeRoom(sub, fd, gone); err != nil {
+		return err
+	}
+	for range 20 { // the end of the stream follows at once
+		if err := inetState(fd, t, rec); err != nil || hasEnded(rec) {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+	s.c.Block(sub.PID, passing{cli.WithHint(fmt.Errorf("fd %d is %s, whose other end was closed with %d bytes still to come, which can't be saved", sub.FD, Describe(sub), gone.Unacked),
+		"save it when the program has read more")})
+	return nil
 }
 
 // waitingBytes returns how much memory the datagrams take that wait in a socket.
@@ -367,11 +390,13 @@ func (s *inetSocks) list() error {
 	if s.conns != nil {
 		return nil
 	}
-	s.conns, s.peers = map[connection]*sys.InetSocket{}, map[uint64]netip.AddrPort{}
+	s.conns, s.orphans, s.peers = map[connection]*sys.InetSocket{}, map[connection]*sys.InetSocket{}, map[uint64]netip.AddrPort{}
 	all, err := sys.ListInet(unix.IPPROTO_TCP)
 	for i := range all {
 		if a := &all[i]; s.inside[a.Ino] && a.State != sys.TCPListen && a.State != sys.TCPClose {
 			s.conns[connection{plain(a.Local), plain(a.Peer)}], s.peers[a.Ino] = a, a.Peer
+		} else if a.Ino == 0 && a.Unacked > 0 && a.State != sys.TCPTimeWait {
+			s.orphans[connection{plain(a.Local), plain(a.Peer)}] = a
 		}
 	}
 	return err
