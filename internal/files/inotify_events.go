@@ -181,7 +181,11 @@ func (i *inotify) Close() error {
 	if i.own < 0 {
 		return i.single.Close()
 	}
-	err := i.settle()
+	var err error
+	if i.m.clearSockets != nil { // of which it would see that they go
+		err = i.m.clearSockets()
+	}
+	err = errors.Join(err, i.settle())
 	return errors.Join(err, unix.Close(i.own), i.single.Close())
 }
 

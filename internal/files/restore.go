@@ -56,6 +56,7 @@ type Restorer struct {
 	// that the program had.
 	Termios []byte
 
+	clearSockets func() error           // removes the folders in which unix sockets were bound
 	makers       map[record.Type]*Maker // of Kinds
 	replacements replacements
 	uses         map[uint64]*use // of open files, by objref

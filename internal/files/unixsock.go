@@ -28,6 +28,7 @@ var unixSockKind = Kind{
 	},
 	Restore: func(r *Restorer) Maker {
 		m := newSockMaker(r)
+		r.clearSockets = m.clear
 		return Maker{Kind: object.Kind{Check: m.check, Here: r.unixSockHere, Names: unixSockNames, Make: m.make, Add: m.addRights}, Thing: unixSockThing}
 	},
 }
