@@ -56,6 +56,7 @@ type Restorer struct {
 	// that the program had.
 	Termios []byte
 
+	bound        boundFiles
 	clearSockets func() error           // removes the folders in which unix sockets were bound
 	makers       map[record.Type]*Maker // of Kinds
 	replacements replacements

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -242,7 +243,7 @@ func (r *Restorer) findOld(dir *os.File, file *named) (there bool, st unix.Stat_
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
 		return false, st, file.another("another file")
 	}
-	used, err := isBound(&st)
+	used, err := r.bound.isBound(&st)
 	switch {
 	case err != nil:
 		return false, st, err
@@ -265,15 +266,36 @@ func (n *named) another(what string) error {
 	return cli.WithHint(fmt.Errorf("%s is %s, not the socket that the program had bound", n.Path, what), "move it away")
 }
 
-// isBound reports whether a socket that can be connected or sent to is bound to a file.
-func isBound(st *unix.Stat_t) (bool, error) {
-	all, err := new(sys.UnixTable).All()
-	for _, s := range all {
-		if s.File.Ino == uint32(st.Ino) && s.File.Dev == st.Dev && (s.State == sys.UnixListening || s.Type == unix.SOCK_DGRAM) {
-			return true, nil
+// boundFiles are the files that sockets are bound to which can be connected or sent to, as
+// they were a moment ago: to list them takes the longer the more there are.
+type boundFiles struct {
+	at  time.Time
+	all map[boundFile]bool
+}
+
+type boundFile struct {
+	dev uint64
+	ino uint32
+}
+
+// boundLimit is how long such a list is good for.
+const boundLimit = 100 * time.Millisecond
+
+// isBound reports whether such a socket is bound to a file.
+func (b *boundFiles) isBound(st *unix.Stat_t) (bool, error) {
+	if time.Since(b.at) > boundLimit {
+		all, err := new(sys.UnixTable).All()
+		if err != nil {
+			return false, err
+		}
+		b.at, b.all = time.Now(), map[boundFile]bool{}
+		for _, s := range all {
+			if s.State == sys.UnixListening || s.Type == unix.SOCK_DGRAM {
+				b.all[boundFile{s.File.Dev, s.File.Ino}] = true
+			}
 		}
 	}
-	return false, err
+	return b.all[boundFile{st.Dev, uint32(st.Ino)}], nil
 }
 
 // checkAbstract makes sure that a name without a file is free, by binding a socket to
