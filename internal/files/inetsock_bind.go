@@ -96,6 +96,13 @@ func (m *inetMaker) try(s *record.InetSock) error {
 	if !binds(s) {
 		return nil
 	}
+	if on, _ := optionOf(s.Options, unix.SOL_SOCKET, unix.SO_REUSEPORT); on != 0 && s.Kind == unix.SOCK_DGRAM {
+		// Even for a moment, it would get what is for others with the same port.
+		any := *s
+		local := *s.Local
+		local.Port, any.Local = 0, &local
+		s = &any
+	}
 	quiet := *m.Restart
 	quiet.Note = func(string, ...any) {}
 	f, err := (&inetMaker{Restorer: &Restorer{Restart: &quiet}}).newSocket(s)
