@@ -123,7 +123,8 @@ type mqueue struct {
 	r    *Restorer
 	rec  *record.MQueue
 	name string
-	made bool // we made it
+	made bool   // we made it
+	ino  uint64 // with this inode number
 }
 
 func (r *Restorer) makeMQueue(rec *stream.Record) (object.Object, error) {
@@ -150,7 +151,11 @@ func (q *mqueue) create() error {
 	if err != nil {
 		return fmt.Errorf("make a POSIX message queue for %d messages of %d bytes, see mq_overview(7) for the limits: %w", q.rec.MaxMessages, q.rec.MessageBytes, err)
 	}
-	q.made = true
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return errors.Join(os.NewSyscallError("fstat", err), f.Close())
+	}
+	q.made, q.ino = true, st.Ino
 	err = q.r.chown(f, q.rec.UID, q.rec.GID, aMQueue+"/"+q.rec.Name)
 	if err == nil {
 		err = os.NewSyscallError("fchmod", unix.Fchmod(int(f.Fd()), q.rec.Mode&0o777))
@@ -166,7 +171,7 @@ func (q *mqueue) Open(flags int) (f *os.File, err error) {
 		return nil, err
 	}
 	same, err := q.judge(f)
-	if err == nil && (same || q.made) {
+	if err == nil && same {
 		return f, nil
 	}
 	f.Close()
@@ -187,7 +192,8 @@ func (q *mqueue) Open(flags int) (f *os.File, err error) {
 	return f, err
 }
 
-// judge returns an error if a queue is not as it was, and whether it is the very one.
+// judge returns an error if a queue is not as it was, and whether it is the very one, or
+// the one that we made: its owner may have put another in its place.
 func (q *mqueue) judge(f *os.File) (same bool, err error) {
 	attr, err := sys.GetMQAttr(int(f.Fd()))
 	if err != nil {
@@ -199,6 +205,9 @@ func (q *mqueue) judge(f *os.File) (same bool, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return false, os.NewSyscallError("fstat", err)
+	}
+	if q.made {
+		return st.Ino == q.ino, nil
 	}
 	return q.r.SameBoot && st.Ino == q.rec.Ino && st.Mode == q.rec.Mode && st.Uid == q.rec.UID && st.Gid == q.rec.GID, nil
 }
