@@ -228,7 +228,7 @@ func (b *builder) prepareThread(r ready, last bool) error {
 }
 
 // stopTries is how often a process is stopped, where somebody's SIGCONT undoes it.
-const stopTries = 64
+const stopTries = 4096
 
 // stop stops a process that had been stopped. Its parent learns of that only if the
 // stop was not yet reported to it before.

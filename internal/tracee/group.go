@@ -234,8 +234,13 @@ func (g *Group) Sweep() (changed bool) {
 		case !ws.Stopped():
 			changed = changed || g.Holds(tid)
 			g.ended(tid)
-		case g.Holds(tid):
+		case g.Holds(tid) && isEventStop(ws):
 			g.held[tid].noteStop(ws)
+		case g.Holds(tid):
+			// One that is held does not run. This one took its id at execve(2), and has
+			// stopped on its way, in the middle of clone(2), say.
+			g.ended(tid)
+			g.born[tid], changed = given(ws), true
 		default:
 			delete(g.asked, tid)
 			if _, known := g.born[tid]; !known {
@@ -244,6 +249,9 @@ func (g *Group) Sweep() (changed bool) {
 		}
 	}
 }
+
+// isEventStop reports whether a thread stands where PTRACE_INTERRUPT brings it.
+func isEventStop(ws unix.WaitStatus) bool { return int(ws)>>16 == unix.PTRACE_EVENT_STOP }
 
 // noteStop notes a stop that nobody waited for: the process was stopped or continued by a
 // signal.
