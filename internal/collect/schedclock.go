@@ -23,8 +23,9 @@ type clockOffset struct {
 	known bool
 }
 
-// maxMeasure is how long a CPU may take to tell its clock. A real-time thread may have it.
-const maxMeasure = 50 * time.Millisecond
+// maxMeasure is how long a CPU may take to tell its clock. A real-time thread may have it,
+// and on a busy one each of its turns is waited for.
+const maxMeasure = 100 * time.Millisecond
 
 // since returns how long a thread has not run, 0 if the kernel does not tell: then waits
 // get too long, never too short.
@@ -50,11 +51,18 @@ func (c *schedClocks) offset(cpu int) (offset clockOffset) {
 	if offset, measured := c.offsets[cpu]; measured {
 		return offset
 	}
-	measured := make(chan clockOffset, 1)
-	go func() { measured <- measureClock(cpu) }()
-	select {
-	case offset = <-measured:
-	case <-time.After(maxMeasure):
+	measured := make(chan clockOffset, measures)
+	go measureClock(cpu, measured)
+	over := time.After(maxMeasure)
+	for more := true; more; {
+		select {
+		case better, ok := <-measured:
+			if more = ok; ok {
+				offset = better
+			}
+		case <-over: // what was measured so far is good, if less exact
+			more = false
+		}
 	}
 	if c.offsets == nil {
 		c.offsets = map[int]clockOffset{}
@@ -63,29 +71,34 @@ func (c *schedClocks) offset(cpu int) (offset clockOffset) {
 	return offset
 }
 
+// measures is how often a CPU's clock is measured.
+const measures = 3
+
 // measureClock compares the two clocks on a CPU: after a sleep, this thread has been
 // running only since a moment ago. The time until the monotonic clock is read makes the
-// difference too large, so that waits get too long; the smallest of three is taken.
-func measureClock(cpu int) (least clockOffset) {
+// difference too large, so that waits get too long; the smallest so far is sent each time.
+func measureClock(cpu int, measured chan<- clockOffset) {
+	defer close(measured)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var before, one unix.CPUSet
 	one.Set(cpu)
 	if unix.SchedGetaffinity(0, &before) != nil || unix.SchedSetaffinity(0, &one) != nil {
-		return least
+		return
 	}
 	defer func() { _ = unix.SchedSetaffinity(0, &before) }()
-	for range 3 {
+	var least clockOffset
+	for range measures {
 		_ = unix.Nanosleep(&unix.Timespec{Nsec: 1}, nil)
 		ran, err := proc.ReadExecStart(os.Getpid(), unix.Gettid())
 		if err != nil {
-			return clockOffset{}
+			return
 		}
 		if offset := monotonic() - ran; !least.known || offset < least.Duration {
 			least = clockOffset{offset, true}
 		}
+		measured <- least
 	}
-	return least
 }
 
 func monotonic() time.Duration {
