@@ -235,50 +235,9 @@ func readLink(dir, name string) string {
 	return target
 }
 
-// merged are lines that begin with a range of addresses, and what belongs to each, without
-// the borders between neighbours that the kernel could have made one.
-func merged(text string) string {
-	blocks := regexp.MustCompile(`(?m)^[0-9a-f]+-[0-9a-f]+ (?:.*\n(?:[A-Z].*\n)*)`).FindAllString(text, -1)
-	var b strings.Builder
-	for i := 0; i < len(blocks); i++ {
-		at, rest, _ := strings.Cut(blocks[i], " ")
-		start, end, _ := strings.Cut(at, "-")
-		for i+1 < len(blocks) && strings.HasPrefix(blocks[i+1], end+"-") && strings.Contains(rest, " 00000000 00:00 0\n") {
-			at2, rest2, _ := strings.Cut(blocks[i+1], " ")
-			if rest2 != rest {
-				break
-			}
-			_, end, _ = strings.Cut(at2, "-")
-			i++
-		}
-		b.WriteString(start + "-" + end + " " + rest)
-	}
-	return b.String()
-}
-
-// mergeNow leaves out what is no longer a mapping of its own, because the kernel has made
-// it one with its neighbour, as it may at any time.
-func (s snapshot) mergeNow(now snapshot) {
-	for name, was := range s {
-		if !strings.HasSuffix(name, ": maps") || now[name] == was || now[name] != merged(was) {
-			continue
-		}
-		policies := strings.TrimSuffix(name, "maps") + "NUMA policies"
-		s[name] = now[name]
-		var left strings.Builder
-		for line := range strings.Lines(s[policies]) {
-			if start, _, _ := strings.Cut(line, " "); strings.Contains(now[policies], start+" ") {
-				left.WriteString(line)
-			}
-		}
-		s[policies] = left.String()
-	}
-}
-
 // compare reports what differs after a restore.
 func (s snapshot) compare(t *testing.T, now snapshot) {
 	t.Helper()
-	s.mergeNow(now)
 	for name, was := range s {
 		if is, ok := now[name]; !ok {
 			t.Errorf("%s: was\n%s\nand is not there", name, was)
@@ -291,20 +250,4 @@ func (s snapshot) compare(t *testing.T, now snapshot) {
 			t.Errorf("%s: is\n%s\nand was not there", name, is)
 		}
 	}
-}
-
-func TestMerged(t *testing.T) {
-	const flags = "VmFlags: rd wr\n"
-	for text, want := range map[string]string{
-		"1000-2000 rw-p 00000000 00:00 0\n" + flags + "2000-3000 rw-p 00000000 00:00 0\n" + flags + "3000-4000 r--p 00000000 00:00 0\n" + flags: "1000-3000 rw-p 00000000 00:00 0\n" + flags + "3000-4000 r--p 00000000 00:00 0\n" + flags,
-		"1000-2000 rw-p 00000000 00:00 0\n" + flags + "3000-4000 rw-p 00000000 00:00 0\n" + flags:                                               "1000-2000 rw-p 00000000 00:00 0\n" + flags + "3000-4000 rw-p 00000000 00:00 0\n" + flags,
-		"1000-2000 r--p 00000000 08:01 7 /x\n" + flags + "2000-3000 r--p 00000000 08:01 7 /x\n" + flags:                                         "1000-2000 r--p 00000000 08:01 7 /x\n" + flags + "2000-3000 r--p 00000000 08:01 7 /x\n" + flags,
-	} {
-		if got := merged(text); got != want {
-			t.Errorf("%s\nbecomes\n%s", text, got)
-		}
-	}
-	was := snapshot{"pid 1: maps": "1000-2000 rw-p 00000000 00:00 0\n2000-3000 rw-p 00000000 00:00 0\n", "pid 1: NUMA policies": "1000 default\n2000 default\n"}
-	now := snapshot{"pid 1: maps": "1000-3000 rw-p 00000000 00:00 0\n", "pid 1: NUMA policies": "1000 default\n"}
-	was.compare(t, now)
 }

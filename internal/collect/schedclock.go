@@ -23,9 +23,8 @@ type clockOffset struct {
 	known bool
 }
 
-// maxMeasure is how long a CPU may take to tell its clock. A real-time thread may have it,
-// and on a busy one each of its turns is waited for.
-const maxMeasure = 100 * time.Millisecond
+// maxMeasure is how long a CPU may take to tell its clock. A real-time thread may have it.
+const maxMeasure = 50 * time.Millisecond
 
 // since returns how long a thread has not run, 0 if the kernel does not tell: then waits
 // get too long, never too short.

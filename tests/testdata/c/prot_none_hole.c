@@ -4,9 +4,13 @@
 
 int main(void)
 {
-	char *p = anon(12 * PAGE);
+	/* Between two inaccessible pages, so that it has no neighbour with which the kernel
+	 * could make it one mapping. */
+	char *all = anon(14 * PAGE), *p = all + PAGE;
 	unsigned char vec;
 
+	memset(all, 'x', 14 * PAGE);
+	must(mprotect(all, PAGE, PROT_NONE) == 0 && mprotect(all + 13 * PAGE, PAGE, PROT_NONE) == 0);
 	for (int i = 0; i < 12; i++)
 		memset(p + i * PAGE, 'a' + i, PAGE);
 	must(mprotect(p + 2 * PAGE, 4 * PAGE, PROT_NONE) == 0 && munmap(p + 8 * PAGE, 2 * PAGE) == 0);
