@@ -64,9 +64,7 @@ type Restorer struct {
 	regs         map[uint64]*record.Reg
 	later        []laterFD
 	ptys         map[uint64]*pty // by the device number of the terminal
-	uringTotal   uint64
-	uringCounts  map[uint64]uint32 // requests that went through io_urings, by objref
-	extra        uint64            // number of objects in the hash that no record defines
+	extra        uint64          // number of objects in the hash that no record defines
 }
 
 // file is a live open file description.

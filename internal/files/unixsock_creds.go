@@ -77,24 +77,8 @@ func sameSender(a, b record.SockCreds) bool {
 
 // nextSenders takes the senders of the next n messages or bytes out of runs. It
 // returns nil if none of them is named.
-func nextSenders(runs *[]record.SockCreds, n int64) (next []record.SockCreds) {
-	named := false
-	for ; n > 0 && len(*runs) > 0; *runs = (*runs)[1:] {
-		r := (*runs)[0]
-		named = named || r.PID != 0
-		if r.Count > n {
-			(*runs)[0].Count -= n
-			r.Count = n
-			next = append(next, r)
-			break
-		}
-		next = append(next, r)
-		n -= r.Count
-	}
-	if !named {
-		return nil
-	}
-	return next
+func nextSenders(runs *[]record.SockCreds, n int64) []record.SockCreds {
+	return nextRuns(runs, n, func(r *record.SockCreds) (*int64, bool) { return &r.Count, r.PID != 0 })
 }
 
 // sentFrom notes the address that the next message was sent from.
@@ -108,21 +92,29 @@ func (q *queue) sentFrom(name []byte) {
 
 // nextNames takes the addresses of the next n messages out of runs. It returns nil if
 // none has one.
-func nextNames(runs *[]record.SockSender, n int64) (next []record.SockSender) {
-	named := false
+func nextNames(runs *[]record.SockSender, n int64) []record.SockSender {
+	return nextRuns(runs, n, func(r *record.SockSender) (*int64, bool) { return &r.Count, len(r.Name) > 0 })
+}
+
+// nextRuns takes what belongs to the next n out of runs, and returns nil if none of it is
+// named. of returns how many a run is for, and whether it is named.
+func nextRuns[T any](runs *[]T, n int64, of func(*T) (count *int64, named bool)) (next []T) {
+	any := false
 	for ; n > 0 && len(*runs) > 0; *runs = (*runs)[1:] {
 		r := (*runs)[0]
-		named = named || len(r.Name) > 0
-		if r.Count > n {
-			(*runs)[0].Count -= n
-			r.Count = n
+		count, named := of(&r)
+		any = any || named
+		if *count > n {
+			left, _ := of(&(*runs)[0])
+			*left -= n
+			*count = n
 			next = append(next, r)
 			break
 		}
 		next = append(next, r)
-		n -= r.Count
+		n -= *count
 	}
-	if !named {
+	if !any {
 		return nil
 	}
 	return next

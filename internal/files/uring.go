@@ -31,7 +31,8 @@ var uringKind = Kind{
 		return Saver{Look: u.look, Match: IsUring, Collect: u.collect, Send: func() []Sender { return u.full }}
 	},
 	Restore: func(r *Restorer) Maker {
-		return Maker{Kind: object.Kind{Check: r.checkUring, Make: r.makeUring}}
+		m := &uringMaker{Restorer: r}
+		return Maker{Kind: object.Kind{Check: m.check, Make: m.make}}
 	},
 }
 

@@ -21,15 +21,22 @@ const (
 	maxCQEntries = 1 << 16 // IORING_MAX_CQ_ENTRIES
 )
 
-func (r *Restorer) checkUring(rec *stream.Record) []error {
+// uringMaker is the kind in one restart.
+type uringMaker struct {
+	*Restorer
+	total  uint64            // requests that went through all rings
+	counts map[uint64]uint32 // and through each, by objref
+}
+
+func (m *uringMaker) check(rec *stream.Record) []error {
 	u, err := decode[record.IOUring](rec)
 	switch {
 	case err != nil:
 	case bits.OnesCount32(u.SQEntries) != 1 || bits.OnesCount32(u.CQEntries) != 1 || u.SQEntries > maxSQEntries || u.CQEntries > maxCQEntries || u.SQEntries > u.CQEntries || tooOften(u.Count, u.SQEntries):
 		err = fmt.Errorf("%w: an io_uring of %d and %d entries that %d requests have gone through", stream.ErrCorrupt, u.SQEntries, u.CQEntries, u.Count)
-	case r.countUring(u) > maxUringCount:
-		err = fmt.Errorf("too many requests have gone through the io_urings, %d, to be counted again", r.countUring(u))
-	case !r.Paper:
+	case m.count(u) > maxUringCount:
+		err = fmt.Errorf("too many requests have gone through the io_urings, %d, to be counted again", m.count(u))
+	case !m.Paper:
 		var fd int
 		if fd, _, err = newUring(u.SQEntries, u.CQEntries, u.Direct); err != nil {
 			err = fmt.Errorf("an io_uring of %d and %d entries can't be made here: %w", u.SQEntries, u.CQEntries, err)
@@ -44,13 +51,13 @@ func (r *Restorer) checkUring(rec *stream.Record) []error {
 }
 
 // countUring counts the requests of an io_uring, and returns the sum of all.
-func (r *Restorer) countUring(u *record.IOUring) uint64 {
-	if r.uringCounts == nil {
-		r.uringCounts = map[uint64]uint32{}
+func (m *uringMaker) count(u *record.IOUring) uint64 {
+	if m.counts == nil {
+		m.counts = map[uint64]uint32{}
 	}
-	r.uringTotal += uint64(u.Count) - uint64(r.uringCounts[u.Objref])
-	r.uringCounts[u.Objref] = u.Count
-	return r.uringTotal
+	m.total += uint64(u.Count) - uint64(m.counts[u.Objref])
+	m.counts[u.Objref] = u.Count
+	return m.total
 }
 
 // uring is a restored io_uring.
@@ -59,14 +66,14 @@ type uring struct {
 	sizes uringSizes
 }
 
-func (r *Restorer) makeUring(rec *stream.Record) (object.Object, error) {
+func (m *uringMaker) make(rec *stream.Record) (object.Object, error) {
 	u, err := decode[record.IOUring](rec)
 	if err != nil {
 		return nil, err
 	}
 	var fd int
 	var p *sys.UringParams
-	err = r.asUserOf(u.Objref, func() (err error) { // whose limits count for what it registers
+	err = m.asUserOf(u.Objref, func() (err error) { // whose limits count for what it registers
 		fd, p, err = newUring(u.SQEntries, u.CQEntries, u.Direct)
 		return err
 	})
@@ -76,7 +83,7 @@ func (r *Restorer) makeUring(rec *stream.Record) (object.Object, error) {
 	if err := advance(fd, p, u.Count); err != nil {
 		return nil, errors.Join(fmt.Errorf("count %d requests of an io_uring: %w", u.Count, err), unix.Close(fd))
 	}
-	s, err := r.newSingle(fd, "an io_uring")
+	s, err := m.newSingle(fd, "an io_uring")
 	if err != nil {
 		return nil, err
 	}

@@ -37,14 +37,14 @@ func TestCheckUring(t *testing.T) {
 		{record.IOUring{SQEntries: 1, CQEntries: 1, Count: 1<<23 + 1}, false, true},
 	} {
 		c.rec.Objref = 1
-		errs := fuzzed(t, true).checkUring(uringRecord(t, &c.rec))
+		errs := (&uringMaker{Restorer: fuzzed(t, true)}).check(uringRecord(t, &c.rec))
 		if (len(errs) == 0) != c.good || c.corrupt && !errors.Is(errs[0], stream.ErrCorrupt) {
 			t.Errorf("%+v: %v", c.rec, errs)
 		}
 	}
-	r := fuzzed(t, true)
+	m := &uringMaker{Restorer: fuzzed(t, true)}
 	for i, good := range []bool{true, true, false} {
-		errs := r.checkUring(uringRecord(t, &record.IOUring{Object: record.Object{Objref: uint64(i + 1)}, SQEntries: 64, CQEntries: 64, Count: 1 << 27}))
+		errs := m.check(uringRecord(t, &record.IOUring{Object: record.Object{Objref: uint64(i + 1)}, SQEntries: 64, CQEntries: 64, Count: 1 << 27}))
 		if (len(errs) == 0) != good {
 			t.Errorf("ring %d: %v", i, errs)
 		}
