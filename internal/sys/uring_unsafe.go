@@ -76,21 +76,29 @@ func UringRegister(fd, op int, arg []byte, n int) error {
 }
 
 // CopyMapped copies from a mapping of ours as far as that can be read: behind the end of
-// what is mapped it can't.
-func CopyMapped(to, from []byte) (int, error) {
+// what is mapped it can't. A transfer ends between two pages, which are named one by one
+// for that, see process_vm_readv(2).
+func CopyMapped(to, from []byte) (copied int, err error) {
+	const together = 512 // less than IOV_MAX
 	page := os.Getpagesize()
-	for at := 0; at < len(from); at += page {
-		part := from[at:min(at+page, len(from))]
-		local := unix.Iovec{Base: &to[at]}
+	for copied < len(from) {
+		part := from[copied:min(copied+together*page, len(from))]
+		var pages []unix.RemoteIovec
+		for at := 0; at < len(part); at += page {
+			pages = append(pages, unix.RemoteIovec{Base: uintptr(unsafe.Pointer(&part[at])), Len: min(page, len(part)-at)})
+		}
+		local := unix.Iovec{Base: &to[copied]}
 		local.SetLen(len(part))
-		remote := unix.RemoteIovec{Base: uintptr(unsafe.Pointer(&part[0])), Len: len(part)}
-		_, err := unix.ProcessVMReadv(os.Getpid(), []unix.Iovec{local}, []unix.RemoteIovec{remote}, 0)
+		n, err := unix.ProcessVMReadv(os.Getpid(), []unix.Iovec{local}, pages, 0)
 		if err == unix.EFAULT {
-			return at, nil
+			return copied, nil
 		}
 		if err != nil {
-			return at, os.NewSyscallError("process_vm_readv", err)
+			return copied, os.NewSyscallError("process_vm_readv", err)
+		}
+		if copied += n; n < len(part) {
+			return copied, nil
 		}
 	}
-	return len(from), nil
+	return copied, nil
 }
