@@ -62,6 +62,7 @@ type Invocation struct {
 func Main(c *Command, args []string) int {
 	log := &Log{name: c.Name, w: os.Stderr}
 	makeDumpable()
+	collectLess()
 	ctx, release := watchSignals(c.NoSuspend)
 	defer release()
 	inv := &Invocation{Stdin: os.Stdin, Stdout: os.Stdout, Log: log, ReleaseSignals: release}
@@ -73,6 +74,15 @@ func Main(c *Command, args []string) int {
 		err = errors.Join(err, context.Cause(ctx))
 	}
 	return log.report(err, c.Own125)
+}
+
+// collectLess lets garbage grow to four times of what is in use before it is collected,
+// unless the user says otherwise (GOGC): the filters are short-lived, run at the same
+// time, and a target waits for them.
+func collectLess() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
 }
 
 // makeDumpable makes this process's files in proc(5) belong to its user, also if

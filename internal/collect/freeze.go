@@ -280,11 +280,12 @@ func (t *tree) settle(p *process, held *tracee.Tracee) error {
 // without mappings on FUSE; all other threads are stopped, so that mappings don't change
 // after that check. It reports whether a thread was let run for it.
 func (t *tree) recall() (ran bool, err error) {
+	judged := map[uint64]string{}
 	for _, p := range t.procs {
 		if p.zombie {
 			continue
 		}
-		if p.served, err = files.Served(p.pid); err != nil {
+		if p.served, err = files.Served(p.pid, judged); err != nil {
 			return false, err
 		}
 		if p.served != nil {

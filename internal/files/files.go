@@ -89,7 +89,8 @@ type Collector struct {
 	sent         map[string]bool // contents that will be sent, by identity
 	contents     []Sender
 	paths        map[pathKey]uint64
-	mounts       map[string]mounts // by mount namespace
+	mounts       map[uint64]mounts // by mount namespace
+	mountsBy     map[int]mounts    // by process
 	buildIDs     map[string][]byte
 	leases       map[inodeKey]bool // files on which the tree has a lease
 	ports        map[int]bool      // that sockets of the tree are bound to

@@ -49,14 +49,14 @@ func (c *Collector) fuseType(s *Subject) (string, error) {
 }
 
 // Served returns an error for each mapping of a process that is on FUSE, because
-// reading memory there means waiting for a server.
-func Served(pid int) (reasons []error, err error) {
+// reading memory there means waiting for a server. In judged it remembers the file
+// systems by device: for as long as nobody unmaps what is mapped, a device stays theirs.
+func Served(pid int, judged map[uint64]string) (reasons []error, err error) {
 	list, err := proc.ReadMaps(pid)
 	if err != nil {
 		return nil, err
 	}
 	var types map[uint64]string // of mounted file systems, by device
-	judged := map[uint64]string{}
 	for i := range list {
 		m := &list[i]
 		if m.Inode == 0 || !strings.HasPrefix(m.Path, "/") {
@@ -205,11 +205,15 @@ func fuseName(fstype string) string {
 
 // mountsOf reads the mounts that a process sees, once per mount namespace.
 func (c *Collector) mountsOf(pid int) (mounts, error) {
-	ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
+	if c.mountsBy[pid] != nil { // it stands still and can't change its namespace
+		return c.mountsBy[pid], nil
+	}
+	ns, err := proc.Namespace(pid, pid, "mnt")
 	if err != nil {
 		return nil, err
 	}
 	if c.mounts[ns] != nil {
+		c.mountsBy[pid] = c.mounts[ns]
 		return c.mounts[ns], nil
 	}
 	list, err := proc.Mounts(pid)
@@ -221,9 +225,9 @@ func (c *Collector) mountsOf(pid int) (mounts, error) {
 		table[m.ID] = m.FSType
 	}
 	if c.mounts == nil {
-		c.mounts = map[string]mounts{}
+		c.mounts, c.mountsBy = map[uint64]mounts{}, map[int]mounts{}
 	}
-	c.mounts[ns] = table
+	c.mounts[ns], c.mountsBy[pid] = table, table
 	return table, nil
 }
 

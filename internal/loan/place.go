@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -104,14 +105,19 @@ func FindPlace(t *tracee.Tracee, maps []proc.Mapping, fds []int, caught uint64) 
 // knowsItsID reports whether the thread's ids mean the same to itself as to us: in another
 // pid namespace they name another task, or none.
 func knowsItsID(t *tracee.Tracee) bool {
-	const pidNamespace = "pid"
-	own, err := proc.Namespaces(os.Getpid(), os.Getpid())
+	own, err := ownPIDNamespace()
 	if err != nil {
 		return false
 	}
-	its, err := proc.Namespaces(t.PID, t.TID)
-	return err == nil && own[pidNamespace] != 0 && its[pidNamespace] == own[pidNamespace]
+	its, err := proc.Namespace(t.PID, t.TID, pidNamespace)
+	return err == nil && its == own
 }
+
+const pidNamespace = "pid"
+
+var ownPIDNamespace = sync.OnceValues(func() (uint64, error) {
+	return proc.Namespace(os.Getpid(), os.Getpid(), pidNamespace)
+})
 
 // TightBytes is how much memory a loan that is Tight has.
 const TightBytes = 192

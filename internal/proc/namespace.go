@@ -19,24 +19,35 @@ var namespaceKinds = [...]string{"cgroup", "ipc", "mnt", "net", "pid", "pid_for_
 // have are missing: for a zombie all but user and pid, and pid_for_children after
 // unshare(2) until the first child.
 func Namespaces(pid, tid int) (map[string]uint64, error) {
-	dir := threadPath(pid, tid, "ns/")
 	all := make(map[string]uint64, len(namespaceKinds))
 	for _, kind := range namespaceKinds {
-		text, err := os.Readlink(dir + kind)
+		inode, err := Namespace(pid, tid, kind)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return nil, ofPid(tid, err)
+			return nil, err
 		}
-		if _, all[kind], err = ParseNamespace(text); err != nil {
-			return nil, ofPid(tid, err)
-		}
+		all[kind] = inode
 	}
 	if len(all) == 0 {
 		return nil, ofPid(tid, fs.ErrNotExist)
 	}
 	return all, nil
+}
+
+// Namespace returns the inode number of one namespace of a thread, by its name in
+// /proc/PID/ns.
+func Namespace(pid, tid int, kind string) (uint64, error) {
+	text, err := os.Readlink(threadPath(pid, tid, "ns/"+kind))
+	if err != nil {
+		return 0, ofPid(tid, err)
+	}
+	_, inode, err := ParseNamespace(text)
+	if err != nil {
+		return 0, ofPid(tid, err)
+	}
+	return inode, nil
 }
 
 // ParseNamespace parses the text of a namespace's link, such as "mnt:[4026531832]".
