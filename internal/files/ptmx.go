@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +25,7 @@ import (
 var ptmxKind = Kind{
 	Type: record.TypePTMX,
 	Save: func(c *Collector) Saver {
-		p := &ptmxs{c: c, open: map[uint64]bool{}, seen: map[uint64]bool{}}
+		p := &ptmxs{c: c, open: map[uint64]bool{}, patience: searchLimit}
 		return Saver{Look: p.look, Match: isPTMX, Collect: p.collect}
 	},
 	Restore: func(r *Restorer) Maker {
@@ -54,7 +56,11 @@ func lineOfMaster(s *Subject) (line uint64, ok bool) {
 type ptmxs struct {
 	c    *Collector
 	open map[uint64]bool // device numbers of terminals that the tree has open
-	seen map[uint64]bool // those whose masters were collected
+	// holders are processes outside the tree by the terminal they have open; nil until
+	// they are needed
+	holders  map[string]int
+	unseen   int           // processes that were not looked at
+	patience time.Duration // for that search
 }
 
 func (p *ptmxs) look(s *Subject) {
@@ -109,27 +115,47 @@ func (p *ptmxs) obstacle(s *Subject, rec *record.PTMX, line uint64) error {
 	case rec.HungUp || p.open[line] || rec.SID != 0:
 		return nil
 	}
-	if pid := whoHas(rec.Slave.Path); pid != 0 {
+	pid, err := p.holder(rec.Slave.Path)
+	if err != nil {
+		return fmt.Errorf("%s, %w", name, err)
+	}
+	if pid != 0 {
 		return cli.WithHint(fmt.Errorf("%s, which only %s has open, which is not being saved", name, proc.Named(pid)), "save a tree that has both")
 	}
 	return nil // nobody has opened it yet
 }
 
-// searchLimit bounds a search through all processes, while the tree stands still.
-const searchLimit = 200 * time.Millisecond
+// searchLimit bounds the search through all processes, while the tree stands still.
+const searchLimit = 2 * time.Second
 
-// whoHas returns a process that has a file open, 0 if none is found.
-func whoHas(path string) int {
+// holder returns a process outside the tree that has a terminal open, 0 if there is none.
+// It searches once for all terminals, because there may be thousands.
+func (p *ptmxs) holder(path string) (pid int, err error) {
+	if p.holders == nil {
+		p.holders = map[string]int{}
+		p.unseen = p.search()
+	}
+	if pid = p.holders[path]; pid == 0 && p.unseen > 0 {
+		return 0, fmt.Errorf("which can't be saved: whether one of %d processes has it open can't be found out within %v", p.unseen, p.patience)
+	}
+	return pid, nil
+}
+
+// search fills holders, and returns how many processes it did not get to.
+func (p *ptmxs) search() (left int) {
 	all, _ := proc.Processes()
-	until := time.Now().Add(searchLimit)
-	for _, pid := range all {
+	until := time.Now().Add(p.patience)
+	for i, pid := range slices.Backward(all) {
 		if time.Now().After(until) {
-			break
+			return i + 1
+		}
+		if p.c.InTree(pid) {
+			continue
 		}
 		fds, _ := proc.FDs(pid)
 		for _, fd := range fds {
-			if link, err := proc.FDLink(pid, fd); err == nil && link == path {
-				return pid
+			if link, err := proc.FDLink(pid, fd); err == nil && strings.HasPrefix(link, ptsDir) {
+				p.holders[link] = pid
 			}
 		}
 	}
