@@ -26,6 +26,7 @@ needed="
 /usr/bin/pgrep      procps
 /usr/bin/ps         procps
 /usr/bin/setsid     util-linux
+/usr/bin/strace     strace
 /usr/sbin/setcap    libcap2-bin
 /usr/bin/make       make
 /usr/bin/javac      default-jdk-headless

@@ -2,6 +2,7 @@ package tests
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,8 +18,9 @@ import (
 )
 
 // world is what tests can leave behind, in words: descriptors of this process,
-// tasks, mounts, System V objects and files. All but the first are those of the
-// namespaces and folders that the tests have for themselves.
+// tasks, mounts, System V objects, message queues, network interfaces, addresses and
+// sockets, keys and files. All but the first and the keys are those of the namespaces
+// and folders that the tests have for themselves.
 type world struct {
 	temp string // the folder for temporary files
 	left []string
@@ -33,7 +35,20 @@ func see(temp string) world {
 	for _, kind := range []string{"shm", "sem", "msg"} {
 		w.lines("System V "+kind, "/proc/sysvipc/"+kind, 1)
 	}
-	for _, dir := range []string{temp, "/dev/shm"} {
+	w.lines("address", "/proc/net/fib_trie", 0)
+	w.columns("interface", "/proc/net/dev", 2, 0)
+	for _, kind := range []string{"tcp", "tcp6"} {
+		w.columns(kind+" socket", "/proc/net/"+kind, 1, 1, 2, 3, 9)
+	}
+	w.left = slices.DeleteFunc(w.left, isOrphan)
+	for _, kind := range []string{"udp", "udp6", "udplite", "raw", "raw6", "icmp"} {
+		w.columns(kind+" socket", "/proc/net/"+kind, 1, 1, 2)
+	}
+	w.columns("netlink socket", "/proc/net/netlink", 1, 1, 2)
+	w.columns("unix socket", "/proc/net/unix", 1, 7)
+	w.columns("packet socket", "/proc/net/packet", 1, 3, 4)
+	w.columns("key", "/proc/keys", 0, 0, 5, 7, 8)
+	for _, dir := range []string{temp, "/dev/shm", "/dev/mqueue"} {
 		names, _ := filepath.Glob(filepath.Join(dir, "*"))
 		hidden, _ := filepath.Glob(filepath.Join(dir, ".*"))
 		for _, name := range append(names, hidden...) {
@@ -82,6 +97,31 @@ func (w *world) lines(what, file string, skip int) {
 	}
 }
 
+// columns are some of the fields of the lines of a file behind the first so many.
+func (w *world) columns(what, file string, skip int, fields ...int) {
+	b, _ := os.ReadFile(file)
+	for i, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+		if i < skip {
+			continue
+		}
+		all, some := strings.Fields(line), []string{}
+		for _, n := range fields {
+			if n < len(all) {
+				some = append(some, all[n])
+			}
+		}
+		if len(some) > 0 {
+			w.add("%s: %s", what, strings.Join(some, " "))
+		}
+	}
+}
+
+// isOrphan reports whether a line is that of a TCP connection that nobody has open: the
+// kernel keeps its addresses for a minute.
+func isOrphan(line string) bool {
+	return strings.HasPrefix(line, "tcp") && strings.HasSuffix(line, " 0")
+}
+
 // leaks are what is there now and was not before, once it had time to end.
 func (w world) leaks(patience time.Duration) (left []string) {
 	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
@@ -121,10 +161,47 @@ func TestLeaks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.Remove(shm)
+	for _, s := range []struct{ domain, typ int }{{unix.AF_INET, unix.SOCK_STREAM}, {unix.AF_INET6, unix.SOCK_DGRAM}, {unix.AF_PACKET, unix.SOCK_RAW}} {
+		fd, err := unix.Socket(s.domain, s.typ|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		addr := map[int]unix.Sockaddr{unix.AF_INET: &unix.SockaddrInet4{Port: 0x1ef7}, unix.AF_INET6: &unix.SockaddrInet6{Port: 0x1ef7},
+			unix.AF_PACKET: &unix.SockaddrLinklayer{Protocol: 0xf71e}}[s.domain]
+		if err := unix.Bind(fd, addr); err != nil {
+			t.Fatal(err)
+		}
+		if s.typ == unix.SOCK_STREAM {
+			if err := unix.Listen(fd, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	bound, err := net.ListenUnix("unix", &net.UnixAddr{Name: "@left-behind"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bound.Close()
+	ip := func(args ...string) {
+		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+			t.Errorf("ip %s: %v, %s", strings.Join(args, " "), err, out)
+		}
+	}
+	ip("link", "add", "left-behind", "type", "veth", "peer", "name", "left-peer")
+	defer ip("link", "del", "left-behind")
+	ip("address", "add", "10.99.9.9/32", "dev", "left-behind")
+	key, err := unix.AddKey("user", "left-behind", []byte("x"), unix.KEY_SPEC_USER_KEYRING)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = unix.KeyctlInt(unix.KEYCTL_UNLINK, key, unix.KEY_SPEC_USER_KEYRING, 0, 0) }()
 	left := strings.Join(before.leaks(0), "\n")
 	for _, what := range []string{
 		fmt.Sprintf("descriptor %d: %s", f.Fd(), f.Name()), "file " + f.Name(), fmt.Sprintf("pid %d (sleep)", sleep.Process.Pid),
 		" " + mnt + " ", fmt.Sprintf("System V shm: %d %d ", 0x1ef7, id), "file " + shm,
+		"tcp socket: 00000000:1EF7", "udp6 socket: 00000000000000000000000000000000:1EF7", "packet socket: 1ef7", "unix socket: @left-behind",
+		"interface: left-behind:", "address: |-- 10.99.9.9", "user left-behind:",
 	} {
 		if !strings.Contains(left, what) {
 			t.Errorf("%q is not seen among\n%s", what, left)
