@@ -86,42 +86,124 @@ func (r *Restorer) addTarget(rec *stream.Record) error {
 // descriptor table of the task that added it is still empty, so that number is
 // free for now.
 func (e *epoll) Attach(tasks object.Tasks) error {
-	if err := e.makeRoom(tasks); err != nil {
+	adders, err := e.adders(tasks)
+	if err != nil {
 		return err
 	}
 	// Disarmed ones first: disarming one again must not fetch the event of another.
-	for _, spent := range []bool{true, false} {
-		for _, t := range e.targets {
-			if (t.Events&^uint32(epollPrivate) == 0 && t.Events&unix.EPOLLONESHOT != 0) != spent {
-				continue
+	for _, a := range adders {
+		for _, t := range a.targets {
+			if isSpent(t) {
+				if err := e.r.addSpentTarget(a.p, t); err != nil {
+					return fmt.Errorf("pid %d: add descriptor %d to an epoll: %w", t.TID, t.FD, err)
+				}
 			}
-			if err := e.r.addEpollTarget(tasks.Puppet(t.TID), t, spent); err != nil {
-				return fmt.Errorf("pid %d: add descriptor %d to an epoll: %w", t.TID, t.FD, err)
-			}
+		}
+	}
+	for _, a := range adders {
+		if err := a.addArmed(e.r); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// makeRoom makes room in the tasks for the numbers of the targets.
-func (e *epoll) makeRoom(tasks object.Tasks) error {
-	var pids []int
-	numbers := map[int][]int{}
+// isSpent reports whether a target has fired and is disarmed.
+func isSpent(t *record.EpollTarget) bool {
+	return t.Events&^uint32(epollPrivate) == 0 && t.Events&unix.EPOLLONESHOT != 0
+}
+
+// adder is a task that adds targets to an epoll.
+type adder struct {
+	p       *puppet.Puppet
+	targets []*record.EpollTarget
+	low     int // the lowest free number in its table
+}
+
+// adders returns the tasks that added the targets, with room for their numbers.
+func (e *epoll) adders(tasks object.Tasks) (all []*adder, err error) {
+	known := map[int]*adder{}
 	for _, t := range e.targets {
-		if tasks.Puppet(t.TID) == nil {
-			return fmt.Errorf("%w: an epoll's target was added by thread %d, which is not in the image", stream.ErrCorrupt, t.TID)
+		a := known[t.TID]
+		if a == nil {
+			a = &adder{p: tasks.Puppet(t.TID)}
+			known[t.TID], all = a, append(all, a)
 		}
-		if numbers[t.TID] == nil {
-			pids = append(pids, t.TID)
+		if a.p == nil {
+			return nil, fmt.Errorf("%w: an epoll's target was added by thread %d, which is not in the image", stream.ErrCorrupt, t.TID)
 		}
-		numbers[t.TID] = append(numbers[t.TID], t.FD)
+		a.targets = append(a.targets, t)
 	}
-	for _, pid := range pids {
-		if _, err := reserve(tasks.Puppet(pid), numbers[pid]); err != nil {
+	for _, a := range all {
+		numbers := make([]int, len(a.targets))
+		for i, t := range a.targets {
+			numbers[i] = t.FD
+		}
+		pidfd, err := reserve(a.p, numbers)
+		if err != nil {
+			return nil, err
+		}
+		if pidfd == 0 { // all that is in its table
+			a.low = 1
+		}
+	}
+	return all, nil
+}
+
+// addArmed adds the targets that are armed, with few stops for all of them.
+func (a *adder) addArmed(r *Restorer) error {
+	v, added := a.p.Vector(), 0
+	for _, t := range a.targets {
+		if isSpent(t) {
+			continue
+		}
+		if err := a.add(r, v, t); err != nil {
 			return err
 		}
+		if added++; added+1 >= r.Depot.Together() { // the epoll is one more
+			if err := v.Run(); err != nil {
+				return err
+			}
+			added = 0
+		}
 	}
+	return v.Run()
+}
+
+// add adds the calls that add a target, and leave the table as it was.
+func (a *adder) add(r *Restorer, v *puppet.Vector, t *record.EpollTarget) error {
+	target, epoll, err := r.targetAndEpoll(t)
+	if err != nil {
+		return err
+	}
+	n := a.p.GiveIn(v, target)
+	if t.FD != a.low {
+		v.Add(fmt.Sprintf("install descriptor %d", t.FD), unix.SYS_DUP3, 0, uint64(t.FD), unix.O_CLOEXEC).From(0, n)
+		v.Add("close", unix.SYS_CLOSE, 0).From(0, n)
+	}
+	ep := a.p.GiveIn(v, epoll)
+	at := v.Put(epollEvent(t.Events, t.Data))
+	v.Add(fmt.Sprintf("add descriptor %d to an epoll", t.FD), unix.SYS_EPOLL_CTL, 0, unix.EPOLL_CTL_ADD, uint64(t.FD), at).From(0, ep)
+	v.Add("close", unix.SYS_CLOSE, 0).From(0, ep)
+	v.Add("close", unix.SYS_CLOSE, uint64(t.FD))
 	return nil
+}
+
+// targetAndEpoll returns our descriptors of both.
+func (r *Restorer) targetAndEpoll(t *record.EpollTarget) (target, epoll int, err error) {
+	if target, err = r.descriptorOf(t.Refs.File); err == nil {
+		epoll, err = r.descriptorOf(t.Refs.Epoll)
+	}
+	return target, epoll, err
+}
+
+// descriptorOf returns our descriptor of a description.
+func (r *Restorer) descriptorOf(objref uint64) (int, error) {
+	f, err := r.file(objref)
+	if err != nil {
+		return -1, err
+	}
+	return f.f.Fd()
 }
 
 // canBeWatched reports whether a file has a poll method: epoll_ctl(2) refuses
@@ -139,18 +221,14 @@ func canBeWatched(f *depot.File) bool {
 	return unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{}) != unix.EPERM
 }
 
-// addEpollTarget adds a target from inside the puppet, because the kernel keeps
-// the number by which it was added together with the file.
-func (r *Restorer) addEpollTarget(p *puppet.Puppet, t *record.EpollTarget, spent bool) error {
-	epoll, err := r.file(t.Refs.Epoll)
+// addSpentTarget adds a target that is disarmed, from inside the puppet, because the
+// kernel keeps the number by which it was added together with the file.
+func (r *Restorer) addSpentTarget(p *puppet.Puppet, t *record.EpollTarget) error {
+	target, epoll, err := r.targetAndEpoll(t)
 	if err != nil {
 		return err
 	}
-	target, err := r.file(t.Refs.File)
-	if err != nil {
-		return err
-	}
-	n, err := give(p, target.f)
+	n, err := p.Give(target)
 	if err != nil {
 		return err
 	}
@@ -162,15 +240,11 @@ func (r *Restorer) addEpollTarget(p *puppet.Puppet, t *record.EpollTarget, spent
 			return err
 		}
 	}
-	ep, err := give(p, epoll.f)
+	ep, err := p.Give(epoll)
 	if err != nil {
 		return err
 	}
-	if spent {
-		err = addSpent(p, uint64(ep), t)
-	} else {
-		err = epollCtl(p, uint64(ep), unix.EPOLL_CTL_ADD, t, t.Events)
-	}
+	err = addSpent(p, uint64(ep), t)
 	return errors.Join(err, tracee.CallOK(p, "close", unix.SYS_CLOSE, uint64(ep)), tracee.CallOK(p, "close", unix.SYS_CLOSE, uint64(t.FD)))
 }
 

@@ -234,11 +234,12 @@ func (p *decider) judgeLoose(fd *record.FD, t *Thing) {
 func (p *decider) tellConnections() {
 	const most = 3
 	var names []string
+	told := map[string]bool{}
 	for _, ref := range p.order {
 		in := p.files[ref].Refs.Inode
 		t, d := p.things[in], p.joined[in]
-		if d != nil && d.Flag == "" && d.Action == ends.Close && p.unwanted[in] == "" && !slices.Contains(names, t.Name) {
-			names = append(names, t.Name)
+		if d != nil && d.Flag == "" && d.Action == ends.Close && p.unwanted[in] == "" && !told[t.Name] {
+			names, told[t.Name] = append(names, t.Name), true
 		}
 	}
 	if len(names) == 0 {
