@@ -313,7 +313,7 @@ func (s *inetSocks) contents(sub *Subject, f *os.File, t sockType, rec *record.I
 		}
 		return nil
 	case rec.Ended:
-		return s.bytes(f, rec.ID)
+		return s.bytes(f, rec)
 	case rec.Peer == nil || rec.State == sys.TCPSynSent:
 		return nil
 	}
@@ -338,7 +338,7 @@ func (s *inetSocks) contents(sub *Subject, f *os.File, t sockType, rec *record.I
 	} else {
 		s.c.noteConnection(sub, ends.TCP(peer))
 	}
-	return s.bytes(f, rec.ID)
+	return s.bytes(f, rec)
 }
 
 // drain has a socket receive what the other end had sent before it was closed: nobody has
@@ -403,12 +403,13 @@ func (s *inetSocks) list() error {
 }
 
 // bytes arranges for what waits in a connection to be sent.
-func (s *inetSocks) bytes(f *os.File, id uint64) error {
+func (s *inetSocks) bytes(f *os.File, rec *record.InetSock) error {
 	data, err := peekStream(int(f.Fd()))
 	if err != nil || len(data) == 0 {
 		return err
 	}
-	q := &queue{data: data}
+	q, id := &queue{data: data}, rec.ID
+	rec.Unread = int64(len(data))
 	s.full = append(s.full, func(w *stream.Writer, _ func() bool) error { return q.send(w, id) })
 	return nil
 }

@@ -211,7 +211,7 @@ func connectTo(from, to connectable) (connected, accepted int, err error) {
 			return -1, -1, err
 		}
 		bigBuffer(connected, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF)
-		if accepted, err = join(listening, connected); err == nil {
+		if accepted, err = join(listening, connected, true); err == nil {
 			return connected, accepted, unix.SetNonblock(connected, false)
 		}
 		err = errors.Join(err, os.NewSyscallError("close", unix.Close(connected)))
@@ -290,16 +290,10 @@ func (s *inetSock) completePair() error {
 	return s.finish(fd)
 }
 
-// finish gives a socket its options, and buffers that TCP chooses again.
+// finish gives a socket its options.
 func (s *inetSock) finish(fd int) error {
-	if _, has := optionOf(s.rec.Options, unix.SOL_SOCKET, unix.SO_RCVBUF); !has {
-		smallBuffer(fd, unix.SO_RCVBUF, s.kept)
-	}
-	if _, has := optionOf(s.rec.Options, unix.SOL_SOCKET, unix.SO_SNDBUF); !has {
-		smallBuffer(fd, unix.SO_SNDBUF, 0)
-	}
-	if _, has := optionOf(s.rec.Options, unix.SOL_SOCKET, soBufLock); !has {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, soBufLock, 0) // kernels before 5.14 have no such option
+	if s.rec.Pair != 0 || s.rec.Unread > 0 {
+		s.tuneAgain(fd)
 	}
 	// Of a connection it means nothing, and bind(2) to an address has set it.
 	options := slices.DeleteFunc(slices.Clone(s.rec.Options), func(o record.LevelOption) bool {
@@ -309,6 +303,20 @@ func (s *inetSock) finish(fd int) error {
 		return fmt.Errorf("%s: %w", nameOf(s.rec), err)
 	}
 	return nil
+}
+
+// tuneAgain leaves buffers that were made larger to TCP again, unless the program had set
+// their sizes.
+func (s *inetSock) tuneAgain(fd int) {
+	if _, has := optionOf(s.rec.Options, unix.SOL_SOCKET, unix.SO_RCVBUF); !has {
+		smallBuffer(fd, unix.SO_RCVBUF, s.kept)
+	}
+	if _, has := optionOf(s.rec.Options, unix.SOL_SOCKET, unix.SO_SNDBUF); !has {
+		smallBuffer(fd, unix.SO_SNDBUF, 0)
+	}
+	if _, has := optionOf(s.rec.Options, unix.SOL_SOCKET, soBufLock); !has {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, soBufLock, 0) // kernels before 5.14 have no such option
+	}
 }
 
 // smallBuffer is the opposite of bigBuffer: room for what waits, and for as much as a new

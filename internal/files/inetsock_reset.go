@@ -33,7 +33,11 @@ func (s *inetSock) connect() error {
 	errs[0] = s.m.chown(f, s.rec.UID, s.rec.GID, fmt.Sprintf("socket:[%d]", s.rec.Ino))
 	s.f, errs[1] = s.m.Depot.Keep(f)
 	s.other, errs[2] = s.m.Depot.Keep(os.NewFile(uintptr(theirs), name))
-	return errors.Join(errs[:]...)
+	err = errors.Join(errs[:]...)
+	if err != nil || s.rec.Unread > 0 {
+		return err
+	}
+	return s.reset() // at once: there may be thousands, and each of the other ends is a descriptor
 }
 
 // listener returns a socket of ours that listens on the loopback interface, made on first
@@ -92,7 +96,7 @@ func (m *inetMaker) loopback(rec *record.InetSock) (ours, theirs int, err error)
 		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(ours, unix.SOL_IPV6, unix.IPV6_V6ONLY, int(only)))
 	}
 	if err == nil {
-		theirs, err = join(listening, ours)
+		theirs, err = join(listening, ours, rec.Unread > 0)
 	}
 	if err == nil {
 		err = unix.SetNonblock(ours, false)
@@ -104,9 +108,12 @@ func (m *inetMaker) loopback(rec *record.InetSock) (ours, theirs int, err error)
 }
 
 // join connects a socket to one that listens, and returns the other end. Anybody may
-// connect to that, so it is the one whose peer is ours.
-func join(listening, ours int) (int, error) {
-	bigBuffer(ours, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF)
+// connect to that, so it is the one whose peer is ours. If bytes will be sent to ours,
+// there is room for them.
+func join(listening, ours int, roomy bool) (int, error) {
+	if roomy {
+		bigBuffer(ours, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF)
+	}
 	to, err := unix.Getsockname(listening)
 	if err != nil {
 		return -1, os.NewSyscallError("getsockname", err)
@@ -134,7 +141,9 @@ func join(listening, ours int) (int, error) {
 			return -1, os.NewSyscallError("accept4", err)
 		}
 		if addrPort(addrOf(theirs, peer)) == addrPort(addrOf(ours, self)) {
-			bigBuffer(theirs, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF)
+			if roomy {
+				bigBuffer(theirs, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF)
+			}
 			return theirs, nil
 		}
 		unix.Close(theirs)

@@ -32,7 +32,7 @@ type inetSock struct {
 	single
 	m     *inetMaker
 	rec   *record.InetSock
-	other *depot.File // the other end of a connection, until Complete
+	other *depot.File // the other end of a connection, as long as that is needed
 	peer  *inetSock   // that, if it has a record
 	kept  int64       // bytes that Fill wrote through it
 }
@@ -79,7 +79,7 @@ func typeOf(s *record.InetSock) sockType { return sockType{s.Domain, s.Kind, s.P
 
 func judgeInetSock(s *record.InetSock) error {
 	t := typeOf(s)
-	impossible := s.State < sys.TCPEstablished || s.State > sys.TCPClosing || s.State == sys.TCPTimeWait || s.Backlog < 0 || s.Waiting < 0 || s.Shutdown&^shutBoth != 0
+	impossible := s.State < sys.TCPEstablished || s.State > sys.TCPClosing || s.State == sys.TCPTimeWait || s.Backlog < 0 || s.Waiting < 0 || s.Unread < 0 || s.Unread > maxSockBytes || s.Shutdown&^shutBoth != 0
 	switch {
 	case !t.tcp():
 		impossible = impossible || s.State != sys.TCPClose && s.State != sys.TCPEstablished || (s.State == sys.TCPEstablished) != (s.Peer != nil)
@@ -171,10 +171,12 @@ func (s *inetSock) Complete() error {
 	if err := s.m.stopListening(); err != nil { // all are made by now
 		return err
 	}
-	if s.rec.Pair != 0 {
+	switch {
+	case s.rec.Pair != 0:
 		return s.completePair()
-	}
-	if s.other != nil {
+	case s.m.resets(s.rec) && s.other == nil:
+		return nil // it is complete
+	case s.m.resets(s.rec):
 		return s.reset()
 	}
 	if s.rec.Shutdown == 0 {
@@ -265,7 +267,7 @@ func (s *inetSock) Fill(rec *stream.Record, data io.Reader) error {
 		s.m.Note("%d bytes that waited in %s are lost, because it is connected anew", rec.DataLen, nameOf(s.rec))
 		return nil
 	}
-	if s.kept += rec.DataLen; s.other == nil || s.kept > maxSockBytes {
+	if s.kept += rec.DataLen; s.other == nil || s.kept > s.rec.Unread {
 		return fmt.Errorf("%w: %d bytes in %s", stream.ErrCorrupt, rec.DataLen, nameOf(s.rec))
 	}
 	buf := make([]byte, rec.DataLen)

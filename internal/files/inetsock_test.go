@@ -3,12 +3,15 @@ package files
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/depot"
 	"ckpt/internal/object"
 	"ckpt/internal/sys"
+	"ckpt/internal/testkit"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -58,6 +61,8 @@ func TestJudgeInetSock(t *testing.T) {
 		func(s *record.InetSock) { s.Peer = at(six, 5) },
 		func(s *record.InetSock) { s.Domain = unix.AF_INET6 },
 		func(s *record.InetSock) { s.Local.Port = 65536 },
+		func(s *record.InetSock) { s.Unread = -1 },
+		func(s *record.InetSock) { s.Unread = maxSockBytes + 1 },
 		func(s *record.InetSock) { s.Local.Port = -1 },
 		func(s *record.InetSock) { s.Local.Scope = 1 },
 		func(s *record.InetSock) { s.Local.Device = "lo" },
@@ -120,7 +125,7 @@ func TestLoopbackStranger(t *testing.T) {
 	if err := unix.Connect(fds[0], at); err != nil {
 		t.Fatal(err)
 	}
-	theirs, err := join(listening, fds[1])
+	theirs, err := join(listening, fds[1], true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,6 +134,41 @@ func TestLoopbackStranger(t *testing.T) {
 	self, serr := unix.Getsockname(fds[1])
 	if err := errors.Join(err, serr); err != nil || address(peer) != address(self) {
 		t.Errorf("it is connected to %s, not to %s (%v)", address(peer), address(self), err)
+	}
+}
+
+// TestGoneAtOnce: a connection without bytes to read is complete when it is made, with one
+// descriptor of ours; another takes as many bytes as its record says.
+func TestGoneAtOnce(t *testing.T) {
+	for _, unread := range []int64{0, 5} {
+		m := &inetMaker{Restorer: fuzzed(t, true), listeners: map[int]*depot.File{}}
+		s := &record.InetSock{Object: record.Object{Objref: 1}, Domain: unix.AF_INET, Kind: unix.SOCK_STREAM, Protocol: unix.IPPROTO_TCP, State: sys.TCPEstablished,
+			Local: &record.InetAddr{IP: []byte{127, 0, 0, 1}, Port: 5}, Peer: &record.InetAddr{IP: []byte{127, 0, 0, 1}, Port: 6}, Unread: unread}
+		obj, err := m.make(&stream.Record{Type: record.TypeInetSock, Meta: testkit.Must(stream.Marshal(s))(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sock := obj.(*inetSock)
+		if (sock.other != nil) != (unread > 0) {
+			t.Errorf("%d bytes to read, other end %v", unread, sock.other)
+		}
+		fill := func(n int) error {
+			return sock.Fill(&stream.Record{Type: record.TypeSockData, DataLen: int64(n)}, strings.NewReader("hello"[:n]))
+		}
+		if unread > 0 {
+			testkit.Check(t, fill(5))
+		}
+		if err := fill(1); !errors.Is(err, stream.ErrCorrupt) {
+			t.Errorf("one byte more than %d: %v", unread, err)
+		}
+		sock.kept = unread
+		testkit.Check(t, sock.Complete())
+		fd := testkit.Must(sock.f.Fd())(t)
+		buf := make([]byte, 8)
+		if n, err := unix.Read(fd, buf); int64(max(n, 0)) != unread || unread == 0 && err != unix.ECONNRESET {
+			t.Errorf("%d bytes, %v, want %d", n, err, unread)
+		}
+		testkit.Check(t, obj.Close())
 	}
 }
 

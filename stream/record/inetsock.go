@@ -23,6 +23,8 @@ type InetSock struct {
 	// Waiting is what waited in it and is not in the stream: connections that nobody
 	// had accepted, or memory that datagrams took.
 	Waiting int64 `cbor:"waiting,omitempty" range:"0.."`
+	// Unread is how many bytes of SOCKDATA it has, which the program had yet to read.
+	Unread int64 `cbor:"unread,omitempty" range:"0.."`
 	// Pair is the inode number of the other end of a TCP connection, which is in the
 	// stream, too; absent: it is not.
 	Pair       uint64       `cbor:"pair,omitempty"`
