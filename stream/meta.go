@@ -27,8 +27,13 @@ const (
 // item is one data item of CBOR, as it stands.
 type item []byte
 
-// field is one pair of a map: the key, a text string as it is encoded, and the value.
-type field struct{ key, value item }
+// field is one pair of a map: the key, a text string as it is encoded, the text, and
+// the value.
+type field struct {
+	key   item
+	name  []byte
+	value item
+}
 
 // Refs returns the record's refs, by name. The caller may change the map.
 func (r *Record) Refs() (map[string]uint64, error) {
@@ -40,9 +45,9 @@ func (r *Record) Refs() (map[string]uint64, error) {
 	for _, f := range fields {
 		n, err := f.value.uint()
 		if err != nil {
-			return nil, fmt.Errorf("%w: refs.%s is no reference", ErrCorrupt, f.key.text())
+			return nil, fmt.Errorf("%w: refs.%s is no reference", ErrCorrupt, f.name)
 		}
-		refs[string(f.key.text())] = n
+		refs[string(f.name)] = n
 	}
 	return refs, nil
 }
@@ -57,7 +62,7 @@ func (r *Record) Object() (*record.Object, error) {
 	var o record.Object
 	var n uint64
 	for _, f := range fields {
-		switch string(f.key.text()) {
+		switch string(f.name) {
 		case "id":
 			o.ID, err = f.value.uint()
 		case "objref":
@@ -74,7 +79,7 @@ func (r *Record) Object() (*record.Object, error) {
 			err = Unmarshal(f.value, &o.Ident)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%w: %s of an object: %x", ErrCorrupt, f.key.text(), []byte(f.value))
+			return nil, fmt.Errorf("%w: %s of an object: %x", ErrCorrupt, f.name, []byte(f.value))
 		}
 	}
 	return &o, nil
@@ -102,7 +107,7 @@ func (r *Record) find(name string) (item, error) {
 		return nil, err
 	}
 	for _, f := range fields {
-		if string(f.key.text()) == name {
+		if string(f.name) == name {
 			return f.value, nil
 		}
 	}
@@ -139,11 +144,8 @@ func appendFields(fields []field, b []byte) ([]field, error) {
 	sorted := true
 	for range n {
 		var f field
-		if f.key, rest, err = next(rest, maxNested-1); err != nil {
+		if f.key, f.name, rest, err = nextText(rest); err != nil {
 			return nil, err
-		}
-		if f.key[0]>>5 != majorText {
-			return nil, fmt.Errorf("%w: a key that is no text", ErrCorrupt)
 		}
 		if f.value, rest, err = next(rest, maxNested-1); err != nil {
 			return nil, err
@@ -165,8 +167,10 @@ func appendFields(fields []field, b []byte) ([]field, error) {
 // compareKeys is the order of RFC 8949 §4.2.1 for keys that are text: shorter ones
 // come first.
 func compareKeys(a, b field) int {
-	x, y := a.key.text(), b.key.text()
-	return cmp.Or(cmp.Compare(len(x), len(y)), bytes.Compare(x, y))
+	if len(a.name) != len(b.name) {
+		return cmp.Compare(len(a.name), len(b.name))
+	}
+	return bytes.Compare(a.name, b.name)
 }
 
 // unique makes sure that no key is in a map twice, which is for pairs that are not
@@ -174,13 +178,28 @@ func compareKeys(a, b field) int {
 func unique(fields []field) error {
 	seen := make(map[string]bool, len(fields))
 	for _, f := range fields {
-		if name := string(f.key.text()); seen[name] {
+		if name := string(f.name); seen[name] {
 			return fmt.Errorf("%w: %q is there twice", ErrCorrupt, name)
 		} else {
 			seen[name] = true
 		}
 	}
 	return nil
+}
+
+// nextText splits a text string off b.
+func nextText(b []byte) (it item, text, rest []byte, err error) {
+	major, n, text, err := head(b)
+	switch {
+	case err != nil:
+		return nil, nil, nil, err
+	case major != majorText:
+		return nil, nil, nil, fmt.Errorf("%w: a key that is no text", ErrCorrupt)
+	case n > uint64(len(text)):
+		return nil, nil, nil, errShort
+	}
+	text, rest = text[:n], text[n:]
+	return b[:len(b)-len(rest)], text, rest, nil
 }
 
 // next splits the first data item off b, in which others are nested at most
@@ -253,12 +272,6 @@ func head(b []byte) (major byte, arg uint64, rest []byte, err error) {
 
 var errShort = fmt.Errorf("%w: meta ends too early", ErrCorrupt)
 
-// text returns the bytes of a string.
-func (it item) text() []byte {
-	_, _, rest, _ := head(it)
-	return rest
-}
-
 // uint returns the value of an unsigned number; null and nothing are 0.
 func (it item) uint() (uint64, error) {
 	if len(it) == 0 || it[0] == cborNull {
@@ -276,11 +289,14 @@ func (it item) uint() (uint64, error) {
 func (r *Record) Set(fields map[string]any) error {
 	changed := make([]field, 0, len(fields))
 	for name, v := range fields {
-		f := field{key: encodeText(name)}
-		switch n, isUint := v.(uint64); {
-		case isUint:
-			f.value = appendHead(nil, majorUint, n)
-		case v != nil:
+		f := named(name)
+		switch v := v.(type) {
+		case nil:
+		case uint64:
+			f.value = appendHead(nil, majorUint, v)
+		case map[string]uint64:
+			f.value = encodeRefs(v)
+		default:
 			b, err := Marshal(v)
 			if err != nil {
 				return err
@@ -294,11 +310,17 @@ func (r *Record) Set(fields map[string]any) error {
 
 // SetRefs replaces the refs map.
 func (r *Record) SetRefs(refs map[string]uint64) error {
+	return r.Set(map[string]any{"refs": refs})
+}
+
+func encodeRefs(refs map[string]uint64) item {
 	fields := make([]field, 0, len(refs))
 	for name, ref := range refs {
-		fields = append(fields, field{encodeText(name), appendHead(nil, majorUint, ref)})
+		f := named(name)
+		f.value = appendHead(nil, majorUint, ref)
+		fields = append(fields, f)
 	}
-	return r.set([]field{{encodeText("refs"), join(fields)}})
+	return join(fields)
 }
 
 // set is Set of fields that are encoded; no value removes one.
@@ -309,7 +331,7 @@ func (r *Record) set(changed []field) error {
 		return err
 	}
 	isChanged := func(f field) bool {
-		return slices.ContainsFunc(changed, func(c field) bool { return bytes.Equal(c.key.text(), f.key.text()) })
+		return slices.ContainsFunc(changed, func(c field) bool { return bytes.Equal(c.name, f.name) })
 	}
 	fields = slices.DeleteFunc(fields, isChanged)
 	for _, f := range changed {
@@ -335,8 +357,11 @@ func join(fields []field) []byte {
 	return b
 }
 
-func encodeText(s string) item {
-	return append(appendHead(make([]byte, 0, len(s)+3), majorText, uint64(len(s))), s...)
+// named returns a pair with this key.
+func named(name string) field {
+	const most = 9 // bytes of a head
+	key := append(appendHead(make([]byte, 0, len(name)+most), majorText, uint64(len(name))), name...)
+	return field{key: key, name: key[len(key)-len(name):]}
 }
 
 // appendHead appends the head of a data item, as short as can be.

@@ -77,7 +77,10 @@ func (s *Sorter) plain(rec *stream.Record) (*stream.Record, error) {
 	if err != nil || s.again[refs["of"]] {
 		return nil, err
 	}
-	return rec, s.setRefs(rec, refs)
+	if changed, err := s.translate(refs); err != nil || !changed {
+		return rec, err
+	}
+	return rec, rec.SetRefs(refs)
 }
 
 // object gives the object its objref, or turns a later encounter into OBJREF.
@@ -102,10 +105,17 @@ func (s *Sorter) object(rec *stream.Record) (*stream.Record, error) {
 		s.again[o.ID] = true
 		return stream.New(record.TypeObjref, &record.ObjrefUse{Objref: ref, Type: rec.Type})
 	}
-	if err := s.refs(rec); err != nil {
+	fields := map[string]any{"objref": ref, "id": nil, "genid": nil, "kcmp": nil, "ident": nil}
+	refs, err := rec.Refs()
+	if err != nil {
 		return nil, err
 	}
-	return rec, rec.Set(map[string]any{"objref": ref, "id": nil, "genid": nil, "kcmp": nil, "ident": nil})
+	if changed, err := s.translate(refs); err != nil {
+		return nil, err
+	} else if changed {
+		fields["refs"] = refs
+	}
+	return rec, rec.Set(fields)
 }
 
 func (s *Sorter) sort(t record.Type, o *record.Object) (ref uint64, isNew bool, err error) {
@@ -134,27 +144,16 @@ func (s *Sorter) sort(t record.Type, o *record.Object) (ref uint64, isNew bool, 
 	return next(), true, nil // one of its kind
 }
 
-// refs rewrites a record's refs map from ids to objrefs.
-func (s *Sorter) refs(rec *stream.Record) error {
-	refs, err := rec.Refs()
-	if err != nil {
-		return err
-	}
-	return s.setRefs(rec, refs)
-}
-
-func (s *Sorter) setRefs(rec *stream.Record, refs map[string]uint64) error {
-	changed := false
+// translate turns the ids in a record's refs into objrefs, and reports whether that
+// changed any.
+func (s *Sorter) translate(refs map[string]uint64) (changed bool, _ error) {
 	for name, id := range refs {
 		ref, ok := s.objref[id]
 		if !ok && id != 0 {
-			return fmt.Errorf("%w: its %s is id %d, which no record before it has", stream.ErrCorrupt, name, id)
+			return false, fmt.Errorf("%w: its %s is id %d, which no record before it has", stream.ErrCorrupt, name, id)
 		}
 		refs[name] = ref
 		changed = changed || ref != id
 	}
-	if !changed {
-		return nil
-	}
-	return rec.SetRefs(refs)
+	return changed, nil
 }
