@@ -19,8 +19,8 @@ func (r *Restorer) Decide(objects []*stream.Record, fds []record.FD) (errs []err
 
 // checkFile returns what is impossible in a description. A position may be
 // anything: for a folder it is whatever its file system likes.
-func checkFile(rec *stream.Record) []error {
-	f, err := decode[record.File](rec)
+func (r *Restorer) checkFile(rec *stream.Record) []error {
+	f, err := decoded[record.File](r, rec)
 	if err != nil {
 		return []error{err}
 	}

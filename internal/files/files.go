@@ -343,6 +343,23 @@ func decode[T any](rec *stream.Record) (*T, error) {
 	return v, nil
 }
 
+// decoded is decode for the records of which there may be many, and which several phases
+// of a restart ask for. What it returns must stay as it is, like the record.
+func decoded[T any](r *Restorer, rec *stream.Record) (*T, error) {
+	if v, ok := r.decoded[rec].(*T); ok {
+		return v, nil
+	}
+	v, err := decode[T](rec)
+	if err != nil {
+		return nil, err
+	}
+	if r.decoded == nil {
+		r.decoded = map[*stream.Record]any{}
+	}
+	r.decoded[rec] = v
+	return v, nil
+}
+
 // open is open(2). Unlike os.OpenFile it leaves O_NONBLOCK to the caller,
 // because the description will be the restored program's.
 func open(path string, flags int) (*os.File, error) { return openNamed(path, flags, path) }

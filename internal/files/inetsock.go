@@ -32,7 +32,7 @@ var inetSockKind = Kind{
 	},
 	Restore: func(r *Restorer) Maker {
 		m := &inetMaker{Restorer: r, alone: map[uint64]*inetSock{}, listeners: map[int]*depot.File{}}
-		return Maker{Kind: object.Kind{Check: m.check, Here: m.here, Make: m.make}, Thing: inetSockThing}
+		return Maker{Kind: object.Kind{Check: m.check, Here: m.here, Make: m.make}, Thing: m.thing}
 	},
 }
 

@@ -105,7 +105,7 @@ func IsPart(t record.Type) bool {
 
 // Kinds returns all kinds of this package, for a restart.
 func (r *Restorer) Kinds() []object.Kind {
-	kinds := []object.Kind{{Type: record.TypeFile, Check: checkFile, Here: r.signalOwnerHere, Make: r.makeFile}}
+	kinds := []object.Kind{{Type: record.TypeFile, Check: r.checkFile, Here: r.signalOwnerHere, Make: r.makeFile}}
 	for i := range Kinds {
 		kinds = append(kinds, r.replaceable(r.maker(Kinds[i].Type).Kind))
 	}

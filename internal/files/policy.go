@@ -71,7 +71,7 @@ func (ps Policies) of(path string) Policy {
 
 // checkReg compares a file with its record.
 func (r *Restorer) checkReg(rec *stream.Record) []error {
-	reg, err := decode[record.Reg](rec)
+	reg, err := decoded[record.Reg](r, rec)
 	if err != nil {
 		return []error{err}
 	}

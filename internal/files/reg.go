@@ -27,7 +27,7 @@ var regKind = Kind{
 	Data: []record.Type{record.TypeContent},
 	Save: func(c *Collector) Saver { return Saver{Match: isReg, Collect: c.reg} },
 	Restore: func(r *Restorer) Maker {
-		return Maker{Kind: object.Kind{Check: r.checkReg, Here: r.ghostHere, Make: r.makeReg}, Thing: regThing}
+		return Maker{Kind: object.Kind{Check: r.checkReg, Here: r.ghostHere, Make: r.makeReg}, Thing: r.regThing}
 	},
 }
 
@@ -35,8 +35,8 @@ func isReg(s *Subject) bool {
 	return isMode(s, unix.S_IFREG) && !strings.HasPrefix(s.Target, "/memfd:") && hidden(s) == ""
 }
 
-func regThing(rec *stream.Record) (*Thing, error) {
-	reg, err := decode[record.Reg](rec)
+func (r *Restorer) regThing(rec *stream.Record) (*Thing, error) {
+	reg, err := decoded[record.Reg](r, rec)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (c *Collector) findBuildID(s *Subject) ([]byte, error) {
 }
 
 func (r *Restorer) makeReg(rec *stream.Record) (object.Object, error) {
-	reg, err := decode[record.Reg](rec)
+	reg, err := decoded[record.Reg](r, rec)
 	if err != nil {
 		return nil, err
 	}

@@ -65,6 +65,8 @@ type Restorer struct {
 	later        []laterFD
 	ptys         map[uint64]*pty // by the device number of the terminal
 	extra        uint64          // number of objects in the hash that no record defines
+	// decoded are records as they were decoded, see the function of this name
+	decoded map[*stream.Record]any
 }
 
 // file is a live open file description.
@@ -156,7 +158,7 @@ func (d *replaced) Fill(rec *stream.Record, _ io.Reader) error {
 
 // makeFile opens a description. It is nil if the user wants it closed.
 func (r *Restorer) makeFile(rec *stream.Record) (object.Object, error) {
-	s, err := decode[record.File](rec)
+	s, err := decoded[record.File](r, rec)
 	if err != nil {
 		return nil, err
 	}

@@ -80,11 +80,17 @@ func Here(m *Model, r *Restore) (*Plan, error) {
 // all. What another system or another decision of the user can change is not judged,
 // except for the limits of this system: whoever saves the tree and has it killed must
 // be able to bring it back where it was.
-func OnPaper(m *Model) error {
+func OnPaper(m *Model) error { return m.judge(m.onPaper()) }
+
+// onPaper is a restart that is none.
+func (m *Model) onPaper() *files.Restorer {
+	return &files.Restorer{Restart: &object.Restart{Paper: true, Who: m.who}}
+}
+
+func (m *Model) judge(paper *files.Restorer) error {
 	if err := m.hasRoot(); err != nil {
 		return &Refused{[]error{err}}
 	}
-	paper := &files.Restorer{Restart: &object.Restart{Paper: true, Who: m.who}}
 	reasons := m.check(paper, Objects(paper))
 	reasons = append(reasons, m.limits(true)...)
 	if len(reasons) == 0 {

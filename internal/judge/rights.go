@@ -5,7 +5,6 @@ import (
 
 	"ckpt/internal/caps"
 	"ckpt/internal/cli"
-	"ckpt/internal/files"
 	"ckpt/internal/memory"
 	"ckpt/internal/object"
 	"ckpt/internal/task"
@@ -50,7 +49,8 @@ func resourceHere(h *task.Host, rec *stream.Record) []error {
 // system. If he could not, a target that is to be killed is refused. If the target
 // lives on, that is only a note: somebody else may be able to restore it.
 func ForSave(m *Model, note func(format string, args ...any)) error {
-	if err := OnPaper(m); err != nil {
+	paper := m.onPaper()
+	if err := m.judge(paper); err != nil {
 		return err
 	}
 	own, err := caps.Own()
@@ -58,8 +58,9 @@ func ForSave(m *Model, note func(format string, args ...any)) error {
 		return err
 	}
 	const hint = "what is killed must be restorable: save it with the capabilities and limits of whoever restores it, or with --leave stopped"
+	paper.Own = own
 	var lacks []error
-	for _, err := range caps.Merge(m.rights(own, Objects(&files.Restorer{Restart: &object.Restart{Paper: true, Own: own, Who: m.who}}))) {
+	for _, err := range caps.Merge(m.rights(own, Objects(paper))) {
 		err = fmt.Errorf("this user could not restore it: %w", err)
 		if m.Header.Leave == record.LeaveKilled {
 			lacks = append(lacks, cli.WithHint(err, hint))
