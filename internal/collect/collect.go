@@ -120,7 +120,7 @@ func (c *collection) attempt(ctx context.Context, out *os.File, stuck func(error
 	c.description.kills, c.description.header.Leave = o.Leave == LeaveKilled, o.Leave
 	c.description.note, c.description.files.Dry, c.description.files.Outsider = c.Note, c.DryRun, c.outsiders.name
 	err = c.run(ctx, out)
-	return errors.Join(err, c.letGo(LeaveRunning))
+	return errors.Join(err, c.letGo(LeaveRunning), c.description.files.Close())
 }
 
 // collection is one checkpoint under way.

@@ -32,7 +32,8 @@ type Subject struct {
 	FUSE   string      // the type of the file system if it is FUSE; Stat is not filled in then
 	Info   proc.FDInfo // zero without a descriptor
 
-	socket *sockType // of a socket that was asked
+	socket *sockType        // of a socket that was asked
+	getter *tracee.FDGetter // gets a copy of the descriptor
 }
 
 // Find returns the row for a record type, or nil.
@@ -99,6 +100,7 @@ type Collector struct {
 	opened       []opened          // every descriptor of the tree
 	// allLeases are the files on which anybody has a lease; nil until needed.
 	allLeases map[inodeKey]bool
+	getter    tracee.FDGetter // of descriptors of the tree, which stands still
 }
 
 // Sender writes bulk records. While byReference reports true, pages of files
@@ -112,7 +114,7 @@ const ScratchArg = 1<<63 | 0x6d4a7c4
 // subject reads what is known about a link. fd is -1 if the link is not that of
 // a descriptor.
 func (c *Collector) subject(pid, fd int, link string) (*Subject, error) {
-	s := &Subject{PID: pid, FD: fd, Link: link}
+	s := &Subject{PID: pid, FD: fd, Link: link, getter: &c.getter}
 	var err error
 	if fd >= 0 {
 		if s.Info, err = proc.ReadFDInfo(pid, fd); err != nil {
@@ -240,6 +242,9 @@ func (c *Collector) Settle() error {
 	return nil
 }
 
+// Close drops what is open to look at the tree.
+func (c *Collector) Close() error { return c.getter.Close() }
+
 // Senders returns, after Settle, the functions that send the data of open files.
 func (c *Collector) Senders() []Sender {
 	all := c.contents
@@ -316,11 +321,21 @@ func isMode(s *Subject, mode uint32) bool {
 
 // borrow duplicates a subject's descriptor into this process.
 func borrow(s *Subject) (*os.File, error) {
-	fd, err := tracee.GetFD(s.PID, s.FD)
+	fd, err := borrowFD(s)
 	if err != nil {
-		return nil, fmt.Errorf("copy fd %d of pid %d: %w", s.FD, s.PID, err)
+		return nil, err
 	}
 	return os.NewFile(uintptr(fd), s.Target), nil
+}
+
+// borrowFD is borrow for what there may be thousands of: an os.File takes system calls of
+// its own.
+func borrowFD(s *Subject) (int, error) {
+	fd, err := s.getter.Get(s.PID, s.FD)
+	if err != nil {
+		return -1, fmt.Errorf("copy fd %d of pid %d: %w", s.FD, s.PID, err)
+	}
+	return fd, nil
 }
 
 // pollNow is poll(2) with a timeout of zero. A signal can interrupt even that,

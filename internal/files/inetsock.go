@@ -120,16 +120,12 @@ func (s *inetSocks) collect(sub *Subject) (uint64, error) {
 	if id := s.seen[sub.Stat.Ino]; id != 0 {
 		return id, nil
 	}
-	f, err := borrow(sub)
+	fd, err := borrowFD(sub)
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
-	fd := int(f.Fd())
-	t, err := sockTypeOf(fd)
-	if err != nil {
-		return 0, os.NewSyscallError("getsockopt", err)
-	}
+	defer unix.Close(fd)
+	t, _ := socketType(sub) // which Match has asked for
 	rec := record.InetSock{
 		Object: record.Object{ID: s.c.NewID(), Ident: ident(record.TypeInetSock, sub.Stat.Dev, sub.Stat.Ino)},
 		Ino:    sub.Stat.Ino, Domain: t.domain, Kind: t.kind, Protocol: t.proto, UID: sub.Stat.Uid, GID: sub.Stat.Gid,
@@ -150,7 +146,7 @@ func (s *inetSocks) collect(sub *Subject) (uint64, error) {
 	if rec.Options, err = s.options(fd, t, optionSet(&rec)); err != nil {
 		return 0, err
 	}
-	if err := s.contents(sub, f, t, &rec); err != nil {
+	if err := s.contents(sub, fd, t, &rec); err != nil {
 		return 0, err
 	}
 	s.seen[rec.Ino] = rec.ID
@@ -295,8 +291,7 @@ func withoutTuned(list []record.LevelOption) (left []record.LevelOption) {
 
 // contents notes what waits in a socket: bytes of a connection are sent, and what can't
 // be is counted.
-func (s *inetSocks) contents(sub *Subject, f *os.File, t sockType, rec *record.InetSock) error {
-	fd := int(f.Fd())
+func (s *inetSocks) contents(sub *Subject, fd int, t sockType, rec *record.InetSock) error {
 	switch {
 	case !t.tcp():
 		var merr error
@@ -313,7 +308,7 @@ func (s *inetSocks) contents(sub *Subject, f *os.File, t sockType, rec *record.I
 		}
 		return nil
 	case rec.Ended:
-		return s.bytes(f, rec)
+		return s.bytes(fd, rec)
 	case rec.Peer == nil || rec.State == sys.TCPSynSent:
 		return nil
 	}
@@ -338,7 +333,7 @@ func (s *inetSocks) contents(sub *Subject, f *os.File, t sockType, rec *record.I
 	} else {
 		s.c.noteConnection(sub, ends.TCP(peer))
 	}
-	return s.bytes(f, rec)
+	return s.bytes(fd, rec)
 }
 
 // drain has a socket receive what the other end had sent before it was closed: nobody has
@@ -403,8 +398,8 @@ func (s *inetSocks) list() error {
 }
 
 // bytes arranges for what waits in a connection to be sent.
-func (s *inetSocks) bytes(f *os.File, rec *record.InetSock) error {
-	data, err := peekStream(int(f.Fd()))
+func (s *inetSocks) bytes(fd int, rec *record.InetSock) error {
+	data, err := peekStream(fd)
 	if err != nil || len(data) == 0 {
 		return err
 	}

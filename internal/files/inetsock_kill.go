@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpt/internal/tracee"
 	"ckpt/stream/record"
 )
 
@@ -38,11 +37,11 @@ func (c *Collector) notePort(s *Subject, rec *record.InetSock) {
 // longer anything that a program sees. One of which the tree has both ends is made
 // again with the same two addresses, so nothing of it may be left.
 func (c *Collector) BeforeKill() (after func(dead bool) error) {
-	var held []*os.File
+	var held []int
 	hold := func(l ported) bool {
-		fd, err := tracee.GetFD(l.pid, l.fd)
+		fd, err := c.getter.Get(l.pid, l.fd)
 		if err == nil {
-			held = append(held, os.NewFile(uintptr(fd), "a connection"))
+			held = append(held, fd)
 		}
 		return err == nil // if there are too many, they take their minute
 	}
@@ -59,15 +58,15 @@ func (c *Collector) BeforeKill() (after func(dead bool) error) {
 	}
 	return func(dead bool) error {
 		var errs []error
-		for i, f := range held {
+		for i, fd := range held {
 			switch {
 			case dead && i >= reused:
 				abort := unix.Linger{Onoff: 1}
-				errs = append(errs, os.NewSyscallError("setsockopt", unix.SetsockoptLinger(int(f.Fd()), unix.SOL_SOCKET, unix.SO_LINGER, &abort)))
+				errs = append(errs, os.NewSyscallError("setsockopt", unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &abort)))
 			case dead:
-				errs = append(errs, os.NewSyscallError("setsockopt", unix.SetsockoptInt(int(f.Fd()), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)))
+				errs = append(errs, os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)))
 			}
-			errs = append(errs, f.Close())
+			errs = append(errs, os.NewSyscallError("close", unix.Close(fd)))
 		}
 		return errors.Join(errs...)
 	}

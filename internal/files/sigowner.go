@@ -33,18 +33,18 @@ func (c *Collector) readSignalOwner(s *Subject, file *record.File) error {
 	if s.Info.Flags&unix.O_PATH != 0 {
 		return nil
 	}
-	f, err := borrow(s)
+	fd, err := borrowFD(s)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	own, err := sys.GetOwnEx(int(f.Fd()))
+	defer unix.Close(fd)
+	own, err := sys.GetOwnEx(fd)
 	if err != nil {
 		return err
 	}
 	if own.PID != 0 {
 		file.Owner = &record.Owner{Type: int(own.Type), PID: int(own.PID)}
-		if ids, err := sys.OwnerUIDs(int(f.Fd())); err == nil {
+		if ids, err := sys.OwnerUIDs(fd); err == nil {
 			file.Owner.UIDs = ids[:]
 		}
 		if !c.InTree(int(own.PID)) {
@@ -55,7 +55,7 @@ func (c *Collector) readSignalOwner(s *Subject, file *record.File) error {
 	}
 	// An owner may be set later.
 	file.Flags |= s.Info.Flags & unix.O_ASYNC
-	file.Sig, err = unix.FcntlInt(f.Fd(), fGetSig, 0)
+	file.Sig, err = unix.FcntlInt(uintptr(fd), fGetSig, 0)
 	return os.NewSyscallError("fcntl", err)
 }
 

@@ -64,7 +64,7 @@ func (row *sockOption) read(fd int) (record.LevelOption, error) {
 	o := record.LevelOption{Level: row.level, Name: row.name}
 	switch row.kind {
 	case optInt, optBuf:
-		v, err := unix.GetsockoptInt(fd, row.level, row.name)
+		v, err := sys.GetsockoptInt(fd, row.level, row.name)
 		o.Value = int64(v)
 		return o, err
 	case optTime:

@@ -24,12 +24,12 @@ func socketType(s *Subject) (t sockType, ok bool) {
 		return t, false
 	}
 	if s.socket == nil {
-		f, err := borrow(s)
+		fd, err := borrowFD(s)
 		if err != nil {
 			return t, false
 		}
-		defer f.Close()
-		if t, err = sockTypeOf(int(f.Fd())); err != nil {
+		defer unix.Close(fd)
+		if t, err = sockTypeOf(fd); err != nil {
 			return t, false
 		}
 		s.socket = &t

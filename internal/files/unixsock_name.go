@@ -148,7 +148,7 @@ func (u *unixSocks) file(s *Subject, fd int, d *sys.UnixSocket) (*record.SockFil
 		return nil, err
 	}
 	defer p.Close()
-	file := &Subject{PID: s.PID, FD: s.FD, Link: fmt.Sprintf("/proc/self/fd/%d", p.Fd())}
+	file := &Subject{PID: s.PID, FD: s.FD, getter: s.getter, Link: fmt.Sprintf("/proc/self/fd/%d", p.Fd())}
 	if file.Target, err = os.Readlink(file.Link); err != nil {
 		return nil, err
 	}

@@ -22,6 +22,19 @@ func getsockopt(fd, level, name int, b []byte, n uint32) (int, error) {
 	return int(n), nil
 }
 
+// GetsockoptInt is getsockopt(2) of an int. It never waits long, and there may be a
+// million, so the Go scheduler is not told.
+func GetsockoptInt(fd, level, name int) (int, error) {
+	var v int32
+	n := uint32(unsafe.Sizeof(v))
+	_, _, e := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name),
+		uintptr(unsafe.Pointer(&v)), uintptr(unsafe.Pointer(&n)), 0)
+	if e != 0 {
+		return 0, e
+	}
+	return int(v), nil
+}
+
 // Setsockopt is setsockopt(2).
 func Setsockopt(fd, level, name int, b []byte) error {
 	_, _, e := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name),

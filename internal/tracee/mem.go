@@ -104,15 +104,47 @@ func Hole(occupied []Range, size uint64) (Range, bool) {
 }
 
 // GetFD copies descriptor fd of thread tid, see pidfd_getfd(2).
-func GetFD(tid, fd int) (int, error) {
+func GetFD(tid, fd int) (n int, err error) {
+	var g FDGetter
+	n, err = g.Get(tid, fd)
+	return n, errors.Join(err, g.Close())
+}
+
+// FDGetter copies descriptors of threads that can't end meanwhile. It keeps the pidfd of
+// the last one, which may have thousands.
+type FDGetter struct {
+	tid   int // 0: none
+	pidfd int
+}
+
+// Get is GetFD.
+func (g *FDGetter) Get(tid, fd int) (int, error) {
+	if g.tid != tid {
+		if err := errors.Join(g.Close(), g.open(tid)); err != nil {
+			return -1, err
+		}
+	}
+	n, err := unix.PidfdGetfd(g.pidfd, fd, 0)
+	return n, os.NewSyscallError("pidfd_getfd", err)
+}
+
+func (g *FDGetter) open(tid int) error {
 	pidfd, err := unix.PidfdOpen(tid, 0)
 	if err == unix.EINVAL || err == unix.ENOENT { // not the first thread of a process
 		pidfd, err = unix.PidfdOpen(tid, unix.PIDFD_THREAD)
 	}
 	if err != nil {
-		return -1, os.NewSyscallError("pidfd_open", err)
+		return os.NewSyscallError("pidfd_open", err)
 	}
-	defer unix.Close(pidfd)
-	n, err := unix.PidfdGetfd(pidfd, fd, 0)
-	return n, os.NewSyscallError("pidfd_getfd", err)
+	g.tid, g.pidfd = tid, pidfd
+	return nil
+}
+
+// Close drops the pidfd that it keeps.
+func (g *FDGetter) Close() error {
+	if g.tid == 0 {
+		return nil
+	}
+	g.tid = 0
+	return os.NewSyscallError("close", unix.Close(g.pidfd))
 }
