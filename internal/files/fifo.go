@@ -3,7 +3,9 @@ package files
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -33,8 +35,9 @@ func (e *pipeEnds) collectFifo(s *Subject) (uint64, error) {
 		return 0, nil
 	}
 	if !there {
-		c.Block(s.PID, fmt.Errorf("%s is a FIFO that was deleted (%s), which can't be saved", where(s), s.Target))
-		return 0, nil
+		if err := e.deletedFifo(s, &fifo); err != nil {
+			return 0, err
+		}
 	}
 	if s.FD >= 0 && s.Info.Flags&unix.O_PATH == 0 {
 		f, err := borrow(s)
@@ -53,6 +56,36 @@ func (e *pipeEnds) collectFifo(s *Subject) (uint64, error) {
 		e.data(fifo.ID, string(fifo.Ident), s, capacity)
 	}
 	return fifo.ID, c.Emit(record.TypeFifo, &fifo)
+}
+
+// deletedFifo describes a FIFO to which no path leads. It is made anew, so all who have it
+// must be in the tree.
+func (e *pipeEnds) deletedFifo(s *Subject, fifo *record.Fifo) error {
+	fifo.Deleted, fifo.Path = true, strings.TrimSuffix(s.Target, deletedSuffix)
+	if s.Stat.Nlink != 0 {
+		e.c.Block(s.PID, fmt.Errorf("%s is the FIFO %s, which has other names but no longer this one, and which can't be saved", where(s), fifo.Path))
+		return nil
+	}
+	if !e.readers[s.Stat.Ino] && !e.writers[s.Stat.Ino] {
+		e.c.Block(s.PID, fmt.Errorf("fd %d is an O_PATH descriptor of the FIFO %s, which was deleted and which nobody in the tree has open otherwise, and which can't be saved", s.FD, fifo.Path))
+		return nil
+	}
+	if s.Info.Flags&unix.O_PATH == 0 && !(e.readers[s.Stat.Ino] && e.writers[s.Stat.Ino]) {
+		f, err := borrow(s)
+		if err != nil {
+			return err
+		}
+		others, err := otherEnd(f, s.Info.Flags)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		if others {
+			e.c.Block(s.PID, fmt.Errorf("fd %d is the FIFO %s, which was deleted and which a program outside has open, too, and which can't be saved", s.FD, fifo.Path))
+		}
+	}
+	var err error
+	fifo.Xattrs, err = xattrsOf(s.Link)
+	return err
 }
 
 // unread blocks a FIFO with bytes in it that nobody has open to read. To look at them we
@@ -77,8 +110,14 @@ func (r *Restorer) checkFifo(rec *stream.Record) []error {
 	if err == nil {
 		err = checkCapacity(f.Capacity)
 	}
+	if err == nil && f.Deleted {
+		err = checkDeleted(&f.Stat, f.Xattrs, unix.S_IFIFO)
+	}
 	if err != nil {
 		return []error{err}
+	}
+	if f.Deleted {
+		return nil
 	}
 	return r.fifo(f).check()
 }
@@ -88,7 +127,11 @@ func (r *Restorer) fifoHere(rec *stream.Record) []error {
 	if err != nil {
 		return nil
 	}
-	return r.capacityHere(f.Path, f.Capacity)
+	errs := r.capacityHere(f.Path, f.Capacity)
+	if f.Deleted {
+		errs = append(errs, r.deletedHere(&f.Stat)...)
+	}
+	return errs
 }
 
 func (r *Restorer) fifo(f *record.Fifo) *named {
@@ -103,7 +146,10 @@ func (r *Restorer) makeFifo(rec *stream.Record) (object.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := r.fifo(fifo)
+	path, closes, err := r.openFifo(fifo)
+	if err != nil {
+		return nil, err
+	}
 	f, err := path.Open(os.O_RDWR | unix.O_NONBLOCK)
 	if err != nil {
 		return nil, err
@@ -125,6 +171,16 @@ func (r *Restorer) makeFifo(rec *stream.Record) (object.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.path, p.busy = path, waiting > 0
+	p.path, p.closes, p.busy = path, closes, waiting > 0
 	return p, nil
+}
+
+// openFifo finds a FIFO, or makes one that was deleted, of which it returns the reference to
+// be closed.
+func (r *Restorer) openFifo(fifo *record.Fifo) (path opener, closes io.Closer, err error) {
+	if !fifo.Deleted {
+		return r.fifo(fifo), nil, nil
+	}
+	made, err := r.newNameOff(&fifo.Stat, fifo.Xattrs)
+	return made, made, err
 }

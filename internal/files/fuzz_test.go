@@ -44,6 +44,10 @@ func FuzzCheck(f *testing.F) {
 		record.TypeMemFD:    &record.MemFD{Object: record.Object{Objref: 1}, Name: "m", Size: 4096, Seals: 15},
 		record.TypeProcFile: &record.ProcFile{Object: record.Object{Objref: 1}, Path: "/proc/7/task/7/status"},
 	}
+	deleted := map[record.Type]any{
+		record.TypeDir:  &record.Dir{Object: record.Object{Objref: 1}, Stat: record.Stat{Path: "/x", Mode: unix.S_IFDIR}, Deleted: true, Xattrs: []record.Xattr{{Name: "user.x"}}},
+		record.TypeFifo: &record.Fifo{Object: record.Object{Objref: 1}, Stat: record.Stat{Path: "/x", Mode: unix.S_IFIFO}, Capacity: 5, Deleted: true},
+	}
 	sockets := []any{
 		&record.UnixSock{Object: record.Object{Objref: 1}, Ino: 5, Kind: 1, Name: []byte("a/../x"), Listen: &record.Listen{Backlog: 3},
 			File: &record.SockFile{Stat: record.Stat{Path: "/x", Mode: unix.S_IFSOCK}, Deleted: true}},
@@ -65,7 +69,7 @@ func FuzzCheck(f *testing.F) {
 	}
 	file := marshal(&record.File{Object: record.Object{Objref: 2}, Flags: unix.O_RDWR, Pos: 3, Owner: &record.Owner{PID: 7}, Refs: record.InodeRef{Inode: 1}})
 	for i := range Kinds {
-		for _, v := range []any{record.Lookup(Kinds[i].Type).New(), good[Kinds[i].Type]} {
+		for _, v := range []any{record.Lookup(Kinds[i].Type).New(), good[Kinds[i].Type], deleted[Kinds[i].Type]} {
 			if v == nil {
 				continue
 			}

@@ -102,8 +102,15 @@ type pipe struct {
 	// description. An end that is opened again has O_LARGEFILE, which those
 	// don't.
 	fresh [2]bool
-	path  *named // of a FIFO
-	busy  bool   // a FIFO that somebody else has open, and that keeps its bytes
+	path  opener // of a FIFO
+	// closes is what else a FIFO holds; nil if nothing.
+	closes io.Closer
+	busy   bool // a FIFO that somebody else has open, and that keeps its bytes
+}
+
+// opener opens the same file again and again.
+type opener interface {
+	Open(flags int) (*os.File, error)
 }
 
 func (r *Restorer) newPipe(in, out *os.File) (*pipe, error) {
@@ -141,7 +148,13 @@ func (p *pipe) Open(flags int) (*os.File, error) {
 	return f, nil
 }
 
-func (p *pipe) Close() error { return errors.Join(p.r.Close(), p.w.Close()) }
+func (p *pipe) Close() error {
+	err := errors.Join(p.r.Close(), p.w.Close())
+	if p.closes != nil {
+		err = errors.Join(err, p.closes.Close())
+	}
+	return err
+}
 
 // pipeEnds is what a checkpoint knows about pipes, or about FIFOs.
 type pipeEnds struct {

@@ -40,16 +40,20 @@ func (r *Restorer) ghostHere(rec *stream.Record) []error {
 	if err != nil || !reg.Deleted || reg.Nlink != 0 {
 		return nil
 	}
+	return r.deletedHere(&reg.Stat)
+}
+
+// deletedHere: what it takes to make something that was deleted again.
+func (r *Restorer) deletedHere(st *record.Stat) (errs []error) {
 	own := r.Own
-	var errs []error
-	if !mayMakeIn(filepath.Dir(reg.Path)) && !mayMakeIn(os.TempDir()) {
-		errs = append(errs, cli.WithHint(fmt.Errorf("%s was deleted, and this user may create files neither in its folder nor in %s", reg.Path, os.TempDir()),
+	if !mayMakeIn(filepath.Dir(st.Path)) && !mayMakeIn(os.TempDir()) {
+		errs = append(errs, cli.WithHint(fmt.Errorf("%s was deleted, and this user may create files neither in its folder nor in %s", st.Path, os.TempDir()),
 			"set TMPDIR to a folder in which it can be created"))
 	}
-	if reg.UID == own.Uid[3] && (reg.GID == own.Gid[3] || slices.Contains(own.Groups, reg.GID)) {
+	if st.UID == own.Uid[3] && (st.GID == own.Gid[3] || slices.Contains(own.Groups, st.GID)) {
 		return errs
 	}
-	return append(errs, own.Need(caps.Of(unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER), reg.Path, "make the deleted file %s again, which belongs to another user")...)
+	return append(errs, own.Need(caps.Of(unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER), st.Path, "make the deleted file %s again, which belongs to another user")...)
 }
 
 func mayMakeIn(dir string) bool {

@@ -25,7 +25,7 @@ const (
 // travels reports whether an extended attribute is saved: user.*, access control
 // lists and capabilities are. Security labels and trusted.* belong to the system.
 func travels(name string) bool {
-	return strings.HasPrefix(name, "user.") || name == "system.posix_acl_access" || name == capability
+	return strings.HasPrefix(name, "user.") || name == "system.posix_acl_access" || name == "system.posix_acl_default" || name == capability
 }
 
 // readExtras returns the extended attributes of an open file and its write
@@ -35,26 +35,47 @@ func readExtras(f *os.File) (attrs []record.Xattr, hint uint64, err error) {
 	if hint, err = sys.RWHint(fd); err != nil {
 		hint = 0 // before Linux 4.13, or not supported by the file
 	}
+	attrs, err = xattrs(f.Name(), func(b []byte) (int, error) { return unix.Flistxattr(fd, b) },
+		func(name string, b []byte) (int, error) { return unix.Fgetxattr(fd, name, b) })
+	return attrs, hint, err
+}
+
+// xattrsOf returns the extended attributes of what a link in /proc leads to, which is not
+// opened for that.
+func xattrsOf(link string) ([]record.Xattr, error) {
+	return xattrs(link, func(b []byte) (int, error) { return unix.Listxattr(link, b) },
+		func(name string, b []byte) (int, error) { return unix.Getxattr(link, name, b) })
+}
+
+func xattrs(of string, list func([]byte) (int, error), get func(string, []byte) (int, error)) (attrs []record.Xattr, err error) {
 	names := make([]byte, maxXattrBytes)
-	n, err := unix.Flistxattr(fd, names)
+	n, err := list(names)
 	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.ENOSYS) {
-		return nil, hint, nil
+		return nil, nil
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("extended attributes of %s: %w", f.Name(), err)
+		return nil, fmt.Errorf("extended attributes of %s: %w", of, err)
 	}
 	for name := range bytes.SplitSeq(bytes.TrimSuffix(names[:n], []byte{0}), []byte{0}) {
 		if !travels(string(name)) {
 			continue
 		}
 		value := make([]byte, maxXattrBytes)
-		n, err := unix.Fgetxattr(fd, string(name), value)
+		n, err := get(string(name), value)
 		if err != nil {
-			return nil, 0, fmt.Errorf("extended attribute %s of %s: %w", name, f.Name(), err)
+			return nil, fmt.Errorf("extended attribute %s of %s: %w", name, of, err)
 		}
 		attrs = append(attrs, record.Xattr{Name: string(name), Value: value[:n]})
 	}
-	return attrs, hint, nil
+	return attrs, nil
+}
+
+// checkDeleted returns an error for a folder or FIFO without a name that can't be.
+func checkDeleted(st *record.Stat, attrs []record.Xattr, kind uint32) error {
+	if st.Mode&unix.S_IFMT != kind {
+		return fmt.Errorf("%w: %s has mode %#o", stream.ErrCorrupt, st.Path, st.Mode)
+	}
+	return errors.Join(checkPath(st.Path), checkExtras(st.Path, attrs, 0))
 }
 
 // checkExtras returns an error for extras that no file can have.

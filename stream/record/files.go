@@ -92,6 +92,9 @@ type Handle struct {
 type Dir struct {
 	Object
 	Stat
+	// Deleted: no path leads to it any more, and nothing is or can be in it.
+	Deleted bool    `cbor:"deleted,omitempty" since:"0.2"`
+	Xattrs  []Xattr `cbor:"xattrs,omitempty" since:"0.2"` // of a deleted folder
 }
 
 // ProcFile is a file or folder of proc(5). One below /proc/PID or
@@ -121,6 +124,9 @@ type Fifo struct {
 	Object
 	Stat
 	Capacity int64 `cbor:"capacity" unit:"byte" range:"1.."` // F_GETPIPE_SZ
+	// Deleted: no path leads to it any more.
+	Deleted bool    `cbor:"deleted,omitempty" since:"0.2"`
+	Xattrs  []Xattr `cbor:"xattrs,omitempty" since:"0.2"` // of a deleted FIFO
 }
 
 // CharDev is a character device of those that keep no state: null, zero, full,
