@@ -43,7 +43,7 @@ func CheckTable(fds []record.FD, locks []record.Lock) (errs []error) {
 		}
 	}
 	for _, l := range locks {
-		if l.FD < 0 || l.FD > maxFD || l.Start < 0 || l.Len < 0 || l.Kind != record.LockFlock && l.Kind != record.LockOFD && l.Kind != record.LockPosix {
+		if l.FD < 0 || l.FD > maxFD || l.Start < 0 || l.Len < 0 || l.Kind != record.LockFlock && l.Kind != record.LockOFD && l.Kind != record.LockPosix && l.Kind != record.LockLease {
 			bad("lock of kind %q on descriptor %d, of %d bytes from %d on", l.Kind, l.FD, l.Len, l.Start)
 		}
 	}

@@ -14,14 +14,22 @@ import (
 )
 
 // lockKinds maps the kinds of locks in fdinfo to those of LOCK records.
-var lockKinds = map[string]string{"FLOCK": record.LockFlock, "POSIX": record.LockPosix, "OFDLCK": record.LockOFD}
+var lockKinds = map[string]string{"FLOCK": record.LockFlock, "POSIX": record.LockPosix, "OFDLCK": record.LockOFD, "LEASE": record.LockLease}
 
-// locks emits the file locks held through a descriptor.
+// locks emits the file locks and leases held through a descriptor.
 func (c *Collector) locks(s *Subject, ref record.FDRefs) error {
-	for _, l := range s.Info.Locks {
+	for i := range s.Info.Locks {
+		l := &s.Info.Locks[i]
 		kind, ok := lockKinds[l.Type]
-		if !ok {
-			c.Block(s.PID, fmt.Errorf("fd %d (%s) has a %s on it, which can't be saved", s.FD, s.Target, l.Type))
+		var err error
+		switch {
+		case isLease(l):
+			err = c.lease(s, l)
+		case !ok:
+			err = fmt.Errorf("fd %d (%s) has a %s on it, which can't be saved", s.FD, s.Target, l.Type)
+		}
+		if err != nil {
+			c.Block(s.PID, err)
 			continue
 		}
 		rec := record.Lock{TID: s.PID, FD: s.FD, Kind: kind, Write: l.Mode == "WRITE", Start: l.Start, Owner: max(l.PID, 0), Refs: ref}
@@ -57,6 +65,8 @@ func (r *Restorer) Lock(p *puppet.Puppet, l *record.Lock) error {
 		_, err = p.Call(unix.SYS_FLOCK, uint64(l.FD), how|unix.LOCK_NB)
 	case record.LockOFD:
 		err = rangeLock(p, l, unix.F_OFD_SETLK)
+	case record.LockLease:
+		return r.takeLease(p, l, file)
 	case record.LockPosix:
 		err = rangeLock(p, l, unix.F_SETLK)
 	default:

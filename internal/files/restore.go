@@ -77,6 +77,8 @@ type file struct {
 	rec   *record.File  // nil if it is a substitute
 	inode object.Object // nil if it is a substitute
 	async bool          // O_ASYNC is to be set, from inside a task
+
+	leased bool // it has its lease again
 }
 
 func (f *file) Close() error { return f.f.Close() }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -24,11 +25,13 @@ const (
 const ownerGroup = 2
 
 // readSignalOwner reads who gets the signals of a pipe, socket, FIFO or terminal
-// (F_SETOWN). Regular files send none.
+// (F_SETOWN). Regular files send none, but for leases.
 func (c *Collector) readSignalOwner(s *Subject, file *record.File) error {
 	switch s.Stat.Mode & unix.S_IFMT {
 	case unix.S_IFREG, unix.S_IFDIR:
-		return nil
+		if !slices.ContainsFunc(s.Info.Locks, func(l proc.Lock) bool { return isLease(&l) }) {
+			return nil
+		}
 	}
 	if s.Info.Flags&unix.O_PATH != 0 {
 		return nil

@@ -54,6 +54,7 @@ func (m *Model) check(f *files.Restorer, objects *object.Set) (reasons []error) 
 		t := m.Tables[ref]
 		fds = append(fds, t.FDs...)
 		add(files.CheckTable(t.FDs, t.Locks)...)
+		add(f.CheckLeases(t.Locks, func(objref uint64) *stream.Record { return m.Defined[objref] })...)
 	}
 	undecided := f.Decide(m.Objects, fds)
 	for _, rec := range slices.Concat(m.Objects, m.Parts) {

@@ -157,13 +157,14 @@ const (
 	LockFlock = "flock" // of the open file description, see flock(2)
 	LockOFD   = "ofd"   // of the open file description, see fcntl(2)
 	LockPosix = "posix" // of the process, see fcntl(2)
+	LockLease = "lease" // of the open file description, F_SETLEASE of fcntl(2); since 0.2
 )
 
-// Lock is a file lock held through a descriptor.
+// Lock is a file lock or lease held through a descriptor.
 type Lock struct {
 	TID   int    `cbor:"tid" range:"pid"`                         // a thread that has the table
 	FD    int    `cbor:"fd" range:"fd"`                           // a descriptor of the file
-	Kind  string `cbor:"kind" range:"flock|ofd|posix"`            // flock(2), or one of the two of fcntl(2)
+	Kind  string `cbor:"kind" range:"flock|ofd|posix|lease"`      // flock(2), or one of the three of fcntl(2)
 	Write bool   `cbor:"write,omitempty"`                         // nobody else may have it locked
 	Start int64  `cbor:"start,omitempty" unit:"byte" range:"0.."` // where it begins
 	Len   int64  `cbor:"len,omitempty" unit:"byte" range:"0.."`   // 0: to the end of the file
