@@ -88,7 +88,7 @@ func judgeInetSock(s *record.InetSock) error {
 	case s.State != sys.TCPClose:
 		impossible = impossible || s.Local == nil || s.Peer == nil
 	}
-	impossible = impossible || (s.Pair != 0) != (s.PairDomain != 0) || s.Pair != 0 && (!connected(s) || s.Protocol != unix.IPPROTO_TCP || s.Pair == s.Ino) || s.PairDomain != 0 && s.PairDomain != unix.AF_INET && s.PairDomain != unix.AF_INET6
+	impossible = impossible || (s.Pair != 0) != (s.PairDomain != 0) || s.Pair != 0 && (!connected(s) || s.Protocol != unix.IPPROTO_TCP || s.Pair == s.Ino || s.Local != nil && s.Peer != nil && addrPort(s.Local) == addrPort(s.Peer)) || s.PairDomain != 0 && s.PairDomain != unix.AF_INET && s.PairDomain != unix.AF_INET6
 	if impossible || !t.isOurs() || (s.Ended || s.Failed) && (s.State != sys.TCPClose || !t.tcp()) {
 		return fmt.Errorf("%w: socket %d of family %d, type %d and protocol %d in state %d", stream.ErrCorrupt, s.Ino, s.Domain, s.Kind, s.Protocol, s.State)
 	}

@@ -53,6 +53,7 @@ func TestJudgeInetSock(t *testing.T) {
 		func(s *record.InetSock) { s.PairDomain = unix.AF_INET },
 		func(s *record.InetSock) { s.Pair, s.PairDomain = 7, unix.AF_UNIX },
 		func(s *record.InetSock) { s.Pair, s.PairDomain = s.Ino, unix.AF_INET },
+		func(s *record.InetSock) { s.Pair, s.PairDomain, s.Peer.Port = 7, unix.AF_INET, s.Local.Port },
 		func(s *record.InetSock) { s.Pair, s.PairDomain, s.Protocol = 7, unix.AF_INET, protoMPTCP },
 		func(s *record.InetSock) { s.Pair, s.PairDomain, s.State = 7, unix.AF_INET, sys.TCPListen },
 		func(s *record.InetSock) { s.Members = []record.Membership{{Group: []byte{224, 0, 0, 5}}} }, // of TCP

@@ -47,7 +47,7 @@ func judgeUnixSock(s *record.UnixSock) error {
 	waits := s.Outside && len(s.PeerName) > 0 && !s.Orphan // for somebody outside to accept it
 	switch {
 	case s.Kind != unix.SOCK_STREAM && s.Kind != unix.SOCK_DGRAM && s.Kind != unix.SOCK_SEQPACKET,
-		s.Shutdown&^shutBoth != 0, s.Ino == 0 || s.Ino == s.Peer, s.Orphan && s.Peer != 0, s.Reset && !s.Orphan, s.Outside && s.Peer == 0 && !waits:
+		s.Shutdown&^shutBoth != 0, s.Ino == 0 || s.Ino == s.Peer && !joinsItself(s), s.Orphan && s.Peer != 0, s.Reset && !s.Orphan, s.Outside && s.Peer == 0 && !waits:
 		return bad("")
 	case !checkName(s.Name) || !checkName(s.PeerName):
 		return bad(fmt.Sprintf("bound to %q and connected to %q", s.Name, s.PeerName))
@@ -67,6 +67,12 @@ func judgeUnixSock(s *record.UnixSock) error {
 		return fmt.Errorf("%w: unix socket %d listens with backlog %d", stream.ErrCorrupt, s.Ino, l.Backlog)
 	}
 	return checkSockOptions(s)
+}
+
+// joinsItself reports whether a socket may be connected to itself: one for datagrams, by its
+// own address.
+func joinsItself(s *record.UnixSock) bool {
+	return s.Kind == unix.SOCK_DGRAM && len(s.Name) > 0 && s.Maker == nil
 }
 
 // judgeSockFile checks what is said of the file that a socket is bound to.

@@ -1,4 +1,4 @@
-/* Datagram sockets with addresses: many clients of one server, connected one way; two that are connected to each other; messages that wait, with the address that each was sent from: of sockets of the tree, of some that are closed, and none; a peer that is closed; an end of a pair that was connected to another one */
+/* Datagram sockets with addresses: many clients of one server, connected one way; two that are connected to each other; messages that wait, with the address that each was sent from: of sockets of the tree, of some that are closed, and none; a peer that is closed; an end of a pair that was connected to another one; one that is connected to itself */
 #include "kids.h"
 #include "unix.h"
 
@@ -81,6 +81,12 @@ int main(void)
 	must(socketpair(AF_UNIX, SOCK_DGRAM, 0, moved) == 0 && bind(moved[0], (void *)&moved_name.a, moved_name.len) == 0);
 	must(connect(moved[0], (void *)&server_name.a, server_name.len) == 0);
 
+	/* connected to itself */
+	struct name self_name = path_name("self");
+	int self = bound(SOCK_DGRAM, self_name);
+	must(connect(self, (void *)&self_name.a, self_name.len) == 0);
+	say(self, "to myself");
+
 	save_me();
 	struct name none = {.len = 0};
 	expect(server, "zero", none);
@@ -116,5 +122,10 @@ int main(void)
 	expect(pair[0], "back", none);
 	expect(auto_pair[1], "auto", given);
 	check(same_name(own_name(auto_pair[0]), given));
+	expect(self, "to myself", self_name);
+	check(same_name(peer_name(self), self_name));
+	say(self, "again");
+	expect(self, "again", self_name);
+	check(sendto(server, "x", 1, 0, (void *)&self_name.a, self_name.len) == -1 && errno == EPERM, "others can send to it");
 	return finish();
 }
