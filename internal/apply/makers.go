@@ -25,11 +25,12 @@ type maker struct {
 	puppet *puppet.Puppet // nil if the id is taken
 	cred   *record.PeerCred
 	given  map[[2]uint64]int // see via
+	note   string            // what is not as it was, until it is told
 }
 
 // socketPair makes a pair of unix sockets with the id and credentials of its maker.
-func (b *builder) socketPair(kind int, c *record.PeerCred) (fds [2]int, err error) {
-	err = b.madeBy(c, func(p *puppet.Puppet) error {
+func (b *builder) socketPair(kind int, c *record.PeerCred, untold bool) (fds [2]int, err error) {
+	err = b.madeBy(c, untold, func(p *puppet.Puppet) error {
 		fds, err = pairIn(p, kind)
 		return err
 	}, func() error {
@@ -41,12 +42,12 @@ func (b *builder) socketPair(kind int, c *record.PeerCred) (fds [2]int, err erro
 
 // sockCall makes a call on a unix socket with the id and credentials of its caller.
 func (b *builder) sockCall(c *record.PeerCred, call *files.SockCall) error {
-	return b.madeBy(c, func(*puppet.Puppet) error { return b.maker.callIn(call) }, call.Do)
+	return b.madeBy(c, call.Untold, func(*puppet.Puppet) error { return b.maker.callIn(call) }, call.Do)
 }
 
 // madeBy does something in a process that has the id and credentials of c, or else here,
 // as its user.
-func (b *builder) madeBy(c *record.PeerCred, there func(*puppet.Puppet) error, here func() error) error {
+func (b *builder) madeBy(c *record.PeerCred, untold bool, there func(*puppet.Puppet) error, here func() error) error {
 	if c == nil || c.PID == 0 {
 		return here()
 	}
@@ -54,6 +55,10 @@ func (b *builder) madeBy(c *record.PeerCred, there func(*puppet.Puppet) error, h
 		if err := b.newMaker(c); err != nil {
 			return err
 		}
+	}
+	if b.maker.note != "" && !untold {
+		b.note("%s", b.maker.note)
+		b.maker.note = ""
 	}
 	if b.maker.puppet != nil {
 		return there(b.maker.puppet)
@@ -125,17 +130,16 @@ func (b *builder) newMaker(c *record.PeerCred) error {
 	}
 	p, err := b.stub.Clone(c.PID, unix.CLONE_PARENT, 0)
 	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) { // EINVAL: above kernel.pid_max
-		b.note("SO_PEERCRED of a unix socket names ckpt-apply: it named pid %d, %s", c.PID, takenOr(c.PID, "which can't be made here"))
-		b.maker = &maker{cred: c}
+		b.maker = &maker{cred: c, note: fmt.Sprintf("SO_PEERCRED of a unix socket names ckpt-apply: it named pid %d, %s", c.PID, takenOr(c.PID, "which can't be made here"))}
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	b.maker, b.puppets[c.PID] = &maker{p, c, map[[2]uint64]int{}}, p
+	b.maker, b.puppets[c.PID] = &maker{puppet: p, cred: c, given: map[[2]uint64]int{}}, p
 	err = become(p, c)
 	if errors.Is(err, unix.EPERM) {
-		b.note("SO_PEERCRED of a unix socket no longer names user %d and group %d, which takes CAP_SETUID and CAP_SETGID", c.UID, c.GID)
+		b.maker.note = fmt.Sprintf("SO_PEERCRED of a unix socket no longer names user %d and group %d, which takes CAP_SETUID and CAP_SETGID", c.UID, c.GID)
 		return nil
 	}
 	if err != nil {

@@ -29,8 +29,8 @@ type Restorer struct {
 	// Users are the tasks that use files with a path, by the inode's objref.
 	Users map[uint64]*User
 	// Pair, if not nil, makes a socketpair(2) of this type with the credentials
-	// of its original maker.
-	Pair func(kind int, maker *record.PeerCred) ([2]int, error)
+	// of its original maker. Unless untold is set, the user is told if that can't be.
+	Pair func(kind int, maker *record.PeerCred, untold bool) ([2]int, error)
 	// Call, if not nil, makes a call on a unix socket with the credentials of its
 	// original caller.
 	Call func(by *record.PeerCred, c *SockCall) error

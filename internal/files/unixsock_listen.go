@@ -22,6 +22,7 @@ type SockCall struct {
 	Backlog int    // of listen
 	Name    []byte // what to connect to, unless that is Via
 	Via     int    // a descriptor (O_PATH) of the file to connect to, or -1
+	Untold  bool   // nobody need be told if it is not that process which makes it
 }
 
 // ViaName is what a process connects to that has Via as this descriptor.
@@ -38,11 +39,12 @@ func (c *SockCall) Do() error {
 	return os.NewSyscallError("connect", sys.ConnectUnix(c.FD, c.Name))
 }
 
-func (r *Restorer) sockCall(by *record.PeerCred, c *SockCall) error {
-	if r.Call == nil {
+func (m *sockMaker) sockCall(by *record.PeerCred, c *SockCall) error {
+	if m.Call == nil {
 		return c.Do()
 	}
-	return r.Call(by, c)
+	c.Untold = m.untold
+	return m.Call(by, c)
 }
 
 // listener is a socket that listens, or one that stands for it.

@@ -32,6 +32,9 @@ type sockMaker struct {
 	to        map[uint64][]*record.UnixSock // datagram sockets that are connected to another, by its inode number
 	folders   map[inodeKey]*sockFolder      // in which sockets have their files
 	temp      *sockFolder                   // for those whose files are gone
+	// untold: what is being made has an other end that is to be gone, so nobody need be told
+	// if it does not name the process that it named.
+	untold bool
 }
 
 // sockName is what a socket is found by.
@@ -150,6 +153,8 @@ func (m *sockMaker) ensure(s *record.UnixSock) error {
 	if m.socks[s.Ino] != nil {
 		return nil
 	}
+	defer func(was bool) { m.untold = was }(m.untold)
+	m.untold = m.closes(s)
 	peer := m.byIno[s.Peer]
 	mutual := peer != nil && peer.Peer == s.Ino && peer.Kind == s.Kind
 	switch {
@@ -253,11 +258,11 @@ func (m *sockMaker) join(a *record.UnixSock, afd int, b *record.UnixSock, bfd in
 	return errors.Join(ua.bind(), ub.bind())
 }
 
-func (r *Restorer) pair(s *record.UnixSock) ([2]int, error) {
-	if r.Pair == nil {
+func (m *sockMaker) pair(s *record.UnixSock) ([2]int, error) {
+	if m.Pair == nil {
 		return unix.Socketpair(unix.AF_UNIX, s.Kind|unix.SOCK_CLOEXEC, 0)
 	}
-	return r.Pair(s.Kind, s.Maker)
+	return m.Pair(s.Kind, s.Maker, m.untold)
 }
 
 // bind gives a socket its own name.

@@ -40,6 +40,12 @@ func (m *sockMaker) anew(s *record.UnixSock) *ends.Decision {
 	return nil
 }
 
+// closes reports whether the other end of a socket, which is outside, was decided to have gone.
+func (m *sockMaker) closes(s *record.UnixSock) bool {
+	d := m.replacements.joined[s.Objref]
+	return s.Outside && d != nil && d.Action == ends.Close
+}
+
 // as calls do with the rights of who uses a socket.
 func (m *sockMaker) as(s *record.UnixSock, do func() error) error {
 	u := m.Users[s.Objref]
