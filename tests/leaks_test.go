@@ -48,6 +48,7 @@ func see(temp string) world {
 	w.columns("unix socket", "/proc/net/unix", 1, 7)
 	w.columns("packet socket", "/proc/net/packet", 1, 3, 4)
 	w.columns("key", "/proc/keys", 0, 0, 5, 7, 8)
+	w.left = slices.DeleteFunc(w.left, isSessionKeyring)
 	for _, dir := range []string{temp, "/dev/shm", "/dev/mqueue"} {
 		names, _ := filepath.Glob(filepath.Join(dir, "*"))
 		hidden, _ := filepath.Glob(filepath.Join(dir, ".*"))
@@ -120,6 +121,12 @@ func (w *world) columns(what, file string, skip int, fields ...int) {
 // kernel keeps its addresses for a minute.
 func isOrphan(line string) bool {
 	return strings.HasPrefix(line, "tcp") && strings.HasSuffix(line, " 0")
+}
+
+// isSessionKeyring reports whether a line is that of a session's keyring: the keys are
+// those of the whole system, where sessions come and go.
+func isSessionKeyring(line string) bool {
+	return strings.HasPrefix(line, "key: ") && strings.HasSuffix(line, " _ses:")
 }
 
 // leaks are what is there now and was not before, once it had time to end.

@@ -132,6 +132,12 @@ func (t *tree) hold(p *process) (found bool, err error) {
 	if p.gone || p.zombie {
 		return found, nil
 	}
+	if !t.group.Holds(p.pid) && len(p.threads) == 0 {
+		// Those that were listed have ended since, the first, too: one that is new is about
+		// to take its id at execve. Were another one held, it would have ended for that.
+		time.Sleep(50 * time.Microsecond)
+		return true, t.round()
+	}
 	if !t.group.Holds(p.pid) {
 		return false, refused(p.pid, errors.New("has ended its first thread while others go on, which can't be saved"))
 	}
