@@ -74,6 +74,7 @@ type file struct {
 	object.Base
 	r     *Restorer
 	f     *depot.File   // nil if it is opened later
+	lent  bool          // the object's own
 	rec   *record.File  // nil if it is a substitute
 	inode object.Object // nil if it is a substitute
 	async bool          // O_ASYNC is to be set, from inside a task
@@ -81,7 +82,12 @@ type file struct {
 	leased bool // it has its lease again
 }
 
-func (f *file) Close() error { return f.f.Close() }
+func (f *file) Close() error {
+	if f.lent {
+		return nil
+	}
+	return f.f.Close()
+}
 
 // Late says when it is opened: 0 at once; otherwise when all tasks and their
 // other descriptors are there, in ascending order.
@@ -115,7 +121,7 @@ func (r *Restorer) file(objref uint64) (*file, error) {
 	}
 	f := obj.(*file)
 	if f.f == nil {
-		f.f, err = r.keep(r.openFile(f.rec))
+		err = f.open()
 	}
 	return f, err
 }
@@ -181,10 +187,21 @@ func (r *Restorer) makeFile(rec *stream.Record) (object.Object, error) {
 	if f.Late() > 0 {
 		return f, nil
 	}
-	if f.f, err = r.keep(r.openFile(s)); err != nil {
+	if err := f.open(); err != nil {
 		return nil, err
 	}
 	return f, nil
+}
+
+// open opens the description.
+func (f *file) open() (err error) {
+	if l, is := f.inode.(lender); is {
+		f.lent = true
+		f.f, err = l.lend(int(f.rec.Flags & fileFlags))
+		return err
+	}
+	f.f, err = f.r.keep(f.r.openFile(f.rec))
+	return err
 }
 
 // openFile opens what a FILE record describes, at its position. O_ASYNC is set

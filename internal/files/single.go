@@ -35,11 +35,31 @@ func (s *single) Open(flags int) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETFL, flags&statusFlags); err != nil {
-		return nil, errors.Join(fmt.Errorf("flags %#o of %s: %w", flags, s.f.Name(), err), f.Close())
+	if err := s.setFlags(flags); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }
+
+func (s *single) setFlags(flags int) error {
+	fd, err := s.f.Fd()
+	if err != nil {
+		return err
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags&statusFlags); err != nil {
+		return fmt.Errorf("flags %#o of %s: %w", flags, s.f.Name(), err)
+	}
+	return nil
+}
+
+// lender is a single that lends its description to the FILE that has it open, which then
+// takes no descriptor of its own: there may be thousands of sockets.
+type lender interface {
+	lend(flags int) (*depot.File, error)
+}
+
+func (s *inetSock) lend(flags int) (*depot.File, error) { return s.f, s.setFlags(flags) }
+func (u *unixSock) lend(flags int) (*depot.File, error) { return u.f, u.setFlags(flags) }
 
 func (s *single) Close() error { return s.f.Close() }
 
