@@ -1,12 +1,9 @@
 package collect
 
 import (
-	"errors"
-	"runtime"
 	"strings"
-	"sync"
-	"sync/atomic"
 
+	"ckpt/internal/parallel"
 	"ckpt/internal/proc"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
@@ -19,7 +16,7 @@ func (d *description) readFacts() error {
 		threads = append(threads, p.threads...)
 	}
 	facts := make([]*task.Facts, len(threads))
-	err := each(len(threads), func(i int) (err error) {
+	err := parallel.Each(len(threads), func(i int) (err error) {
 		facts[i], err = task.ReadFacts(threads[i].PID, threads[i].TID)
 		return err
 	})
@@ -61,29 +58,10 @@ func (d *description) setWorkersApart(p *process) error {
 
 // readMappings reads the mappings of all processes.
 func (d *description) readMappings() error {
-	return each(len(d.tree.procs), func(i int) (err error) {
+	return parallel.Each(len(d.tree.procs), func(i int) (err error) {
 		if p := d.tree.procs[i]; !p.zombie {
 			d.about[p].maps, err = proc.ReadMappings(p.pid)
 		}
 		return err
 	})
-}
-
-// each calls do for n things, on as many OS threads as there are CPUs. The calling
-// thread takes part, because the watchdog watches whether it runs.
-func each(n int, do func(i int) error) error {
-	var next atomic.Int64
-	errs := make([]error, n)
-	work := func() {
-		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-			errs[i] = do(i)
-		}
-	}
-	var others sync.WaitGroup
-	for range min(n, runtime.GOMAXPROCS(0)) - 1 {
-		others.Go(work)
-	}
-	work()
-	others.Wait()
-	return errors.Join(errs...)
 }

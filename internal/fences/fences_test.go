@@ -22,7 +22,7 @@ const module = "ckpt/"
 var levels = map[string]int{
 	"stream/record": -1,
 	"stream":        0,
-	"internal/sys":  0, "internal/abi": 0,
+	"internal/sys":  0, "internal/abi": 0, "internal/parallel": 0,
 	"internal/proc": 1, "internal/kcmp": 1, "internal/objhash": 1, "internal/image": 1,
 	"internal/tracee": 2, "internal/hold": 2, "internal/cli": 2, "internal/ends": 0, "internal/caps": 2,
 	"internal/puppet": 3, "internal/loan": 3,

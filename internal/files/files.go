@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/depot"
+	"ckpt/internal/parallel"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -115,25 +116,34 @@ const ScratchArg = 1<<63 | 0x6d4a7c4
 // a descriptor.
 func (c *Collector) subject(pid, fd int, link string) (*Subject, error) {
 	s := &Subject{PID: pid, FD: fd, Link: link, getter: &c.getter}
-	var err error
-	if fd >= 0 {
-		if s.Info, err = proc.ReadFDInfo(pid, fd); err != nil {
-			return nil, err
-		}
-		s.Target, err = proc.FDLink(pid, fd)
-	} else {
-		s.Target, err = os.Readlink(link)
-	}
-	if err != nil {
+	if err := s.read(); err != nil {
 		return nil, err
 	}
+	return s, c.stat(s)
+}
+
+// read reads what /proc tells of a subject, without asking its file system.
+func (s *Subject) read() (err error) {
+	if s.FD < 0 {
+		s.Target, err = os.Readlink(s.Link)
+		return err
+	}
+	if s.Info, err = proc.ReadFDInfo(s.PID, s.FD); err != nil {
+		return err
+	}
+	s.Target, err = proc.FDLink(s.PID, s.FD)
+	return err
+}
+
+// stat fills in what its file system tells, unless that is FUSE.
+func (c *Collector) stat(s *Subject) (err error) {
 	if s.FUSE, err = c.fuseType(s); err != nil || s.FUSE != "" {
-		return s, err
+		return err
 	}
-	if err := unix.Stat(link, &s.Stat); err != nil {
-		return nil, fmt.Errorf("%s: %w", link, err)
+	if err := unix.Stat(s.Link, &s.Stat); err != nil {
+		return fmt.Errorf("%s: %w", s.Link, err)
 	}
-	return s, nil
+	return nil
 }
 
 // Look reads what is known about the descriptors of a stopped thread. All
@@ -144,11 +154,17 @@ func (c *Collector) Look(tid int) ([]*Subject, error) {
 	if err != nil {
 		return nil, err
 	}
-	subjects := make([]*Subject, 0, len(fds))
-	for _, fd := range fds {
-		c.Looking(tid, fd)
-		s, err := c.subject(tid, fd, fmt.Sprintf("/proc/%d/fd/%d", tid, fd))
-		if err != nil {
+	subjects := make([]*Subject, len(fds))
+	err = parallel.Each(len(fds), func(i int) error {
+		subjects[i] = &Subject{PID: tid, FD: fds[i], Link: fmt.Sprintf("/proc/%d/fd/%d", tid, fds[i]), getter: &c.getter}
+		return subjects[i].read()
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range subjects {
+		c.Looking(tid, s.FD)
+		if err := c.stat(s); err != nil {
 			return nil, err
 		}
 		c.noteLeases(s)
@@ -157,7 +173,6 @@ func (c *Collector) Look(tid int) ([]*Subject, error) {
 				k.Look(s)
 			}
 		}
-		subjects = append(subjects, s)
 	}
 	return subjects, nil
 }
@@ -165,6 +180,11 @@ func (c *Collector) Look(tid int) ([]*Subject, error) {
 // Collect describes the descriptors of one table; table is the number of its
 // FDTABLE record.
 func (c *Collector) Collect(table uint64, subjects []*Subject) error {
+	for _, k := range c.kinds() {
+		if k.Ahead != nil {
+			k.Ahead(subjects)
+		}
+	}
 	for _, s := range subjects {
 		c.Looking(s.PID, s.FD)
 		if err := c.descriptor(table, s); err != nil {

@@ -14,6 +14,7 @@ import (
 	"ckpt/internal/depot"
 	"ckpt/internal/ends"
 	"ckpt/internal/object"
+	"ckpt/internal/parallel"
 	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/stream"
@@ -27,8 +28,8 @@ var inetSockKind = Kind{
 	Type: record.TypeInetSock,
 	Data: []record.Type{record.TypeSockData},
 	Save: func(c *Collector) Saver {
-		s := &inetSocks{c: c, inside: map[uint64]bool{}, seen: map[uint64]uint64{}, pairs: map[uint64]*inetEnd{}, shut: map[int]map[uint64]int{}, fresh: map[[3]int][]record.LevelOption{}}
-		return Saver{Look: s.look, Match: isInetSock, Collect: s.collect, Settle: s.judgePairs, Send: func() []Sender { return s.full }}
+		s := &inetSocks{c: c, inside: map[uint64]bool{}, seen: map[uint64]uint64{}, pairs: map[uint64]*inetEnd{}, shut: map[int]map[uint64]int{}, fresh: map[[3]int][]record.LevelOption{}, read: map[uint64]*readSock{}}
+		return Saver{Look: s.look, Match: isInetSock, Ahead: s.ahead, Collect: s.collect, Settle: s.judgePairs, Send: func() []Sender { return s.full }}
 	},
 	Restore: func(r *Restorer) Maker {
 		m := &inetMaker{Restorer: r, alone: map[uint64]*inetSock{}, listeners: map[int]*depot.File{}}
@@ -95,7 +96,9 @@ type inetSocks struct {
 	c       *Collector
 	inside  map[uint64]bool   // sockets of the tree, by inode number
 	seen    map[uint64]uint64 // the records of those collected so far, by inode number
+	mu      sync.Mutex        // of fresh
 	fresh   map[[3]int][]record.LevelOption
+	read    map[uint64]*readSock           // what ahead has read, by inode number
 	conns   map[connection]*sys.InetSocket // TCP connections of the tree
 	orphans map[connection]*sys.InetSocket // ends that nobody has, with bytes to send
 	peers   map[uint64]netip.AddrPort      // and to whom they lead, by inode number
@@ -115,43 +118,84 @@ func (s *inetSocks) look(sub *Subject) {
 	}
 }
 
+// readSock is what was read of a socket.
+type readSock struct {
+	sub       *Subject
+	rec       record.InetSock // state, addresses and options
+	why, hint string          // why it can't be saved
+	err       error
+}
+
+// ahead reads sockets, some eighty options of each.
+func (s *inetSocks) ahead(subjects []*Subject) {
+	var all []*readSock
+	for _, sub := range subjects {
+		if ino := sub.Stat.Ino; sub.Stat.Mode&unix.S_IFMT == unix.S_IFSOCK && s.seen[ino] == 0 && s.read[ino] == nil {
+			r := &readSock{sub: sub}
+			s.read[ino], all = r, append(all, r)
+		}
+	}
+	_ = parallel.Each(len(all), func(i int) error {
+		if isInetSock(all[i].sub) {
+			all[i].err = s.readSock(all[i])
+		}
+		return nil
+	})
+	for _, r := range all {
+		if !isInetSock(r.sub) {
+			delete(s.read, r.sub.Stat.Ino)
+		}
+	}
+}
+
+func (s *inetSocks) readSock(r *readSock) error {
+	sub := r.sub
+	fd, err := borrowFD(sub)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	t, _ := socketType(sub) // which isInetSock has asked for
+	r.rec = record.InetSock{Object: record.Object{Ident: ident(record.TypeInetSock, sub.Stat.Dev, sub.Stat.Ino)},
+		Ino: sub.Stat.Ino, Domain: t.domain, Kind: t.kind, Protocol: t.proto, UID: sub.Stat.Uid, GID: sub.Stat.Gid}
+	if err := inetState(fd, t, &r.rec); err != nil {
+		return err
+	}
+	if r.why, r.hint = inetObstacle(fd, t, &r.rec); r.why != "" {
+		return nil
+	}
+	r.rec.Options, err = s.options(fd, t, optionSet(&r.rec))
+	return err
+}
+
 // collect describes a socket the first time it is called for it.
 func (s *inetSocks) collect(sub *Subject) (uint64, error) {
 	if id := s.seen[sub.Stat.Ino]; id != 0 {
 		return id, nil
 	}
-	fd, err := borrowFD(sub)
-	if err != nil {
-		return 0, err
+	r := s.read[sub.Stat.Ino]
+	if r.err != nil {
+		return 0, r.err
 	}
-	defer unix.Close(fd)
-	t, _ := socketType(sub) // which Match has asked for
-	rec := record.InetSock{
-		Object: record.Object{ID: s.c.NewID(), Ident: ident(record.TypeInetSock, sub.Stat.Dev, sub.Stat.Ino)},
-		Ino:    sub.Stat.Ino, Domain: t.domain, Kind: t.kind, Protocol: t.proto, UID: sub.Stat.Uid, GID: sub.Stat.Gid,
+	if r.why != "" {
+		s.c.Block(sub.PID, cli.WithHint(fmt.Errorf("fd %d is %s %s, which can't be saved", sub.FD, Describe(sub), r.why), r.hint))
+		return 0, nil
 	}
-	if err := inetState(fd, t, &rec); err != nil {
-		return 0, err
-	}
+	rec := &r.rec
+	rec.ID = s.c.NewID()
 	if rec.State == sys.TCPSynSent { // getpeername(2) does not tell yet
 		if err := s.list(); err != nil {
 			return 0, err
 		}
-		rec.Peer = recordAddr(s.peers[rec.Ino], t.domain)
+		rec.Peer = recordAddr(s.peers[rec.Ino], rec.Domain)
 	}
-	if why, hint := inetObstacle(fd, t, &rec); why != "" {
-		s.c.Block(sub.PID, cli.WithHint(fmt.Errorf("fd %d is %s %s, which can't be saved", sub.FD, Describe(sub), why), hint))
-		return 0, nil
-	}
-	if rec.Options, err = s.options(fd, t, optionSet(&rec)); err != nil {
-		return 0, err
-	}
-	if err := s.contents(sub, fd, t, &rec); err != nil {
+	if err := s.contents(sub, rec); err != nil {
 		return 0, err
 	}
 	s.seen[rec.Ino] = rec.ID
-	s.c.notePort(sub, &rec)
-	return rec.ID, s.c.Emit(record.TypeInetSock, &rec)
+	delete(s.read, rec.Ino)
+	s.c.notePort(sub, rec)
+	return rec.ID, s.c.Emit(record.TypeInetSock, rec)
 }
 
 // inetState fills in state and addresses.
@@ -252,29 +296,41 @@ var ownNetwork = sync.OnceValues(func() (uint64, error) {
 
 // options returns those in which a socket differs from a new one.
 func (s *inetSocks) options(fd int, t sockType, of sockSet) ([]record.LevelOption, error) {
-	key := [3]int{t.domain, t.proto, int(of)}
-	if _, known := s.fresh[key]; !known {
-		ours, err := unix.Socket(t.domain, t.kind|unix.SOCK_CLOEXEC, t.proto)
-		if err != nil {
-			return nil, os.NewSyscallError("socket", err)
-		}
-		defer unix.Close(ours)
-		fresh, err := readOptions(ours, of, nil)
-		if err != nil {
-			return nil, err
-		}
-		for i := range fresh { // the default differs between systems, and the addresses depend on it
-			if fresh[i].Level == unix.SOL_IPV6 && fresh[i].Name == unix.IPV6_V6ONLY {
-				fresh[i].Value = -1
-			}
-		}
-		s.fresh[key] = fresh
+	fresh, err := s.freshOptions(t, of)
+	if err != nil {
+		return nil, err
 	}
-	list, err := readOptions(fd, of, s.fresh[key])
+	list, err := readOptions(fd, of, fresh)
 	if err != nil || !t.tcp() {
 		return list, err
 	}
 	return withoutTuned(list), nil
+}
+
+// freshOptions returns those of a new socket.
+func (s *inetSocks) freshOptions(t sockType, of sockSet) ([]record.LevelOption, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := [3]int{t.domain, t.proto, int(of)}
+	if fresh, known := s.fresh[key]; known {
+		return fresh, nil
+	}
+	ours, err := unix.Socket(t.domain, t.kind|unix.SOCK_CLOEXEC, t.proto)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(ours)
+	fresh, err := readOptions(ours, of, nil)
+	if err != nil {
+		return nil, err
+	}
+	for i := range fresh { // the default differs between systems, and the addresses depend on it
+		if fresh[i].Level == unix.SOL_IPV6 && fresh[i].Name == unix.IPV6_V6ONLY {
+			fresh[i].Value = -1
+		}
+	}
+	s.fresh[key] = fresh
+	return fresh, nil
 }
 
 // withoutTuned leaves out the sizes of buffers that TCP itself chooses, see tcp(7).
@@ -291,7 +347,13 @@ func withoutTuned(list []record.LevelOption) (left []record.LevelOption) {
 
 // contents notes what waits in a socket: bytes of a connection are sent, and what can't
 // be is counted.
-func (s *inetSocks) contents(sub *Subject, fd int, t sockType, rec *record.InetSock) error {
+func (s *inetSocks) contents(sub *Subject, rec *record.InetSock) error {
+	fd, err := borrowFD(sub)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	t := typeOf(rec)
 	switch {
 	case !t.tcp():
 		var merr error

@@ -21,13 +21,16 @@ type Kind struct {
 }
 
 // Saver is a kind in one checkpoint: its phases, in this order. Each phase is
-// over for all tasks before the next begins. All but Match and Collect may be
-// nil.
+// over for all tasks before the next begins, but Ahead and Collect, which are for
+// one descriptor table after the other. All but Match and Collect may be nil.
 type Saver struct {
 	// Look is called with every subject, whatever its kind.
 	Look func(s *Subject)
 	// Match reports whether a subject is of this kind.
 	Match func(s *Subject) bool
+	// Ahead reads, on all CPUs, what Collect will need of the subjects of a table
+	// that are of its kind, where that takes long.
+	Ahead func(subjects []*Subject)
 	// Collect emits the kind's record and returns its number, 0 if the subject
 	// can't be saved.
 	Collect func(s *Subject) (uint64, error)

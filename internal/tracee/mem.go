@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -112,15 +113,19 @@ func GetFD(tid, fd int) (n int, err error) {
 
 // FDGetter copies descriptors of threads that can't end meanwhile. It keeps the pidfd of
 // the last one, which may have thousands.
+// Several threads may use it at the same time.
 type FDGetter struct {
+	mu    sync.Mutex
 	tid   int // 0: none
 	pidfd int
 }
 
 // Get is GetFD.
 func (g *FDGetter) Get(tid, fd int) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if g.tid != tid {
-		if err := errors.Join(g.Close(), g.open(tid)); err != nil {
+		if err := errors.Join(g.close(), g.open(tid)); err != nil {
 			return -1, err
 		}
 	}
@@ -142,6 +147,12 @@ func (g *FDGetter) open(tid int) error {
 
 // Close drops the pidfd that it keeps.
 func (g *FDGetter) Close() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.close()
+}
+
+func (g *FDGetter) close() error {
 	if g.tid == 0 {
 		return nil
 	}
