@@ -58,15 +58,36 @@ func ParsePolicies(values []string) (Policies, error) {
 
 func (ps Policies) of(path string) Policy {
 	for i := len(ps) - 1; i >= 0; i-- {
-		name := path
-		if !strings.Contains(ps[i].pattern, "/") {
-			name = filepath.Base(path)
-		}
-		if ok, _ := filepath.Match(ps[i].pattern, name); ok || ps[i].pattern == "" {
+		if ps.matches(i, path) {
 			return ps[i].policy
 		}
 	}
 	return Strict
+}
+
+// matches reports whether a policy is for a path.
+func (ps Policies) matches(i int, path string) bool {
+	if !strings.Contains(ps[i].pattern, "/") {
+		path = filepath.Base(path)
+	}
+	ok, _ := filepath.Match(ps[i].pattern, path)
+	return ok || ps[i].pattern == ""
+}
+
+// unused returns an error for each pattern that is for none of the files.
+func (ps Policies) unused(regs map[uint64]*record.Reg) (errs []error) {
+	used := make([]bool, len(ps))
+	for _, reg := range regs {
+		for i := range ps {
+			used[i] = used[i] || ps.matches(i, reg.Path)
+		}
+	}
+	for i := range ps {
+		if !used[i] && ps[i].pattern != "" {
+			errs = append(errs, fmt.Errorf("--files %s:%s: no file in the image has such a name", ps[i].policy, ps[i].pattern))
+		}
+	}
+	return errs
 }
 
 // checkReg compares a file with its record.

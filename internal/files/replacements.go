@@ -106,7 +106,7 @@ func (r *Restorer) decide(objects []*stream.Record, fds []record.FD) (replacemen
 	}
 	p.findUnneeded()
 	p.tellConnections()
-	return p.replacements, append(append(append(errs, ends.Join(p.undecided)...), p.unusedStdio()...), r.Ends.Unused()...)
+	return p.replacements, append(append(append(errs, ends.Join(p.undecided)...), p.unusedStdio()...), append(r.Policies.unused(r.regs), r.Ends.Unused()...)...)
 }
 
 // note notes the record of an object or description. One that can't be decoded

@@ -2,6 +2,7 @@ package files
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -107,6 +108,9 @@ type unixSocks struct {
 	waiting map[uint64]bool // clients that wait for a socket of the tree to accept them
 	full    []Sender
 	flights []flight
+	// How many sockets in flight what is described now is in, and the one of the tree.
+	deep  int
+	outer *Subject
 }
 
 func (u *unixSocks) look(s *Subject) {
@@ -164,6 +168,9 @@ func (u *unixSocks) collect(s *Subject) (uint64, error) {
 	if first && rec.Listen == nil && !(u.c.Dry && told && inFlight == "0") {
 		if err := u.data(rec.ID, s, f, d, failed); errors.Is(err, errInFlight) {
 			return u.blockFlight(s, "with more descriptors in flight (SCM_RIGHTS) than can be looked at")
+		} else if errors.Is(err, errDeep) {
+			u.flights = u.flights[:len(u.flights)-1]
+			return u.blockFlight(s, fmt.Sprintf("in which sockets are in flight (SCM_RIGHTS) in one another, more than %d", maxDeep))
 		} else if errors.Is(err, errBorders) {
 			return u.blockFlight(s, "with bytes before descriptors in flight (SCM_RIGHTS), whose border the kernel does not show")
 		} else if errors.Is(err, errNested) {
@@ -306,8 +313,11 @@ func (u *unixSocks) data(id uint64, s *Subject, f *os.File, d *sys.UnixSocket, f
 		return err
 	}
 	if len(q.rights) > 0 {
-		u.flights = append(u.flights, flight{id, s, q.rights})
+		u.flights = append(u.flights, flight{id, cmp.Or(u.outer, s), q.rights, u.deep})
 		q.rights = nil
+		if u.deep > maxDeep {
+			return errDeep
+		}
 	}
 	u.full = append(u.full, func(w *stream.Writer, _ func() bool) error { return q.send(w, id) })
 	return nil

@@ -24,6 +24,13 @@ var errNested = errors.New("more than one look shows")
 // errBorders: bytes wait before descriptors in flight.
 var errBorders = errors.New("the kernel does not show where they begin")
 
+// errDeep: sockets in flight have others in flight in them, and these again.
+var errDeep = errors.New("more in one another than can be looked at")
+
+// maxDeep is how many sockets may be in flight in one another. Each takes some milliseconds,
+// while the tree stands still.
+const maxDeep = 64
+
 // borders makes sure that descriptors in flight in a stream came with the first of the
 // bytes that they were seen with: the kernel shows what was sent before together with
 // them. How often something was sent follows from the memory that it takes.
@@ -70,8 +77,9 @@ func (p *peeker) borders(d *sys.UnixSocket, table *sys.UnixTable) error {
 // flight is a socket with descriptors in flight.
 type flight struct {
 	id     uint64
-	owner  *Subject
+	owner  *Subject // of the tree: it may be in flight in this one
 	rights []rights
+	deep   int // how many sockets in flight it is in
 }
 
 // mayFly reports whether something can be saved in flight: it is opened at once when it
@@ -101,9 +109,11 @@ func (u *unixSocks) lookInFlight(s *Subject) {
 	defer f.Close()
 	fd := int(f.Fd())
 	off, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF)
-	if err != nil || off >= 0 {
-		return // looking would move it
+	if err != nil || off >= 0 || u.deep > maxDeep { // looking would move it; or it will be blocked
+		return
 	}
+	u.deep++
+	defer func() { u.deep-- }()
 	if n, err := unix.IoctlGetInt(fd, unix.TIOCINQ); err != nil || n == 0 {
 		return // an empty message is shown only once
 	}
@@ -134,10 +144,11 @@ const maxFirstBytes = 1 << 20
 func (u *unixSocks) inFlight(f *flight) error {
 	block, outside := u.c.Block, len(u.c.Outside)
 	now := 0
+	u.deep, u.outer = f.deep+1, f.owner
 	u.c.Block = func(_ int, reason error) {
 		block(f.owner.PID, &notInFlight{f.owner, now, reason})
 	}
-	defer func() { u.c.Block = block }()
+	defer func() { u.c.Block, u.deep, u.outer = block, 0, nil }()
 	for _, r := range f.rights {
 		for _, now = range r.fds {
 			fd := now
