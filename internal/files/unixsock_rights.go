@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/kcmp"
 	"ckpt/internal/sys"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -82,11 +84,14 @@ type flight struct {
 	deep   int // how many sockets in flight it is in
 }
 
-// mayFly reports whether something can be saved in flight: it is opened at once when it
+// mayFly reports whether something can be saved that is only in flight: it is opened at once when it
 // is restored, and no task of its own is behind it.
 func mayFly(s *Subject) bool {
-	if _, locked := s.Info.Get("lock"); locked || s.Info.Flags&unix.O_PATH != 0 || strings.HasPrefix(s.Target, "/proc/") {
+	if len(s.Info.Locks) > 0 || strings.HasPrefix(s.Target, "/proc/") {
 		return false
+	}
+	if s.Info.Flags&unix.O_PATH != 0 {
+		return filepath.IsAbs(s.Target)
 	}
 	switch s.Stat.Mode & unix.S_IFMT {
 	case unix.S_IFREG, unix.S_IFDIR, unix.S_IFIFO:
@@ -94,7 +99,7 @@ func mayFly(s *Subject) bool {
 	case unix.S_IFCHR:
 		return unix.Major(s.Stat.Rdev) == memMajor
 	case unix.S_IFSOCK:
-		return isUnixSock(s)
+		return isUnixSock(s) || isInetSock(s) || isNetlink(s)
 	}
 	return isAnon(s, "[eventfd]") || isAnon(s, "[signalfd]")
 }
@@ -196,6 +201,9 @@ func (u *unixSocks) flier(fd int) (file uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if same, err := u.openToo(s); same != nil || err != nil {
+		return same.number(), err
+	}
 	for _, k := range c.savers {
 		if s.FUSE != "" || !mayFly(s) || !k.Match(s) {
 			continue
@@ -213,8 +221,41 @@ func (u *unixSocks) flier(fd int) (file uint64, err error) {
 		}
 		return desc.ID, c.Emit(record.TypeFile, &desc)
 	}
-	c.Block(0, fmt.Errorf("fd %d is %s, which can't be saved in flight", fd, Describe(s)))
+	what, why := Describe(s), ""
+	if len(s.Info.Locks) > 0 {
+		what, why = s.Target, " with a lock on it"
+	}
+	c.Block(0, fmt.Errorf("fd %d is %s, which can't be saved in flight%s", fd, what, why))
 	return 0, nil
+}
+
+// openToo returns the descriptor of the tree that has the same open as one in flight that can't
+// be saved for itself: whatever it is, it is saved with that.
+func (u *unixSocks) openToo(s *Subject) (*opened, error) {
+	if s.FUSE != "" || mayFly(s) || strings.HasPrefix(s.Target, "/proc/") || isPidFD(s) { // those are opened only when the tasks are there
+		return nil, nil
+	}
+	for i := range u.c.opened {
+		o := &u.c.opened[i]
+		if o.Stat.Ino != s.Stat.Ino || o.Stat.Dev != s.Stat.Dev || o.Target != s.Target {
+			continue
+		}
+		switch order, err := kcmp.Compare(o.PID, s.PID, kcmp.File, uint64(o.FD), uint64(s.FD)); {
+		case err != nil:
+			return nil, err
+		case order == kcmp.Equal:
+			return o, nil
+		}
+	}
+	return nil, nil
+}
+
+// number is that of the record of the open file description; 0 if it is blocked.
+func (o *opened) number() uint64 {
+	if o == nil {
+		return 0
+	}
+	return o.file
 }
 
 // addRights gives a descriptor in flight to its socket.

@@ -1,6 +1,12 @@
-/* Descriptors in flight (SCM_RIGHTS) in streams, datagrams and packets: files that share their position with one that is open, the only end of a pipe, an eventfd, two with one message, a socket in its own queue, and sockets in flight that have something waiting in them */
+/* Descriptors in flight (SCM_RIGHTS) in streams, datagrams and packets: files that share their position with one that is open, the only end of a pipe, an eventfd, two with one message, a socket in its own queue, sockets of TCP, UDP and netlink that nobody has otherwise, what is open by O_PATH, a message queue, an epoll, a timerfd and a locked file that are open, too, and sockets in flight that have something waiting in them */
 #include "unix.h"
+#include <arpa/inet.h>
+#include <mqueue.h>
+#include <netinet/in.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/timerfd.h>
 #include <signal.h>
 #include <sys/mman.h>
 
@@ -73,6 +79,27 @@ int main(void)
 	pass(outer[0], "both", inner, 2);
 	close(inner[0]);
 	close(inner[1]);
+
+	/* of other kinds */
+	struct sockaddr_in at[2] = {{.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}};
+	socklen_t len = sizeof at[0];
+	int others[2], listener = socket(AF_INET, SOCK_STREAM, 0), udp = socket(AF_INET, SOCK_DGRAM, 0), netlink = socket(AF_NETLINK, SOCK_RAW, 0);
+	at[1] = at[0];
+	must(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, others) == 0 && listener >= 0 && udp >= 0 && netlink >= 0);
+	must(bind(listener, (void *)&at[0], len) == 0 && listen(listener, 5) == 0 && getsockname(listener, (void *)&at[0], &len) == 0);
+	must(bind(udp, (void *)&at[1], len) == 0 && getsockname(udp, (void *)&at[1], &len) == 0);
+	snprintf(b, sizeof b, "/ckpt-rights-%d", getpid());
+	struct mq_attr small = {.mq_maxmsg = 2, .mq_msgsize = 8};
+	int path = open("file", O_PATH), queue = mq_open(b, O_CREAT | O_RDWR, 0600, &small);
+	must(path >= 0 && queue >= 0 && mq_send(queue, "m", 1, 0) == 0);
+	pass(others[0], "others", (int[]){listener, udp, netlink, path, queue}, 5);
+	close(listener), close(udp), close(netlink), close(path), close(queue);
+
+	/* open, too */
+	int locked = open("locked", O_CREAT | O_RDWR, 0600), epoll = epoll_create1(0), timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+	struct epoll_event in = {.events = EPOLLIN, .data.u64 = 77}, got;
+	must(locked >= 0 && flock(locked, LOCK_EX) == 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, others[1], &in) == 0 && timer >= 0);
+	pass(others[0], "too", (int[]){locked, epoll, timer}, 3);
 	save_me();
 
 	check(take(stream[1], "two", 60, fds) == 2);
@@ -101,5 +128,23 @@ int main(void)
 	check(take(right, "to the left", 60, fds) == 0);
 	check(take(left, "and more", 60, fds) == 1 && lseek(fds[0], 0, SEEK_CUR) == 5);
 	check(write(left, "y", 1) == 1 && read(right, b, 64) == 1 && *b == 'y');
+
+	check(take(others[1], "others", 60, fds) == 5);
+	int client = socket(AF_INET, SOCK_STREAM, 0);
+	check(connect(client, (void *)&at[0], len) == 0 && accept(fds[0], NULL, NULL) >= 0, "%s", strerror(errno));
+	check(sendto(fds[1], "u", 1, 0, (void *)&at[1], len) == 1 && recv(fds[1], b, 64, MSG_DONTWAIT) == 1, "%s", strerror(errno));
+	int domain = 0;
+	len = sizeof domain;
+	check(getsockopt(fds[2], SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_NETLINK);
+	check((fcntl(fds[3], F_GETFL) & O_PATH) && faccessat(fds[3], "", F_OK, AT_EMPTY_PATH) == 0);
+	check(mq_receive(fds[4], b, 64, NULL) == 1 && *b == 'm', "%s", strerror(errno));
+	snprintf(b, sizeof b, "/ckpt-rights-%d", getpid());
+	check(mq_unlink(b) == 0);
+	check(epoll_wait(epoll, &got, 1, 0) == 1 && got.data.u64 == 77);
+	check(take(others[1], "too", 60, fds) == 3);
+	check(epoll_wait(fds[1], &got, 1, 0) == 0 && write(others[0], "z", 1) == 1 && epoll_wait(fds[1], &got, 1, 0) == 1 && got.data.u64 == 77, "it is another epoll");
+	struct itimerspec soon = {.it_value.tv_nsec = 1};
+	check(timerfd_settime(timer, 0, &soon, NULL) == 0 && usleep(1000) == 0 && read(fds[2], &v, 8) == 8, "it is another timerfd");
+	check(flock(fds[0], LOCK_UN) == 0 && flock(open("locked", O_RDWR), LOCK_EX | LOCK_NB) == 0, "it is another description");
 	return finish();
 }
