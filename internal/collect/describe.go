@@ -354,10 +354,8 @@ func (d *description) thread(p *process, t *tracee.Tracee) error {
 	if c.Loan == nil {
 		return nil // a blocker was added for that
 	}
-	if slices.ContainsFunc(a.subjects, files.IsUring) {
-		if err := c.RegisteredUrings(); err != nil {
-			return err
-		}
+	if err := d.files.Thread(a.subjects, &files.Thread{TID: t.TID, Ask: c.Loan.Ask, Block: c.Block}); err != nil {
+		return err
 	}
 	for i := range task.Resources {
 		r := &task.Resources[i]

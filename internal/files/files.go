@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -243,6 +244,19 @@ func (c *Collector) kind(s *Subject) *Saver {
 	for i := range c.kinds() {
 		if c.savers[i].Match(s) {
 			return &c.savers[i]
+		}
+	}
+	return nil
+}
+
+// Thread lets the kinds of what a process has open look at one of its threads.
+func (c *Collector) Thread(subjects []*Subject, t *Thread) error {
+	for _, k := range c.kinds() {
+		if k.Thread == nil || !slices.ContainsFunc(subjects, k.Match) {
+			continue
+		}
+		if err := k.Thread(t); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 
 	"ckpt/internal/ends"
 	"ckpt/internal/object"
+	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -34,16 +35,27 @@ type Saver struct {
 	// Collect emits the kind's record and returns its number, 0 if the subject
 	// can't be saved.
 	Collect func(s *Subject) (uint64, error)
+	// Thread looks at each thread of a process that has a subject of the kind, for what is the
+	// thread's own. It is called while that process is described.
+	Thread func(t *Thread) error
 	// Settle describes and checks what involves more than one subject.
 	Settle func() error
 	// Send returns the functions that send its data.
 	Send func() []Sender
 }
 
+// Thread is one in which system calls can be made.
+type Thread struct {
+	TID   int
+	Ask   func([]tracee.Query) ([]tracee.Answer, error)
+	Block func(reason error) // notes what stands in the way of saving it
+}
+
 // Maker is a kind in one restart. What happens to an object once it is made is
 // up to the object, see object.Object.
 type Maker struct {
-	object.Kind // its types are filled in from the row
+	object.Kind     // its types are filled in from the row
+	State       any // what other kinds, which know its type, share with it; mostly nil
 	// Thing describes the object of a record as far as replacing it goes; nil
 	// for kinds that have neither a name nor an end outside the image.
 	Thing func(rec *stream.Record) (*Thing, error)

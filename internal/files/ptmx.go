@@ -29,7 +29,8 @@ var ptmxKind = Kind{
 		return Saver{Look: p.look, Match: isPTMX, Collect: p.collect}
 	},
 	Restore: func(r *Restorer) Maker {
-		return Maker{Kind: object.Kind{Check: r.checkPTMX, Here: r.ptmxHere, Make: r.makePTMX}, Thing: ptmxThing}
+		m := &ptyMaker{Restorer: r, pairs: map[uint64]*pty{}}
+		return Maker{Kind: object.Kind{Check: r.checkPTMX, Here: r.ptmxHere, Make: m.make}, Thing: ptmxThing, State: m}
 	},
 }
 

@@ -54,6 +54,15 @@ func ptmxThing(rec *stream.Record) (*Thing, error) {
 	return &Thing{Name: p.Path, Paired: true}, checkPath(p.Path)
 }
 
+// ptyMaker makes the pairs of a restart, for their masters and for terminals.
+type ptyMaker struct {
+	*Restorer
+	pairs map[uint64]*pty // by the device number of the terminal
+}
+
+// ptys is called when the makers of all kinds are there.
+func (r *Restorer) ptys() *ptyMaker { return r.makers[record.TypePTMX].State.(*ptyMaker) }
+
 // pty is a restored pair.
 type pty struct {
 	r      *Restorer
@@ -64,28 +73,25 @@ type pty struct {
 
 // pty returns the pair that a terminal was a side of, which is made for the first of the
 // two.
-func (r *Restorer) pty(line uint64) (*pty, error) {
-	if p := r.ptys[line]; p != nil {
+func (m *ptyMaker) pty(line uint64) (*pty, error) {
+	if p := m.pairs[line]; p != nil {
 		return p, nil
 	}
 	fd, err := openMaster(int(unix.Minor(line)))
 	if err != nil {
 		return nil, fmt.Errorf("make a pseudoterminal: %w", err)
 	}
-	p := &pty{r: r}
+	p := &pty{r: m.Restorer}
 	if p.number, err = unix.IoctlGetInt(fd, unix.TIOCGPTN); err == nil {
 		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make a pseudoterminal: %w", err), unix.Close(fd))
 	}
-	if p.master, err = r.Depot.Keep(os.NewFile(uintptr(fd), "a pseudoterminal")); err != nil {
+	if p.master, err = m.Depot.Keep(os.NewFile(uintptr(fd), "a pseudoterminal")); err != nil {
 		return nil, err
 	}
-	if r.ptys == nil {
-		r.ptys = map[uint64]*pty{}
-	}
-	r.ptys[line] = p
+	m.pairs[line] = p
 	return p, nil
 }
 
@@ -176,20 +182,20 @@ type ptmx struct {
 	pty *pty
 }
 
-func (r *Restorer) makePTMX(rec *stream.Record) (object.Object, error) {
-	m, err := decode[record.PTMX](rec)
+func (m *ptyMaker) make(rec *stream.Record) (object.Object, error) {
+	d, err := decode[record.PTMX](rec)
 	if err != nil {
 		return nil, err
 	}
-	p, err := r.pty(unix.Mkdev(ptsMajor, uint32(m.Number)))
+	p, err := m.pty(unix.Mkdev(ptsMajor, uint32(d.Number)))
 	if err != nil {
 		return nil, err
 	}
 	if p.rec != nil {
-		return nil, fmt.Errorf("%w: two masters of the pseudoterminal %d", stream.ErrCorrupt, m.Number)
+		return nil, fmt.Errorf("%w: two masters of the pseudoterminal %d", stream.ErrCorrupt, d.Number)
 	}
-	if p.rec = m; p.number != m.Number {
-		r.Note("the terminal %s is %s%d from now on, because somebody else has the old one", m.Slave.Path, ptsDir, p.number)
+	if p.rec = d; p.number != d.Number {
+		m.Note("the terminal %s is %s%d from now on, because somebody else has the old one", d.Slave.Path, ptsDir, p.number)
 	}
 	return &ptmx{single{f: p.master}, p}, nil
 }
@@ -270,7 +276,7 @@ func (p *pty) path() (*os.File, error) {
 // Controls makes a puppet that has begun a session have the terminal that controls it.
 // Its children, which are born later, inherit that.
 func (r *Restorer) Controls(p *puppet.Puppet, sid int) error {
-	for _, pair := range r.ptys {
+	for _, pair := range r.ptys().pairs {
 		if pair.rec == nil || pair.rec.SID != sid {
 			continue
 		}

@@ -56,15 +56,13 @@ type Restorer struct {
 	// that the program had.
 	Termios []byte
 
-	bound        boundFiles
 	clearSockets func() error           // removes the folders in which unix sockets were bound
 	makers       map[record.Type]*Maker // of Kinds
 	replacements replacements
 	uses         map[uint64]*use // of open files, by objref
 	regs         map[uint64]*record.Reg
 	later        []laterFD
-	ptys         map[uint64]*pty // by the device number of the terminal
-	extra        uint64          // number of objects in the hash that no record defines
+	extra        uint64 // number of objects in the hash that no record defines
 	// decoded are records as they were decoded, see the function of this name
 	decoded map[*stream.Record]any
 }

@@ -119,7 +119,7 @@ func (r *Restorer) makeTTY(rec *stream.Record) (object.Object, error) {
 		return nil, err
 	}
 	if t.Line != 0 {
-		p, err := r.pty(t.Line)
+		p, err := r.ptys().pty(t.Line)
 		return &ptySlave{pty: p, exclusive: t.Exclusive}, err
 	}
 	if len(t.Termios) == sys.Termios2Bytes {

@@ -32,6 +32,7 @@ type sockMaker struct {
 	to        map[uint64][]*record.UnixSock // datagram sockets that are connected to another, by its inode number
 	folders   map[inodeKey]*sockFolder      // in which sockets have their files
 	temp      *sockFolder                   // for those whose files are gone
+	bound     boundFiles
 	// untold: what is being made has an other end that is to be gone, so nobody need be told
 	// if it does not name the process that it named.
 	untold bool
@@ -297,7 +298,7 @@ func (u *unixSock) bind() (err error) {
 		return bindError(s.Name, err)
 	}
 	m.placed = append(m.placed, u)
-	u.place = &place{in: in, staged: staged, old: file, base: lastOf(file.Path)}
+	u.place = &place{m: m, in: in, staged: staged, old: file, base: lastOf(file.Path)}
 	if err := unix.Fstat(int(f.Fd()), &u.place.st); err != nil {
 		return errors.Join(os.NewSyscallError("fstat", err), f.Close())
 	}

@@ -36,6 +36,7 @@ type sockFolder struct {
 
 // place is the file of a restored socket.
 type place struct {
+	m      *sockMaker
 	in     *sockFolder
 	staged string      // where it was made, below the private folder
 	old    *named      // the file that it replaces
@@ -211,13 +212,13 @@ func (r *Restorer) sockPlace(s *record.UnixSock) (folder, file *named) {
 }
 
 // checkPlace says what is in the way of putting a socket's file back.
-func (r *Restorer) checkPlace(s *record.UnixSock) error {
-	folder, file := r.sockPlace(s)
+func (m *sockMaker) checkPlace(s *record.UnixSock) error {
+	folder, file := m.sockPlace(s)
 	err := folder.with(0, func(p *os.File, st *unix.Stat_t) error {
 		if err := folder.allowed(p, st); err != nil {
 			return err
 		}
-		_, _, err := r.findOld(p, file)
+		_, _, err := m.findOld(p, file)
 		return err
 	})
 	if err != nil {
@@ -228,7 +229,7 @@ func (r *Restorer) checkPlace(s *record.UnixSock) error {
 
 // findOld reports whether a socket's file is still there, and what that is. Anything
 // else in its place is an error, and so is a socket that somebody has.
-func (r *Restorer) findOld(dir *os.File, file *named) (there bool, st unix.Stat_t, err error) {
+func (m *sockMaker) findOld(dir *os.File, file *named) (there bool, st unix.Stat_t, err error) {
 	p, err := openBelow(dir, filepath.Base(file.Path), 0)
 	if errors.Is(err, unix.ENOENT) {
 		return false, st, nil
@@ -243,7 +244,7 @@ func (r *Restorer) findOld(dir *os.File, file *named) (there bool, st unix.Stat_
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
 		return false, st, file.another("another file")
 	}
-	used, err := r.bound.isBound(&st)
+	used, err := m.bound.isBound(&st)
 	switch {
 	case err != nil:
 		return false, st, err
@@ -323,7 +324,7 @@ func bindError(name []byte, err error) error {
 // put puts the file in its place.
 func (p *place) put() error {
 	return p.in.as(func() error {
-		there, found, err := p.old.r.findOld(p.in.dir, p.old)
+		there, found, err := p.m.findOld(p.in.dir, p.old)
 		if err != nil {
 			return err
 		}

@@ -28,7 +28,7 @@ var uringKind = Kind{
 	Data: []record.Type{record.TypeContent},
 	Save: func(c *Collector) Saver {
 		u := &urings{c: c, seen: map[uint64]*Subject{}, ids: map[uint64]uint64{}}
-		return Saver{Look: u.look, Match: IsUring, Collect: u.collect, Send: func() []Sender { return u.full }}
+		return Saver{Look: u.look, Match: isUring, Collect: u.collect, Thread: registeredUrings, Send: func() []Sender { return u.full }}
 	},
 	Restore: func(r *Restorer) Maker {
 		m := &uringMaker{Restorer: r}
@@ -45,8 +45,8 @@ const (
 	maxUringCalls = 1 << 23
 )
 
-// IsUring reports whether a descriptor or mapping is that of an io_uring.
-func IsUring(s *Subject) bool { return s.Target == uringTarget }
+// isUring reports whether a descriptor or mapping is that of an io_uring.
+func isUring(s *Subject) bool { return s.Target == uringTarget }
 
 // urings is what a checkpoint knows about io_urings.
 type urings struct {
@@ -57,7 +57,7 @@ type urings struct {
 }
 
 func (u *urings) look(s *Subject) {
-	if IsUring(s) && u.seen[s.Stat.Ino] == nil {
+	if isUring(s) && u.seen[s.Stat.Ino] == nil {
 		u.seen[s.Stat.Ino] = s
 	}
 }

@@ -1,4 +1,4 @@
-package task
+package files
 
 import (
 	"errors"
@@ -20,20 +20,20 @@ const (
 // IORING_REGISTER_RING_FDS in io_uring_register(2): to submit nothing succeeds.
 func askUringFDs() (all []tracee.Query) {
 	for i := range uint64(uringRegisteredMax) {
-		all = append(all, query(0, unix.SYS_IO_URING_ENTER, i, 0, 0, uringEnterRegistered, 0, 0))
+		all = append(all, tracee.Query{NR: unix.SYS_IO_URING_ENTER, Args: [6]uint64{i, 0, 0, uringEnterRegistered}})
 	}
 	return all
 }
 
-// RegisteredUrings blocks a thread that has registered descriptors of io_urings.
-func (c *Collector) RegisteredUrings() error {
-	answers, err := c.Loan.Ask(askUringFDs())
+// registeredUrings blocks a thread that has registered descriptors of io_urings.
+func registeredUrings(t *Thread) error {
+	answers, err := t.Ask(askUringFDs())
 	if err != nil {
 		return err
 	}
 	for i := range answers {
 		if err := answers[i].Err; err == nil || !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EBADF) {
-			c.Block(cli.WithHint(fmt.Errorf("has a thread, %d, that has registered the descriptor of an io_uring for itself (IORING_REGISTER_RING_FDS), which can't be saved", c.TID),
+			t.Block(cli.WithHint(fmt.Errorf("has a thread, %d, that has registered the descriptor of an io_uring for itself (IORING_REGISTER_RING_FDS), which can't be saved", t.TID),
 				"make the program do without; programs that use io_uring mostly have an option against it"))
 			return nil
 		}
