@@ -12,6 +12,7 @@ import (
 
 	"ckpt/internal/cli"
 	"ckpt/internal/ends"
+	"ckpt/internal/parallel"
 	"ckpt/internal/proc"
 )
 
@@ -54,7 +55,7 @@ func lookOutside(root int) *outsiders {
 	for pid := range o.tree {
 		list, _ := proc.ReadMaps(pid)
 		o.want(list)
-		for link := range linksOf(pid) {
+		for _, link := range linksOf(pid) {
 			o.links[link] = true
 			o.peers = o.peers || isSocket(link)
 		}
@@ -67,18 +68,27 @@ func lookOutside(root int) *outsiders {
 
 func isSocket(link string) bool { return strings.HasPrefix(link, "socket:[") }
 
-// linksOf yields the pipes and sockets of a process, as its links in proc(5) name them. A
-// process that we may not look at, or that has ended, yields nothing.
-func linksOf(pid int) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		fds, _ := proc.FDs(pid)
-		for _, fd := range fds {
-			link, err := proc.FDLink(pid, fd)
-			if err == nil && (strings.HasPrefix(link, "pipe:[") || isSocket(link)) && !yield(link) {
-				return
-			}
+// linksOf returns the pipes and sockets of a process, as its links in proc(5) name them:
+// none of one that we may not look at, or that has ended.
+func linksOf(pid int) []string {
+	fds, _ := proc.FDs(pid)
+	links := make([]string, len(fds))
+	_ = parallel.Each(len(fds), func(i int) error {
+		if link, err := proc.FDLink(pid, fds[i]); err == nil && (strings.HasPrefix(link, "pipe:[") || isSocket(link)) {
+			links[i] = link
 		}
-	}
+		return nil
+	})
+	return slices.DeleteFunc(links, func(link string) bool { return link == "" })
+}
+
+// hasOpen reports whether a process has a link open.
+func hasOpen(pid int, link string) bool {
+	fds, _ := proc.FDs(pid)
+	return slices.ContainsFunc(fds, func(fd int) bool {
+		has, err := proc.FDLink(pid, fd)
+		return err == nil && has == link
+	})
 }
 
 // lookAround looks at those that were not looked at yet.
@@ -158,7 +168,7 @@ func (o *outsiders) want(list []proc.Mapping) {
 // look notes what another process has in common with the tree.
 func (o *outsiders) look(pid int) {
 	if len(o.links) > 0 {
-		for link := range linksOf(pid) {
+		for _, link := range linksOf(pid) {
 			if (o.links[link] || o.peers && isSocket(link)) && !slices.Contains(o.open[link], pid) {
 				o.open[link] = append(o.open[link], pid)
 			}
@@ -188,13 +198,8 @@ func (o *outsiders) settle(procs []*process) {
 // none. Who had it when the tree still ran may have ended since, or be of the tree.
 func (o *outsiders) stillOpen(link string) int {
 	for _, pid := range o.open[link] {
-		if o.tree[pid] {
-			continue
-		}
-		for has := range linksOf(pid) {
-			if has == link {
-				return pid
-			}
+		if !o.tree[pid] && hasOpen(pid, link) {
+			return pid
 		}
 	}
 	return 0

@@ -60,19 +60,29 @@ func malformed(what string, text []byte) error {
 	return fmt.Errorf("%s %q: %w", what, text, ErrFormat)
 }
 
-// usualBytes is what most files have room in.
-const usualBytes = 4096
+// What most files have room in: any, and those that readPiece is for.
+const (
+	usualBytes = 4096
+	pieceBytes = 512
+)
 
 // readFile reads a whole file whose size the file system does not know. Thousands
 // are read, so it makes no calls but those it takes.
-func readFile(path string) ([]byte, error) {
+func readFile(path string) ([]byte, error) { return readAll(path, usualBytes, false) }
+
+// readPiece is readFile for a file that the kernel makes in one piece (single_open of
+// fs/seq_file.c): all of it is there when a read fills less than there is room for.
+func readPiece(path string) ([]byte, error) { return readAll(path, pieceBytes, true) }
+
+// readAll reads a file, with room for so many bytes at first.
+func readAll(path string, room int, piece bool) ([]byte, error) {
 	failed := func(op string, err error) error { return &fs.PathError{Op: op, Path: path, Err: err} }
 	fd, err := again(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
 		return nil, failed("open", err)
 	}
 	defer unix.Close(fd)
-	b := make([]byte, 0, usualBytes)
+	b := make([]byte, 0, room)
 	for {
 		n, err := again(func() (int, error) { return unix.Read(fd, b[len(b):cap(b)]) })
 		switch {
@@ -81,8 +91,12 @@ func readFile(path string) ([]byte, error) {
 		case n == 0:
 			return b, nil
 		}
-		if b = b[:len(b)+n]; len(b) > maxFileBytes {
+		b = b[:len(b)+n]
+		switch {
+		case len(b) > maxFileBytes:
 			return nil, failed("read", unix.EFBIG)
+		case piece && len(b) < cap(b):
+			return b, nil
 		}
 		b = slices.Grow(b, 1)
 	}
@@ -99,8 +113,13 @@ func again(call func() (int, error)) (n int, err error) {
 
 // readParsed reads a file of a process and parses it.
 func readParsed[T any](pid int, path string, parse func([]byte) (T, error)) (T, error) {
+	return parsed(pid, path, readFile, parse)
+}
+
+// parsed is readParsed by way of read.
+func parsed[T any](pid int, path string, read func(string) ([]byte, error), parse func([]byte) (T, error)) (T, error) {
 	var none T
-	b, err := readFile(path)
+	b, err := read(path)
 	if err != nil {
 		return none, ofPid(pid, err)
 	}

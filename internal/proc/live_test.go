@@ -157,6 +157,23 @@ func TestDescriptors(t *testing.T) {
 	equal(t, "deleted", must[string](t)(FDLink(pid, fd)), path+" (deleted)")
 }
 
+// TestLongFDInfo: all of a file that is longer than most of its kind is read.
+func TestLongFDInfo(t *testing.T) {
+	ep := must[int](t)(unix.EpollCreate1(unix.EPOLL_CLOEXEC))
+	defer unix.Close(ep)
+	for n := range 300 {
+		fd := must[int](t)(unix.Eventfd(0, unix.EFD_CLOEXEC))
+		defer unix.Close(fd)
+		if err := unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
+			t.Fatal(err)
+		}
+		info := must[FDInfo](t)(ReadFDInfo(os.Getpid(), ep))
+		if targets := must[[]EpollTarget](t)(info.EpollTargets()); len(targets) != n+1 {
+			t.Fatalf("%d targets are seen of %d", len(targets), n+1)
+		}
+	}
+}
+
 func TestMappingsOfSelf(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new\nline\r ")
 	f := must[*os.File](t)(os.Create(path))
