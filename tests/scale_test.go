@@ -62,10 +62,14 @@ func members(t testing.TB, pid int) (tids []int) {
 	return tids
 }
 
-// BenchmarkMany saves and restores many threads, and many processes.
+// BenchmarkMany saves and restores many threads, processes, open files and TCP connections.
 func BenchmarkMany(b *testing.B) {
-	for _, what := range []string{"threads", "processes"} {
-		for _, n := range []int{10, 100, 1000} {
+	for _, what := range []string{"threads", "processes", "descriptors", "connections"} {
+		sizes := []int{10, 100, 1000}
+		if what == "descriptors" || what == "connections" {
+			sizes = []int{100, 1000, 10000}
+		}
+		for _, n := range sizes {
 			b.Run(fmt.Sprintf("%s-%d", what, n), func(b *testing.B) { benchmarkMany(b, what, n) })
 		}
 	}
