@@ -181,6 +181,8 @@ var sockOptions = []sockOption{
 	{unix.SOL_UDP, unix.UDP_NO_CHECK6_RX, "UDP_NO_CHECK6_RX", optInt, ofUDP, "", nil},
 	{unix.SOL_UDP, unix.UDP_SEGMENT, "UDP_SEGMENT", optInt, ofUDP, "", nil},
 	{unix.SOL_UDP, unix.UDP_GRO, "UDP_GRO", optInt, ofUDP, "", nil},
+	{protoUDPLite, 10, "UDPLITE_SEND_CSCOV", optInt, ofUDP, "", nil},
+	{protoUDPLite, 11, "UDPLITE_RECV_CSCOV", optInt, ofUDP, "", nil},
 
 	{unix.SOL_IP, unix.IP_HDRINCL, "IP_HDRINCL", optInt, ofRaw, "", nil},
 	{unix.SOL_IP, unix.IP_NODEFRAG, "IP_NODEFRAG", optInt, ofRaw, "", nil},

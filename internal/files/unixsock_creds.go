@@ -126,7 +126,7 @@ var errHidden = errors.New("an empty message whose place the kernel does not sho
 // countHidden adds the empty messages that the kernel did not show, because it
 // shows each only once. How many there are follows from the memory that the
 // messages of the other end take. Where they are in the queue is not known, unless
-// there are no other messages.
+// there are no other messages, or it is one, and the first.
 func (p *peeker) countHidden(d *sys.UnixSocket, table *sys.UnixTable) error {
 	if d.Peer == 0 || p.counted || d.Type == unix.SOCK_DGRAM && d.Name != nil {
 		return nil // others may have sent some, too
@@ -155,10 +155,32 @@ func (p *peeker) countHidden(d *sys.UnixSocket, table *sys.UnixTable) error {
 	case unit <= 0 || rest <= 0 || rest%unit != 0:
 		return nil
 	case len(p.data) > 0:
-		return errHidden
+		return p.findHidden(rest / unit)
 	}
 	for range rest / unit {
 		p.messages = append(p.messages, 0)
+	}
+	return nil
+}
+
+// findHidden adds the empty message that is hidden if it is the first in the queue: that
+// one is shown, whatever was looked at, where no place to look from is set.
+func (p *peeker) findHidden(hidden int64) error {
+	if off, err := unix.GetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF); err != nil || off >= 0 || hidden != 1 || p.messages[0] == 0 {
+		return errHidden
+	}
+	n, err := p.look()
+	closeAll(p.fds)
+	p.fds = nil
+	if err != nil || n != 0 {
+		return errHidden
+	}
+	p.from.Count = 1
+	p.messages = append([]int64{0}, p.messages...)
+	p.creds = append([]record.SockCreds{p.from}, p.creds...)
+	p.names = append([]record.SockSender{{Count: 1, Name: p.name}}, p.names...)
+	for i := range p.rights {
+		p.rights[i].at++
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-/* UDP sockets: bound, connected, shut down, with options; datagrams that waited are
+/* UDP and UDP-Lite sockets: bound, connected, shut down, with options; datagrams that waited are
  * lost, and later ones come. */
 #include "net.h"
 
@@ -36,6 +36,10 @@ int main(void)
 	must(sends(fresh, named, "lost") == 4 && events(named, POLLIN, 1000) == POLLIN); /* this binds it, too */
 	for (int i = 0, list[] = {fresh, named, six, client, server, deaf, shared}; i < 7; i++)
 		was[i] = self(all[i] = list[i]);
+	int lite = socket(AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE); /* not every kernel has them */
+	a = ip("127.0.0.1", 0);
+	must(lite < 0 || (bind(lite, &a.sa, size_of(&a)) == 0 && set(lite, IPPROTO_UDPLITE, 10 /* UDPLITE_SEND_CSCOV */, 20) == 0));
+	addr lite_at = lite < 0 ? a : self(lite);
 	save_me();
 
 	for (int i = 0; i < 7; i++)
@@ -51,5 +55,9 @@ int main(void)
 	check(sends(fresh, client, "stranger") == 8 && !gets(client, "stranger"), "it is not connected");
 	check(events(deaf, POLLRDHUP, 1000) == POLLRDHUP && recv(deaf, &c, 1, 0) == 0, "it is not shut down: %s", strerror(errno));
 	check(send(deaf, "x", 1, 0) == 1);
+	if (lite >= 0) {
+		check(same_addr(self(lite), lite_at) && opt(lite, SOL_SOCKET, SO_PROTOCOL) == IPPROTO_UDPLITE && opt(lite, IPPROTO_UDPLITE, 10) == 20);
+		check(sends(lite, lite, "lite") == 4 && gets(lite, "lite"));
+	}
 	return finish();
 }
