@@ -17,7 +17,10 @@ import (
 )
 
 // contents notes what waits in a socket: bytes of a connection are sent, and what can't
-// be is counted.
+// be is counted. Datagrams can be looked at, but could be put back only by sending them
+// through this host's network, from addresses that are mostly not its own (IP_TRANSPARENT):
+// packet filters and other sockets of the port would see them, too, and what tells of the
+// way they came would differ.
 func (s *inetSocks) contents(sub *Subject, rec *record.InetSock) error {
 	fd, err := borrowFD(sub)
 	if err != nil {
