@@ -36,6 +36,7 @@ type Command struct {
 	MinArgs int
 	MaxArgs int
 	Verb    bool // the first operand is a verb, which options may follow
+	Program bool // the operands are a program and its arguments, as many as there are
 	// ForFile returns what to type instead of naming a file as an operand.
 	ForFile func(file string) string
 	// Own125: failures exit with 125, as those of timeout(1) and env(1) do,

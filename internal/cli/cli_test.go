@@ -110,6 +110,23 @@ func TestOptionsBehindVerb(t *testing.T) {
 	}
 }
 
+// The options of a program that is to be run are its own.
+func TestProgramOperands(t *testing.T) {
+	for args, out := range map[string]string{
+		"show":                                 `running||3|1s|["default"]|false|[]`,
+		"-n 5 show -n 6 --bogus -- x --help -": `running||5|1s|["default"]|false|["-n" "6" "--bogus" "--" "x" "--help" "-"]`,
+		"-- show --dry-run":                    `running||3|1s|["default"]|false|["--dry-run"]`,
+		"":                                     "",
+		"-- -x":                                "",
+		"--bogus show":                         "",
+	} {
+		got := try(t, "program", strings.Fields(args)...)
+		if usage := out == ""; got.out != out || usage != (got.status == StatusUsage) || usage != (got.stderr != "") {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+}
+
 func TestHelpAndVersion(t *testing.T) {
 	want := `ckpt-try - try out what commands share
 

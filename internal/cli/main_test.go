@@ -19,13 +19,14 @@ import (
 )
 
 // The test binary, run again with this set, is a command of the package: "try",
-// "own", whose failures exit with 125, or "verb", whose first operand is one.
+// "own", whose failures exit with 125, "verb", whose first operand is one, or
+// "program", whose operands are a command line.
 const commandEnv = "CKPT_TEST_CLI"
 
 func TestMain(m *testing.M) {
 	if kind := os.Getenv(commandEnv); kind != "" {
 		c := tryCommand
-		c.Own125, c.Verb = kind == "own", kind == "verb"
+		c.Own125, c.Verb, c.Program = kind == "own", kind == "verb", kind == "program"
 		os.Exit(Main(&c, os.Args))
 	}
 	heedSignals()

@@ -125,6 +125,9 @@ func dashed(name string) string {
 // operand for an operand, too.
 func (c *Command) checkArgs(args []string) error {
 	for i, a := range args {
+		if c.Program && i > 0 {
+			return nil
+		}
 		if strings.HasPrefix(a, "-") {
 			if i == 0 {
 				return c.usage("%s is not an operand", a)
@@ -135,6 +138,8 @@ func (c *Command) checkArgs(args []string) error {
 	switch {
 	case len(args) < c.MinArgs:
 		return c.usage("%s is missing", c.Args)
+	case c.Program:
+		return nil
 	case len(args) > c.MaxArgs && c.ForFile != nil:
 		return WithHint(Exit(StatusUsage, fmt.Errorf("there is no use for %q", args[c.MaxArgs])), c.ForFile(args[c.MaxArgs]))
 	case len(args) > c.MaxArgs:
