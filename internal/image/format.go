@@ -42,6 +42,9 @@ const (
 	tableBufBytes = 64 << 10 // index and seek table are read and written in pieces of this size
 )
 
+// FirstByte is what an image begins with, and a stream does not.
+const FirstByte = headerMagic & 0xff
+
 var (
 	le         = binary.LittleEndian
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
