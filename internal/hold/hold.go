@@ -16,6 +16,9 @@ import (
 const (
 	// tick is how often Wait looks at its context.
 	tick = 20 * time.Millisecond
+	// lateCommit is how long somebody who stores what went into a pipe may take to
+	// come after the last one.
+	lateCommit = 500 * time.Millisecond
 	// maxDrainBytes bounds one look at the pipe, however fast somebody writes.
 	maxDrainBytes = 64 << 10
 )
@@ -161,9 +164,23 @@ func (h *Hold) drain() (eof bool) {
 type WaitOptions struct {
 	// FirstTimeout is how long to wait for somebody to take the hold.
 	FirstTimeout time.Duration
-	// NeedCommit: when all holders are gone, and none has committed or held the data
-	// to the end, wait another FirstTimeout for one that does.
+	// NeedCommit: when all holders are gone, and none has committed or failed, wait
+	// for another one that does: as long again, or a moment if one has held the data
+	// to the end.
 	NeedCommit bool
+}
+
+// patience is how long to wait for another holder when there is none any more.
+func (o *WaitOptions) patience(out *Outcome) time.Duration {
+	switch {
+	case !out.Taken:
+		return o.FirstTimeout
+	case !o.NeedCommit || out.Committed || len(out.Failures) > 0:
+		return 0
+	case out.Stored:
+		return min(lateCommit, o.FirstTimeout)
+	}
+	return o.FirstTimeout
 }
 
 // Outcome is what the holders reported.
@@ -177,19 +194,15 @@ type Outcome struct {
 
 // Wait waits until there is no holder any more.
 func (h *Hold) Wait(ctx context.Context, o WaitOptions) (Outcome, error) {
-	deadline := time.Now().Add(o.FirstTimeout)
-	for {
+	for held := time.Now(); ; {
 		if ctx.Err() != nil {
 			return Outcome{}, context.Cause(ctx)
 		}
 		eof, out := h.look()
-		if out != nil { // there is no holder
-			settled := out.Committed || out.Stored || !o.NeedCommit || len(out.Failures) > 0
-			if out.Taken && settled || !time.Now().Before(deadline) {
-				return *out, nil
-			}
-		} else {
-			deadline = time.Now().Add(o.FirstTimeout)
+		if out == nil { // there is a holder
+			held = time.Now()
+		} else if time.Since(held) >= o.patience(out) {
+			return *out, nil
 		}
 		if err := h.pause(eof); err != nil {
 			return Outcome{}, err

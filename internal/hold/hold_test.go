@@ -148,6 +148,37 @@ func TestNoSecondHolder(t *testing.T) {
 	expect(t, wait(t, h, WaitOptions{FirstTimeout: time.Hour, NeedCommit: true}), Outcome{Taken: true, Failures: []string{"ckpt-dedup failed"}})
 }
 
+// Who stores what went into a pipe has a moment to come. If nobody does, nobody knows
+// of it.
+func TestPatience(t *testing.T) {
+	const first = time.Hour
+	for _, c := range []struct {
+		need bool
+		out  Outcome
+		want time.Duration
+	}{
+		{false, Outcome{}, first},
+		{true, Outcome{}, first},
+		{false, Outcome{Taken: true}, 0},
+		{true, Outcome{Taken: true}, first},
+		{false, Outcome{Taken: true, Stored: true}, 0},
+		{true, Outcome{Taken: true, Stored: true}, lateCommit},
+		{true, Outcome{Taken: true, Stored: true, Committed: true}, 0},
+		{true, Outcome{Taken: true, Stored: true, Failures: []string{"ckpt-commit failed"}}, 0},
+	} {
+		o := WaitOptions{FirstTimeout: first, NeedCommit: c.need}
+		if got := o.patience(&c.out); got != c.want {
+			t.Errorf("need %v, %+v: %v, not %v", c.need, c.out, got, c.want)
+		}
+	}
+	if o := (WaitOptions{FirstTimeout: brief, NeedCommit: true}); o.patience(&Outcome{Taken: true, Stored: true}) > brief {
+		t.Error("it waits longer than it may")
+	}
+	h := newHold(t)
+	newPeer(t, h.Ref()).must("take write data", "ok")
+	expect(t, wait(t, h, WaitOptions{FirstTimeout: time.Hour, NeedCommit: true}), Outcome{Taken: true, Stored: true})
+}
+
 func TestDataHeld(t *testing.T) {
 	h := newHold(t)
 	a, b := newPeer(t, h.Ref()), newPeer(t, h.Ref())

@@ -46,6 +46,10 @@ func Run(ctx context.Context, o Options, in, out *os.File) error {
 	if err == nil {
 		err = d.commit()
 	}
+	if err == nil && t.killed && !d.durable() {
+		// Who stores what goes into the pipe holds the target when it has read that.
+		err = sys.Drain(ctx, d.f)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -69,6 +73,7 @@ type transfer struct {
 	pump   stream.Pump
 	img    *image.Writer
 	holder *hold.Holder
+	killed bool // the target is to be
 	bulk   bool // has begun
 }
 
@@ -128,6 +133,7 @@ func (t *transfer) take(first *stream.Record) error {
 	if h.Stage != record.StageShared {
 		return ErrRaw
 	}
+	t.killed = h.Leave == record.LeaveKilled
 	ref := hold.RefOf(&h)
 	if ref == nil {
 		return nil

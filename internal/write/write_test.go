@@ -313,6 +313,61 @@ func TestHold(t *testing.T) {
 	}
 }
 
+// TestIntoPipe: where the target is to be killed, the image was read before the hold is
+// let go: who stores it has taken the hold then. Otherwise nobody waits for that.
+func TestIntoPipe(t *testing.T) {
+	small := func(leave string, h *hold.Hold) *os.File {
+		f, err := os.CreateTemp(t.TempDir(), "")
+		testkit.Check(t, err)
+		t.Cleanup(func() { f.Close() })
+		ref := h.Ref()
+		w := stream.NewWriter(f)
+		testkit.Check(t, w.Add(record.TypeHeader, &record.Header{Stage: record.StageShared, Leave: leave, Checkpoint: ref.Checkpoint,
+			Hold: &record.Hold{PID: ref.PID, StartTime: ref.StartTime, FD: ref.FD, BootID: ref.BootID, Mark: ref.Mark}}))
+		whole(w)
+		_, err = f.Seek(0, io.SeekStart)
+		testkit.Check(t, err)
+		return f
+	}
+	for leave, waits := range map[string]bool{record.LeaveKilled: true, "running": false} {
+		for _, gone := range []bool{false, true} {
+			h, err := hold.New("00112233445566778899aabbccddeeff")
+			testkit.Check(t, err)
+			defer h.Close()
+			r, w, err := os.Pipe()
+			testkit.Check(t, err)
+			defer r.Close()
+			defer w.Close()
+			done := make(chan error, 1)
+			go func() { done <- Run(context.Background(), options(""), small(leave, h), w) }()
+			if !waits {
+				testkit.Check(t, <-done)
+				continue
+			}
+			_, err = io.ReadFull(r, make([]byte, 64)) // of more
+			testkit.Check(t, err)
+			select {
+			case err := <-done:
+				t.Errorf("with an image that nobody has read: %v", err)
+			case <-time.After(100 * time.Millisecond):
+			}
+			if !h.DataHeld() {
+				t.Error("it does not hold any more")
+			}
+			if gone {
+				r.Close()
+				if err := <-done; !errors.Is(err, unix.EPIPE) {
+					t.Error(err)
+				}
+				continue
+			}
+			_, err = r.Read(make([]byte, 64<<10))
+			testkit.Check(t, err)
+			testkit.Check(t, <-done)
+		}
+	}
+}
+
 // TestHoldGone: an image is written all the same if its target is not held.
 func TestHoldGone(t *testing.T) {
 	h, err := hold.New("00112233445566778899aabbccddeeff")
