@@ -22,7 +22,7 @@ LDFLAGS := $(if $(VERSION),-X ckpt/internal/cli.version=$(VERSION))
 
 # The race detector and ptrace don't mix: these packages hold no other process.
 RACE_PACKAGES := $(patsubst %,./%,$(wildcard stream stream/record internal/image internal/kcmp internal/cli internal/hold \
-	internal/proc internal/objhash internal/dedup internal/write internal/read internal/jsonl))
+	internal/proc internal/objhash internal/dedup internal/write internal/commit internal/read internal/jsonl))
 
 comma := ,
 space := $(subst ,, )

@@ -136,9 +136,9 @@ func TestHostileLengths(t *testing.T) {
 		"meta of 4 GiB": head(1<<32-1, 0), "data of 16 EiB": head(10, 1<<64-1), "no magic": []byte("not a stream at all"),
 		"later version": append([]byte("\x89CKPT\r\n\x1a\x63"), make([]byte, 40)...), "only a magic": preamble[:8],
 	} {
-		for _, prog := range []string{"ckpt-dedup", "ckpt-write", "ckpt-read", "ckpt-apply", "ckpt-json decode"} {
+		for _, prog := range []string{"ckpt-dedup", "ckpt-write", "ckpt-commit cat", "ckpt-read", "ckpt-apply", "ckpt-json decode"} {
 			want := 4
-			if prog == "ckpt-apply" {
+			if prog == "ckpt-apply" || prog == "ckpt-commit cat" {
 				want = 125
 			}
 			f := filepath.Join(t.TempDir(), "in")

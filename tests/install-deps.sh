@@ -17,6 +17,10 @@ needed="
 /usr/bin/jq         jq
 /usr/bin/zstd       zstd
 /usr/bin/age        age
+/usr/bin/gpg        gpg
+/usr/bin/gpg-agent  gpg-agent
+/usr/bin/gpgconf    gpgconf
+/sbin/ip            iproute2
 /usr/bin/git        git
 /usr/bin/diff       diffutils
 /usr/bin/nsenter    util-linux

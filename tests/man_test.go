@@ -14,7 +14,7 @@ import (
 func TestManPages(t *testing.T) {
 	option := regexp.MustCompile(`\*\*(--?[a-zA-Z-]+)\*\*`)
 	listed := regexp.MustCompile(`(?m)^  (?:(-[a-zA-Z]), |    )(--[a-z-]+)`)
-	for _, name := range []string{"ckpt-collect", "ckpt-dedup", "ckpt-write", "ckpt-read", "ckpt-apply", "ckpt-json"} {
+	for _, name := range []string{"ckpt-collect", "ckpt-dedup", "ckpt-write", "ckpt-commit", "ckpt-read", "ckpt-apply", "ckpt-json"} {
 		page, err := os.ReadFile(filepath.Join("..", "man", name+".1.md"))
 		if err != nil {
 			t.Error(err)

@@ -324,7 +324,7 @@ func (c *collection) judge(res hold.Outcome, pipe bool) error {
 func (c *collection) notStored(res hold.Outcome) error {
 	if res.Stored {
 		return cli.WithHint(fmt.Errorf("pid %d runs on: its image went into a pipe, and nobody knows whether it is stored safely", c.PID),
-			"ckpt-write says so when it writes to a file: ckpt-write -o img")
+			"ckpt-write says so when it writes to a file: ckpt-write -o img; and ckpt-commit of a command that stores it: ckpt-write | ckpt-commit COMMAND")
 	}
 	return cli.WithHint(fmt.Errorf("pid %d runs on: no filter that stores the image took the hold", c.PID),
 		"run ckpt-write on this host and as the same user: ckpt-dedup | ckpt-write -o img")

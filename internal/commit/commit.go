@@ -1,0 +1,193 @@
+// Package commit ends a pipeline with a program that stores what comes: it holds the
+// target until that program has read all of it and has ended well.
+package commit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/hold"
+	"ckpt/internal/image"
+	"ckpt/internal/sys"
+	"ckpt/stream"
+	"ckpt/stream/record"
+)
+
+// Tool is the name this filter signs its records with.
+const Tool = "ckpt-commit"
+
+// ErrRaw: nobody could restore what the program would store.
+var ErrRaw = errors.New("the stream is as ckpt-collect wrote it, and could not be restored")
+
+// Options are what the user asks for.
+type Options struct {
+	Program *Program
+	Step    func(format string, args ...any) // something for -v
+	Note    func(format string, args ...any) // something the user should know
+}
+
+// Run gives the stream or the image on in to the program, and tells the collector
+// that it is stored when all of it was good, the program has read it to the end, and
+// has ended with exit status 0.
+func Run(ctx context.Context, o Options, in *os.File) error {
+	sys.GrowPipes(in)
+	t := &transfer{Options: o, in: in}
+	err := t.run(ctx)
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return t.giveUp(err)
+	}
+	o.Step("%s has %d bytes of it, and ended well", o.Program, t.bytes)
+	if err := t.holder.Committed(t.bytes); errors.Is(err, hold.ErrGone) {
+		o.Note("it is stored, but ckpt-collect has not waited for that")
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// transfer is what is on its way to the program.
+type transfer struct {
+	Options
+	in     *os.File
+	bytes  int64
+	pump   stream.Pump // of a stream
+	holder *hold.Holder
+}
+
+// run passes all on and waits for the program's end.
+func (t *transfer) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	t.Program.stop = cancel
+	first, ok, err := sys.FirstByte(t.in)
+	if err != nil {
+		return err
+	}
+	pass := t.stream
+	if ok && first == image.FirstByte {
+		pass = t.image
+	}
+	if err := pass(ctx); err != nil {
+		return err
+	}
+	t.holder.InputRead()
+	return t.Program.finish(ctx)
+}
+
+// stream passes a stream on.
+func (t *transfer) stream(ctx context.Context) error {
+	t.pump.Reader = stream.NewReader(t.in)
+	t.pump.Header = func(first *stream.Record) error {
+		if err := t.begin(first); err != nil {
+			return err
+		}
+		t.pump.Writer = stream.NewWriter(t.Program.in)
+		return nil
+	}
+	err := t.pump.Run(ctx)
+	total := t.pump.Reader.Totals()
+	t.bytes = total.MetaBytes + total.DataBytes
+	return err
+}
+
+// image passes an image on.
+func (t *transfer) image(ctx context.Context) error {
+	img := image.NewPasser(t.in)
+	b, err := img.Begin()
+	if err != nil {
+		return err
+	}
+	first, err := stream.NewReader(bytes.NewReader(b)).Next()
+	if err != nil {
+		return err
+	}
+	if err := t.begin(first); err != nil {
+		return err
+	}
+	t.bytes, err = img.WriteTo(&stoppable{ctx, t.Program.in})
+	return err
+}
+
+// stoppable is a writer until ctx ends.
+type stoppable struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (s *stoppable) Write(b []byte) (int, error) {
+	if s.ctx.Err() != nil {
+		return 0, context.Cause(s.ctx)
+	}
+	return s.w.Write(b)
+}
+
+// begin sees HEADER: it takes the hold and starts the program.
+func (t *transfer) begin(first *stream.Record) error {
+	var h record.Header
+	if err := first.Decode(&h); err != nil {
+		return err
+	}
+	if h.Stage != record.StageShared {
+		return ErrRaw
+	}
+	t.take(&h)
+	t.holder.Beat(t.in)
+	return t.Program.start()
+}
+
+// take takes the target's hold, if it is on this host and not gone: nothing
+// here depends on it but the target's fate.
+func (t *transfer) take(h *record.Header) {
+	ref := hold.RefOf(h)
+	if ref == nil {
+		return
+	}
+	holder, err := hold.Take(*ref, "commit", hold.Data)
+	switch {
+	case errors.Is(err, hold.ErrGone):
+		t.Step("the target is not held for this: %v", err)
+	case err != nil:
+		t.Note("the target is not held for this: %v", err)
+	default:
+		t.holder = holder
+	}
+}
+
+// giveUp lets the target run on, has the program end without an end of its input
+// that could look like a good one, and returns the cause: how the program ended, if
+// that is it.
+func (t *transfer) giveUp(err error) error {
+	held := t.holder != nil
+	if herr := t.holder.Failed(); herr != nil && !errors.Is(herr, hold.ErrGone) {
+		err = errors.Join(err, herr)
+	}
+	if t.Program.cmd == nil {
+		return err
+	}
+	var end *EndError
+	switch ended := errors.As(err, &end); {
+	case !ended && errors.Is(err, unix.EPIPE): // it reads no more
+		end = t.Program.end(true)
+	case !ended:
+		t.Program.terminate()
+		if t.pump.Writer != nil {
+			t.pump.Writer.Abort(Tool, err)
+		}
+		fallthrough
+	default:
+		t.Program.end(false)
+	}
+	if end != nil {
+		end.Held = held
+		return end
+	}
+	return err
+}
