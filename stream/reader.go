@@ -41,6 +41,14 @@ func NewReader(r io.Reader) *Reader {
 	return rd
 }
 
+// NewReaderAfter returns a Reader of a stream of which somebody has read the beginning
+// from f: it reads that again from head, to its end, and what follows from f.
+func NewReaderAfter(head io.Reader, f *os.File) *Reader {
+	r := NewReader(f)
+	r.src = io.MultiReader(head, f)
+	return r
+}
+
 // Next returns the next record, END included; after END it returns io.EOF,
 // and at an ABORT record an *AbortError. Data of the current record that was
 // not read is passed over. Whatever is wrong with a record is a *RecordError;

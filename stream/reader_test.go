@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -58,6 +59,44 @@ func TestWhereTheReaderStands(t *testing.T) {
 	}
 	if got := r.Totals(); got.Records != 4 || got.DataBytes != 3000 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestReaderAfter reads a stream of which another reader has read the beginning: each has
+// taken from the file what is its own.
+func TestReaderAfter(t *testing.T) {
+	b, err := os.ReadFile("testdata/frozen/0.1/every.stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := readAll(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range want {
+		f, err := os.Open("testdata/frozen/0.1/every.stream")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		var head bytes.Buffer
+		before := NewReader(io.TeeReader(f, &head))
+		for range n {
+			if _, err := before.Next(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := NewReaderAfter(&head, f)
+		if r.File() != f {
+			t.Fatal("it has no file")
+		}
+		got := 0
+		for range r.Records(context.Background()) {
+			got++
+		}
+		if got != want || r.Totals().DataBytes == 0 {
+			t.Errorf("after %d records: %d records with %d bytes of data, want %d", n, got, r.Totals().DataBytes, want)
+		}
 	}
 }
 

@@ -163,6 +163,55 @@ func TestKillReader(t *testing.T) {
 	}
 }
 
+// TestKillNamespace kills ckpt-apply, and the init of the pid namespace that it makes, at
+// random moments: no process, and so no namespace and no mount, is left.
+func TestKillNamespace(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	img := filepath.Join(dir, "img")
+	w := startWorker(t, dir)
+	w.works()
+	if status, said := runPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave killed %d", w.pid()), "ckpt-dedup", "ckpt-write -o "+img); status[0]+status[1]+status[2] != 0 {
+		t.Fatalf("exit statuses %v\n%s", status, said)
+	}
+	<-w.done
+	rng := random(t)
+	for i := range 2 * killRepetitions {
+		in, err := os.Open(img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := startPipeline(t, in, nil, "ckpt-read", "ckpt-apply --files append --pids namespace")
+		moment(rng, 0, 100*time.Millisecond)
+		apply := p.cmds[1].Process.Pid
+		victim := apply
+		if kids, _ := proc.Children(apply); i%2 == 1 && len(kids) > 0 {
+			victim = kids[0]
+		}
+		within := below(apply)
+		_ = unix.Kill(victim, unix.SIGKILL)
+		p.wait()
+		in.Close()
+		for _, pid := range within {
+			if !goneSoon(pid) {
+				t.Fatalf("attempt %d: pid %d is left: %s", i, pid, pgrep("ckpt-apply|ckpt-stub|worker"))
+			}
+		}
+		if left := stubsLeft(); left != "" {
+			t.Fatalf("left behind: %s", left)
+		}
+	}
+}
+
+// below returns all descendants of a process.
+func below(pid int) (all []int) {
+	kids, _ := proc.Children(pid)
+	for _, kid := range kids {
+		all = append(append(all, kid), below(kid)...)
+	}
+	return all
+}
+
 func goneSoon(pid int) bool {
 	for range 100 {
 		if gone(pid) {

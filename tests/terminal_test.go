@@ -129,6 +129,12 @@ func eventually(t *testing.T, pid int, states string) {
 // foreground job: it reads what is typed, has its settings, redraws itself in the new
 // size, and ^Z stops it together with ckpt-apply.
 func TestTerminal(t *testing.T) {
+	for _, pids := range []string{"keep", "namespace"} {
+		t.Run(pids, func(t *testing.T) { moveTerminal(t, pids) })
+	}
+}
+
+func moveTerminal(t *testing.T, pids string) {
 	first, second := openPTY(t), openPTY(t)
 	target, ended := first.run(buildC(t, "c/tty.c"))
 	pid := target.Process.Pid
@@ -142,7 +148,10 @@ func TestTerminal(t *testing.T) {
 	if err := unix.IoctlSetWinsize(int(second.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: 91, Row: 37}); err != nil {
 		t.Fatal(err)
 	}
-	shell, done := second.run("bash", "-c", "ckpt-read < "+img+" | ckpt-apply; echo status $?")
+	shell, done := second.run("bash", "-c", "ckpt-read < "+img+" | ckpt-apply --pids "+pids+"; echo status $?")
+	if pids == "namespace" {
+		pid = inNamespace(t, pid)
+	}
 	eventually(t, pid, "SR")
 	second.shows("drawn 91x37")
 	second.types("\x1a")
@@ -158,6 +167,27 @@ func TestTerminal(t *testing.T) {
 	second.shows("got hello\r\npass")
 	second.shows("status 0")
 	<-done
+}
+
+// inNamespace waits until a process of another pid namespace has this id there, and returns
+// the one it has here.
+func inNamespace(t *testing.T, there int) (here int) {
+	t.Helper()
+	for range 1000 {
+		all, err := proc.Processes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, pid := range all {
+			b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+			if strings.Contains(string(b), fmt.Sprintf("\nNSpid:\t%d\t%d\n", pid, there)) {
+				return pid
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("no other pid namespace has a process %d", there)
+	return 0
 }
 
 func childNamed(t *testing.T, parent int, name string) int {

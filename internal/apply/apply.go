@@ -22,6 +22,7 @@ import (
 
 // Options are what the user asks for.
 type Options struct {
+	PIDs     string // PIDsKeep or PIDsNamespace
 	Detach   bool   // leave when the program runs
 	PIDFile  string // write the root's process id there
 	Check    bool   // only judge the stream
@@ -39,55 +40,82 @@ type Options struct {
 // Run restores the stream from in. Unless told to detach, it waits for the program and
 // returns its exit status as a shell would.
 func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
-	// The thread that makes the tasks is their tracer and parent. It is never
-	// unlocked: the parent-death signal of the stub is tied to it.
-	runtime.LockOSThread()
+	switch {
+	case isInit():
+		return runInit(ctx, &o, in)
+	case o.PIDs == PIDsNamespace:
+		return apart(ctx, &o, in)
+	}
 	sys.GrowPipes(in)
-	b := &builder{reader: stream.NewReader(in), cgroups: o.Cgroups, note: o.Note, step: o.Step,
+	return restore(ctx, &o, newBuilder(&o, stream.NewReader(in)), newSupervisor(&o))
+}
+
+// runInit is Run in the init of a pid namespace.
+func runInit(ctx context.Context, o *Options, in *os.File) (status int, err error) {
+	l, head, ctx, err := newInit(ctx, o)
+	if err != nil {
+		return 0, err
+	}
+	b := newBuilder(o, stream.NewReaderAfter(head, in))
+	b.files.Apart = true
+	return restore(ctx, o, b, l)
+}
+
+func newBuilder(o *Options, in *stream.Reader) *builder {
+	b := &builder{reader: in, cgroups: o.Cgroups, note: o.Note, step: o.Step,
 		puppets: map[int]*puppet.Puppet{}, spaces: map[uint64]*memory.Restorer{}, spaceTasks: map[uint64]int{}}
 	b.files = &files.Restorer{Restart: &object.Restart{Hash: objhash.New[object.Object](), Note: o.Note}, Policies: o.Policies, Stdio: o.Stdio, Ends: o.Ends,
 		Lives: func(pid int) bool { return b.model.ByPID[pid] != nil }, Owns: func(uid, gid uint32) bool { return b.model.Owns(uid, gid) }, Pair: b.socketPair, Call: b.sockCall}
 	b.objects = judge.Objects(b.files)
-	s, err := b.run(ctx, &o)
+	return b
+}
+
+func restore(ctx context.Context, o *Options, b *builder, k keeper) (status int, err error) {
+	// The thread that makes the tasks is their tracer and parent. It is never
+	// unlocked: the parent-death signal of the stub is tied to it.
+	runtime.LockOSThread()
+	wait, err := b.run(ctx, o, k)
 	if err != nil {
 		return 0, errors.Join(err, b.discard())
 	}
-	if s == nil {
+	if !wait {
 		return 0, nil
 	}
-	return s.wait()
+	return k.wait()
 }
 
 // manyThreads is the number of threads from which on a restore is dominated by calls
 // and not by data.
 const manyThreads = 32
 
-// run builds the tree and lets it go. It returns no supervisor if there is nothing to
-// wait for.
-func (b *builder) run(ctx context.Context, o *Options) (*supervisor, error) {
+// run builds the tree and lets it go. It reports whether there is something to wait for.
+func (b *builder) run(ctx context.Context, o *Options, k keeper) (wait bool, err error) {
 	var next *stream.Record
-	var err error
 	if b.model, next, err = judge.Read(b.reader); err != nil {
-		return nil, err
+		return false, err
 	}
 	b.plan, err = judge.Here(b.model, &judge.Restore{Files: b.files, Objects: b.objects, Cgroups: o.Cgroups, Session: o.Session, Clock: o.Clock, Detach: o.Detach, Note: o.Note})
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 	b.noteSpaces()
 	if b.stub, err = puppet.StartStub(len(b.model.ByTID) >= manyThreads); err != nil {
-		return nil, err
+		return false, err
 	}
 	if b.xstateBytes, err = checkCPU(&b.model.Header, b.stub); err != nil {
-		return nil, err
+		return false, err
 	}
 	if o.Check {
-		return nil, errors.Join(b.readOut(next), b.discard())
+		err := errors.Join(b.readOut(next), b.discard())
+		if err == nil {
+			b.note("the stream can be restored here")
+		}
+		return false, err
 	}
 	if err := b.build(next); err != nil {
-		return nil, err
+		return false, err
 	}
-	return b.start(ctx, o)
+	return b.start(ctx, k)
 }
 
 // readOut reads a stream to its end, to make sure that it is complete and that its data
@@ -108,62 +136,53 @@ func (b *builder) readOut(next *stream.Record) error {
 }
 
 // start gives the tasks the last of their state and lets them run.
-func (b *builder) start(ctx context.Context, o *Options) (*supervisor, error) {
-	root := b.model.Tasks[0]
+func (b *builder) start(ctx context.Context, k keeper) (wait bool, err error) {
 	all, err := b.resources()
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 	if err := b.lock(); err != nil { // from now on the tasks close no descriptor
-		return nil, err
+		return false, err
 	}
-	pidFile, err := writePIDFile(o.PIDFile, root.PID)
+	err = k.announce(b.model.Tasks[0].PID)
+	if err == nil {
+		wait, err = b.letRun(ctx, k, all)
+	}
 	if err != nil {
-		return nil, err
+		return false, errors.Join(err, k.close())
 	}
-	s, err := b.letRun(ctx, o, all)
-	if err != nil {
-		return nil, errors.Join(err, pidFile.remove())
-	}
-	if s != nil {
-		s.pidFile = pidFile
-	}
-	return s, nil
+	return wait, nil
 }
 
-// letRun lets the tasks run. It returns no supervisor if there is nothing to wait for.
-func (b *builder) letRun(ctx context.Context, o *Options, all []ready) (*supervisor, error) {
-	root := b.model.Tasks[0]
+// letRun lets the tasks run.
+func (b *builder) letRun(ctx context.Context, k keeper, all []ready) (wait bool, err error) {
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return false, context.Cause(ctx)
 	}
 	if err := b.objects.Commit(); err != nil {
-		return nil, err
+		return false, err
 	}
-	s := newSupervisor(root.PID)
-	o.Running()
-	if b.files.UsesTerminal() && !o.Detach {
-		if s.term = openTerminal(); s.term != nil {
-			s.term.lend(b.foreground(), b.files.Termios)
-		}
+	group := 0
+	if b.files.UsesTerminal() {
+		group = b.foreground()
+	}
+	if err := k.begin(group, b.files.Termios); err != nil {
+		return false, err
 	}
 	// Drop the references before the program runs: it must not find a pipe open that
 	// only we have.
 	if err := b.close(); err != nil {
-		return nil, errors.Join(err, s.close())
+		return false, err
 	}
-	err := b.prepare(all)
+	err = b.prepare(all)
 	if err == nil {
 		err = b.release(all)
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.close())
+		return false, err
 	}
+	root := b.model.Tasks[0]
 	b.step("pid %d (%s) runs, with %d threads in %d processes", root.PID, root.Comm, len(all), len(b.model.Tasks))
 	clear(b.puppets)
-	s.redraw()
-	if o.Detach {
-		return nil, s.close()
-	}
-	return s, nil
+	return k.runs()
 }

@@ -21,13 +21,15 @@ var Command = cli.Command{
 	Summary: "restore a process tree from a stream",
 	Own125:  true,
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
-		o := Options{Session: judge.SessionNew, Clock: judge.ClockAuto}
+		o := Options{PIDs: PIDsKeep, Session: judge.SessionNew, Clock: judge.ClockAuto}
 		var policies, stdio, end, fd []string
 		var cgroups string
 		flags := []cli.Flag{
 			{Name: "detach", Aliases: []string{"d"}, Value: &o.Detach, Help: "leave when the program runs, in a session of its own"},
 			{Name: "pidfile", Value: &o.PIDFile, Arg: "FILE", Help: "write the restored process id there"},
 			{Name: "check", Value: &o.Check, Help: "say whether the stream can be restored here, restore nothing"},
+			{Name: "pids", Value: &o.PIDs, Arg: "WHICH", OneOf: []string{PIDsKeep, PIDsNamespace},
+				Help: "the process ids: keep, where they must be free, or namespace, the same in a pid namespace of its own"},
 			{Name: "session", Value: &o.Session, Arg: "WHICH", OneOf: []string{judge.SessionNew, judge.SessionInherit},
 				Help: "what takes the place of a session whose leader is not in the image: new, or inherit, ckpt-apply's own"},
 			{Name: "files", Value: &policies, Arg: "POLICY[:PATTERN]",
@@ -73,10 +75,6 @@ func command(ctx context.Context, o *Options, inv *cli.Invocation) error {
 		return cli.Exit(cli.StatusRefused, err)
 	case err != nil:
 		return cli.StreamError(err)
-	case o.Check:
-		inv.Log.Note("the stream can be restored here")
-	case !o.Detach:
-		return &cli.Passthrough{Status: status}
 	}
-	return nil
+	return &cli.Passthrough{Status: status}
 }

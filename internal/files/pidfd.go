@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/cli"
 	"ckpt/internal/kcmp"
 	"ckpt/internal/object"
 	"ckpt/internal/proc"
@@ -116,6 +117,9 @@ func (r *Restorer) checkPidFD(rec *stream.Record) []error {
 		err = fmt.Errorf("%w: pidfd of pid %d, started at %d, that ended with status %#x", stream.ErrCorrupt, p.PID, p.StartTime, p.Status)
 	case p.PID > 0 && p.StartTime == 0 && (r.InTree == nil || !r.InTree(p.PID)):
 		err = fmt.Errorf("%w: pidfd of pid %d, which is not in the image", stream.ErrCorrupt, p.PID)
+	case p.StartTime != 0 && r.Apart:
+		err = cli.WithHint(fmt.Errorf("a pidfd is of pid %d, which is not in the image and can't be seen from a pid namespace of the program's own", p.PID),
+			"restore it with --pids keep, or replace the descriptor: --end 'pid N fd N=null'")
 	case p.StartTime != 0 && !r.Paper && !r.stillThere(p):
 		r.Note("pid %d, which the program watches by a pidfd and which is not in the image, has ended; the program sees that it has", p.PID)
 	}

@@ -37,6 +37,8 @@ type Restorer struct {
 	// SameBoot: the system was not rebooted since the checkpoint, so devices
 	// have the same numbers.
 	SameBoot bool
+	// Apart: the tree is in a pid namespace of its own, where nobody outside is seen.
+	Apart bool
 	// Clocks are what the program's clocks showed when it was saved; nil if the image
 	// does not tell.
 	Clocks *record.Clocks

@@ -78,7 +78,11 @@ func (r *Restorer) setSignalOwner(f *depot.File, s *record.File) error {
 		return nil
 	}
 	if !r.isOwner(s.Owner) {
-		r.Note("%s no longer sends signals to process or group %d, which is not in the image and has ended", f.Name(), s.Owner.PID)
+		why := "has ended"
+		if r.Apart {
+			why = "can't be seen from its pid namespace"
+		}
+		r.Note("%s no longer sends signals to process or group %d, which is not in the image and %s", f.Name(), s.Owner.PID, why)
 		return nil
 	}
 	uids := s.Owner.UIDs

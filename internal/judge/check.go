@@ -101,7 +101,11 @@ func checkTask(t *Task) (errs []error) {
 			errs = append(errs, fmt.Errorf("%w: process id %d", stream.ErrCorrupt, id))
 		}
 	}
-	check(t.PID)
+	if t.PID == 1 {
+		errs = append(errs, fmt.Errorf("pid 1 (%s) is the init of its pid namespace, which can't be restored", t.Comm))
+	} else {
+		check(t.PID)
+	}
 	if t.PGID < 0 || t.PGID > maxPID || t.SID < 0 || t.SID > maxPID || t.ExitSignal < 0 || t.ExitSignal > lastSignal {
 		errs = append(errs, fmt.Errorf("%w: pid %d in session %d, group %d, with exit signal %d", stream.ErrCorrupt, t.PID, t.SID, t.PGID, t.ExitSignal))
 	}

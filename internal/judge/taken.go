@@ -15,7 +15,7 @@ import (
 const reapTime = 2 * time.Second
 
 // ownPIDs is the hint for an id that can't be freed.
-const ownPIDs = "restore with process ids of its own: unshare --pid --fork --mount-proc sh -c 'ckpt-read < img | ckpt-apply'"
+const ownPIDs = "restore with process ids of its own: ckpt-read < img | ckpt-apply --pids namespace"
 
 const endFirst = "end that first, or " + ownPIDs
 
@@ -93,7 +93,7 @@ func taken(id int, stat proc.Stat) error {
 	if status.Tgid != id {
 		who = "a thread of " + proc.Named(status.Tgid)
 	}
-	const again = "run the pipeline again: its programs get other process ids then"
+	const again = "run the pipeline again: its programs get other process ids then; or " + ownPIDs
 	switch {
 	case status.Tgid == self:
 		return inUse(id, "ckpt-apply itself", again)

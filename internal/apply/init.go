@@ -1,0 +1,227 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/cli"
+)
+
+// initVar is the environment variable that makes ckpt-apply the init of a pid namespace. It
+// has the numbers of the descriptors that this takes, and the process id from which on its
+// threads are to have theirs, or 0 if they have.
+const initVar = "CKPT_APPLY_INIT"
+
+func initSetting(line, head, first int) string {
+	return fmt.Sprintf("%s=%d,%d,%d", initVar, line, head, first)
+}
+
+// The parent-death signal of an init belongs to its first thread, which alone can end it.
+func init() { runtime.LockOSThread() }
+
+// isInit reports whether this process was started by puppet.StartInit.
+func isInit() bool { return os.Getpid() == 1 && os.Getenv(initVar) != "" }
+
+// initLink is how the init of a pid namespace is in touch with the ckpt-apply outside, and
+// the keeper there. Who is outside has the terminal, and is sent the user's signals.
+type initLink struct {
+	line
+	o        *Options
+	given    []int // descriptors that the user gave to ckpt-apply
+	root     int
+	cancel   context.CancelCauseFunc
+	answers  chan said
+	signals  chan unix.Signal
+	running  atomic.Bool
+	detached atomic.Bool
+}
+
+// newInit makes this process the init of its namespace. The context that it returns ends
+// when the user wants that. head is the description, which was read outside.
+func newInit(ctx context.Context, o *Options) (l *initLink, head io.Reader, _ context.Context, err error) {
+	// A signal of the terminal comes to both. What is to be done about it is told from outside.
+	signal.Notify(make(chan os.Signal, 1), append(forwarded, unix.SIGTTIN, unix.SIGTTOU)...)
+	o.Running()
+	l = &initLink{o: o, answers: make(chan said), signals: make(chan unix.Signal, 16)}
+	var fd, first int
+	if _, err := fmt.Sscanf(os.Getenv(initVar), "%d,%d,%d", &l.line, &fd, &first); err != nil {
+		return nil, nil, nil, fmt.Errorf("%s in the environment is not for users", initVar)
+	}
+	os.Unsetenv(initVar)
+	if first != 0 {
+		return nil, nil, nil, startAgain(int(l.line), fd, first)
+	}
+	unix.CloseOnExec(int(l.line))
+	unix.CloseOnExec(fd)
+	if err := errors.Join(ownProc(), os.WriteFile("/proc/self/comm", []byte("ckpt-init"), 0)); err != nil {
+		return nil, nil, nil, err
+	}
+	if l.given, err = givenFDs(); err != nil {
+		return nil, nil, nil, err
+	}
+	ctx, l.cancel = context.WithCancelCause(ctx)
+	go l.listen()
+	return l, untilEnd{os.NewFile(uintptr(fd), "description")}, ctx, nil
+}
+
+// untilEnd is a file that is closed when its end is met.
+type untilEnd struct{ f *os.File }
+
+func (r untilEnd) Read(b []byte) (int, error) {
+	n, err := r.f.Read(b)
+	if err == io.EOF {
+		r.f.Close()
+	}
+	return n, err
+}
+
+// startAgain starts this program anew, with threads whose ids begin with first: a Go program
+// has several before its first line, and so they have ids that the tree may need.
+func startAgain(line, head, first int) error {
+	if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(first-1)), 0); err != nil {
+		return fmt.Errorf("choose the process ids of a pid namespace: %w", err)
+	}
+	return os.NewSyscallError("execve", unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), initSetting(line, head, 0))))
+}
+
+// ownProc mounts a /proc of this pid namespace. This mount namespace is a new one, which
+// gets what is mounted and unmounted outside, but nothing that is done here shows there.
+func ownProc() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil && err != unix.EINVAL { // a root that is no mount
+		return fmt.Errorf("keep mounts from the outside: %w", err)
+	}
+	if err := unix.Mount("", "/proc", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("keep mounts below /proc from the outside: %w", err)
+	}
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mount a /proc for a pid namespace: %w", err)
+	}
+	return nil
+}
+
+// givenFDs returns the descriptors beyond standard error that this program was started
+// with: those not to be closed on exec.
+func givenFDs() (fds []int, err error) {
+	all, err := os.ReadDir("/proc/self/fd")
+	for _, e := range all {
+		fd, _ := strconv.Atoi(e.Name())
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); fd > 2 && err == nil && flags&unix.FD_CLOEXEC == 0 {
+			fds = append(fds, fd)
+		}
+	}
+	return fds, err
+}
+
+// listen takes what is said from outside. When nobody is there any more, all ends.
+func (l *initLink) listen() {
+	for {
+		m, err := l.hear()
+		switch {
+		case err != nil && l.detached.Load():
+			_ = unix.Close(int(l.line))
+			return
+		case err != nil:
+			os.Exit(cli.StatusOwn)
+		case m.kind == sayDone:
+			l.answers <- m
+		case m.kind != saySignal || len(m.text) != 1:
+		case l.running.Load():
+			select {
+			case l.signals <- unix.Signal(m.text[0]):
+			default: // as many already wait
+			}
+		default:
+			l.cancel(&cli.Signalled{Signal: unix.Signal(m.text[0])})
+		}
+	}
+}
+
+// ask says something and waits until it is done.
+func (l *initLink) ask(kind byte, text []byte, pid int) error {
+	if err := l.say(kind, text, pid); err != nil {
+		return err
+	}
+	if m := <-l.answers; len(m.text) > 0 {
+		return errors.New(string(m.text))
+	}
+	return nil
+}
+
+func (l *initLink) announce(pid int) error {
+	l.root = pid
+	return l.ask(sayRoot, nil, pid)
+}
+
+func (l *initLink) begin(group int, termios []byte) error {
+	l.running.Store(true)
+	if group == 0 {
+		return l.ask(sayBegin, nil, 0)
+	}
+	return l.ask(sayLend, termios, group)
+}
+
+func (l *initLink) runs() (wait bool, err error) {
+	if l.o.Detach {
+		if err := l.detach(); err != nil {
+			return false, err
+		}
+	}
+	return true, l.say(sayRuns, nil, 0)
+}
+
+// detach leaves everything that the one outside and its user might wait for.
+func (l *initLink) detach() error {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	for fd := range 3 {
+		if err := unix.Dup3(int(null.Fd()), fd, 0); err != nil {
+			return os.NewSyscallError("dup3", err)
+		}
+	}
+	for _, fd := range l.given {
+		_ = unix.Close(fd)
+	}
+	l.detached.Store(true)
+	if _, err := unix.Setsid(); err != nil {
+		return os.NewSyscallError("setsid", err)
+	}
+	return errors.Join(os.Chdir("/"), os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0)))
+}
+
+// wait passes on what comes from outside and returns the exit status of the program.
+// When that ends, so does this process, and with it the kernel ends all that is left here.
+func (l *initLink) wait() (int, error) {
+	changes, failed := watchChild(l.root)
+	for {
+		select {
+		case sig := <-l.signals:
+			_ = unix.Kill(l.root, sig) // it may just have ended
+		case ws := <-changes:
+			if status, ended := shellStatus(ws); ended {
+				return status, nil
+			}
+			if l.o.Detach {
+				continue
+			}
+			if err := l.say(sayStopped, nil, 0); err != nil {
+				return 0, err
+			}
+		case err := <-failed:
+			return 0, err
+		}
+	}
+}
+
+func (l *initLink) close() error { return nil }

@@ -1,0 +1,37 @@
+package apply
+
+import (
+	"testing"
+
+	"ckpt/internal/proc"
+)
+
+func TestFirstFree(t *testing.T) {
+	most, err := proc.ReadSysctl("kernel/pid_max")
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := int(most)
+	for _, c := range []struct {
+		name   string
+		needed []int
+		want   int
+	}{
+		{"none", nil, reservedPIDs},
+		{"low", []int{2, 5, 9}, reservedPIDs},
+		{"above all", []int{2, 4000, 4711}, 4712},
+		{"the widest gap", []int{1000, 1001, end - 1}, 1002},
+		{"below all", []int{end - 1, end - 2}, reservedPIDs},
+		{"more than there are here", []int{4000, end, end + 7}, 4001},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			needed := map[int]bool{}
+			for _, id := range c.needed {
+				needed[id] = true
+			}
+			if got, err := firstFree(needed); got != c.want || err != nil {
+				t.Errorf("%d, %v; want %d", got, err, c.want)
+			}
+		})
+	}
+}
