@@ -193,8 +193,12 @@ func TestKillNamespace(t *testing.T) {
 		p.wait()
 		in.Close()
 		for _, pid := range within {
-			if !goneSoon(pid) {
-				t.Fatalf("attempt %d: pid %d is left: %s", i, pid, pgrep("ckpt-apply|ckpt-stub|worker"))
+			tries := 0
+			for ; tries < 50 && !goneSoon(pid); tries++ {
+			}
+			if tries == 50 {
+				stat, err := proc.ReadStat(pid)
+				t.Fatalf("attempt %d: pid %d is left: %+v, %v", i, pid, stat, err)
 			}
 		}
 		if left := stubsLeft(); left != "" {

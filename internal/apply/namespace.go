@@ -144,7 +144,6 @@ type host struct {
 	line
 	init int // its process id
 	*supervisor
-	runs bool
 }
 
 // run does what the init asks for, until that ends, and returns its exit status.
@@ -192,7 +191,7 @@ func (h *host) answer(m said) (done bool, err error) {
 	case sayLend:
 		err = h.begin(m.pid, m.text)
 	case sayRuns:
-		wait, err := h.supervisor.runs()
+		wait, err := h.runs()
 		return !wait, err
 	case sayStopped:
 		h.stopToo()
