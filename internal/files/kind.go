@@ -96,11 +96,11 @@ var Kinds = []Kind{
 	timerfdKind,
 	pidfdKind,
 	inotifyKind,
-	epollKind,
 	uringKind,
 	unixSockKind,
 	inetSockKind,
 	netlinkKind,
+	epollKind, // whose targets may be in flight in sockets
 	memfdKind,
 }
 

@@ -208,6 +208,9 @@ func (u *unixSocks) flier(fd int) (file uint64, err error) {
 		if s.FUSE != "" || !mayFly(s) || !k.Match(s) {
 			continue
 		}
+		if k.Ahead != nil {
+			k.Ahead([]*Subject{s})
+		}
 		inode, err := k.Collect(s)
 		if err != nil || inode == 0 {
 			return 0, err
@@ -219,6 +222,7 @@ func (u *unixSocks) flier(fd int) (file uint64, err error) {
 		if err := c.readSignalOwner(s, &desc); err != nil {
 			return 0, err
 		}
+		c.opened = append(c.opened, opened{s, desc.ID, inode}) // an epoll may watch it
 		return desc.ID, c.Emit(record.TypeFile, &desc)
 	}
 	what, why := Describe(s), ""

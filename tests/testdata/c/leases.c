@@ -37,10 +37,10 @@ static int leased(const char *name, int flags, int kind, int sig)
 static void opens(const char *name, int flags, int sig, int fd)
 {
 	int status;
-	pid_t pid = fork();
+	pid_t pid;
 
 	told = 0;
-	if (pid == 0)
+	if ((pid = fork()) == 0)
 		_exit(open(name, flags | O_NONBLOCK) == -1 && errno == EWOULDBLOCK ? 0 : 1);
 	while (waitpid(pid, &status, 0) == -1 && errno == EINTR)
 		;

@@ -1,4 +1,4 @@
-/* Descriptors in flight (SCM_RIGHTS) in streams, datagrams and packets: files that share their position with one that is open, the only end of a pipe, an eventfd, two with one message, a socket in its own queue, sockets of TCP, UDP and netlink that nobody has otherwise, what is open by O_PATH, a message queue, an epoll, a timerfd and a locked file that are open, too, and sockets in flight that have something waiting in them */
+/* Descriptors in flight (SCM_RIGHTS) in streams, datagrams and packets: files that share their position with one that is open, the only end of a pipe, an eventfd, two with one message, a socket in its own queue, sockets of TCP, UDP and netlink that nobody has otherwise, what is open by O_PATH, a message queue, an epoll, a timerfd and a locked file that are open, too, a pipe that an epoll watches, and sockets in flight that have something waiting in them */
 #include "unix.h"
 #include <arpa/inet.h>
 #include <mqueue.h>
@@ -99,6 +99,12 @@ int main(void)
 	int locked = open("locked", O_CREAT | O_RDWR, 0600), epoll = epoll_create1(0), timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
 	struct epoll_event in = {.events = EPOLLIN, .data.u64 = 77}, got;
 	must(locked >= 0 && flock(locked, LOCK_EX) == 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, others[1], &in) == 0 && timer >= 0);
+	/* watched, and open nowhere else */
+	int watched[2], far[2];
+	in.data.u64 = 78;
+	must(socketpair(AF_UNIX, SOCK_STREAM, 0, far) == 0 && pipe(watched) == 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, watched[0], &in) == 0);
+	pass(far[0], "watched", &watched[0], 1);
+	close(watched[0]);
 	pass(others[0], "too", (int[]){locked, epoll, timer}, 3);
 	save_me();
 
@@ -141,6 +147,11 @@ int main(void)
 	snprintf(b, sizeof b, "/ckpt-rights-%d", getpid());
 	check(mq_unlink(b) == 0);
 	check(epoll_wait(epoll, &got, 1, 0) == 1 && got.data.u64 == 77);
+	check(take(far[1], "watched", 60, fds) == 1 && write(watched[1], "w", 1) == 1);
+	int reader = fds[0];
+	struct epoll_event two[2];
+	check(epoll_wait(epoll, two, 2, 0) == 2 && two[0].data.u64 + two[1].data.u64 == 77 + 78, "what was in flight is not watched");
+	check(read(reader, b, 64) == 1);
 	check(take(others[1], "too", 60, fds) == 3);
 	check(epoll_wait(fds[1], &got, 1, 0) == 0 && write(others[0], "z", 1) == 1 && epoll_wait(fds[1], &got, 1, 0) == 1 && got.data.u64 == 77, "it is another epoll");
 	struct itimerspec soon = {.it_value.tv_nsec = 1};
