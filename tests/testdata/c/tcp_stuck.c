@@ -6,6 +6,8 @@
 #include <pthread.h>
 
 #define MUCH (8 << 20)
+/* More than both buffers can have before and after a restore. */
+#define TOO_MUCH (8L * MUCH)
 
 static char *bulk;
 static int a[3], b[3];
@@ -16,7 +18,7 @@ static void *writes(void *arg)
 {
 	long n = 0, k;
 
-	while (n < MUCH && (k = write(a[2], bulk + n, MUCH - n)) > 0)
+	while (n < TOO_MUCH && (k = write(a[2], bulk + n % MUCH, MUCH - n % MUCH)) > 0)
 		n += k;
 	written = n;
 	return NULL;
@@ -72,9 +74,10 @@ int main(void)
 	receives(b[0], sent[0]);
 	check(send(a[1], "x", 1, MSG_NOSIGNAL) == -1 && errno == EPIPE);
 	finish_kids();
-	receives(b[2], MUCH);
+	for (i = 0; i < TOO_MUCH / MUCH; i++)
+		receives(b[2], MUCH);
 	pthread_join(thread, NULL);
-	check(written == MUCH, "%ld", written);
+	check(written == TOO_MUCH, "%ld", written);
 	fcntl(a[0], F_SETFL, 0);
 	check(write(b[0], "back", 4) == 4 && recv(a[0], bulk, 4, MSG_WAITALL) == 4 && write(a[0], "on", 2) == 2 && recv(b[0], bulk, 2, MSG_WAITALL) == 2);
 	return finish();
