@@ -66,11 +66,11 @@ func (e *pipeEnds) deletedFifo(s *Subject, fifo *record.Fifo) error {
 		e.c.Block(s.PID, fmt.Errorf("%s is the FIFO %s, which has other names but no longer this one, and which can't be saved", where(s), fifo.Path))
 		return nil
 	}
-	if !e.readers[s.Stat.Ino] && !e.writers[s.Stat.Ino] {
+	if !e.readers[s.inode()] && !e.writers[s.inode()] {
 		e.c.Block(s.PID, fmt.Errorf("fd %d is an O_PATH descriptor of the FIFO %s, which was deleted and which nobody in the tree has open otherwise, and which can't be saved", s.FD, fifo.Path))
 		return nil
 	}
-	if s.Info.Flags&unix.O_PATH == 0 && !(e.readers[s.Stat.Ino] && e.writers[s.Stat.Ino]) {
+	if s.Info.Flags&unix.O_PATH == 0 && !(e.readers[s.inode()] && e.writers[s.inode()]) {
 		f, err := borrow(s)
 		if err != nil {
 			return err
@@ -91,7 +91,7 @@ func (e *pipeEnds) deletedFifo(s *Subject, fifo *record.Fifo) error {
 // unread blocks a FIFO with bytes in it that nobody has open to read. To look at them we
 // would have to open it to read, which its writers may be waiting for.
 func (e *pipeEnds) unread(s *Subject, f *os.File) error {
-	if e.readers[s.Stat.Ino] {
+	if e.readers[s.inode()] {
 		return nil
 	}
 	others, err := otherEnd(f, s.Info.Flags)

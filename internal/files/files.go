@@ -38,6 +38,11 @@ type Subject struct {
 	getter *tracee.FDGetter // gets a copy of the descriptor
 }
 
+// inodeKey is the identity of a file. Numbers alone are not: each tmpfs counts from 2.
+type inodeKey struct{ dev, ino uint64 }
+
+func (s *Subject) inode() inodeKey { return inodeKey{s.Stat.Dev, s.Stat.Ino} }
+
 // Find returns the row for a record type, or nil.
 func Find(t record.Type) *Kind {
 	for i := range Kinds {

@@ -20,9 +20,6 @@ import (
 // in the process that took it, by the descriptor that its signals name, when everything that
 // would break it is closed.
 
-// inodeKey is the identity of a file.
-type inodeKey struct{ dev, ino uint64 }
-
 // openToRead opens a subject again, for reading. Opening a file on which there is
 // a write lease breaks the lease and waits for its holder, who may be
 // stopped with the target: such a file is blocked, and nil returned.
@@ -54,7 +51,7 @@ func (c *Collector) noteLeases(s *Subject) {
 		if c.leases == nil {
 			c.leases = map[inodeKey]bool{}
 		}
-		c.leases[inodeKey{s.Stat.Dev, s.Stat.Ino}] = true
+		c.leases[s.inode()] = true
 	}
 }
 
@@ -70,7 +67,7 @@ func breaks(l *proc.Lock) bool { return isLease(l) && !(l.State == "ACTIVE" && l
 // mapping there may be a lease whose descriptor is closed. For those only /proc/locks
 // tells, which takes the kernel some 10 ms to open: it waits for all CPUs.
 func (c *Collector) leased(s *Subject) (bool, error) {
-	key := inodeKey{s.Stat.Dev, s.Stat.Ino}
+	key := s.inode()
 	if c.leases[key] || s.FD >= 0 && s.Info.Flags&unix.O_PATH == 0 {
 		return c.leases[key], nil
 	}

@@ -159,13 +159,13 @@ func (p *pipe) Close() error {
 // pipeEnds is what a checkpoint knows about pipes, or about FIFOs.
 type pipeEnds struct {
 	c                *Collector
-	readers, writers map[uint64]bool // by inode number: an end is inside the tree
-	packets          map[uint64]bool // a description is in packet mode
+	readers, writers map[inodeKey]bool // an end is inside the tree
+	packets          map[inodeKey]bool // a description is in packet mode
 	full             []Sender
 }
 
 func newPipeEnds(c *Collector) *pipeEnds {
-	return &pipeEnds{c: c, readers: map[uint64]bool{}, writers: map[uint64]bool{}, packets: map[uint64]bool{}}
+	return &pipeEnds{c: c, readers: map[inodeKey]bool{}, writers: map[inodeKey]bool{}, packets: map[inodeKey]bool{}}
 }
 
 // look notes which ends are inside the tree.
@@ -173,10 +173,10 @@ func (e *pipeEnds) look(s *Subject) {
 	if s.Stat.Mode&unix.S_IFMT != unix.S_IFIFO || s.Info.Flags&unix.O_PATH != 0 {
 		return
 	}
-	acc := s.Info.Flags & unix.O_ACCMODE
-	e.readers[s.Stat.Ino] = e.readers[s.Stat.Ino] || acc != unix.O_WRONLY
-	e.writers[s.Stat.Ino] = e.writers[s.Stat.Ino] || acc != unix.O_RDONLY
-	e.packets[s.Stat.Ino] = e.packets[s.Stat.Ino] || s.Info.Flags&unix.O_DIRECT != 0
+	acc, key := s.Info.Flags&unix.O_ACCMODE, s.inode()
+	e.readers[key] = e.readers[key] || acc != unix.O_WRONLY
+	e.writers[key] = e.writers[key] || acc != unix.O_RDONLY
+	e.packets[key] = e.packets[key] || s.Info.Flags&unix.O_DIRECT != 0
 }
 
 func (e *pipeEnds) send() []Sender { return e.full }
@@ -202,8 +202,8 @@ func (e *pipeEnds) collectPipe(s *Subject) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	p.OutsideReaders = !e.readers[s.Stat.Ino] && others
-	p.OutsideWriters = !e.writers[s.Stat.Ino] && others
+	p.OutsideReaders = !e.readers[s.inode()] && others
+	p.OutsideWriters = !e.writers[s.inode()] && others
 	if what := missingEnd(&p); what != "" {
 		e.c.noteOutside(s, ends.Pipe(p.Ino), what+" outside", s.Stat.Ino)
 	}
@@ -227,10 +227,10 @@ func otherEnd(f *os.File, flags uint32) (bool, error) {
 // data arranges for what waits in a pipe to be sent, once. If the reader is
 // outside the tree, the data is the reader's and stays in the pipe.
 func (e *pipeEnds) data(id uint64, identity string, s *Subject, capacity int) {
-	if !e.readers[s.Stat.Ino] || s.Info.Flags&unix.O_ACCMODE == unix.O_WRONLY || !e.c.first(identity) {
+	if !e.readers[s.inode()] || s.Info.Flags&unix.O_ACCMODE == unix.O_WRONLY || !e.c.first(identity) {
 		return
 	}
-	packets := e.packets[s.Stat.Ino]
+	packets := e.packets[s.inode()]
 	e.full = append(e.full, func(w *stream.Writer, _ func() bool) error {
 		f, err := borrow(s)
 		if err != nil {
