@@ -25,7 +25,7 @@ var inetSockKind = Kind{
 	Type: record.TypeInetSock,
 	Data: []record.Type{record.TypeSockData},
 	Save: func(c *Collector) Saver {
-		s := &inetSocks{c: c, inside: map[uint64]bool{}, seen: map[uint64]uint64{}, pairs: map[uint64]*inetEnd{}, shut: map[int]map[uint64]int{}, fresh: map[[3]int][]record.LevelOption{}, read: map[uint64]*readSock{}}
+		s := &inetSocks{c: c, inside: map[uint64]bool{}, seen: map[uint64]uint64{}, pairs: map[uint64]*inetEnd{}, shut: map[int]map[uint64]int{}, fresh: map[[3]int][]record.LevelOption{}, read: map[inodeKey]*readSock{}}
 		return Saver{Look: s.look, Match: isInetSock, Ahead: s.ahead, Collect: s.collect, Settle: s.judgePairs, Send: func() []Sender { return s.full }}
 	},
 	Restore: func(r *Restorer) Maker {
@@ -95,7 +95,7 @@ type inetSocks struct {
 	seen    map[uint64]uint64 // the records of those collected so far, by inode number
 	mu      sync.Mutex        // of fresh
 	fresh   map[[3]int][]record.LevelOption
-	read    map[uint64]*readSock           // what ahead has read, by inode number
+	read    map[inodeKey]*readSock         // what ahead has read
 	conns   map[connection]*sys.InetSocket // TCP connections of the tree
 	orphans map[connection]*sys.InetSocket // ends that nobody has, with bytes to send
 	peers   map[uint64]netip.AddrPort      // and to whom they lead, by inode number
@@ -110,7 +110,7 @@ type inetSocks struct {
 type connection struct{ local, peer netip.AddrPort }
 
 func (s *inetSocks) look(sub *Subject) {
-	if sub.Stat.Mode&unix.S_IFMT == unix.S_IFSOCK {
+	if isSocket(sub) {
 		s.inside[sub.Stat.Ino] = true
 	}
 }
@@ -120,6 +120,7 @@ type readSock struct {
 	sub       *Subject
 	rec       record.InetSock // state, addresses and options
 	why, hint string          // why it can't be saved
+	read      bool
 	err       error
 }
 
@@ -127,20 +128,21 @@ type readSock struct {
 func (s *inetSocks) ahead(subjects []*Subject) {
 	var all []*readSock
 	for _, sub := range subjects {
-		if ino := sub.Stat.Ino; sub.Stat.Mode&unix.S_IFMT == unix.S_IFSOCK && s.seen[ino] == 0 && s.read[ino] == nil {
+		if isSocket(sub) && s.seen[sub.Stat.Ino] == 0 && s.read[sub.inode()] == nil {
 			r := &readSock{sub: sub}
-			s.read[ino], all = r, append(all, r)
+			s.read[sub.inode()], all = r, append(all, r)
 		}
 	}
 	_ = parallel.Each(len(all), func(i int) error {
 		if isInetSock(all[i].sub) {
 			all[i].err = s.readSock(all[i])
+			all[i].read = true
 		}
 		return nil
 	})
 	for _, r := range all {
-		if !isInetSock(r.sub) {
-			delete(s.read, r.sub.Stat.Ino)
+		if !r.read {
+			delete(s.read, r.sub.inode())
 		}
 	}
 }
@@ -170,7 +172,11 @@ func (s *inetSocks) collect(sub *Subject) (uint64, error) {
 	if id := s.seen[sub.Stat.Ino]; id != 0 {
 		return id, nil
 	}
-	r := s.read[sub.Stat.Ino]
+	r := s.read[sub.inode()]
+	if r == nil { // its type could not be asked for then
+		r = &readSock{sub: sub}
+		r.err = s.readSock(r)
+	}
 	if r.err != nil {
 		return 0, r.err
 	}
@@ -190,7 +196,7 @@ func (s *inetSocks) collect(sub *Subject) (uint64, error) {
 		return 0, err
 	}
 	s.seen[rec.Ino] = rec.ID
-	delete(s.read, rec.Ino)
+	delete(s.read, sub.inode())
 	s.c.notePort(sub, rec)
 	return rec.ID, s.c.Emit(record.TypeInetSock, rec)
 }

@@ -2,6 +2,9 @@ package files
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -212,6 +215,67 @@ func TestSettleOrder(t *testing.T) {
 	}
 	if err := socks[1].Commit(); err != nil || !slices.Equal(reuse(), []int{0, 0}) {
 		t.Errorf("%v %v", reuse(), err)
+	}
+}
+
+// collected describes descriptors of this process as ckpt-collect does, and returns the
+// records of IP sockets. between is called when they were read ahead.
+func collected(t *testing.T, between func(), subjects ...*Subject) (recs []*record.InetSock) {
+	t.Helper()
+	ids := uint64(0)
+	c := &Collector{InTree: func(id int) bool { return id == os.Getpid() }, NewID: func() uint64 { ids++; return ids }}
+	c.Block = func(_ int, reason error) { t.Error(reason) }
+	c.Emit = func(_ record.Type, meta any) error { recs = append(recs, meta.(*record.InetSock)); return nil }
+	s := inetSockKind.Save(c)
+	for _, sub := range subjects {
+		sub.getter = &c.getter
+		s.Look(sub)
+	}
+	s.Ahead(subjects)
+	between()
+	for _, sub := range subjects {
+		if s.Match(sub) {
+			testkit.Must(s.Collect(sub))(t)
+		}
+	}
+	testkit.Check(t, c.Close())
+	return recs
+}
+
+func subjectOf(t *testing.T, fd int) *Subject {
+	t.Helper()
+	return testkit.Must((&Collector{}).subject(os.Getpid(), fd, fmt.Sprintf("/proc/self/fd/%d", fd)))(t)
+}
+
+// TestSameNumber: an O_PATH descriptor of a socket's file whose number is that of a socket,
+// or of that socket itself, is not taken for it.
+func TestSameNumber(t *testing.T) {
+	udp := testkit.Must(unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))(t)
+	defer unix.Close(udp)
+	path := filepath.Join(t.TempDir(), "s")
+	testkit.Check(t, unix.Mknod(path, unix.S_IFSOCK|0o600, 0))
+	for _, path := range []string{path, fmt.Sprintf("/proc/self/fd/%d", udp)} {
+		fd := testkit.Must(unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0))(t)
+		defer unix.Close(fd)
+		file, sock := subjectOf(t, fd), subjectOf(t, udp)
+		file.Stat.Ino = sock.Stat.Ino // numbers of a tmpfs can be counted up to it
+		recs := collected(t, func() {}, file, sock)
+		if len(recs) != 1 || recs[0].Kind != unix.SOCK_DGRAM {
+			t.Errorf("%s: %+v", path, recs)
+		}
+	}
+}
+
+// TestReadLater: a socket whose type can't be asked for when sockets are read ahead is read
+// when it is described.
+func TestReadLater(t *testing.T) {
+	udp := testkit.Must(unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))(t)
+	defer unix.Close(udp)
+	sock, number := subjectOf(t, udp), udp
+	sock.FD = 1<<20 - 1
+	recs := collected(t, func() { sock.FD = number }, sock)
+	if len(recs) != 1 || recs[0].Kind != unix.SOCK_DGRAM {
+		t.Errorf("%+v", recs)
 	}
 }
 

@@ -17,10 +17,16 @@ func sockTypeOf(fd int) (t sockType, err error) {
 	return t, errors.Join(errs[:]...)
 }
 
+// isSocket reports whether a subject is a socket, and not an O_PATH descriptor, which may be
+// of the file of one, whose number is from another file system.
+func isSocket(s *Subject) bool {
+	return s.Stat.Mode&unix.S_IFMT == unix.S_IFSOCK && s.FD >= 0 && s.Info.Flags&unix.O_PATH == 0
+}
+
 // socketType returns the type of a socket, which is asked once; ok is false if the subject
 // is none, or was opened with O_PATH.
 func socketType(s *Subject) (t sockType, ok bool) {
-	if s.Stat.Mode&unix.S_IFMT != unix.S_IFSOCK || s.FD < 0 || s.Info.Flags&unix.O_PATH != 0 {
+	if !isSocket(s) {
 		return t, false
 	}
 	if s.socket == nil {
