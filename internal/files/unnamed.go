@@ -72,8 +72,8 @@ func (r *Restorer) dress(u *nameOff, st *record.Stat, attrs []record.Xattr) erro
 		unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), []unix.Timespec{ts, ts}, 0))
 }
 
-// vanished makes a folder or a FIFO and removes its name, which has the place of path. Folders
-// above it that are gone are made with it, and go with it.
+// vanished makes a folder or a FIFO and removes its name, which is near the place of path.
+// Folders above a folder that are gone are made with it, and go with it.
 func vanished(path string, kind uint32, follow bool) (*os.File, error) {
 	dir, below, err := nearest(filepath.Dir(path), follow)
 	if err != nil {
@@ -83,9 +83,12 @@ func vanished(path string, kind uint32, follow bool) (*os.File, error) {
 	if isKernelFS(dir) {
 		return nil, fmt.Errorf("%s is on a file system of the kernel", dir.Name())
 	}
+	if kind == unix.S_IFIFO {
+		return vanishFIFO(dir)
+	}
 	names := append(below, filepath.Base(path))
 	names[0] = ".ckpt-" + rand.Text()
-	return vanish(dir, names, kind)
+	return vanishFolder(dir, names)
 }
 
 // nearest opens the folder of a path, or the nearest one above it that is there, and returns
@@ -104,26 +107,16 @@ func nearest(path string, follow bool) (dir *os.File, below []string, err error)
 	}
 }
 
-// vanish makes folders in one another, with something of this kind in the last one, and
-// removes all of them. Whoever may write to dir can put something else in the place of what
-// was made; but what is returned has no name, was made by us and is empty.
-func vanish(dir *os.File, names []string, kind uint32) (f *os.File, err error) {
-	name, mode := names[0], kind
+// vanishFolder makes folders in one another and removes all of them. Whoever may write to dir
+// can put something else in the place of what was made; but what is returned is a folder that
+// was removed, so there is nothing in it and never will be.
+func vanishFolder(dir *os.File, names []string) (f *os.File, err error) {
+	name, perm := names[0], uint32(0o700)
 	if len(names) > 1 {
-		mode = unix.S_IFDIR
+		perm = 0o711 // ".." leads through it
 	}
 	at := int(dir.Fd())
-	remove := 0
-	if mode == unix.S_IFDIR {
-		perm := uint32(0o700)
-		if len(names) > 1 {
-			perm = 0o711 // ".." leads through it
-		}
-		remove, err = unix.AT_REMOVEDIR, unix.Mkdirat(at, name, perm)
-	} else {
-		err = unix.Mknodat(at, name, mode|0o600, 0)
-	}
-	if err != nil {
+	if err := unix.Mkdirat(at, name, perm); err != nil {
 		return nil, &os.PathError{Op: "make", Path: filepath.Join(dir.Name(), name), Err: err}
 	}
 	fd, err := unix.Openat(at, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -131,31 +124,61 @@ func vanish(dir *os.File, names []string, kind uint32) (f *os.File, err error) {
 		f = os.NewFile(uintptr(fd), filepath.Join(dir.Name(), name))
 		if len(names) > 1 {
 			var inner *os.File
-			inner, err = vanish(f, names[1:], kind)
+			inner, err = vanishFolder(f, names[1:])
 			err = errors.Join(err, f.Close())
 			f = inner
 		}
 	}
-	err = errors.Join(err, unix.Unlinkat(at, name, remove))
-	if err == nil {
-		err = isVanished(f, kind)
-	}
-	if err != nil && f != nil {
-		f.Close()
-	}
-	return f, err
+	return isVanished(f, unix.S_IFDIR, errors.Join(err, unix.Unlinkat(at, name, unix.AT_REMOVEDIR)))
 }
 
-// isVanished makes sure that what was made is what was removed.
-func isVanished(f *os.File, kind uint32) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return os.NewSyscallError("fstat", err)
+// vanishFIFO makes a FIFO in a private folder and removes it. In dir itself, whoever may write
+// there could put another FIFO of ours in its place, which would get the owner of the one to be
+// restored, and lose its name.
+func vanishFIFO(dir *os.File) (*os.File, error) {
+	n, err := unix.FcntlInt(dir.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
 	}
-	if st.Nlink != 0 || st.Mode&unix.S_IFMT != kind || st.Uid != uint32(os.Geteuid()) {
-		return fmt.Errorf("somebody has put something else in the place of %s, which was just made there", f.Name())
+	in, err := newSockFolder(os.NewFile(uintptr(n), dir.Name()), nil)
+	if err != nil {
+		return nil, errors.Join(err, in.dir.Close())
+	}
+	var f *os.File
+	if err = makeFIFO(in); err == nil {
+		f, err = takeFIFO(in)
+	}
+	return isVanished(f, unix.S_IFIFO, errors.Join(err, in.close()))
+}
+
+const fifoName = "fifo"
+
+func makeFIFO(in *sockFolder) error {
+	if err := unix.Mknodat(int(in.private.Fd()), fifoName, unix.S_IFIFO|0o600, 0); err != nil {
+		return &os.PathError{Op: "make", Path: filepath.Join(in.dir.Name(), in.name, fifoName), Err: err}
 	}
 	return nil
+}
+
+// takeFIFO opens the FIFO (O_PATH) and removes its name.
+func takeFIFO(in *sockFolder) (*os.File, error) {
+	f, err := openBelow(in.private, fifoName, 0)
+	return f, errors.Join(err, in.remove(fifoName))
+}
+
+// isVanished returns what was made, if there was no error and it is what was removed.
+func isVanished(f *os.File, kind uint32, err error) (*os.File, error) {
+	var st unix.Stat_t
+	if err == nil {
+		err = os.NewSyscallError("fstat", unix.Fstat(int(f.Fd()), &st))
+	}
+	if err == nil && (st.Nlink != 0 || st.Mode&unix.S_IFMT != kind || st.Uid != uint32(os.Geteuid())) {
+		err = fmt.Errorf("somebody has put something else in the place of %s, which was just made there", f.Name())
+	}
+	if err != nil && f != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, err
 }
 
 // isKernelFS reports whether a folder is on a file system in which a new folder is more than
