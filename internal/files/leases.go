@@ -156,7 +156,7 @@ func (r *Restorer) takeLease(p *puppet.Puppet, l *record.Lock, file *file) error
 	case errors.Is(err, unix.EAGAIN):
 		return cli.WithHint(fmt.Errorf("%s is open elsewhere, so that the lease which %s had on it by fd %d can't be had again", file.f.Name(), r.Name(l.TID), l.FD),
 			"end what has it open (fuser "+file.f.Name()+")")
-	case err == nil && file.rec.Owner == nil: // the lease has made the process the owner
+	case err == nil && !file.owned: // the lease has made the process the owner
 		_, err = p.Call(unix.SYS_FCNTL, uint64(l.FD), unix.F_SETOWN, 0)
 	}
 	if err != nil {

@@ -79,6 +79,7 @@ type file struct {
 	inode object.Object // nil if it is a substitute
 	async bool          // O_ASYNC is to be set, from inside a task
 
+	owned  bool // somebody gets its signals
 	leased bool // it has its lease again
 }
 
@@ -99,11 +100,12 @@ func (f *file) Late() int {
 }
 
 // Attach sets which signals it sends, and who gets them (F_SETSIG, F_SETOWN).
-func (f *file) Attach(object.Tasks) error {
+func (f *file) Attach(object.Tasks) (err error) {
 	if f.rec == nil || f.rec.Owner == nil && f.rec.Sig == 0 || f.f == nil {
 		return nil
 	}
-	return f.r.setSignalOwner(f.f, f.rec)
+	f.owned, err = f.r.setSignalOwner(f.f, f.rec)
+	return err
 }
 
 // keep puts a file that was just opened into the depot.

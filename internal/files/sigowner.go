@@ -65,17 +65,17 @@ func (c *Collector) readSignalOwner(s *Subject, file *record.File) error {
 // setSignalOwner is the inverse of readSignalOwner, except for O_ASYNC. The kernel
 // records whose rights the signals are sent with, so it is done as the user who did
 // it; if that is not known, as the user of the file with the fewest rights. An owner
-// outside the image that is gone is left out.
-func (r *Restorer) setSignalOwner(f *depot.File, s *record.File) error {
+// outside the image that is gone is left out. It reports whether there is an owner now.
+func (r *Restorer) setSignalOwner(f *depot.File, s *record.File) (owned bool, err error) {
 	fd, err := f.Fd()
 	if err != nil {
-		return err
+		return false, err
 	}
 	if _, err := unix.FcntlInt(uintptr(fd), fSetSig, s.Sig); err != nil {
-		return fmt.Errorf("signal of %s: %w", f.Name(), err)
+		return false, fmt.Errorf("signal of %s: %w", f.Name(), err)
 	}
 	if s.Owner == nil {
-		return nil
+		return false, nil
 	}
 	if !r.isOwner(s.Owner) {
 		why := "has ended"
@@ -83,23 +83,23 @@ func (r *Restorer) setSignalOwner(f *depot.File, s *record.File) error {
 			why = "can't be seen from its pid namespace"
 		}
 		r.Note("%s no longer sends signals to process or group %d, which is not in the image and %s", f.Name(), s.Owner.PID, why)
-		return nil
+		return false, nil
 	}
 	uids := s.Owner.UIDs
 	if u := r.Users[s.Refs.Inode]; len(uids) != 2 && u != nil {
 		uids = u.Creds.UID
 	}
 	if len(uids) < 2 {
-		return nil // no process uses it
+		return false, nil // no process uses it
 	}
 	own := sys.OwnerEx{Type: int32(s.Owner.Type), PID: int32(s.Owner.PID)}
 	err = sys.AsUser(uids[0], uids[1], uint32(unix.Getgid()), uint32(unix.Getegid()), nil, func() error {
 		return sys.SetOwnEx(fd, own)
 	})
 	if err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("owner of %s: %w", f.Name(), err)
+		return false, fmt.Errorf("owner of %s: %w", f.Name(), err)
 	}
-	return nil
+	return err == nil, nil
 }
 
 // isOwner reports whether an owner is in the image, or is the process that it was: an id
