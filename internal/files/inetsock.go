@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -248,6 +249,18 @@ func tcpInfo(fd int) (*unix.TCPInfo, error) {
 	return info, os.NewSyscallError("getsockopt", err)
 }
 
+// keepsBack reports whether a socket has been given something that it has not sent, for
+// longer than sending takes.
+func keepsBack(fd int) bool {
+	for range 10 {
+		if n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ); err != nil || n == 0 { // icmp(7) sockets don't tell
+			return false
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return true
+}
+
 // inetObstacle says why a socket can't be saved, and what to do; or "".
 func inetObstacle(fd int, t sockType, rec *record.InetSock) (why, hint string) {
 	if elsewhere(fd) {
@@ -263,6 +276,9 @@ func inetObstacle(fd int, t sockType, rec *record.InetSock) (why, hint string) {
 		if on, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_CORK); err == nil && on != 0 {
 			return "that keeps back what is sent (UDP_CORK), which the kernel does not show", "save it when the program has let it go"
 		}
+		if !t.raw() && keepsBack(fd) {
+			return "that has begun a datagram (MSG_MORE), which the kernel does not show", "save it when the program has sent it"
+		}
 		return "", ""
 	}
 	var name [16]byte
@@ -271,6 +287,9 @@ func inetObstacle(fd int, t sockType, rec *record.InetSock) (why, hint string) {
 	}
 	if on, err := unix.GetsockoptInt(fd, unix.SOL_TCP, unix.TCP_REPAIR); err == nil && on != 0 {
 		return "in repair mode (TCP_REPAIR)", "another checkpoint may be at work"
+	}
+	if off, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF); err == nil && off >= 0 {
+		return "that is looked at from an offset on (SO_PEEK_OFF), which a look would move", "switch that off in the program"
 	}
 	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}}
 	if err := pollNow(p); err == nil && p[0].Revents&unix.POLLPRI != 0 {
