@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -152,11 +153,14 @@ func (e *epoll) adders(tasks object.Tasks) (all []*adder, err error) {
 
 // addArmed adds the targets that are armed, with few stops for all of them.
 func (a *adder) addArmed(r *Restorer) error {
-	v, added := a.p.Vector(), 0
-	for _, t := range a.targets {
-		if isSpent(t) {
-			continue
+	armed := slices.DeleteFunc(slices.Clone(a.targets), isSpent)
+	for _, t := range armed { // those that are opened late, because that moves others, see Together
+		if _, err := r.file(t.Refs.File); err != nil {
+			return err
 		}
+	}
+	v, added := a.p.Vector(), 0
+	for _, t := range armed {
 		if err := a.add(r, v, t); err != nil {
 			return err
 		}
