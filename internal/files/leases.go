@@ -118,20 +118,24 @@ func (c *Collector) lease(s *Subject, l *proc.Lock) error {
 	return nil
 }
 
-// CheckLeases returns what is in the way of taking leases again. defined returns the record
-// of an object.
+// CheckLeases returns what is in the way of taking leases again, and notes which files have
+// one. defined returns the record of an object.
 func (r *Restorer) CheckLeases(locks []record.Lock, defined func(objref uint64) *stream.Record) (errs []error) {
 	for i := range locks {
 		l := &locks[i]
 		rec := defined(l.Refs.File)
-		if l.Kind != record.LockLease || !l.Write || rec == nil || rec.Type != record.TypeFile {
+		if l.Kind != record.LockLease || rec == nil || rec.Type != record.TypeFile {
 			continue
 		}
 		f, err := decode[record.File](rec)
 		if err != nil {
 			continue // it is told elsewhere
 		}
-		if _, mapped := r.Mapped[f.Refs.Inode]; mapped {
+		if r.leased == nil {
+			r.leased = map[uint64]bool{}
+		}
+		r.leased[f.Refs.Inode] = true
+		if _, mapped := r.Mapped[f.Refs.Inode]; mapped && l.Write {
 			errs = append(errs, fmt.Errorf("%s has a write lease by fd %d on a file that is mapped, too, which can't be had again", r.Name(l.TID), l.FD))
 		}
 	}

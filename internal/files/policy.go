@@ -146,6 +146,8 @@ func (r *Restorer) changed(reg *record.Reg, p *os.File, st *unix.Stat_t, policy 
 	switch {
 	case policy == Truncate && st.Size != reg.Size && unix.Faccessat(int(p.Fd()), "", unix.W_OK, unix.AT_EACCESS|unix.AT_EMPTY_PATH) != nil:
 		return "may not be written by this user, which --files truncate needs"
+	case policy == Truncate && st.Size != reg.Size && r.leased[reg.Objref]:
+		return fmt.Sprintf("has %d bytes, and the program's lease on it (F_SETLEASE) can't be had again while --files truncate sets the %d it had; set them before, with truncate -s %d", st.Size, reg.Size, reg.Size)
 	case policy == Truncate:
 		return ""
 	case policy == SamePath && st.Size < r.needs(reg):

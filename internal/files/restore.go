@@ -63,6 +63,7 @@ type Restorer struct {
 	replacements replacements
 	uses         map[uint64]*use // of open files, by objref
 	regs         map[uint64]*record.Reg
+	leased       map[uint64]bool // files on which the program has a lease, by objref
 	later        []laterFD
 	extra        uint64 // number of objects in the hash that no record defines
 	// decoded are records as they were decoded, see the function of this name
