@@ -9,7 +9,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/cli"
 	"ckpt/internal/object"
+	"ckpt/internal/proc"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -70,22 +72,53 @@ func (e *pipeEnds) deletedFifo(s *Subject, fifo *record.Fifo) error {
 		e.c.Block(s.PID, fmt.Errorf("fd %d is an O_PATH descriptor of the FIFO %s, which was deleted and which nobody in the tree has open otherwise, and which can't be saved", s.FD, fifo.Path))
 		return nil
 	}
-	if s.Info.Flags&unix.O_PATH == 0 && !(e.readers[s.inode()] && e.writers[s.inode()]) {
-		f, err := borrow(s)
+	if s.Info.Flags&unix.O_PATH == 0 {
+		who, err := e.outsider(s)
 		if err != nil {
 			return err
 		}
-		others, err := otherEnd(f, s.Info.Flags)
-		if err := errors.Join(err, f.Close()); err != nil {
-			return err
-		}
-		if others {
-			e.c.Block(s.PID, fmt.Errorf("fd %d is the FIFO %s, which was deleted and which a program outside has open, too, and which can't be saved", s.FD, fifo.Path))
+		if who != "" {
+			e.c.Block(s.PID, cli.WithHint(fmt.Errorf("fd %d is the FIFO %s, which was deleted and which %s has open, too, and which can't be saved", s.FD, fifo.Path, who),
+				"save a tree that has both"))
 		}
 	}
 	var err error
 	fifo.Xattrs, err = xattrsOf(s.Link)
 	return err
+}
+
+// outsider tells who outside the tree has a deleted FIFO open, "" if nobody. It searches once
+// for all FIFOs; the other end shows also one that can't be looked at.
+func (e *pipeEnds) outsider(s *Subject) (who string, err error) {
+	if e.holders == nil {
+		e.holders = map[inodeKey]int{}
+		e.unseen = e.c.eachOutside(e.patience, func(pid, fd int, link string) {
+			if pid == os.Getpid() || !strings.HasPrefix(link, "/") || !strings.HasSuffix(link, deletedSuffix) {
+				return
+			}
+			st, err := quietStat(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/fd/%d", pid, fd), unix.STATX_TYPE|unix.STATX_INO)
+			if err == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO {
+				e.holders[inodeKey{unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino}] = pid
+			}
+		})
+	}
+	if pid := e.holders[s.inode()]; pid != 0 {
+		return proc.Named(pid) + " outside", nil
+	}
+	if !(e.readers[s.inode()] && e.writers[s.inode()]) {
+		f, err := borrow(s)
+		if err != nil {
+			return "", err
+		}
+		others, err := otherEnd(f, s.Info.Flags)
+		if err := errors.Join(err, f.Close()); others || err != nil {
+			return "a program outside", err
+		}
+	}
+	if e.unseen > 0 {
+		return fmt.Sprintf("perhaps one of %d processes, which could not be searched within %v,", e.unseen, e.patience), nil
+	}
+	return "", nil
 }
 
 // unread blocks a FIFO with bytes in it that nobody has open to read. To look at them we

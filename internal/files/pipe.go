@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -162,10 +163,15 @@ type pipeEnds struct {
 	readers, writers map[inodeKey]bool // an end is inside the tree
 	packets          map[inodeKey]bool // a description is in packet mode
 	full             []Sender
+	// holders are processes outside the tree by the deleted FIFO that they have open; nil
+	// until they are needed
+	holders  map[inodeKey]int
+	unseen   int           // processes that were not looked at
+	patience time.Duration // for that search
 }
 
 func newPipeEnds(c *Collector) *pipeEnds {
-	return &pipeEnds{c: c, readers: map[inodeKey]bool{}, writers: map[inodeKey]bool{}, packets: map[inodeKey]bool{}}
+	return &pipeEnds{c: c, readers: map[inodeKey]bool{}, writers: map[inodeKey]bool{}, packets: map[inodeKey]bool{}, patience: searchLimit}
 }
 
 // look notes which ends are inside the tree.

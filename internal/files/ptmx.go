@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -126,41 +125,21 @@ func (p *ptmxs) obstacle(s *Subject, rec *record.PTMX, line uint64) error {
 	return nil // nobody has opened it yet
 }
 
-// searchLimit bounds the search through all processes, while the tree stands still.
-const searchLimit = 2 * time.Second
-
 // holder returns a process outside the tree that has a terminal open, 0 if there is none.
 // It searches once for all terminals, because there may be thousands.
 func (p *ptmxs) holder(path string) (pid int, err error) {
 	if p.holders == nil {
 		p.holders = map[string]int{}
-		p.unseen = p.search()
+		p.unseen = p.c.eachOutside(p.patience, func(pid, _ int, link string) {
+			if strings.HasPrefix(link, ptsDir) {
+				p.holders[link] = pid
+			}
+		})
 	}
 	if pid = p.holders[path]; pid == 0 && p.unseen > 0 {
 		return 0, fmt.Errorf("which can't be saved: whether one of %d processes has it open can't be found out within %v", p.unseen, p.patience)
 	}
 	return pid, nil
-}
-
-// search fills holders, and returns how many processes it did not get to.
-func (p *ptmxs) search() (left int) {
-	all, _ := proc.Processes()
-	until := time.Now().Add(p.patience)
-	for i, pid := range slices.Backward(all) {
-		if time.Now().After(until) {
-			return i + 1
-		}
-		if p.c.InTree(pid) {
-			continue
-		}
-		fds, _ := proc.FDs(pid)
-		for _, fd := range fds {
-			if link, err := proc.FDLink(pid, fd); err == nil && strings.HasPrefix(link, ptsDir) {
-				p.holders[link] = pid
-			}
-		}
-	}
-	return 0
 }
 
 // blockWaiting blocks a side of a pair in which bytes wait: they can be taken out, but
