@@ -12,6 +12,7 @@ import (
 
 	"ckpt/internal/cli"
 	"ckpt/internal/ends"
+	"ckpt/internal/kcmp"
 	"ckpt/internal/object"
 	"ckpt/internal/sys"
 	"ckpt/stream"
@@ -24,7 +25,7 @@ var unixSockKind = Kind{
 	Data: []record.Type{record.TypeSockData},
 	Part: []record.Type{record.TypeSockRights},
 	Save: func(c *Collector) Saver {
-		u := &unixSocks{c: c, inside: map[uint64]bool{}, seen: map[uint64]*unixEnd{}}
+		u := &unixSocks{c: c, inside: map[uint64]bool{}, seen: map[uint64]*unixEnd{}, same: sameOpen{cmp: kcmp.Kernel{}}}
 		return Saver{Look: u.look, Match: isUnixSock, Collect: u.collect, Settle: u.settle, Send: func() []Sender { return u.full }}
 	},
 	Restore: func(r *Restorer) Maker {
@@ -108,6 +109,7 @@ type unixSocks struct {
 	waiting map[uint64]bool // clients that wait for a socket of the tree to accept them
 	full    []Sender
 	flights []flight
+	same    sameOpen
 	// How many sockets in flight what is described now is in, and the one of the tree.
 	deep  int
 	outer *Subject

@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpt/internal/kcmp"
 	"ckpt/internal/sys"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -239,19 +238,7 @@ func (u *unixSocks) openToo(s *Subject) (*opened, error) {
 	if s.FUSE != "" || mayFly(s) || strings.HasPrefix(s.Target, "/proc/") || isPidFD(s) { // those are opened only when the tasks are there
 		return nil, nil
 	}
-	for i := range u.c.opened {
-		o := &u.c.opened[i]
-		if o.Stat.Ino != s.Stat.Ino || o.Stat.Dev != s.Stat.Dev || o.Target != s.Target {
-			continue
-		}
-		switch order, err := kcmp.Compare(o.PID, s.PID, kcmp.File, uint64(o.FD), uint64(s.FD)); {
-		case err != nil:
-			return nil, err
-		case order == kcmp.Equal:
-			return o, nil
-		}
-	}
-	return nil, nil
+	return u.same.find(u.c.opened, s)
 }
 
 // number is that of the record of the open file description; 0 if it is blocked.

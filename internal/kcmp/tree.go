@@ -69,6 +69,19 @@ func (t *Tree) Insert(genid uint32, h Handle, newID func() uint64) (id uint64, i
 	return id, true, nil
 }
 
+// Find returns the id of h's object if that was inserted.
+func (t *Tree) Find(genid uint32, h Handle) (id uint64, found bool, err error) {
+	at := t.group(genid)
+	if at.hit == nil {
+		return 0, false, nil
+	}
+	o, _, err := at.hit.value.find(t.order(h))
+	if o == nil || err != nil {
+		return 0, false, err
+	}
+	return o.id, true, nil
+}
+
 // group searches the main tree.
 func (t *Tree) group(genid uint32) position[group] {
 	at, _ := t.groups.search(func(g *group) (Ordering, error) {
