@@ -20,12 +20,14 @@ import (
 const (
 	maxXattrBytes = 1 << 16 // XATTR_SIZE_MAX and XATTR_LIST_MAX of linux/limits.h
 	capability    = "security.capability"
+	accessList    = "system.posix_acl_access"
+	defaultList   = "system.posix_acl_default"
 )
 
 // travels reports whether an extended attribute is saved: user.*, access control
 // lists and capabilities are. Security labels and trusted.* belong to the system.
 func travels(name string) bool {
-	return strings.HasPrefix(name, "user.") || name == "system.posix_acl_access" || name == "system.posix_acl_default" || name == capability
+	return strings.HasPrefix(name, "user.") || name == accessList || name == defaultList || name == capability
 }
 
 // readExtras returns the extended attributes of an open file and its write
@@ -104,6 +106,11 @@ func (r *Restorer) setExtras(f *os.File, s *record.Stat, attrs []record.Xattr, h
 	if mode&setID != 0 && !trusted {
 		mode &^= setID
 		r.Note("%s was deleted and comes back without its set-user-id and set-group-id bits, because not all processes of the image are its owner's", s.Path)
+	}
+	for _, name := range []string{accessList, defaultList} { // what it got from its folder
+		if err := unix.Fremovexattr(fd, name); err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOTSUP) {
+			return fmt.Errorf("remove extended attribute %s: %w", name, err)
+		}
 	}
 	if err := unix.Fchmod(fd, mode); err != nil {
 		return os.NewSyscallError("fchmod", err)
