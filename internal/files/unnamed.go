@@ -189,7 +189,7 @@ func isKernelFS(dir *os.File) bool {
 		return true
 	}
 	return slices.Contains([]int64{unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC,
-		configFSMagic, unix.TRACEFS_MAGIC, unix.DEBUGFS_MAGIC, unix.BPF_FS_MAGIC, unix.SECURITYFS_MAGIC}, int64(st.Type))
+		configFSMagic, unix.TRACEFS_MAGIC, unix.DEBUGFS_MAGIC, unix.BPF_FS_MAGIC, unix.SECURITYFS_MAGIC, unix.RDTGROUP_SUPER_MAGIC}, int64(st.Type))
 }
 
 // configFSMagic is CONFIGFS_MAGIC of fs/configfs/mount.c.
