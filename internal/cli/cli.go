@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -77,13 +79,30 @@ func Main(c *Command, args []string) int {
 	return log.report(err, c.Own125)
 }
 
+// littleMemory is what a filter mostly has in use at the most.
+const littleMemory = 64 << 20
+
 // collectLess lets garbage grow to four times of what is in use before it is collected,
-// unless the user says otherwise (GOGC): the filters are short-lived, run at the same
-// time, and a target waits for them.
+// as long as that is little, unless the user says otherwise (GOGC): the filters are
+// short-lived, run at the same time, and a target waits for them.
 func collectLess() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
+		watchMemory()
 	}
+}
+
+// watchMemory goes back to Go's default when much is in use, which may be a stream's doing.
+func watchMemory() {
+	untilCollected := &struct{ _ [64]byte }{}
+	runtime.AddCleanup(untilCollected, func(struct{}) {
+		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		if metrics.Read(live); live[0].Value.Uint64() > littleMemory {
+			debug.SetGCPercent(100)
+			return
+		}
+		watchMemory()
+	}, struct{}{})
 }
 
 // makeDumpable makes this process's files in proc(5) belong to its user, also if
