@@ -24,6 +24,10 @@ const Tool = "ckpt-commit"
 // ErrRaw: nobody could restore what the program would store.
 var ErrRaw = errors.New("the stream is as ckpt-collect wrote it, and could not be restored")
 
+// ErrNotKilled: what was stored is whole, but of a program that runs on: started from
+// that, there would be two.
+var ErrNotKilled = errors.New("it is stored, but ckpt-collect has not waited for that, so the target was not killed and runs on")
+
 // Options are what the user asks for.
 type Options struct {
 	Program *Program
@@ -45,7 +49,9 @@ func Run(ctx context.Context, o Options, in *os.File) error {
 		return t.giveUp(err)
 	}
 	o.Step("%s has %d bytes of it, and ended well", o.Program, t.bytes)
-	if err := t.holder.Committed(t.bytes); errors.Is(err, hold.ErrGone) {
+	if err := t.holder.Committed(t.bytes); errors.Is(err, hold.ErrGone) && t.killed {
+		return ErrNotKilled
+	} else if errors.Is(err, hold.ErrGone) {
 		o.Note("it is stored, but ckpt-collect has not waited for that")
 	} else if err != nil {
 		return err
@@ -60,6 +66,7 @@ type transfer struct {
 	bytes  int64
 	pump   stream.Pump // of a stream
 	holder *hold.Holder
+	killed bool // the target is to be, when all is stored
 }
 
 // run passes all on and waits for the program's end.
@@ -138,6 +145,7 @@ func (t *transfer) begin(first *stream.Record) error {
 	if h.Stage != record.StageShared {
 		return ErrRaw
 	}
+	t.killed = h.Leave == record.LeaveKilled
 	t.take(&h)
 	t.holder.Beat(t.in)
 	return t.Program.start()
