@@ -28,6 +28,11 @@ func (s *inetSocks) contents(sub *Subject, rec *record.InetSock) error {
 	}
 	defer unix.Close(fd)
 	t := typeOf(rec)
+	if t.tcp() && rec.Peer != nil { // options take long to read, and it may have gone on meanwhile
+		if err := inetState(fd, t, rec); err != nil {
+			return err
+		}
+	}
 	switch {
 	case !t.tcp():
 		var merr error

@@ -3,6 +3,7 @@ package files
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -276,6 +277,29 @@ func TestReadLater(t *testing.T) {
 	recs := collected(t, func() { sock.FD = number }, sock)
 	if len(recs) != 1 || recs[0].Kind != unix.SOCK_DGRAM {
 		t.Errorf("%+v", recs)
+	}
+}
+
+// TestEndedMeanwhile: what comes between the reading of a connection's options and of its
+// bytes ends it, and is not saved as a connection that is still open.
+func TestEndedMeanwhile(t *testing.T) {
+	l := testkit.Must(net.Listen("tcp4", "127.0.0.1:0"))(t)
+	defer l.Close()
+	fd := testkit.Must(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))(t)
+	defer unix.Close(fd)
+	testkit.Check(t, unix.Connect(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: l.Addr().(*net.TCPAddr).Port}))
+	other := testkit.Must(l.Accept())(t)
+	defer other.Close()
+	recs := collected(t, func() {
+		testkit.Must(other.Write([]byte("hello")))(t)
+		testkit.Check(t, other.(*net.TCPConn).CloseWrite())
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		if n, err := unix.Poll(p, 60_000); n != 1 {
+			t.Fatalf("the end does not come: %v", err)
+		}
+	}, subjectOf(t, fd))
+	if len(recs) != 1 || recs[0].State != sys.TCPCloseWait || recs[0].Unread != 5 {
+		t.Errorf("%+v, want one in state %d with 5 bytes", recs, sys.TCPCloseWait)
 	}
 }
 
