@@ -24,8 +24,8 @@ import (
 // root or the working folder for that call. When all is restored, its file is put in the
 // place of the one that the program left behind, if that is still the very same.
 
-// sockFolder is a folder in which sockets are to have their files, with a private one
-// in it.
+// sockFolder is a folder in which sockets are to have their files, or FIFOs are made, with
+// a private one in it.
 type sockFolder struct {
 	dir, private *os.File
 	name         string          // of the private folder
