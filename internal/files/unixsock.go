@@ -116,7 +116,7 @@ type unixSocks struct {
 }
 
 func (u *unixSocks) look(s *Subject) {
-	if s.Stat.Mode&unix.S_IFMT != unix.S_IFSOCK || u.inside[s.Stat.Ino] {
+	if !isSocket(s) || u.inside[s.Stat.Ino] {
 		return
 	}
 	u.inside[s.Stat.Ino] = true
