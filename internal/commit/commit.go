@@ -146,27 +146,9 @@ func (t *transfer) begin(first *stream.Record) error {
 		return ErrRaw
 	}
 	t.killed = h.Leave == record.LeaveKilled
-	t.take(&h)
+	t.holder = hold.TakeToStore(&h, "commit", t.Step, t.Note)
 	t.holder.Beat(t.in)
 	return t.Program.start()
-}
-
-// take takes the target's hold, if it is on this host and not gone: nothing
-// here depends on it but the target's fate.
-func (t *transfer) take(h *record.Header) {
-	ref := hold.RefOf(h)
-	if ref == nil {
-		return
-	}
-	holder, err := hold.Take(*ref, "commit", hold.Data)
-	switch {
-	case errors.Is(err, hold.ErrGone):
-		t.Step("the target is not held for this: %v", err)
-	case err != nil:
-		t.Note("the target is not held for this: %v", err)
-	default:
-		t.holder = holder
-	}
 }
 
 // giveUp lets the target run on, has the program end without an end of its input

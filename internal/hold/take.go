@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
+	"ckpt/stream/record"
 )
 
 // ErrGone: the collector has let the target go, or it is on another host.
@@ -118,4 +119,24 @@ func (h *Holder) Close() error {
 	err := h.f.Close()
 	h.f = nil
 	return err
+}
+
+// TakeToStore takes the hold of a stream for a filter that stores it, if the target is on
+// this host and still held: else nil, for nothing there depends on it but the target's fate.
+// step and note tell the user why it is not.
+func TakeToStore(h *record.Header, tool string, step, note func(format string, args ...any)) *Holder {
+	ref := RefOf(h)
+	if ref == nil {
+		return nil
+	}
+	holder, err := Take(*ref, tool, Data)
+	switch {
+	case errors.Is(err, ErrGone):
+		step("the target is not held for this image: %v", err)
+		return nil
+	case err != nil:
+		note("the target is not held for this image: %v", err)
+		return nil
+	}
+	return holder
 }

@@ -134,20 +134,7 @@ func (t *transfer) take(first *stream.Record) error {
 		return ErrRaw
 	}
 	t.killed = h.Leave == record.LeaveKilled
-	ref := hold.RefOf(&h)
-	if ref == nil {
-		return nil
-	}
-	holder, err := hold.Take(*ref, "write", hold.Data)
-	switch {
-	case errors.Is(err, hold.ErrGone):
-		t.Step("the target is not held for this image: %v", err)
-		return nil
-	case err != nil:
-		t.Note("the target is not held for this image: %v", err)
-		return nil
-	}
-	t.holder = holder
+	t.holder = hold.TakeToStore(&h, "write", t.Step, t.Note)
 	return nil
 }
 
