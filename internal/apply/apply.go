@@ -22,7 +22,7 @@ import (
 
 // Options are what the user asks for.
 type Options struct {
-	PIDs     string // PIDsKeep or PIDsNamespace
+	PIDs     string // PIDsAuto, PIDsKeep or PIDsNamespace
 	Detach   bool   // leave when the program runs
 	PIDFile  string // write the root's process id there
 	Check    bool   // only judge the stream
@@ -43,7 +43,7 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 	switch {
 	case isInit():
 		return runInit(ctx, &o, in)
-	case o.PIDs == PIDsNamespace:
+	case o.PIDs == PIDsNamespace, o.PIDs == PIDsAuto && !sys.MayChooseIDs() && sys.MayHaveUserNamespace():
 		return apart(ctx, &o, in)
 	}
 	sys.GrowPipes(in)
@@ -57,7 +57,7 @@ func runInit(ctx context.Context, o *Options, in *os.File) (status int, err erro
 		return 0, err
 	}
 	b := newBuilder(o, stream.NewReaderAfter(head, in))
-	b.files.Apart = true
+	b.files.Apart, b.own = true, l.own
 	return restore(ctx, o, b, l)
 }
 
@@ -94,7 +94,7 @@ func (b *builder) run(ctx context.Context, o *Options, k keeper) (wait bool, err
 	if b.model, next, err = judge.Read(b.reader); err != nil {
 		return false, err
 	}
-	b.plan, err = judge.Here(b.model, &judge.Restore{Files: b.files, Objects: b.objects, Cgroups: o.Cgroups, Session: o.Session, Clock: o.Clock, Detach: o.Detach, Note: o.Note})
+	b.plan, err = judge.Here(b.model, &judge.Restore{Files: b.files, Objects: b.objects, Cgroups: o.Cgroups, Session: o.Session, Clock: o.Clock, Detach: o.Detach, Note: o.Note, Own: b.own})
 	if err != nil {
 		return false, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/caps"
 	"ckpt/internal/depot"
 	"ckpt/internal/files"
 	"ckpt/internal/judge"
@@ -32,6 +33,7 @@ type builder struct {
 	note    func(format string, args ...any)
 	step    func(format string, args ...any)
 
+	own        *caps.Process // nil for that of this process
 	stub       *puppet.Puppet
 	maker      *maker
 	puppets    map[int]*puppet.Puppet // by thread id

@@ -21,15 +21,15 @@ var Command = cli.Command{
 	Summary: "restore a process tree from a stream",
 	Own125:  true,
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
-		o := Options{PIDs: PIDsKeep, Session: judge.SessionNew, Clock: judge.ClockAuto}
+		o := Options{PIDs: PIDsAuto, Session: judge.SessionNew, Clock: judge.ClockAuto}
 		var policies, stdio, end, fd []string
 		var cgroups string
 		flags := []cli.Flag{
 			{Name: "detach", Aliases: []string{"d"}, Value: &o.Detach, Help: "leave when the program runs, in a session of its own"},
 			{Name: "pidfile", Value: &o.PIDFile, Arg: "FILE", Help: "write the restored process id there"},
 			{Name: "check", Value: &o.Check, Help: "say whether the stream can be restored here, restore nothing"},
-			{Name: "pids", Value: &o.PIDs, Arg: "WHICH", OneOf: []string{PIDsKeep, PIDsNamespace},
-				Help: "the process ids: keep, where they must be free, or namespace, the same in a pid namespace of its own"},
+			{Name: "pids", Value: &o.PIDs, Arg: "WHICH", OneOf: []string{PIDsAuto, PIDsKeep, PIDsNamespace},
+				Help: "the process ids: keep, where they must be free; namespace, the same in a pid namespace of its own; or auto, keep if this user may choose ids"},
 			{Name: "session", Value: &o.Session, Arg: "WHICH", OneOf: []string{judge.SessionNew, judge.SessionInherit},
 				Help: "what takes the place of a session whose leader is not in the image: new, or inherit, ckpt-apply's own"},
 			{Name: "files", Value: &policies, Arg: "POLICY[:PATTERN]",

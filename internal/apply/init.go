@@ -9,21 +9,58 @@ import (
 	"os/signal"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/caps"
 	"ckpt/internal/cli"
+	"ckpt/internal/sys"
 )
 
-// initVar is the environment variable that makes ckpt-apply the init of a pid namespace. It
-// has the numbers of the descriptors that this takes, and the process id from which on its
-// threads are to have theirs, or 0 if they have.
+// initVar is the environment variable that makes ckpt-apply the init of a pid namespace.
 const initVar = "CKPT_APPLY_INIT"
 
-func initSetting(line, head, first int) string {
-	return fmt.Sprintf("%s=%d,%d,%d", initVar, line, head, first)
+// initSetting is what the init is told by that.
+type initSetting struct {
+	line   line
+	head   int      // the descriptor of the description
+	first  int      // the process id from which on its threads are to have theirs; 0 if they have
+	user   bool     // it is in a user namespace, too
+	groups []uint32 // the supplementary groups, which /proc may not tell there
 }
+
+func (s initSetting) String() string {
+	text := fmt.Sprintf("%s=%d,%d,%d,%t", initVar, s.line, s.head, s.first, s.user)
+	for _, g := range s.groups {
+		text += fmt.Sprintf(",%d", g)
+	}
+	return text
+}
+
+// parseSetting is the inverse of String, without the name of the variable.
+func parseSetting(text string) (s initSetting, err error) {
+	words := strings.Split(text, ",")
+	if len(words) < 4 {
+		return s, errNotForUsers
+	}
+	number := func(word string) uint64 {
+		n, e := strconv.ParseUint(word, 10, 32)
+		err = errors.Join(err, e)
+		return n
+	}
+	s = initSetting{line: line(number(words[0])), head: int(number(words[1])), first: int(number(words[2])), user: words[3] == "true"}
+	for _, word := range words[4:] {
+		s.groups = append(s.groups, uint32(number(word)))
+	}
+	if err != nil {
+		return s, errNotForUsers
+	}
+	return s, nil
+}
+
+var errNotForUsers = errors.New(initVar + " in the environment is not for users")
 
 // The parent-death signal of an init belongs to its first thread, which alone can end it.
 func init() { runtime.LockOSThread() }
@@ -36,6 +73,7 @@ func isInit() bool { return os.Getpid() == 1 && os.Getenv(initVar) != "" }
 type initLink struct {
 	line
 	o        *Options
+	own      *caps.Process
 	given    []int // descriptors that the user gave to ckpt-apply
 	root     int
 	cancel   context.CancelCauseFunc
@@ -51,17 +89,24 @@ func newInit(ctx context.Context, o *Options) (l *initLink, head io.Reader, _ co
 	// A signal of the terminal comes to both. What is to be done about it is told from outside.
 	signal.Notify(make(chan os.Signal, 1), append(forwarded, unix.SIGTTIN, unix.SIGTTOU)...)
 	o.Running()
-	l = &initLink{o: o, answers: make(chan said), signals: make(chan unix.Signal, 16)}
-	var fd, first int
-	if _, err := fmt.Sscanf(os.Getenv(initVar), "%d,%d,%d", &l.line, &fd, &first); err != nil {
-		return nil, nil, nil, fmt.Errorf("%s in the environment is not for users", initVar)
+	s, err := parseSetting(os.Getenv(initVar))
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	os.Unsetenv(initVar)
-	if first != 0 {
-		return nil, nil, nil, startAgain(int(l.line), fd, first)
+	if s.first != 0 {
+		return nil, nil, nil, startAgain(s)
 	}
+	if s.user {
+		sys.TellGroups(s.groups)
+	}
+	l = &initLink{o: o, line: s.line, answers: make(chan said), signals: make(chan unix.Signal, 16)}
+	if l.own, err = caps.Own(); err != nil {
+		return nil, nil, nil, err
+	}
+	l.own.UserNS = s.user
 	unix.CloseOnExec(int(l.line))
-	unix.CloseOnExec(fd)
+	unix.CloseOnExec(s.head)
 	if err := errors.Join(ownProc(), os.WriteFile("/proc/self/comm", []byte("ckpt-init"), 0)); err != nil {
 		return nil, nil, nil, err
 	}
@@ -70,7 +115,7 @@ func newInit(ctx context.Context, o *Options) (l *initLink, head io.Reader, _ co
 	}
 	ctx, l.cancel = context.WithCancelCause(ctx)
 	go l.listen()
-	return l, untilEnd{os.NewFile(uintptr(fd), "description")}, ctx, nil
+	return l, untilEnd{os.NewFile(uintptr(s.head), "description")}, ctx, nil
 }
 
 // untilEnd is a file that is closed when its end is met.
@@ -86,11 +131,12 @@ func (r untilEnd) Read(b []byte) (int, error) {
 
 // startAgain starts this program anew, with threads whose ids begin with first: a Go program
 // has several before its first line, and so they have ids that the tree may need.
-func startAgain(line, head, first int) error {
-	if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(first-1)), 0); err != nil {
+func startAgain(s initSetting) error {
+	if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(s.first-1)), 0); err != nil {
 		return fmt.Errorf("choose the process ids of a pid namespace: %w", err)
 	}
-	return os.NewSyscallError("execve", unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), initSetting(line, head, 0))))
+	s.first = 0
+	return os.NewSyscallError("execve", unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), s.String())))
 }
 
 // ownProc mounts a /proc of this pid namespace. This mount namespace is a new one, which

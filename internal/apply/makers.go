@@ -157,15 +157,11 @@ func takenOr(pid int, other string) string {
 
 // become sets a puppet's groups and effective ids, where they differ.
 func become(p *puppet.Puppet, c *record.PeerCred) error {
-	now, err := os.Getgroups()
+	now, err := sys.Groups()
 	if err != nil {
 		return err
 	}
-	same := len(now) == len(c.Groups)
-	for _, g := range c.Groups {
-		same = same && slices.Contains(now, int(g))
-	}
-	if !same {
+	if !sys.SameGroups(c.Groups, now) {
 		at := p.Scratch().Addr
 		if err := p.Tracee().WriteMem(at, task.PackGroups(c.Groups)); err != nil {
 			return err

@@ -24,6 +24,7 @@ import (
 
 // Which process ids the tree gets.
 const (
+	PIDsAuto      = "auto"      // keep, or namespace if this user may not choose ids
 	PIDsKeep      = "keep"      // its own, here
 	PIDsNamespace = "namespace" // its own, in a pid namespace of its own
 )
@@ -38,8 +39,9 @@ func apart(ctx context.Context, o *Options, in *os.File) (status int, err error)
 	if err != nil {
 		return 0, err
 	}
-	if missing := own.Need(caps.Of(unix.CAP_SYS_ADMIN), "", "make a pid namespace"); len(missing) > 0 {
-		missing[0].(*caps.Missing).Tip = "without it, a user namespace of your own will do: unshare --user --map-current-user --keep-caps ckpt-apply --pids namespace"
+	user := !caps.Set(own.CapEff).Has(caps.Of(unix.CAP_SYS_ADMIN))
+	if user && !sys.MayHaveUserNamespace() {
+		missing := own.Need(caps.Of(unix.CAP_SYS_ADMIN), "", "make a pid namespace, because this user can't have a user namespace either")
 		return 0, &judge.Refused{Reasons: missing}
 	}
 	sys.GrowPipes(in)
@@ -55,12 +57,15 @@ func apart(ctx context.Context, o *Options, in *os.File) (status int, err error)
 	if err != nil {
 		return 0, errors.Join(err, head.Close())
 	}
-	env := append(os.Environ(), initSetting(int(its), int(head.Fd()), first))
-	pid, err := puppet.StartInit(os.Args, env)
+	setting := initSetting{line: its, head: int(head.Fd()), first: first, user: user, groups: own.Groups}
+	pid, err := puppet.StartInit(os.Args, append(os.Environ(), setting.String()), user)
 	if err := errors.Join(err, os.NewSyscallError("close", unix.Close(int(its))), head.Close()); err != nil {
 		return 0, err
 	}
 	o.Step("in a pid namespace, whose init is pid %d", pid)
+	if user {
+		o.Note("the program is restored in a user namespace and a pid namespace, because this user may not choose process ids otherwise: in there, programs like sudo give no rights, and files of other users seem to be nobody's")
+	}
 	h := &host{line: ours, init: pid, supervisor: newSupervisor(o)}
 	return h.run(ctx)
 }

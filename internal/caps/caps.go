@@ -132,6 +132,35 @@ func Merge(errs []error) []error {
 type Process struct {
 	proc.Status
 	Securebits uint32
+	// UserNS: it is in a user namespace of its own, and its capabilities are only for
+	// what belongs to that, see InUserNS.
+	UserNS bool
+}
+
+// UserNSSet are the capabilities that ckpt-apply takes with it into a user
+// namespace that it makes.
+var UserNSSet = Of(unix.CAP_SETPCAP, unix.CAP_SYS_CHROOT, unix.CAP_SYS_PTRACE, unix.CAP_SYS_ADMIN, unix.CAP_SYS_TIME, unix.CAP_CHECKPOINT_RESTORE)
+
+// InUserNS returns the privilege that a process will have in a user namespace that it makes.
+// It keeps its supplementary groups, which have no names there.
+func (p *Process) InUserNS() *Process {
+	a := *p
+	a.UserNS, a.Securebits = true, 0
+	for i := range a.Uid {
+		a.Uid[i], a.Gid[i] = p.Uid[1], p.Gid[1]
+	}
+	has := uint64(UserNSSet)
+	a.CapInh, a.CapPrm, a.CapEff, a.CapAmb, a.CapBnd = has, has, has, has, 1<<(lastCap()+1)-1
+	return &a
+}
+
+// lastCap is the highest capability of the running kernel.
+func lastCap() int {
+	n, err := proc.ReadSysctl("kernel/cap_last_cap")
+	if err != nil {
+		return unix.CAP_LAST_CAP
+	}
+	return int(n)
 }
 
 // Own returns that of this process.
@@ -140,11 +169,14 @@ func Own() (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	if status.Groups, err = sys.Groups(); err != nil {
+		return nil, err
+	}
 	b, err := unix.PrctlRetInt(unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("prctl", err)
 	}
-	return &Process{status, uint32(b)}, nil
+	return &Process{Status: status, Securebits: uint32(b)}, nil
 }
 
 // Need returns a Missing, in a list, if this process lacks one of set.
@@ -155,12 +187,29 @@ func (p *Process) Need(set Set, who, to string) []error {
 	return nil
 }
 
+// NeedHost is Need for what belongs to the namespaces that were there before.
+func (p *Process) NeedHost(set Set, who, to string) []error {
+	if lacks := set &^ p.Host(); lacks != 0 {
+		return []error{&Missing{Set: lacks, To: to, Who: who}}
+	}
+	return nil
+}
+
+// Host are the effective capabilities that count for what belongs to the namespaces that
+// were there before.
+func (p *Process) Host() Set {
+	if p.UserNS {
+		return 0
+	}
+	return Set(p.CapEff)
+}
+
 // NeedID is Need for choosing process ids: it asks the kernel, since what counts
 // is the owner of the pid namespace.
-func NeedID(pid int) []error {
-	if sys.MayChooseIDs() {
+func (p *Process) NeedID(pid int) []error {
+	if p.UserNS || sys.MayChooseIDs() {
 		return nil
 	}
 	return []error{&Missing{Set: Of(unix.CAP_CHECKPOINT_RESTORE), To: fmt.Sprintf("choose the process id %d", pid),
-		Tip: "without it, a pid namespace of your own will do: unshare --user --map-current-user --keep-caps --pid --fork --mount-proc ckpt-apply"}}
+		Tip: "without it, namespaces of its own will do: ckpt-apply --pids namespace"}}
 }

@@ -393,8 +393,8 @@ func (d *description) addressSpace(p *process, id uint64) error {
 	a := d.about[p]
 	mc := &memory.Collector{
 		PID: p.pid, ID: id, Known: d.mapped, Emit: d.emit, NewID: d.newID, Content: d.files.Content,
-		DescribeLink: func(link string) (uint64, error) { return d.files.DescribeLink(p.pid, link) },
-		Block:        func(reason error) { d.blockers.add(p.pid, reason) },
+		DescribeMapped: func(m *proc.Mapping) (uint64, error) { return d.files.DescribeMapped(p.pid, m) },
+		Block:          func(reason error) { d.blockers.add(p.pid, reason) },
 	}
 	if d.lender.loan != nil {
 		mc.Loan = d.lender.loan

@@ -6,10 +6,12 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/caps"
+	"ckpt/internal/memory"
 	"ckpt/internal/proc"
 )
 
@@ -53,9 +55,6 @@ func (e *examiner) tree(pid int, seen map[int]bool) {
 	if status.State != 'Z' && status.State != 'X' {
 		e.process(pid, &status)
 	}
-	if len(seen) == 1 && mapFilesDenied() {
-		e.need(caps.Of(unix.CAP_CHECKPOINT_RESTORE), pid, "find out what files %s has mapped")
-	}
 	children, _ := proc.Children(pid)
 	for _, child := range children {
 		e.tree(child, seen)
@@ -72,6 +71,9 @@ func (e *examiner) process(pid int, status *proc.Status) {
 	if do := map[string]string{LeaveKilled: "kill", LeaveStopped: "stop"}[e.leave]; do != "" && unix.Kill(pid, 0) == unix.EPERM {
 		e.lacks = append(e.lacks, &caps.Missing{Set: caps.Of(unix.CAP_KILL), Who: proc.Named(pid),
 			To: do + " %s, of another user", Tip: "leave it running: --leave running"})
+	}
+	if mapFilesDenied() && sharesMemory(pid) {
+		e.need(caps.Of(unix.CAP_CHECKPOINT_RESTORE), pid, "reach memory that %s shares")
 	}
 	if status.Seccomp != unix.SECCOMP_MODE_DISABLED {
 		e.need(caps.Of(unix.CAP_SYS_ADMIN), pid, "save %s, which is confined by seccomp")
@@ -101,9 +103,16 @@ func filesDenied(pid int) bool {
 	return errors.Is(unix.Faccessat(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/auxv", pid), unix.R_OK, unix.AT_EACCESS), unix.EACCES)
 }
 
+// sharesMemory reports whether a process has memory that only its links in
+// /proc/PID/map_files lead to.
+func sharesMemory(pid int) bool {
+	list, _ := proc.ReadMaps(pid)
+	return slices.ContainsFunc(list, func(m proc.Mapping) bool { return memory.IsNameless(&m) })
+}
+
 // mapFilesDenied reports whether we may not follow the links in /proc/PID/map_files, not
 // even our own.
-func mapFilesDenied() bool {
+var mapFilesDenied = sync.OnceValue(func() bool {
 	const dir = "/proc/self/map_files"
 	list, err := os.ReadDir(dir)
 	if err != nil || len(list) == 0 {
@@ -111,7 +120,7 @@ func mapFilesDenied() bool {
 	}
 	var st unix.Stat_t
 	return unix.Stat(dir+"/"+list[0].Name(), &st) == unix.EPERM
-}
+})
 
 // whyNoTrace says by which rule of ptrace(2) a process may not be traced.
 func (e *examiner) whyNoTrace(pid int, status *proc.Status) error {

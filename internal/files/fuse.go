@@ -138,6 +138,19 @@ func quietStat(dir int, path string, want int) (*unix.Statx_t, error) {
 // st, which is not on FUSE; the path itself may lead to FUSE by now. It returns an
 // error if that can't be found out.
 func (c *Collector) leadsTo(path string, st *unix.Stat_t) (bool, error) {
+	fd, err := c.openQuietly(path)
+	if fd < 0 {
+		return false, err
+	}
+	defer unix.Close(fd)
+	now, err := quietStat(fd, "", unix.STATX_INO)
+	return err == nil && unix.Mkdev(now.Dev_major, now.Dev_minor) == st.Dev && now.Ino == st.Ino, err
+}
+
+// openQuietly opens a path (O_PATH) without symbolic links on the way, and asks no server
+// of FUSE. It returns -1 if part of the path is gone, or something else by now, and an
+// error besides if that can't be found out.
+func (c *Collector) openQuietly(path string) (int, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | resolveCached}
 	fd, err := unix.Openat2(unix.AT_FDCWD, path, &how)
 	if err == unix.EAGAIN || err == unix.EINVAL { // before Linux 5.12
@@ -145,14 +158,11 @@ func (c *Collector) leadsTo(path string, st *unix.Stat_t) (bool, error) {
 	}
 	switch err {
 	case nil:
-	case unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EAGAIN: // part of the path is gone, or something else by now
-		return false, nil
-	default:
-		return false, err
+		return fd, nil
+	case unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EAGAIN:
+		return -1, nil
 	}
-	defer unix.Close(fd)
-	now, err := quietStat(fd, "", unix.STATX_INO)
-	return err == nil && unix.Mkdev(now.Dev_major, now.Dev_minor) == st.Dev && now.Ino == st.Ino, err
+	return -1, err
 }
 
 // walkQuietly opens a path (O_PATH) step by step, and stops with EAGAIN before it

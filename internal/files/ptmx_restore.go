@@ -43,7 +43,7 @@ func (r *Restorer) ptmxHere(rec *stream.Record) []error {
 	if err != nil || len(p.Fixed) == 0 {
 		return nil
 	}
-	return r.Own.Need(caps.Of(unix.CAP_SYS_ADMIN), p.Slave.Path, "lock settings of %s")
+	return r.Own.NeedHost(caps.Of(unix.CAP_SYS_ADMIN), p.Slave.Path, "lock settings of %s")
 }
 
 func ptmxThing(rec *stream.Record) (*Thing, error) {

@@ -100,10 +100,7 @@ func (r *Restorer) become(id *sys.FSIdentity, path string) error {
 	if !slices.Contains(own.Uid[:], id.UID) {
 		set |= caps.Of(unix.CAP_SETUID)
 	}
-	groups, has := slices.Clone(id.Groups), slices.Clone(own.Groups)
-	slices.Sort(groups)
-	slices.Sort(has)
-	if !slices.Contains(own.Gid[:], id.GID) || !slices.Equal(groups, has) {
+	if !slices.Contains(own.Gid[:], id.GID) || !sys.SameGroups(id.Groups, own.Groups) {
 		set |= caps.Of(unix.CAP_SETGID)
 	}
 	return errors.Join(own.Need(set, path, fmt.Sprintf("open %%s with the rights of user %d", id.UID))...)

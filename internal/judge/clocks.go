@@ -29,7 +29,7 @@ type ClockPlan struct {
 
 // planClocks decides about the clocks. On another boot the monotonic clock started
 // from zero again, and all times that the program took from it would be wrong.
-func planClocks(h *record.Header, policy string, note func(string, ...any)) (p ClockPlan, err error) {
+func planClocks(h *record.Header, policy string, user *caps.Process, note func(string, ...any)) (p ClockPlan, err error) {
 	boot, err := proc.BootID()
 	if err != nil || policy == ClockHost {
 		return p, err
@@ -57,19 +57,15 @@ func planClocks(h *record.Header, policy string, note func(string, ...any)) (p C
 	default:
 		return p, nil
 	}
-	return p, canHaveClocks()
+	return p, canHaveClocks(user)
 }
 
 // canHaveClocks returns an error if no time namespace can be made here, as far as
 // that can be known beforehand.
-func canHaveClocks() error {
+func canHaveClocks(own *caps.Process) error {
 	const hint = "--clock host gives the program the clocks of this system, which will not fit the times it remembers"
 	if _, err := os.Stat("/proc/self/timens_offsets"); err != nil {
 		return cli.WithHint(errors.New("the program's clocks can't go on from what they showed: this kernel has no time namespaces (CONFIG_TIME_NS)"), hint)
-	}
-	own, err := caps.Own()
-	if err != nil {
-		return err
 	}
 	if lacks := caps.Of(unix.CAP_SYS_ADMIN, unix.CAP_SYS_TIME) &^ caps.Set(own.CapEff); lacks != 0 {
 		return &caps.Missing{Set: lacks, To: "make a time namespace, in which the program's clocks go on from what they showed", Tip: hint}

@@ -32,6 +32,7 @@ type Restore struct {
 	Clock   string // ClockAuto, ClockKeep or ClockHost
 	Detach  bool
 	Note    func(format string, args ...any)
+	Own     *caps.Process // nil for that of this process
 }
 
 // Objects returns all kinds of objects, for a restart.
@@ -45,17 +46,20 @@ func Here(m *Model, r *Restore) (*Plan, error) {
 	if err := m.hasRoot(); err != nil {
 		return nil, &Refused{append(reasons, err)}
 	}
-	own, err := caps.Own()
-	if err != nil {
-		return nil, err
+	own := r.Own
+	if own == nil {
+		var err error
+		if own, err = caps.Own(); err != nil {
+			return nil, err
+		}
 	}
 	r.Files.Own, r.Files.Who = own, m.who
 	r.Files.Users, r.Files.SameBoot, r.Files.Clocks = m.users(), isThisBoot(&m.Header), m.Header.Clocks
 	reasons = append(reasons, m.check(r.Files, r.Objects)...)
 	reasons = append(reasons, m.checkHere(r.Cgroups)...)
 	reasons = append(reasons, m.rights(own, r.Objects)...)
-	reasons = append(reasons, m.limits(false)...)
-	clocks, err := planClocks(&m.Header, r.Clock, r.Note)
+	reasons = append(reasons, m.limits(false, own.UserNS)...)
+	clocks, err := planClocks(&m.Header, r.Clock, own, r.Note)
 	if err != nil {
 		reasons = append(reasons, err)
 	}
@@ -92,7 +96,7 @@ func (m *Model) judge(paper *files.Restorer) error {
 		return &Refused{[]error{err}}
 	}
 	reasons := m.check(paper, Objects(paper))
-	reasons = append(reasons, m.limits(true)...)
+	reasons = append(reasons, m.limits(true, false)...)
 	if len(reasons) == 0 {
 		reasons = m.planOnPaper()
 	}

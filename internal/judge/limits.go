@@ -38,9 +38,9 @@ const (
 )
 
 // limits judges whether this system lets this user have as much at once as a restore
-// takes. isThere: the tree runs here, with its files open.
-func (m *Model) limits(isThere bool) []error {
-	a, err := allowed(isThere)
+// takes. isThere: the tree runs here, with its files open. apart: see caps.Process.
+func (m *Model) limits(isThere, apart bool) []error {
+	a, err := allowed(isThere, apart)
 	if err != nil {
 		return []error{err}
 	}
@@ -48,7 +48,7 @@ func (m *Model) limits(isThere bool) []error {
 }
 
 // allowed reads the limits of this system.
-func allowed(isThere bool) (a allowance, err error) {
+func allowed(isThere, apart bool) (a allowance, err error) {
 	var lim unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
 		return a, os.NewSyscallError("getrlimit", err)
@@ -64,6 +64,9 @@ func allowed(isThere bool) (a allowance, err error) {
 	status, err := proc.ReadStatus(os.Getpid())
 	if err != nil {
 		return a, err
+	}
+	if apart {
+		status.CapEff = 0
 	}
 	if a.files, err = filesLeft(&status, isThere); err != nil {
 		return a, err

@@ -75,7 +75,7 @@ func TestAllowed(t *testing.T) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
 		t.Fatal(err)
 	}
-	a, err := allowed(false)
+	a, err := allowed(false, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"ckpt/internal/cli"
 	"ckpt/internal/memory"
 	"ckpt/internal/object"
+	"ckpt/internal/sys"
 	"ckpt/internal/task"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -16,7 +17,7 @@ import (
 // not do.
 func (m *Model) rights(own *caps.Process, objects *object.Set) (reasons []error) {
 	h := &task.Host{Process: own, Who: m.who}
-	reasons = caps.NeedID(m.Tasks[0].PID)
+	reasons = own.NeedID(m.Tasks[0].PID)
 	for _, t := range m.Tasks {
 		for _, th := range t.Threads {
 			for _, rec := range inOrder(th.Resources) {
@@ -59,8 +60,13 @@ func ForSave(m *Model, note func(format string, args ...any)) error {
 	}
 	const hint = "what is killed must be restorable: save it with the capabilities and limits of whoever restores it, or with --leave stopped"
 	paper.Own = own
+	reasons := m.rights(own, Objects(paper))
+	if len(reasons) > 0 && !sys.MayChooseIDs() && sys.MayHaveUserNamespace() {
+		paper.Own = own.InUserNS()
+		reasons = m.rights(paper.Own, Objects(paper))
+	}
 	var lacks []error
-	for _, err := range caps.Merge(m.rights(own, Objects(paper))) {
+	for _, err := range caps.Merge(reasons) {
 		err = fmt.Errorf("this user could not restore it: %w", err)
 		if m.Header.Leave == record.LeaveKilled {
 			lacks = append(lacks, cli.WithHint(err, hint))

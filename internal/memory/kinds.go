@@ -68,6 +68,10 @@ func isShmem(m *proc.Mapping) bool {
 	return strings.HasPrefix(m.Path, "[anon_shmem:") || kernelsOwn(m) && (m.Path == "/dev/zero (deleted)" || m.Shared && m.Path == anonHuge)
 }
 
+// IsNameless reports whether a mapping is of memory that only the kernel's link to it, see
+// proc.Mapping.Link, leads to.
+func IsNameless(m *proc.Mapping) bool { return isShmem(m) || isSysVShm(m) }
+
 // kernelsOwn reports whether it was the kernel that named the memory of a mapping: a
 // program can give the same name to a file of its own.
 func kernelsOwn(m *proc.Mapping) bool {
@@ -114,7 +118,7 @@ func collectInode(c *Collector, m *proc.Mapping, v *record.VMA) (err error) {
 	if v.Refs.Inode = c.Known[key]; v.Refs.Inode != 0 {
 		return nil
 	}
-	v.Refs.Inode, err = c.DescribeLink(mapFiles(c.PID, m))
+	v.Refs.Inode, err = c.DescribeMapped(m)
 	c.Known[key] = v.Refs.Inode
 	return err
 }

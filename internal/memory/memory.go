@@ -21,9 +21,9 @@ type Collector struct {
 	ID  uint64 // of the MM record
 	// Emit adds a record to the stream.
 	Emit func(t record.Type, meta any) error
-	// DescribeLink describes what a link like /proc/PID/map_files/… leads to, and
-	// returns the number of its record.
-	DescribeLink func(link string) (uint64, error)
+	// DescribeMapped describes the file behind a mapping, and returns the number of its
+	// record.
+	DescribeMapped func(m *proc.Mapping) (uint64, error)
 	// NewID returns a new number for an object that this package emits itself.
 	NewID func() uint64
 	// Content arranges for the bytes of the file that a link leads to to be sent
@@ -126,9 +126,4 @@ func (c *Collector) scanGuards(pagemap *os.File, m *proc.Mapping, v *record.VMA)
 		v.Guards = append(v.Guards, record.Extent{Start: g.Start, End: g.End})
 	}
 	return nil
-}
-
-// mapFiles is the link in /proc to the file that a mapping maps.
-func mapFiles(pid int, m *proc.Mapping) string {
-	return fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.Start, m.End)
 }

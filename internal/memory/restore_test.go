@@ -49,9 +49,9 @@ func describe(t testing.TB, p *puppet.Puppet) *described {
 			d.objects[last] = rec
 			return err
 		},
-		DescribeLink: func(link string) (uint64, error) {
+		DescribeMapped: func(m *proc.Mapping) (uint64, error) {
 			id := next()
-			path, err := os.Readlink(link)
+			path, err := os.Readlink(m.Link(p.Tracee().PID))
 			d.links[id] = strings.TrimSuffix(path, " (deleted)")
 			return id, err
 		},

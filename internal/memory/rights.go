@@ -16,7 +16,7 @@ import (
 // Here returns an error for everything about the mappings of an address space that
 // this kernel does not support or this process may not do. who names the program.
 func Here(own *caps.Process, vmas []record.VMA, who string) []error {
-	return slices.Concat(unknownHere(vmas, who), lockedHere(own, vmas, who), tooMany(vmas, who))
+	return slices.Concat(unknownHere(vmas, who), lockedHere(own, vmas, who), sharedHere(own, vmas, who), tooMany(vmas, who))
 }
 
 // ourMappings is how many mappings of its own a puppet has, see puppet.Puppet.Settle.
@@ -36,6 +36,16 @@ func tooMany(vmas []record.VMA, who string) []error {
 	}
 	return []error{cli.WithHint(fmt.Errorf("%s has %d mappings and needs %d while it is restored, and a process may have %d (vm.max_map_count)", who, n-ourMappings, n, most),
 		fmt.Sprintf("sysctl vm.max_map_count=%d", n))}
+}
+
+// sharedHere: only the kernel's links lead to shared memory without a name, see
+// proc.Mapping.Link. Who may choose process ids without a user namespace may follow those.
+func sharedHere(own *caps.Process, vmas []record.VMA, who string) []error {
+	nameless := func(v record.VMA) bool { return v.Kind == record.VMAShmem || v.Kind == record.VMASysVShm }
+	if !own.UserNS || !slices.ContainsFunc(vmas, nameless) {
+		return nil
+	}
+	return own.NeedHost(caps.Of(unix.CAP_CHECKPOINT_RESTORE), who, "make memory that %s shares")
 }
 
 // lockedHere: mappings are locked while this process's own limits are in force.

@@ -46,7 +46,7 @@ func collectSysVShm(c *Collector, m *proc.Mapping, v *record.VMA) error {
 	ident := binary.LittleEndian.AppendUint64([]byte("sysvshm"), m.Dev)
 	ident = binary.LittleEndian.AppendUint64(ident, m.Inode)
 	v.Refs.Inode = c.NewID()
-	if err := c.Content(v.Refs.Inode, string(ident), mapFiles(c.PID, m)); err != nil {
+	if err := c.Content(v.Refs.Inode, string(ident), m.Link(c.PID)); err != nil {
 		return fmt.Errorf("shared memory (System V) of pid %d: %w", c.PID, err)
 	}
 	return c.Emit(record.TypeSysVShm, &record.SysVShm{
@@ -156,7 +156,7 @@ func sysVShmHere(own *caps.Process, rec *stream.Record) []error {
 	case err == nil:
 		return nil
 	case unix.Faccessat(unix.AT_FDCWD, nextID, unix.W_OK, unix.AT_EACCESS) != nil:
-		return own.Need(caps.Of(unix.CAP_CHECKPOINT_RESTORE), id, "choose the id of the System V shared memory %s")
+		return own.NeedHost(caps.Of(unix.CAP_CHECKPOINT_RESTORE), id, "choose the id of the System V shared memory %s")
 	}
 	return nil
 }

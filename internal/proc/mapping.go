@@ -30,6 +30,12 @@ type Mapping struct {
 	Locked         uint64
 }
 
+// Link is the link in /proc to what a mapping of a process maps. Following it takes
+// CAP_CHECKPOINT_RESTORE in the initial user namespace.
+func (m *Mapping) Link(pid int) string {
+	return fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.Start, m.End)
+}
+
 // Len is the size of the mapping in bytes.
 func (m *Mapping) Len() uint64 { return m.End - m.Start }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -107,19 +106,9 @@ func apart(become, f func() error) error {
 }
 
 func setGroups(groups []uint32) error {
-	now, err := unix.Getgroups()
-	if err != nil {
-		return os.NewSyscallError("getgroups", err)
-	}
-	want := slices.Clone(groups)
-	have := make([]uint32, len(now))
-	for i, g := range now {
-		have[i] = uint32(g)
-	}
-	slices.Sort(want)
-	slices.Sort(have)
-	if slices.Equal(want, have) {
-		return nil
+	have, err := Groups()
+	if err != nil || SameGroups(groups, have) {
+		return err
 	}
 	var p unsafe.Pointer
 	if len(groups) > 0 {

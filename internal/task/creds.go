@@ -9,6 +9,7 @@ import (
 
 	"ckpt/internal/caps"
 	"ckpt/internal/proc"
+	"ckpt/internal/sys"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -108,6 +109,9 @@ func (r *Restorer) inheritedCreds() (*record.Creds, error) {
 		return nil, fmt.Errorf("pid %d: securebits: %w", r.PID, err)
 	}
 	c := credsOf(&status)
+	if c.Groups, err = sys.Groups(); err != nil {
+		return nil, err
+	}
 	c.Securebits = uint32(bits)
 	r.Inherited.creds = &c
 	return &c, nil
@@ -142,7 +146,7 @@ func (r *Restorer) changeCreds(c, now *record.Creds) {
 		r.setCaps(now.Eff, now.Prm, c.Inh)
 	}
 	r.dropBounding(now.Bnd &^ c.Bnd)
-	if !sameGroups(c.Groups, now.Groups) {
+	if !sys.SameGroups(c.Groups, now.Groups) {
 		r.callWith("set its groups", PackGroups(c.Groups), unix.SYS_SETGROUPS, uint64(len(c.Groups)), scratchArg)
 	}
 	if ids {

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/caps"
+	"ckpt/internal/sys"
 	"ckpt/stream/record"
 )
 
@@ -26,7 +27,7 @@ func credsHere(h *Host, c *record.Creds) (errs []error) {
 	setPCap := caps.Of(unix.CAP_SETPCAP)
 	need(!mayBecome(now.UID, c.UID) || c.Dumpable == dumpableByRoot, caps.Of(unix.CAP_SETUID), "set the user ids of %s")
 	need(!mayBecome(now.GID, c.GID), caps.Of(unix.CAP_SETGID), "set the group ids of %s")
-	need(!sameGroups(now.Groups, c.Groups), caps.Of(unix.CAP_SETGID), "set the supplementary groups of %s")
+	need(!sys.SameGroups(now.Groups, c.Groups), caps.Of(unix.CAP_SETGID), "set the supplementary groups of %s")
 	need(now.Bnd&^c.Bnd != 0, setPCap, "bound the capabilities of %s as they were")
 	need(c.Inh&^(now.Inh|now.Prm) != 0, setPCap, "set the inheritable capabilities of %s")
 	need(now.Securebits&^secbitKeepCaps != c.Securebits&^secbitKeepCaps, setPCap, "set the securebits of %s")
@@ -38,6 +39,10 @@ func credsHere(h *Host, c *record.Creds) (errs []error) {
 		need(true, ptrace, "reach into %s, which is not dumpable")
 	}
 	need(!killable(&now, c), caps.Of(unix.CAP_KILL), "pass signals on to %s, of another user, and to end it should the restore fail")
+	if all := c.Inh | c.Prm | c.Amb; h.UserNS && all != 0 {
+		errs = append(errs, &caps.Missing{Set: caps.Set(all), To: "give them back to %s, which had them", Who: who})
+		return errs
+	}
 	// Only capabilities that we have can be given; inheritable ones must be in the
 	// bounding set.
 	for _, lacks := range []uint64{c.Prm &^ now.Prm, c.Inh &^ c.Prm &^ (now.Inh | now.Bnd)} {
@@ -63,13 +68,6 @@ func mayBecome(now, want []uint32) bool {
 		}
 	}
 	return slices.Contains(want[:3], want[3])
-}
-
-func sameGroups(a, b []uint32) bool {
-	a, b = slices.Clone(a), slices.Clone(b)
-	slices.Sort(a)
-	slices.Sort(b)
-	return slices.Equal(a, b)
 }
 
 // sameUser reports whether this process may still trace a task that changed from

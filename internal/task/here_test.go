@@ -36,6 +36,20 @@ func lacks(t *testing.T, h *Host, typ record.Type, meta any) (set caps.Set) {
 	return set
 }
 
+// TestCredsInUserNS: capabilities of a new user namespace are not those that a process had.
+func TestCredsInUserNS(t *testing.T) {
+	h := host(0)
+	h.Process = h.InUserNS()
+	c := record.Creds{PID: 7, TID: 7, UID: []uint32{1000, 1000, 1000, 1000}, GID: []uint32{100, 100, 100, 100}, Groups: []uint32{5, 4}, Dumpable: 1}
+	if got := lacks(t, h, record.TypeCreds, &c); got != 0 {
+		t.Errorf("lacks %v", got)
+	}
+	c.Prm = 1 << unix.CAP_SYS_ADMIN
+	if got := lacks(t, h, record.TypeCreds, &c); got != caps.Of(unix.CAP_SYS_ADMIN) {
+		t.Errorf("lacks %v", got)
+	}
+}
+
 func TestCredsHere(t *testing.T) {
 	same := record.Creds{PID: 7, TID: 7, UID: []uint32{1000, 1000, 1000, 1000}, GID: []uint32{100, 100, 100, 100}, Groups: []uint32{5, 4}, Bnd: 1<<41 - 1, Dumpable: 1}
 	for name, c := range map[string]struct {

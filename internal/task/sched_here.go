@@ -64,7 +64,7 @@ func schedHere(h *Host, s *record.Sched) []error {
 		errs = h.Need(caps.Of(unix.CAP_SYS_NICE), h.Who(s.PID), fmt.Sprintf("schedule %%s as it was (%s)", schedText(want)))
 	}
 	const either = 1<<unix.CAP_SYS_NICE | 1<<unix.CAP_SYS_ADMIN
-	if s.IOPrio != now.ioprio && s.IOPrio>>ioprioClassShift == ioprioClassRT && h.CapEff&either == 0 {
+	if s.IOPrio != now.ioprio && s.IOPrio>>ioprioClassShift == ioprioClassRT && uint64(h.Host())&either == 0 {
 		errs = append(errs, h.Need(caps.Of(unix.CAP_SYS_NICE), h.Who(s.PID), "give %s its real-time I/O priority")...)
 	}
 	return errs

@@ -136,6 +136,8 @@ int main(int argc, char **argv)
 	else
 		caps(0, 0);
 	must(prctl(PR_SET_DUMPABLE, strcmp(kind, "undumpable") != 0) == 0);
+	if (!strcmp(kind, "shared"))
+		must(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
 	printf("ready\n");
 	fflush(stdout);
 	for (;;)
