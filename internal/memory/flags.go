@@ -128,6 +128,9 @@ func unknownHere(vmas []record.VMA, who string) (errs []error) {
 	if any(func(v *record.VMA) bool { return len(v.Guards) > 0 }) && !sys.KnowsAdvice(madvGuardInstall) {
 		lacks("guard pages")
 	}
+	if any(func(v *record.VMA) bool { return v.Pkey != 0 && !v.ExecOnly }) && !sys.HasPkeys() {
+		lacks("memory under protection keys")
+	}
 	if any(func(v *record.VMA) bool { return has(v, flagSealed) }) && errors.Is(sys.Mseal(0, 0), unix.ENOSYS) {
 		lacks("sealed memory (mseal)")
 	}

@@ -74,6 +74,9 @@ func (c *Collector) Collect(maps []proc.Mapping) error {
 		if err := kind.collect(c, m, &v); err != nil {
 			return err
 		}
+		if err := c.pkey(m, &v); err != nil {
+			return err
+		}
 		if placed[m.Start] && c.Loan != nil {
 			a, err := tracee.Ask(c.Loan, tracee.MemPolicyAt(m.Start))
 			if err != nil {

@@ -58,9 +58,14 @@ const maxOffset = 1 << 62
 func Check(vmas []record.VMA) []error {
 	var errs []error
 	last := uint64(0)
+	execOnly := execOnlyKey(vmas)
 	for i := range vmas {
 		v := &vmas[i]
-		if why := wrong(v, last); why != "" {
+		why := wrong(v, last)
+		if why == "" {
+			why = wrongPkey(v, execOnly)
+		}
+		if why != "" {
 			errs = append(errs, fmt.Errorf("mapping %x-%x: %s", v.Start, v.End, why))
 		}
 		if err := tracee.CheckMemPolicy(v.NUMA); err != nil {
@@ -249,10 +254,14 @@ func (r *Restorer) at(v *record.VMA, c *puppet.VectorCall, what string) {
 // accounts for memory that was ever writable ("ac"), but when that becomes read-only
 // it stays accounted only if it has pages.
 func mapProt(v *record.VMA) uint32 {
-	if !v.Shared && has(v, flagAccounted) {
-		return v.Prot | unix.PROT_WRITE
+	prot := v.Prot
+	if v.ExecOnly { // or the kernel would take a key
+		prot |= unix.PROT_READ
 	}
-	return v.Prot
+	if !v.Shared && has(v, flagAccounted) {
+		prot |= unix.PROT_WRITE
+	}
+	return prot
 }
 
 func orWord(s, word string) string {
@@ -331,9 +340,12 @@ func (r *Restorer) Filled() error {
 // Finish sets what must wait for the pages and the children: protection, guard
 // pages, locks and seals.
 func (r *Restorer) Finish() error {
+	r.allocPkeys()
 	for i := range r.vmas {
 		v := &r.vmas[i]
-		if mapProt(v) != v.Prot {
+		if v.Pkey != 0 {
+			r.setPkey(v)
+		} else if mapProt(v) != v.Prot {
 			r.call(fmt.Sprintf("protect its mapping at %x", v.Start), unix.SYS_MPROTECT, v.Start, v.End-v.Start, uint64(v.Prot))
 		}
 		for _, g := range v.Guards {
@@ -343,6 +355,7 @@ func (r *Restorer) Finish() error {
 			r.lock(v)
 		}
 	}
+	r.freePkeys()
 	r.seal()
 	return r.make()
 }

@@ -264,10 +264,6 @@ func TestObstacles(t *testing.T) {
 			t.Errorf("%s: %q", path, got)
 		}
 	}
-	key := proc.Mapping{Start: pageBytes, End: 2 * pageBytes, ProtectionKey: 3}
-	if got := obstacle(&key, kindOf(&key)); got != "under a memory protection key" {
-		t.Error(got)
-	}
 	huge := proc.Mapping{Start: pageBytes, End: 2 * pageBytes, Path: "/huge/x", Inode: 5, VmFlags: "ht", KernelPageSize: 2 << 20}
 	if got := obstacle(&huge, kindOf(&huge)); got != "a private mapping of a file in huge pages" || hugePage(&huge) != 2<<20 {
 		t.Error(got)

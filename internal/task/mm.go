@@ -26,7 +26,7 @@ var layout = row[record.MM]{
 	Type:  record.TypeMM,
 	Scope: Shared,
 	Asks: func(*Collector) []tracee.Query {
-		return []tracee.Query{getBreak, getMembarrier, tracee.AnyLDT()}
+		return append(askPkeys(), getBreak, getMembarrier, tracee.AnyLDT())
 	},
 	Collect: func(c *Collector) error {
 		auxv, err := proc.ReadAuxv(c.PID)
@@ -69,6 +69,7 @@ var layout = row[record.MM]{
 		}
 		return checkMMState(m)
 	},
+	Here:    pkeysHere,
 	Restore: restoreLayout,
 }.resource()
 

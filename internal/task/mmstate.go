@@ -31,6 +31,9 @@ func (c *Collector) readMMState(m *record.MM) error {
 	case err != unix.EINVAL && err != unix.ENOSYS: // the kernel can't tell, or has no membarrier
 		return fmt.Errorf("pid %d: membarrier registrations: %w", c.PID, err)
 	}
+	if err := c.readPkeys(m); err != nil {
+		return err
+	}
 	some, err := c.answer(tracee.AnyLDT())
 	if err != nil || some.Err != nil || some.Ret == 0 {
 		return err
@@ -47,6 +50,7 @@ func checkMMState(m *record.MM) (errs []error) {
 	if m.Membarrier&^membarrierRegistrations != 0 {
 		errs = append(errs, fmt.Errorf("pid %d has registered for membarrier commands that this version does not know (%#x)", m.PID, m.Membarrier))
 	}
+	errs = append(errs, corruptIf(m.Pkeys&^allPkeys != 0, "pid %d has protection keys %#x", m.PID, m.Pkeys)...)
 	if len(m.LDT) > tracee.MaxLDTBytes || len(m.LDT)%8 != 0 {
 		errs = append(errs, fmt.Errorf("%w: %d bytes of segment descriptors", stream.ErrCorrupt, len(m.LDT)))
 	}
@@ -60,6 +64,7 @@ func (r *Restorer) restoreMMState(m *record.MM) error {
 		}
 		r.call("register for membarrier", unix.SYS_MEMBARRIER, cmd, 0, 0)
 	}
+	r.restorePkeys(m)
 	if len(m.LDT) == 0 {
 		return nil
 	}

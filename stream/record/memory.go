@@ -32,7 +32,12 @@ type VMA struct {
 	HugePage uint64 `cbor:"huge_page,omitempty" unit:"byte"`
 	// NUMA is absent where it has no policy of its own.
 	NUMA *MemPolicy `cbor:"numa,omitempty"`
-	Refs VMARefs    `cbor:"refs"` // the address space and what is mapped
+	// Pkey is its memory protection key, see pkeys(7).
+	Pkey int `cbor:"pkey,omitempty" range:"0..15" since:"0.2"`
+	// ExecOnly: the kernel chose that key, to make memory that has only PROT_EXEC
+	// unreadable.
+	ExecOnly bool    `cbor:"exec_only,omitempty" since:"0.2"`
+	Refs     VMARefs `cbor:"refs"` // the address space and what is mapped
 }
 
 // VMARefs is VMA's refs map.

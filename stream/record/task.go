@@ -104,8 +104,10 @@ type MM struct {
 	LDT        []byte `cbor:"ldt,omitempty" range:"..2^16"` // its segment descriptors on x86, see modify_ldt(2)
 	// LockFuture: what is mapped from now on is locked: MCL_FUTURE 2, with
 	// MCL_ONFAULT 6, see mlockall(2).
-	LockFuture int    `cbor:"lock_future,omitempty" range:"0|2|6"`
-	Refs       ExeRef `cbor:"refs"` // its program
+	LockFuture int `cbor:"lock_future,omitempty" range:"0|2|6"`
+	// Pkeys has bit n set if protection key n is allocated, see pkey_alloc(2).
+	Pkeys uint32 `cbor:"pkeys,omitempty" range:"0..2^16-1" since:"0.2"`
+	Refs  ExeRef `cbor:"refs"` // its program
 }
 
 // ExeRef is MM's refs map.
