@@ -5,10 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
-	"math"
 	"slices"
-
-	"ckpt/stream/record"
 )
 
 // CBOR's major types, RFC 8949 §3.1.
@@ -52,51 +49,28 @@ func (r *Record) Refs() (map[string]uint64, error) {
 	return refs, nil
 }
 
-// Object returns the fields that the records of all objects have.
-func (r *Record) Object() (*record.Object, error) {
-	var space [32]field
-	fields, err := appendFields(space[:0], r.Meta)
-	if err != nil {
-		return nil, err
-	}
-	var o record.Object
-	var n uint64
-	for _, f := range fields {
-		switch string(f.name) {
-		case "id":
-			o.ID, err = f.value.uint()
-		case "objref":
-			o.Objref, err = f.value.uint()
-		case "genid":
-			n, err = f.value.uint()
-			o.Genid = uint32(n)
-			if n > math.MaxUint32 {
-				err = ErrCorrupt
-			}
-		case "kcmp":
-			err = Unmarshal(f.value, &o.Kcmp)
-		case "ident":
-			err = Unmarshal(f.value, &o.Ident)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%w: %s of an object: %x", ErrCorrupt, f.name, []byte(f.value))
-		}
-	}
-	return &o, nil
-}
-
 // Uint returns a top-level field of meta that is a number and not negative, 0 if
 // it is not there. It is cheap: nothing else of meta is decoded.
 func (r *Record) Uint(name string) (uint64, error) {
-	v, err := r.find(name)
+	var space [32]field
+	fields, err := appendFields(space[:0], r.Meta)
 	if err != nil {
 		return 0, err
 	}
-	n, err := v.uint()
-	if err != nil {
-		return 0, fmt.Errorf("%w: %s is no number from 0 on", ErrCorrupt, name)
+	return uintIn(fields, name)
+}
+
+func uintIn(fields []field, name string) (uint64, error) {
+	for i := range fields {
+		if f := &fields[i]; string(f.name) == name {
+			n, err := f.value.uint()
+			if err != nil {
+				return 0, fmt.Errorf("%w: %s is no number from 0 on", ErrCorrupt, name)
+			}
+			return n, nil
+		}
 	}
-	return n, nil
+	return 0, nil
 }
 
 // find returns the value of a top-level field, nil if it is not there.

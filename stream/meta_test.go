@@ -2,8 +2,10 @@ package stream
 
 import (
 	"bytes"
+	"errors"
 	"maps"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/fxamacker/cbor/v2"
@@ -95,15 +97,24 @@ func FuzzMeta(f *testing.F) {
 			Refs map[string]uint64 `cbor:"refs"`
 		}
 		rawErr, wholeErr := Unmarshal(meta, &raw), Unmarshal(meta, &whole)
-		o, err := rec.Object()
+		var l Links
+		readErr := l.Read(rec)
+		o, err := l.Object()
+		err = errors.Join(readErr, err)
 		if err == nil && rawErr != nil && raw != nil {
 			t.Fatalf("an object, where the library says %v", rawErr)
 		}
 		refs, refsErr := rec.Refs()
+		if (readErr == nil) != (refsErr == nil) || readErr == nil && !sameRefs(l.Refs, refs) {
+			t.Fatalf("refs %v, %v, taken apart with the rest %v, %v", refs, refsErr, l.Refs, readErr)
+		}
 		if err == nil && refsErr == nil && wholeErr == nil {
-			if !sameObject(o, &whole.Object) || !maps.Equal(refs, whole.Refs) {
+			if !sameObject(&o, &whole.Object) || !maps.Equal(refs, whole.Refs) {
 				t.Fatalf("%+v %v, the library: %+v", o, refs, whole)
 			}
+		}
+		if err == nil && n != 0 {
+			checkWrite(t, &l, rec, n)
 		}
 		if rec.Set(map[string]any{"objref": n, "id": nil}) != nil || rec.SetRefs(map[string]uint64{"inode": n}) != nil {
 			return
@@ -121,6 +132,33 @@ func FuzzMeta(f *testing.F) {
 			}
 		}
 	})
+}
+
+func sameRefs(list []Ref, refs map[string]uint64) bool {
+	return len(list) == len(refs) && !slices.ContainsFunc(list, func(r Ref) bool {
+		id, ok := refs[string(r.Name)]
+		return !ok || id != r.ID
+	})
+}
+
+// checkWrite compares what Links writes with what Set writes.
+func checkWrite(t *testing.T, l *Links, rec *Record, n uint64) {
+	fields := map[string]any{"objref": n, "id": nil, "genid": nil, "kcmp": nil, "ident": nil}
+	refs := map[string]uint64{}
+	for i := range l.Refs {
+		l.Refs[i].ID += n
+		refs[string(l.Refs[i].Name)] = l.Refs[i].ID
+	}
+	if len(refs) > 0 {
+		fields["refs"] = refs
+	}
+	set, written := &Record{Meta: rec.Meta}, &Record{Meta: rec.Meta}
+	if err := set.Set(fields); err != nil {
+		t.Fatal(err)
+	}
+	if l.Write(written, n); !bytes.Equal(set.Meta, written.Meta) {
+		t.Fatalf("%x became %x, by Set %x", rec.Meta, written.Meta, set.Meta)
+	}
 }
 
 func sameObject(a, b *record.Object) bool {

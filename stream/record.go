@@ -47,24 +47,50 @@ func (r *Record) Decode(v any) error {
 	if info == nil || to.Kind() != reflect.Pointer || to.Type().Elem() != info.Meta || to.IsNil() || !to.Elem().IsZero() {
 		return Unmarshal(r.Meta, v)
 	}
-	if r.decoded.value.IsValid() && r.decoded.value.Type() == info.Meta && sameBytes(r.decoded.meta, r.Meta) {
-		to.Elem().Set(r.decoded.value)
+	if kept := r.decoded.value; kept != nil && reflect.TypeOf(kept) == to.Type() && sameBytes(r.decoded.meta, r.Meta) {
+		to.Elem().Set(reflect.ValueOf(kept).Elem())
 		return nil
 	}
 	if err := Unmarshal(r.Meta, v); err != nil {
 		return err
 	}
-	kept := reflect.New(info.Meta).Elem()
-	kept.Set(to.Elem())
-	r.decoded = decoded{r.Meta, kept}
+	kept := reflect.New(info.Meta)
+	kept.Elem().Set(to.Elem())
+	r.decoded = decoded{r.Meta, kept.Interface()}
 	return nil
 }
 
-// decoded is a meta and what it was decoded to: a description is looked at in
-// many places, and to decode it is most of the work.
+// Decoded returns the record's meta as its type's Go struct T, which is not copied: it
+// is not to be changed.
+func Decoded[T any](r *Record) (*T, error) {
+	if v, ok := r.decoded.value.(*T); ok && sameBytes(r.decoded.meta, r.Meta) {
+		return v, nil
+	}
+	v := new(T)
+	if err := Unmarshal(r.Meta, v); err != nil {
+		return nil, err
+	}
+	r.decoded = decoded{r.Meta, v}
+	return v, nil
+}
+
+// DecodeAhead decodes meta for those who will ask for it, if its type is in the table.
+// They are told what is wrong with it.
+func (r *Record) DecodeAhead() {
+	info := record.Lookup(r.Type)
+	if info == nil || r.decoded.value != nil && sameBytes(r.decoded.meta, r.Meta) {
+		return
+	}
+	if v := info.New(); Unmarshal(r.Meta, v) == nil {
+		r.decoded = decoded{r.Meta, v}
+	}
+}
+
+// decoded is a meta and a pointer to what it was decoded to: a description is looked at
+// in many places, and to decode it is most of the work.
 type decoded struct {
 	meta  []byte
-	value reflect.Value
+	value any
 }
 
 // sameBytes reports whether two slices are the same memory.

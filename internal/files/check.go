@@ -20,7 +20,7 @@ func (r *Restorer) Decide(objects []*stream.Record, fds []record.FD) (errs []err
 // checkFile returns what is impossible in a description. A position may be
 // anything: for a folder it is whatever its file system likes.
 func (r *Restorer) checkFile(rec *stream.Record) []error {
-	f, err := decoded[record.File](r, rec)
+	f, err := decoded[record.File](rec)
 	if err != nil {
 		return []error{err}
 	}

@@ -399,18 +399,11 @@ func decode[T any](rec *stream.Record) (*T, error) {
 
 // decoded is decode for the records of which there may be many, and which several phases
 // of a restart ask for. What it returns must stay as it is, like the record.
-func decoded[T any](r *Restorer, rec *stream.Record) (*T, error) {
-	if v, ok := r.decoded[rec].(*T); ok {
-		return v, nil
-	}
-	v, err := decode[T](rec)
+func decoded[T any](rec *stream.Record) (*T, error) {
+	v, err := stream.Decoded[T](rec)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%v record: %w", rec.Type, err)
 	}
-	if r.decoded == nil {
-		r.decoded = map[*stream.Record]any{}
-	}
-	r.decoded[rec] = v
 	return v, nil
 }
 

@@ -38,7 +38,7 @@ type inetSock struct {
 }
 
 func (m *inetMaker) thing(rec *stream.Record) (*Thing, error) {
-	s, err := decoded[record.InetSock](m.Restorer, rec)
+	s, err := decoded[record.InetSock](rec)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func connected(s *record.InetSock) bool {
 }
 
 func (m *inetMaker) check(rec *stream.Record) []error {
-	s, err := decoded[record.InetSock](m.Restorer, rec)
+	s, err := decoded[record.InetSock](rec)
 	if err == nil {
 		err = judgeInetSock(s)
 	}
@@ -97,7 +97,7 @@ func judgeInetSock(s *record.InetSock) error {
 
 // here: what it takes to bind to a port and to set options.
 func (m *inetMaker) here(rec *stream.Record) []error {
-	s, err := decoded[record.InetSock](m.Restorer, rec)
+	s, err := decoded[record.InetSock](rec)
 	if err != nil {
 		return nil
 	}
@@ -113,7 +113,7 @@ func (m *inetMaker) here(rec *stream.Record) []error {
 }
 
 func (m *inetMaker) make(rec *stream.Record) (object.Object, error) {
-	s, err := decoded[record.InetSock](m.Restorer, rec)
+	s, err := decoded[record.InetSock](rec)
 	if err != nil {
 		return nil, err
 	}

@@ -92,7 +92,7 @@ func (ps Policies) unused(regs map[uint64]*record.Reg) (errs []error) {
 
 // checkReg compares a file with its record.
 func (r *Restorer) checkReg(rec *stream.Record) []error {
-	reg, err := decoded[record.Reg](r, rec)
+	reg, err := decoded[record.Reg](rec)
 	if err != nil {
 		return []error{err}
 	}

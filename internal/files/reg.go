@@ -36,7 +36,7 @@ func isReg(s *Subject) bool {
 }
 
 func (r *Restorer) regThing(rec *stream.Record) (*Thing, error) {
-	reg, err := decoded[record.Reg](r, rec)
+	reg, err := decoded[record.Reg](rec)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (c *Collector) findBuildID(s *Subject) ([]byte, error) {
 }
 
 func (r *Restorer) makeReg(rec *stream.Record) (object.Object, error) {
-	reg, err := decoded[record.Reg](r, rec)
+	reg, err := decoded[record.Reg](rec)
 	if err != nil {
 		return nil, err
 	}

@@ -113,7 +113,7 @@ func (r *Restorer) decide(objects []*stream.Record, fds []record.FD) (replacemen
 // is reported by its Check.
 func (p *decider) note(rec *stream.Record) {
 	if rec.Type == record.TypeFile {
-		if f, err := decoded[record.File](p.Restorer, rec); err == nil {
+		if f, err := decoded[record.File](rec); err == nil {
 			p.files[f.Objref] = f
 			p.order = append(p.order, f.Objref)
 		}

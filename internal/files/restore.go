@@ -66,8 +66,6 @@ type Restorer struct {
 	leased       map[uint64]bool // files on which the program has a lease, by objref
 	later        []laterFD
 	extra        uint64 // number of objects in the hash that no record defines
-	// decoded are records as they were decoded, see the function of this name
-	decoded map[*stream.Record]any
 }
 
 // file is a live open file description.
@@ -169,7 +167,7 @@ func (d *replaced) Fill(rec *stream.Record, _ io.Reader) error {
 
 // makeFile opens a description. It is nil if the user wants it closed.
 func (r *Restorer) makeFile(rec *stream.Record) (object.Object, error) {
-	s, err := decoded[record.File](r, rec)
+	s, err := decoded[record.File](rec)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func (r *Restorer) chown(f *os.File, uid, gid uint32, what string) error {
 
 // ghostHere: what it takes to make a deleted file again.
 func (r *Restorer) ghostHere(rec *stream.Record) []error {
-	reg, err := decoded[record.Reg](r, rec)
+	reg, err := decoded[record.Reg](rec)
 	if err != nil || !reg.Deleted || reg.Nlink != 0 {
 		return nil
 	}
@@ -77,7 +77,7 @@ func (r *Restorer) unixSockHere(rec *stream.Record) (errs []error) {
 // signalOwnerHere: the signals of a descriptor are sent with the rights of the
 // user who set its owner, which may be another user.
 func (r *Restorer) signalOwnerHere(rec *stream.Record) []error {
-	f, err := decoded[record.File](r, rec)
+	f, err := decoded[record.File](rec)
 	if err != nil || f.Owner == nil || len(f.Owner.UIDs) != 2 {
 		return nil
 	}

@@ -25,6 +25,7 @@ type Model struct {
 	Spaces        map[uint64]*Space // by the objref of the MM
 	Tables        map[uint64]*Table // by the objref of the FDTABLE
 	Bytes         int64             // about how much memory it takes
+	links         stream.Links      // of the record that is added
 	mapped        map[uint64]files.Mapped
 	usedElsewhere map[uint64]bool // objects that others than open file descriptions refer to
 }
@@ -231,7 +232,7 @@ func (m *Model) thread(rec *stream.Record) error {
 
 func (m *Model) vma(rec *stream.Record) error {
 	var v record.VMA
-	if err := rec.Decode(&v); err != nil {
+	if err := stream.Unmarshal(rec.Meta, &v); err != nil {
 		return err
 	}
 	s := m.Spaces[v.Refs.Of]
@@ -262,7 +263,7 @@ func (m *Model) table(of uint64) (*Table, error) {
 
 func (m *Model) fd(rec *stream.Record) error {
 	var fd record.FD
-	if err := rec.Decode(&fd); err != nil {
+	if err := stream.Unmarshal(rec.Meta, &fd); err != nil {
 		return err
 	}
 	t, err := m.table(fd.Refs.Of)
@@ -275,7 +276,7 @@ func (m *Model) fd(rec *stream.Record) error {
 
 func (m *Model) lock(rec *stream.Record) error {
 	var l record.Lock
-	if err := rec.Decode(&l); err != nil {
+	if err := stream.Unmarshal(rec.Meta, &l); err != nil {
 		return err
 	}
 	t, err := m.table(l.Refs.Of)
@@ -293,11 +294,11 @@ func (m *Model) part(rec *stream.Record) error {
 		m.Parts = append(m.Parts, rec)
 		return nil
 	}
-	tid, err := idIn(rec, "tid")
+	tid, err := m.idIn("tid")
 	if err != nil {
 		return err
 	}
-	fd, err := idIn(rec, "fd")
+	fd, err := m.idIn("fd")
 	if err != nil {
 		return err
 	}
@@ -313,11 +314,11 @@ func (m *Model) part(rec *stream.Record) error {
 
 // belongs assigns a record to the process or thread that it names.
 func (m *Model) belongs(rec *stream.Record) error {
-	pid, err := idIn(rec, "pid")
+	pid, err := m.idIn("pid")
 	if err != nil {
 		return err
 	}
-	tid, err := idIn(rec, "tid")
+	tid, err := m.idIn("tid")
 	if err != nil {
 		return err
 	}
@@ -343,9 +344,10 @@ func (m *Model) belongs(rec *stream.Record) error {
 	return nil
 }
 
-// idIn returns the process id, thread id or descriptor in a field of a record.
-func idIn(rec *stream.Record, name string) (int, error) {
-	n, err := rec.Uint(name)
+// idIn returns the process id, thread id or descriptor in a field of the record that is
+// added.
+func (m *Model) idIn(name string) (int, error) {
+	n, err := m.links.Uint(name)
 	if err == nil && n > math.MaxInt {
 		err = fmt.Errorf("%w: %s is %d", stream.ErrCorrupt, name, n)
 	}
@@ -369,6 +371,7 @@ func (m *Model) define(rec *stream.Record) error {
 		}
 	}
 	m.Objects = append(m.Objects, rec)
+	rec.DecodeAhead() // while others still work on what is not read yet
 	return nil
 }
 

@@ -55,15 +55,15 @@ var mappable = map[string][]record.Type{
 // refs checks that the objects that a record refers to are defined and have a type that
 // it may refer to.
 func (m *Model) refs(rec *stream.Record) error {
-	refs, err := rec.Refs()
-	if err != nil {
+	if err := m.links.Read(rec); err != nil {
 		return err
 	}
-	for name, ref := range refs {
+	for _, r := range m.links.Refs {
+		ref := r.ID
 		if m.Defined[ref] == nil && ref != 0 {
-			return fmt.Errorf("%w: its %s is object %d, which is not defined before", stream.ErrCorrupt, name, ref)
+			return fmt.Errorf("%w: its %s is object %d, which is not defined before", stream.ErrCorrupt, r.Name, ref)
 		}
-		if name == "exe" {
+		if string(r.Name) == "exe" {
 			m.mapped[ref] = files.Mapped{End: m.mapped[ref].End, Program: true, Exe: true}
 		}
 		if rec.Type != record.TypeFile && rec.Type != record.TypeInotifyWatch { // a watch does without what is replaced
@@ -71,7 +71,7 @@ func (m *Model) refs(rec *stream.Record) error {
 		}
 	}
 	for _, to := range references[rec.Type] {
-		if err := m.checkRef(to, refs[to.name]); err != nil {
+		if err := m.checkRef(to, m.links.Ref(to.name)); err != nil {
 			return err
 		}
 	}

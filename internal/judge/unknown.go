@@ -42,7 +42,7 @@ func (m *Model) unknown(rec *stream.Record) error {
 // name notes the record of an objref. Defining one twice is an error, see package
 // objhash.
 func (m *Model) name(rec *stream.Record) (objref uint64, err error) {
-	if objref, err = rec.Uint("objref"); err != nil {
+	if objref, err = m.links.Uint("objref"); err != nil {
 		return 0, err
 	}
 	if objref == 0 {

@@ -23,6 +23,7 @@ type Sorter struct {
 	objref map[uint64]uint64 // a raw stream's ids
 	again  map[uint64]bool   // ids of encounters that were not the first
 	last   uint64            // objref given
+	links  stream.Links      // of the current record
 	seen   int
 	fds    int
 }
@@ -73,19 +74,24 @@ func (s *Sorter) Sort(rec *stream.Record) (*stream.Record, error) {
 // plain rewrites a record that is no object. It drops one that belongs to a later
 // encounter with an object, which has been described already.
 func (s *Sorter) plain(rec *stream.Record) (*stream.Record, error) {
-	refs, err := rec.Refs()
-	if err != nil || s.again[refs["of"]] {
+	l := &s.links
+	if err := l.Read(rec); err != nil || s.again[l.Ref("of")] {
 		return nil, err
 	}
-	if changed, err := s.translate(refs); err != nil || !changed {
-		return rec, err
+	changed, err := s.translate(l)
+	if err == nil && changed {
+		l.Write(rec, 0)
 	}
-	return rec, rec.SetRefs(refs)
+	return rec, err
 }
 
 // object gives the object its objref, or turns a later encounter into OBJREF.
 func (s *Sorter) object(rec *stream.Record) (*stream.Record, error) {
-	o, err := rec.Object()
+	l := &s.links
+	if err := l.Read(rec); err != nil {
+		return nil, err
+	}
+	o, err := l.Object()
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +102,7 @@ func (s *Sorter) object(rec *stream.Record) (*stream.Record, error) {
 		return nil, fmt.Errorf("%w: id %d occurs twice", stream.ErrCorrupt, o.ID)
 	}
 	s.seen++
-	ref, isNew, err := s.sort(rec.Type, o)
+	ref, isNew, err := s.sort(rec.Type, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -105,17 +111,11 @@ func (s *Sorter) object(rec *stream.Record) (*stream.Record, error) {
 		s.again[o.ID] = true
 		return stream.New(record.TypeObjref, &record.ObjrefUse{Objref: ref, Type: rec.Type})
 	}
-	fields := map[string]any{"objref": ref, "id": nil, "genid": nil, "kcmp": nil, "ident": nil}
-	refs, err := rec.Refs()
-	if err != nil {
+	if _, err := s.translate(l); err != nil {
 		return nil, err
 	}
-	if changed, err := s.translate(refs); err != nil {
-		return nil, err
-	} else if changed {
-		fields["refs"] = refs
-	}
-	return rec, rec.Set(fields)
+	l.Write(rec, ref)
+	return rec, nil
 }
 
 func (s *Sorter) sort(t record.Type, o *record.Object) (ref uint64, isNew bool, err error) {
@@ -146,14 +146,15 @@ func (s *Sorter) sort(t record.Type, o *record.Object) (ref uint64, isNew bool, 
 
 // translate turns the ids in a record's refs into objrefs, and reports whether that
 // changed any.
-func (s *Sorter) translate(refs map[string]uint64) (changed bool, _ error) {
-	for name, id := range refs {
-		ref, ok := s.objref[id]
-		if !ok && id != 0 {
-			return false, fmt.Errorf("%w: its %s is id %d, which no record before it has", stream.ErrCorrupt, name, id)
+func (s *Sorter) translate(l *stream.Links) (changed bool, _ error) {
+	for i := range l.Refs {
+		r := &l.Refs[i]
+		ref, ok := s.objref[r.ID]
+		if !ok && r.ID != 0 {
+			return false, fmt.Errorf("%w: its %s is id %d, which no record before it has", stream.ErrCorrupt, r.Name, r.ID)
 		}
-		refs[name] = ref
-		changed = changed || ref != id
+		changed = changed || ref != r.ID
+		r.ID = ref
 	}
 	return changed, nil
 }
