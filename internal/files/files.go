@@ -36,6 +36,8 @@ type Subject struct {
 
 	socket *sockType        // of a socket that was asked
 	getter *tracee.FDGetter // gets a copy of the descriptor
+	birth  *int64           // nil if not known yet
+	ahead  *pathFacts       // nil if nothing was read ahead
 }
 
 // inodeKey is the identity of a file. Numbers alone are not: each tmpfs counts from 2.
@@ -146,7 +148,7 @@ func (c *Collector) stat(s *Subject) (err error) {
 	if s.FUSE, err = c.fuseType(s); err != nil || s.FUSE != "" {
 		return err
 	}
-	if err := unix.Stat(s.Link, &s.Stat); err != nil {
+	if err := s.stat(); err != nil {
 		return fmt.Errorf("%s: %w", s.Link, err)
 	}
 	return nil
@@ -161,18 +163,22 @@ func (c *Collector) Look(tid int) ([]*Subject, error) {
 		return nil, err
 	}
 	subjects := make([]*Subject, len(fds))
-	err = parallel.Each(len(fds), func(i int) error {
+	if len(fds) > 0 { // which all CPUs will read then
+		if _, err := c.mountsOf(tid); err != nil {
+			return nil, err
+		}
+	}
+	err = parallel.EachNamed(len(fds), func(i int) { c.Looking(tid, fds[i]) }, func(i int) error {
 		subjects[i] = &Subject{PID: tid, FD: fds[i], Link: fmt.Sprintf("/proc/%d/fd/%d", tid, fds[i]), getter: &c.getter}
-		return subjects[i].read()
+		if err := subjects[i].read(); err != nil {
+			return err
+		}
+		return c.stat(subjects[i])
 	})
 	if err != nil {
 		return nil, err
 	}
 	for _, s := range subjects {
-		c.Looking(tid, s.FD)
-		if err := c.stat(s); err != nil {
-			return nil, err
-		}
 		c.noteLeases(s)
 		for _, k := range c.kinds() {
 			if k.Look != nil {
@@ -186,6 +192,7 @@ func (c *Collector) Look(tid int) ([]*Subject, error) {
 // Collect describes the descriptors of one table; table is the number of its
 // FDTABLE record.
 func (c *Collector) Collect(table uint64, subjects []*Subject) error {
+	c.pathsAhead(subjects)
 	for _, k := range c.kinds() {
 		if k.Ahead != nil {
 			k.Ahead(subjects)
@@ -349,8 +356,13 @@ func ident(t record.Type, dev, ino uint64) []byte {
 }
 
 func statOf(s *Subject) record.Stat {
+	birth := s.birth
+	if birth == nil {
+		ns := birthOf(unix.AT_FDCWD, s.Link)
+		birth = &ns
+	}
 	return record.Stat{Path: s.Target, Dev: s.Stat.Dev, Ino: s.Stat.Ino, Mode: s.Stat.Mode, UID: s.Stat.Uid, GID: s.Stat.Gid,
-		MtimeNS: s.Stat.Mtim.Nano(), BtimeNS: birthOf(unix.AT_FDCWD, s.Link), FH: handleAt(unix.AT_FDCWD, s.Link, unix.AT_SYMLINK_FOLLOW)}
+		MtimeNS: s.Stat.Mtim.Nano(), BtimeNS: *birth, FH: s.handle()}
 }
 
 // isMode reports whether a subject has this file type, and a path.

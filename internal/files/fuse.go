@@ -190,7 +190,7 @@ func (c *Collector) walkQuietly(path string) (int, error) {
 
 // isFUSE is fuseType for one of our own descriptors.
 func (c *Collector) isFUSE(fd int) (bool, error) {
-	table, err := c.mountsOf(os.Getpid())
+	table, err := c.ownMounts()
 	if err != nil {
 		return false, err
 	}
@@ -205,6 +205,9 @@ func (c *Collector) isFUSE(fd int) (bool, error) {
 	}
 	return fuseName(fstype) != "", nil
 }
+
+// ownMounts are the mounts that this process sees.
+func (c *Collector) ownMounts() (mounts, error) { return c.mountsOf(os.Getpid()) }
 
 func fuseName(fstype string) string {
 	if fstype == "fuse" || fstype == "fuseblk" || strings.HasPrefix(fstype, "fuse.") || strings.HasPrefix(fstype, "fuseblk.") {

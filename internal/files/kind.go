@@ -42,6 +42,9 @@ type Saver struct {
 	Settle func() error
 	// Send returns the functions that send its data.
 	Send func() []Sender
+
+	// Paths: Collect asks by way of statOf and isThere, which is done ahead.
+	Paths bool
 }
 
 // Thread is one in which system calls can be made.

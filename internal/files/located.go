@@ -347,7 +347,14 @@ func birthOf(dirfd int, path string) int64 {
 	if path == "" {
 		flags |= unix.AT_EMPTY_PATH
 	}
-	if unix.Statx(dirfd, path, flags, unix.STATX_BTIME, &x) != nil || x.Mask&unix.STATX_BTIME == 0 {
+	if unix.Statx(dirfd, path, flags, unix.STATX_BTIME, &x) != nil {
+		return 0
+	}
+	return birthIn(&x)
+}
+
+func birthIn(x *unix.Statx_t) int64 {
+	if x.Mask&unix.STATX_BTIME == 0 {
 		return 0
 	}
 	return x.Btime.Sec*1e9 + int64(x.Btime.Nsec)

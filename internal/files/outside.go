@@ -53,13 +53,19 @@ type Barred struct {
 
 // noteBarred notes a subject with a path if this user may not open that.
 func (c *Collector) noteBarred(s *Subject) {
+	if s.barred() {
+		c.Barred = append(c.Barred, Barred{s.PID, s.FD, s.Target})
+	}
+}
+
+func isBarred(s *Subject) bool {
 	switch s.Stat.Mode & unix.S_IFMT {
 	case unix.S_IFREG, unix.S_IFIFO, unix.S_IFDIR, unix.S_IFCHR:
 	default:
-		return
+		return false
 	}
 	if s.FD < 0 || s.Stat.Nlink == 0 || s.Info.Flags&unix.O_PATH != 0 || s.Target[0] != '/' {
-		return
+		return false
 	}
 	how := uint32(unix.R_OK)
 	switch s.Info.Flags & unix.O_ACCMODE {
@@ -68,7 +74,5 @@ func (c *Collector) noteBarred(s *Subject) {
 	case unix.O_RDWR:
 		how = unix.R_OK | unix.W_OK
 	}
-	if unix.Faccessat(unix.AT_FDCWD, s.Link, how, unix.AT_EACCESS) == unix.EACCES {
-		c.Barred = append(c.Barred, Barred{s.PID, s.FD, s.Target})
-	}
+	return unix.Faccessat(unix.AT_FDCWD, s.Link, how, unix.AT_EACCESS) == unix.EACCES
 }

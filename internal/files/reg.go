@@ -25,7 +25,7 @@ const deletedSuffix = " (deleted)"
 var regKind = Kind{
 	Type: record.TypeReg,
 	Data: []record.Type{record.TypeContent},
-	Save: func(c *Collector) Saver { return Saver{Match: isReg, Collect: c.reg} },
+	Save: func(c *Collector) Saver { return Saver{Match: isReg, Paths: true, Collect: c.reg} },
 	Restore: func(r *Restorer) Maker {
 		return Maker{Kind: object.Kind{Check: r.checkReg, Here: r.ghostHere, Make: r.makeReg}, Thing: r.regThing}
 	},

@@ -20,7 +20,7 @@ func (p passing) Unwrap() error { return p.error }
 // be found out, the subject is blocked and known is false: a file that we may not
 // look up has not necessarily been deleted.
 func (c *Collector) isThere(s *Subject) (there, known bool) {
-	there, err := c.leadsTo(s.Target, &s.Stat)
+	there, err := c.leads(s)
 	switch {
 	case err == nil:
 		return there, true
