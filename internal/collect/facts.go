@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"errors"
 	"strings"
 
 	"ckpt/internal/parallel"
@@ -11,20 +12,14 @@ import (
 
 // readFacts reads what /proc tells about each thread without reading its memory.
 func (d *description) readFacts() error {
-	var threads []*tracee.Tracee
+	var firsts, others []*tracee.Tracee
 	for _, p := range d.tree.procs {
-		threads = append(threads, p.threads...)
+		if len(p.threads) > 0 {
+			firsts, others = append(firsts, p.threads[0]), append(others, p.threads[1:]...)
+		}
 	}
-	facts := make([]*task.Facts, len(threads))
-	err := parallel.Each(len(threads), func(i int) (err error) {
-		facts[i], err = task.ReadFacts(threads[i].PID, threads[i].TID)
-		return err
-	})
-	d.facts = make(map[int]*task.Facts, len(threads))
-	for i, t := range threads {
-		d.facts[t.TID] = facts[i]
-	}
-	if err != nil {
+	d.facts = make(map[int]*task.Facts, len(firsts)+len(others))
+	if err := errors.Join(d.factsOf(firsts), d.factsOf(others)); err != nil {
 		return err
 	}
 	for _, p := range d.tree.procs {
@@ -33,6 +28,20 @@ func (d *description) readFacts() error {
 		}
 	}
 	return nil
+}
+
+// factsOf reads the facts about threads, first threads before others.
+func (d *description) factsOf(threads []*tracee.Tracee) error {
+	facts := make([]*task.Facts, len(threads))
+	err := parallel.Each(len(threads), func(i int) (err error) {
+		t := threads[i]
+		facts[i], err = task.ReadFacts(t.PID, t.TID, d.facts[t.PID])
+		return err
+	})
+	for i, t := range threads {
+		d.facts[t.TID] = facts[i]
+	}
+	return err
 }
 
 // setWorkersApart finds the threads with which the kernel works for a process. They stand

@@ -10,6 +10,7 @@ import (
 
 	"ckpt/internal/files"
 	"ckpt/internal/loan"
+	"ckpt/internal/parallel"
 	"ckpt/internal/proc"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
@@ -89,10 +90,10 @@ func (t *tree) holdAll() error {
 			}
 			found = found || more
 		}
+		// Who had no child when all its threads had been seen to stand still gets none.
+		alone := len(t.procs) == 1 && !t.root().gone && len(t.root().threads) > 0
 		t.procs = slices.DeleteFunc(t.procs, func(p *process) bool { return p.gone })
-		if t.group.Sweep() {
-			found = true
-		}
+		found = t.group.Sweep() || found && !alone
 	}
 	return nil
 }
@@ -153,16 +154,19 @@ func (t *tree) findChildren(p *process) (found bool, err error) {
 		if err != nil {
 			return t.lost(p, err)
 		}
-		more = false
+		var newer []threadID
 		for _, child := range slices.Backward(children) { // the newest first
 			if old := t.byPID[child]; old == nil {
-				t.ask(child, child)
-				t.add(child, p)
-				more = true
+				newer = append(newer, threadID{child, child})
 			} else if old != p && old.parent != p { // it was reparented
 				old.parent = p
 			}
 		}
+		t.ask(newer)
+		for _, child := range newer {
+			t.add(child.pid, p)
+		}
+		more = len(newer) > 0
 		if err := t.round(); more && err != nil {
 			return false, err
 		}
@@ -191,9 +195,11 @@ func (t *tree) holdThreads(p *process) (found bool, err error) {
 	if err != nil {
 		return t.lost(p, err)
 	}
-	for _, tid := range tids {
-		t.ask(p.pid, tid)
+	threads := make([]threadID, len(tids))
+	for i, tid := range tids {
+		threads[i] = threadID{p.pid, tid}
 	}
+	t.ask(threads)
 	for _, tid := range tids {
 		if t.group.Holds(tid) {
 			continue
@@ -230,15 +236,31 @@ func (t *tree) lost(p *process, err error) (found bool, _ error) {
 	return true, t.startOver(p)
 }
 
-// ask attaches to a thread and asks it to stop.
-func (t *tree) ask(pid, tid int) {
-	if t.group.Has(tid) {
-		return
+// threadID names a thread and its process.
+type threadID struct{ pid, tid int }
+
+// askTogether is how many threads are asked together: so few that it is some hundred
+// microseconds from the look at when one last ran to its stop.
+const askTogether = 16
+
+// ask attaches to threads and asks them to stop.
+func (t *tree) ask(threads []threadID) {
+	threads = slices.DeleteFunc(threads, func(th threadID) bool { return t.group.Has(th.tid) })
+	for some := range slices.Chunk(threads, askTogether) {
+		if t.passes == 0 { // a thread that is found later is new
+			last := make([]lastRun, len(some)) // now, because stopping makes the thread run
+			_ = parallel.Each(len(some), func(i int) error {
+				last[i] = readLastRun(some[i].pid, some[i].tid)
+				return nil
+			})
+			for i, th := range some {
+				t.asleep[th.tid] = t.clocks.since(last[i])
+			}
+		}
+		for _, th := range some {
+			t.group.Ask(th.pid, th.tid)
+		}
 	}
-	if t.passes == 0 { // a thread that is found later is new
-		t.asleep[tid] = t.clocks.since(pid, tid) // now, because stopping makes the thread run
-	}
-	t.group.Ask(pid, tid)
 }
 
 // seize stops one thread, and reports whether its process must be looked at again.
@@ -286,15 +308,11 @@ func (t *tree) settle(p *process, held *tracee.Tracee) error {
 // without mappings on FUSE; all other threads are stopped, so that mappings don't change
 // after that check. It reports whether a thread was let run for it.
 func (t *tree) recall() (ran bool, err error) {
-	judged := map[uint64]string{}
+	if err := t.findServed(); err != nil {
+		return false, err
+	}
 	for _, p := range t.procs {
-		if p.zombie {
-			continue
-		}
-		if p.served, err = files.Served(p.pid, judged); err != nil {
-			return false, err
-		}
-		if p.served != nil {
+		if p.zombie || p.served != nil {
 			continue
 		}
 		for _, th := range p.threads {
@@ -313,6 +331,24 @@ func (t *tree) recall() (ran bool, err error) {
 		}
 	}
 	return ran, nil
+}
+
+// findServed finds what processes have mapped of FUSE.
+func (t *tree) findServed() error {
+	lists := make([][]proc.Mapping, len(t.procs))
+	err := parallel.Each(len(t.procs), func(i int) (err error) {
+		if p := t.procs[i]; !p.zombie {
+			lists[i], err = proc.ReadMaps(p.pid)
+		}
+		return err
+	})
+	judged := map[uint64]string{}
+	for i, p := range t.procs {
+		if err == nil {
+			p.served, err = files.Served(p.pid, lists[i], judged)
+		}
+	}
+	return err
 }
 
 // recallThread does that for one thread.

@@ -26,23 +26,36 @@ type clockOffset struct {
 // maxMeasure is how long a CPU may take to tell its clock. A real-time thread may have it.
 const maxMeasure = 50 * time.Millisecond
 
-// since returns how long a thread has not run, 0 if the kernel does not tell: then waits
-// get too long, never too short.
-func (c *schedClocks) since(pid, tid int) time.Duration {
-	at := monotonic()
-	ran, err := proc.ReadExecStart(pid, tid)
-	if err != nil || ran == 0 {
-		return 0
+// lastRun is when a thread last ran.
+type lastRun struct {
+	at    time.Duration // of the look, by the monotonic clock
+	ran   time.Duration // by the clock of cpu
+	cpu   int
+	known bool
+}
+
+func readLastRun(pid, tid int) lastRun {
+	l := lastRun{at: monotonic()}
+	var err error
+	if l.ran, err = proc.ReadExecStart(pid, tid); err != nil || l.ran == 0 {
+		return l
 	}
 	stat, err := proc.ReadThreadStat(pid, tid)
-	if err != nil {
+	l.cpu, l.known = stat.CPU, err == nil
+	return l
+}
+
+// since returns how long a thread has not run, 0 if the kernel does not tell: then waits
+// get too long, never too short.
+func (c *schedClocks) since(l lastRun) time.Duration {
+	if !l.known {
 		return 0
 	}
-	offset := c.offset(stat.CPU)
+	offset := c.offset(l.cpu)
 	if !offset.known {
 		return 0
 	}
-	return max(0, at-offset.Duration-ran)
+	return max(0, l.at-offset.Duration-l.ran)
 }
 
 // offset measures that of a CPU once.

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"ckpt/internal/parallel"
 	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 )
@@ -12,12 +13,14 @@ import (
 // read reads the status of all processes, now that they are stopped, sorts them, and lets
 // those go that are no longer part of the tree.
 func (t *tree) read() error {
+	err := parallel.Each(len(t.procs), func(i int) (err error) {
+		t.procs[i].stat, err = proc.ReadStat(t.procs[i].pid)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	for _, p := range t.procs {
-		stat, err := proc.ReadStat(p.pid)
-		if err != nil {
-			return err
-		}
-		p.stat = stat
 		slices.SortStableFunc(p.threads, func(a, b *tracee.Tracee) int {
 			return rank(p, a) - rank(p, b)
 		})

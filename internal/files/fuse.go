@@ -51,11 +51,7 @@ func (c *Collector) fuseType(s *Subject) (string, error) {
 // Served returns an error for each mapping of a process that is on FUSE, because
 // reading memory there means waiting for a server. In judged it remembers the file
 // systems by device: for as long as nobody unmaps what is mapped, a device stays theirs.
-func Served(pid int, judged map[uint64]string) (reasons []error, err error) {
-	list, err := proc.ReadMaps(pid)
-	if err != nil {
-		return nil, err
-	}
+func Served(pid int, list []proc.Mapping, judged map[uint64]string) (reasons []error, err error) {
 	var types map[uint64]string // of mounted file systems, by device
 	for i := range list {
 		m := &list[i]

@@ -1,8 +1,8 @@
 package proc
 
 import (
-	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -41,51 +41,49 @@ func ReadFDInfo(pid, fd int) (FDInfo, error) {
 // ParseFDInfo parses the text of an fdinfo file; pos and flags must be there.
 func ParseFDInfo(b []byte) (FDInfo, error) {
 	var f FDInfo
-	found := map[string]bool{}
-	for line := range bytes.SplitSeq(b, []byte{'\n'}) {
+	var found [len(fdinfoKeys)]bool
+	for line := range strings.SplitSeq(string(b), "\n") {
 		if len(line) == 0 {
 			continue
 		}
-		e := cutField(string(line))
-		known, ok := false, true
-		if !found[e.Key] { // a kind of file may use the same key again
-			known, ok = f.set(e)
-		}
+		e := cutField(line)
+		key := slices.Index(fdinfoKeys[:], e.Key)
 		switch {
-		case !ok:
-			return FDInfo{}, malformed("fdinfo line", line)
-		case known:
-			found[e.Key] = e.Key != "lock"
-		default:
+		case key < 0 || found[key]: // a kind of file may use the same key again
 			f.Extra = append(f.Extra, e)
+		case !f.set(e):
+			return FDInfo{}, malformed("fdinfo line", []byte(line))
+		default:
+			found[key] = e.Key != "lock"
 		}
 	}
-	if !found["pos"] || !found["flags"] {
+	if !found[0] || !found[1] {
 		return FDInfo{}, fmt.Errorf("fdinfo has no pos and flags: %w", ErrFormat)
 	}
 	return f, nil
 }
 
-// set stores a line that every kind of file has. It reports whether it is one,
-// and whether its value is well formed.
-func (f *FDInfo) set(e Field) (known, ok bool) {
+// fdinfoKeys are those of the lines that every kind of file has. The first two are
+// always there.
+var fdinfoKeys = [...]string{"pos", "flags", "mnt_id", "ino", "lock"}
+
+// set stores such a line. It reports whether its value is well formed.
+func (f *FDInfo) set(e Field) (ok bool) {
 	switch e.Key {
 	case "pos":
 		pos, err := strconv.ParseInt(e.Value, 10, 64)
 		f.Pos = pos
-		return true, err == nil
+		return err == nil
 	case "flags":
-		return true, setUint(&f.Flags, e.Value, 8)
+		return setUint(&f.Flags, e.Value, 8)
 	case "mnt_id":
-		return true, setInt(&f.MntID, e.Value)
+		return setInt(&f.MntID, e.Value)
 	case "ino":
-		return true, setUint(&f.Ino, e.Value, 10)
-	case "lock":
-		l, err := ParseLock(e.Value)
-		f.Locks = append(f.Locks, l)
-		return true, err == nil
+		return setUint(&f.Ino, e.Value, 10)
 	}
-	return false, true
+	l, err := ParseLock(e.Value)
+	f.Locks = append(f.Locks, l)
+	return err == nil
 }
 
 // cutField splits a line; one without a colon is a key.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -60,29 +59,28 @@ func malformed(what string, text []byte) error {
 	return fmt.Errorf("%s %q: %w", what, text, ErrFormat)
 }
 
-// What most files have room in: any, and those that readPiece is for.
-const (
-	usualBytes = 4096
-	pieceBytes = 512
-)
+// usualBytes is what most files have room in.
+const usualBytes = 4096
 
 // readFile reads a whole file whose size the file system does not know. Thousands
 // are read, so it makes no calls but those it takes.
-func readFile(path string) ([]byte, error) { return readAll(path, usualBytes, false) }
+func readFile(path string) ([]byte, error) { return readAll(path, make([]byte, 0, usualBytes), false) }
 
-// readPiece is readFile for a file that the kernel makes in one piece (single_open of
+// readText is readFile into buf, if there is room.
+func readText(path string, buf []byte) ([]byte, error) { return readAll(path, buf, false) }
+
+// readPiece is readText for a file that the kernel makes in one piece (single_open of
 // fs/seq_file.c): all of it is there when a read fills less than there is room for.
-func readPiece(path string) ([]byte, error) { return readAll(path, pieceBytes, true) }
+func readPiece(path string, buf []byte) ([]byte, error) { return readAll(path, buf, true) }
 
-// readAll reads a file, with room for so many bytes at first.
-func readAll(path string, room int, piece bool) ([]byte, error) {
+// readAll reads a file into b, which grows when there is no room.
+func readAll(path string, b []byte, piece bool) ([]byte, error) {
 	failed := func(op string, err error) error { return &fs.PathError{Op: op, Path: path, Err: err} }
-	fd, err := again(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	fd, err := openFD(path)
 	if err != nil {
-		return nil, failed("open", err)
+		return nil, err
 	}
 	defer unix.Close(fd)
-	b := make([]byte, 0, room)
 	for {
 		n, err := again(func() (int, error) { return unix.Read(fd, b[len(b):cap(b)]) })
 		switch {
@@ -102,6 +100,15 @@ func readAll(path string, room int, piece bool) ([]byte, error) {
 	}
 }
 
+// openFD opens a file. An os.File would take system calls of its own.
+func openFD(path string) (int, error) {
+	fd, err := again(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return -1, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return fd, nil
+}
+
 // again makes a call until it is not interrupted.
 func again(call func() (int, error)) (n int, err error) {
 	for {
@@ -111,15 +118,18 @@ func again(call func() (int, error)) (n int, err error) {
 	}
 }
 
-// readParsed reads a file of a process and parses it.
+// readParsed reads a file of a process and parses it. What parse returns has nothing of
+// the bytes that it gets.
 func readParsed[T any](pid int, path string, parse func([]byte) (T, error)) (T, error) {
-	return parsed(pid, path, readFile, parse)
+	return parsed(pid, path, readText, parse)
 }
 
 // parsed is readParsed by way of read.
-func parsed[T any](pid int, path string, read func(string) ([]byte, error), parse func([]byte) (T, error)) (T, error) {
+func parsed[T any](pid int, path string, read func(string, []byte) ([]byte, error), parse func([]byte) (T, error)) (T, error) {
 	var none T
-	b, err := read(path)
+	buf := lineBuffers.Get().(*lineBuffer)
+	defer lineBuffers.Put(buf)
+	b, err := read(path, buf[:0])
 	if err != nil {
 		return none, ofPid(pid, err)
 	}
@@ -159,14 +169,22 @@ func splitLF(data []byte, atEOF bool) (int, []byte, error) {
 func Processes() ([]int, error) { return readNumbers("/proc") }
 
 func readNumbers(path string) ([]int, error) {
-	d, err := os.Open(path)
+	fd, err := openFD(path)
 	if err != nil {
 		return nil, err
 	}
-	defer d.Close()
-	names, err := d.Readdirnames(-1)
-	if err != nil {
-		return nil, err
+	defer unix.Close(fd)
+	var names []string
+	buf := lineBuffers.Get().(*lineBuffer)
+	defer lineBuffers.Put(buf)
+	for {
+		n, err := again(func() (int, error) { return unix.ReadDirent(fd, buf[:]) })
+		if err != nil {
+			return nil, &fs.PathError{Op: "readdirent", Path: path, Err: err}
+		}
+		if n == 0 {
+			return sortedNumbers(names), nil
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
 	}
-	return sortedNumbers(names), nil
 }

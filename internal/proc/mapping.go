@@ -2,9 +2,12 @@ package proc
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Mapping is one mapping of an address space: a line of /proc/PID/maps, and
@@ -91,14 +94,29 @@ func ReadMappings(pid int) ([]Mapping, error) { return readMappings(pid, "smaps"
 func ReadMaps(pid int) ([]Mapping, error) { return readMappings(pid, "maps") }
 
 func readMappings(pid int, name string) ([]Mapping, error) {
-	f, err := os.Open(pidPath(pid, name))
+	path := pidPath(pid, name)
+	fd, err := openFD(path)
 	if err != nil {
 		return nil, ofPid(pid, err)
 	}
-	defer f.Close()
-	all, err := ParseMappings(f)
+	defer unix.Close(fd)
+	all, err := ParseMappings(fdReader(fd))
 	if err != nil {
-		return nil, ofPid(pid, fmt.Errorf("parse %s: %w", f.Name(), err))
+		return nil, ofPid(pid, fmt.Errorf("parse %s: %w", path, err))
 	}
 	return all, nil
+}
+
+// fdReader reads from a descriptor.
+type fdReader int
+
+func (fd fdReader) Read(b []byte) (int, error) {
+	n, err := again(func() (int, error) { return unix.Read(int(fd), b) })
+	switch {
+	case err != nil:
+		return 0, os.NewSyscallError("read", err)
+	case n == 0 && len(b) > 0:
+		return 0, io.EOF
+	}
+	return n, nil
 }

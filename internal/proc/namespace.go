@@ -1,7 +1,6 @@
 package proc
 
 import (
-	"errors"
 	"io/fs"
 	"os"
 	"strconv"
@@ -19,16 +18,43 @@ var namespaceKinds = [...]string{"cgroup", "ipc", "mnt", "net", "pid", "pid_for_
 // have are missing: for a zombie all but user and pid, and pid_for_children after
 // unshare(2) until the first child.
 func Namespaces(pid, tid int) (map[string]uint64, error) {
+	return readNamespaces(pid, tid, namespaceKinds[:])
+}
+
+// ThreadNamespaces is Namespaces for another thread of a process, given those of its
+// first. The user, pid and time namespace of all threads are the same: the kernel lets
+// only a process with one thread enter another (check_unshare_flags of kernel/fork.c,
+// userns_install, timens_install), and pid namespaces are not entered at all.
+func ThreadNamespaces(pid, tid int, first map[string]uint64) (map[string]uint64, error) {
+	all, err := readNamespaces(pid, tid, []string{"cgroup", "ipc", "mnt", "net", "pid_for_children", "time_for_children", "uts"})
+	for _, kind := range []string{"pid", "time", "user"} {
+		if inode, ok := first[kind]; ok && err == nil {
+			all[kind] = inode
+		}
+	}
+	return all, err
+}
+
+// readNamespaces reads some of them by way of their folder, to which the walk is long.
+func readNamespaces(pid, tid int, kinds []string) (map[string]uint64, error) {
+	dir, err := unix.Open(threadPath(pid, tid, "ns"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, ofPid(tid, os.NewSyscallError("open", err))
+	}
+	defer unix.Close(dir)
 	all := make(map[string]uint64, len(namespaceKinds))
-	for _, kind := range namespaceKinds {
-		inode, err := Namespace(pid, tid, kind)
-		if errors.Is(err, fs.ErrNotExist) {
+	var text [64]byte
+	for _, kind := range kinds {
+		n, err := again(func() (int, error) { return unix.Readlinkat(dir, kind, text[:]) })
+		if err == unix.ENOENT {
 			continue
 		}
-		if err != nil {
-			return nil, err
+		if err == nil {
+			_, all[kind], err = ParseNamespace(string(text[:n]))
 		}
-		all[kind] = inode
+		if err != nil {
+			return nil, ofPid(tid, err)
+		}
 	}
 	if len(all) == 0 {
 		return nil, ofPid(tid, fs.ErrNotExist)

@@ -1,7 +1,7 @@
 package proc
 
 import (
-	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -61,25 +61,28 @@ func ReadThreadStatus(pid, tid int) (Status, error) {
 // skipped; Tgid, Pid, Uid and Gid must be there.
 func ParseStatus(b []byte) (Status, error) {
 	s := Status{THPEnabled: true}
-	found := map[string]bool{}
-	for line := range bytes.SplitSeq(b, []byte{'\n'}) {
-		key, value, ok := strings.Cut(string(line), ":")
+	var found [len(statusNeeds)]bool
+	for line := range strings.SplitSeq(string(b), "\n") {
+		key, value, ok := strings.Cut(line, ":")
 		set := statusFields[key]
 		if !ok || set == nil {
 			continue
 		}
 		if !set(&s, strings.TrimLeft(value, "\t ")) {
-			return Status{}, malformed("status line", line)
+			return Status{}, malformed("status line", []byte(line))
 		}
-		found[key] = true
+		if i := slices.Index(statusNeeds[:], key); i >= 0 {
+			found[i] = true
+		}
 	}
-	for _, key := range []string{"Tgid", "Pid", "Uid", "Gid"} {
-		if !found[key] {
-			return Status{}, malformed("status without "+key, b)
-		}
+	if i := slices.Index(found[:], false); i >= 0 {
+		return Status{}, malformed("status without "+statusNeeds[i], b)
 	}
 	return s, nil
 }
+
+// statusNeeds are the lines without which a status is none.
+var statusNeeds = [...]string{"Tgid", "Pid", "Uid", "Gid"}
 
 // statusFields says what each line sets; false means the value is malformed.
 var statusFields = map[string]func(*Status, string) bool{

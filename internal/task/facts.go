@@ -19,17 +19,21 @@ type Facts struct {
 	slack    *uint64 // the timer slack; nil if this user may not read it
 }
 
-// ReadFacts reads the facts about a thread.
-func ReadFacts(pid, tid int) (*Facts, error) {
+// ReadFacts reads the facts about a thread, given those about the first thread of its
+// process, which are nil for that itself.
+func ReadFacts(pid, tid int, first *Facts) (*Facts, error) {
 	f := &Facts{}
 	var err error
 	if f.Status, err = proc.ReadThreadStatus(pid, tid); err != nil {
 		return nil, err
 	}
-	if f.Comm, err = proc.ReadComm(pid, tid); err != nil {
-		return nil, err
+	f.Comm = f.Status.Name
+	if first == nil {
+		f.Namespaces, err = proc.Namespaces(pid, tid)
+	} else {
+		f.Namespaces, err = proc.ThreadNamespaces(pid, tid, first.Namespaces)
 	}
-	if f.Namespaces, err = proc.Namespaces(pid, tid); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if f.cgroups, err = readCgroups(tid); err != nil {
