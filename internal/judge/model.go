@@ -341,6 +341,7 @@ func (m *Model) belongs(rec *stream.Record) error {
 		return fmt.Errorf("%w: pid %d has it twice", stream.ErrCorrupt, pid)
 	}
 	to[rec.Type] = rec
+	rec.DecodeAhead()
 	return nil
 }
 

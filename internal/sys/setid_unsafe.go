@@ -23,6 +23,14 @@ var MayChooseIDs = sync.OnceValue(mayChooseIDs)
 func mayChooseIDs() bool {
 	id := int32(os.Getpid())
 	args := cloneArgs{setTID: uint64(uintptr(unsafe.Pointer(&id))), setTIDSize: 1}
+	// Asked for a thread, the kernel need not copy our memory first. It makes none: a thread
+	// is born where we are, and there the id is taken.
+	args.flags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_SYSVSEM | unix.CLONE_THREAD
+	_, _, e := unix.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args), 0)
+	if e != unix.EINVAL {
+		return e != unix.EPERM
+	}
+	args.flags = 0 // children are born in another pid namespace, see unshare(2)
 	pid, _, e := unix.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args), 0)
 	switch {
 	case e != 0:

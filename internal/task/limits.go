@@ -3,6 +3,7 @@ package task
 import (
 	"fmt"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -49,7 +50,10 @@ func checkLimits(l *record.Limits) []error {
 // limitsHere returns an error for each hard limit that can't be raised to what it
 // was.
 func limitsHere(h *Host, l *record.Limits) []error {
-	own, err := proc.ReadLimits(os.Getpid())
+	if h.limits == nil {
+		h.limits = sync.OnceValues(func() (proc.Limits, error) { return proc.ReadLimits(os.Getpid()) })
+	}
+	own, err := h.limits()
 	if err != nil {
 		return []error{err}
 	}

@@ -206,7 +206,7 @@ func prctlHere(h *Host, p *record.Prctl) (errs []error) {
 		if i := slices.IndexFunc(p.Values, func(v record.PrctlValue) bool { return v.Name == a.name }); i < 0 || p.Values[i].Value == 0 {
 			continue
 		}
-		if unix.Prctl(int(a.get), 0, 0, 0, 0) == unix.EINVAL {
+		if h.lacks(a.name, a.get) {
 			errs = append(errs, fmt.Errorf("%s has the attribute %s, which this kernel does not know", h.Who(p.PID), a.name))
 		}
 	}
@@ -219,4 +219,17 @@ func prctlHere(h *Host, p *record.Prctl) (errs []error) {
 		errs = append(errs, h.Need(caps.Of(unix.CAP_SYS_RESOURCE), h.Who(p.PID), "mark %s as an I/O flusher")...)
 	}
 	return errs
+}
+
+// lacks reports whether this kernel does not know an attribute, and asks it once.
+func (h *Host) lacks(name string, get uint64) bool {
+	lacks, known := h.unknown[name]
+	if !known {
+		if h.unknown == nil {
+			h.unknown = map[string]bool{}
+		}
+		lacks = unix.Prctl(int(get), 0, 0, 0, 0) == unix.EINVAL
+		h.unknown[name] = lacks
+	}
+	return lacks
 }

@@ -95,6 +95,9 @@ type Host struct {
 	*caps.Process
 	// Who names a process in messages.
 	Who func(pid int) string
+
+	limits  func() (proc.Limits, error) // of this process; nil until they are asked for
+	unknown map[string]bool             // attributes that this kernel does not know
 }
 
 // Keep is something to do, with Loan.CallAndBack, so that the end of a thread does
