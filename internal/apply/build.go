@@ -78,6 +78,7 @@ func (b *builder) close() error {
 		errs = append(errs, r.Close())
 	}
 	clear(b.spaces)
+	b.files.Forget()
 	// The depot first: it ends each holder at once, instead of closing file by file.
 	return errors.Join(append(errs, b.depot.Close(), b.objects.Hash.Close())...)
 }
@@ -89,7 +90,7 @@ func (b *builder) build(next *stream.Record) error {
 		return err
 	}
 	var err error
-	if b.depot, err = depot.New(b.needed); err != nil {
+	if b.depot, err = depot.New(b.needed, b.files.Kept()); err != nil {
 		return err
 	}
 	b.files.Depot = b.depot

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -44,42 +45,63 @@ type File struct {
 	d      *Depot
 	name   string
 	own    *os.File      // as it was given to Keep
-	fd     int           // as it was fetched back, or -1
+	fd     int           // as it was given to KeepFD or fetched back, or -1
 	at     *list.Element // nil if it is not here
 	holder *puppet.Puppet
 	there  int // its number in the holder
 }
 
-// New returns a depot. No holder gets a process id that is taken.
-func New(taken func(pid int) bool) (*Depot, error) {
-	room, err := Room()
+// New returns a depot. No holder gets a process id that is taken. Each of the leaving
+// descriptors that are open now is closed before a file is kept in its place.
+func New(taken func(pid int) bool, leaving int) (*Depot, error) {
+	room, err := Room(leaving)
 	if err != nil {
 		return nil, err
 	}
 	return &Depot{room: room, taken: taken}, nil
 }
 
-// Room is how many files can be here.
-func Room() (int, error) {
+// Room is how many files can be here once some descriptors have been closed.
+func Room(leaving int) (int, error) {
 	var lim unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
 		return 0, os.NewSyscallError("getrlimit", err)
 	}
-	open, err := os.ReadDir("/proc/self/fd")
+	open, err := countOpen()
 	if err != nil {
 		return 0, err
 	}
-	room := int(min(lim.Cur, 1<<30)) - len(open) - spare
+	open -= leaving
+	room := int(min(lim.Cur, 1<<30)) - open - spare
 	if room < 2*alwaysHere {
-		return 0, cli.WithHint(fmt.Errorf("this process may have %d descriptors, of which %d are in use, and needs %d more to restore anything", lim.Cur, len(open), spare+2*alwaysHere),
+		return 0, cli.WithHint(fmt.Errorf("this process may have %d descriptors, of which %d are in use, and needs %d more to restore anything", lim.Cur, open, spare+2*alwaysHere),
 			"raise the limit, see ulimit -n")
 	}
 	return room, nil
 }
 
+// countOpen counts the descriptors of this process. Since Linux 6.2 the folder's size is
+// their number.
+func countOpen() (int, error) {
+	const own = "/proc/self/fd"
+	if info, err := os.Stat(own); err == nil && info.Size() > 0 {
+		return int(info.Size()), nil
+	}
+	open, err := os.ReadDir(own)
+	return len(open), err
+}
+
 // Keep takes over an open file.
 func (d *Depot) Keep(f *os.File) (*File, error) {
-	k := &File{d: d, name: f.Name(), own: f, fd: -1}
+	return d.keep(&File{d: d, name: f.Name(), own: f, fd: -1})
+}
+
+// KeepFD is Keep for a descriptor without an os.File.
+func (d *Depot) KeepFD(fd int, name string) (*File, error) {
+	return d.keep(&File{d: d, name: name, fd: fd})
+}
+
+func (d *Depot) keep(k *File) (*File, error) {
 	k.at = d.here.PushBack(k)
 	if err := d.makeRoom(); err != nil {
 		return nil, errors.Join(err, k.Close())
@@ -251,12 +273,34 @@ func (d *Depot) Close() error {
 		return nil
 	}
 	var errs []error
+	var fds []int
 	for d.here.Len() > 0 {
-		errs = append(errs, d.here.Front().Value.(*File).leave())
+		if f := d.here.Front().Value.(*File); f.own == nil {
+			d.here.Remove(f.at)
+			fds, f.at, f.fd = append(fds, f.fd), nil, -1
+		} else {
+			errs = append(errs, f.leave())
+		}
 	}
+	errs = append(errs, closeAll(fds))
 	for _, p := range d.holders {
 		errs = append(errs, p.Tracee().Kill())
 	}
 	d.holders, d.closed = nil, true
+	return errors.Join(errs...)
+}
+
+// closeAll closes descriptors, those with consecutive numbers by one call.
+func closeAll(fds []int) error {
+	slices.Sort(fds)
+	var errs []error
+	for len(fds) > 0 {
+		n := 1
+		for n < len(fds) && fds[n] == fds[0]+n {
+			n++
+		}
+		errs = append(errs, os.NewSyscallError("close_range", unix.CloseRange(uint(fds[0]), uint(fds[n-1]), 0)))
+		fds = fds[n:]
+	}
 	return errors.Join(errs...)
 }

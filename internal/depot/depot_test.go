@@ -18,7 +18,7 @@ import (
 func small(t *testing.T, taken func(int) bool) *Depot {
 	t.Helper()
 	runtime.LockOSThread()
-	d, err := New(taken)
+	d, err := New(taken, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package files
 
 import (
 	"fmt"
-	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -45,7 +44,7 @@ func (r *Restorer) charDev(rec *stream.Record) (*named, error) {
 		return nil, fmt.Errorf("%w: %s is device %d:%d, which keeps a state", stream.ErrCorrupt, d.Path, unix.Major(d.Rdev), unix.Minor(d.Rdev))
 	}
 	const what = "a device"
-	judge := func(p *os.File, st *unix.Stat_t) error {
+	judge := func(p int, st *unix.Stat_t) error {
 		if err := isType(d.Path, unix.S_IFCHR, what)(p, st); err != nil || st.Rdev == d.Rdev {
 			return err
 		}

@@ -2,7 +2,6 @@ package files
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -91,8 +90,8 @@ func where(s *Subject) string {
 }
 
 // isType returns a judge for named: is what the path leads to still of this type?
-func isType(path string, mode uint32, what string) func(*os.File, *unix.Stat_t) error {
-	return func(_ *os.File, st *unix.Stat_t) error {
+func isType(path string, mode uint32, what string) func(int, *unix.Stat_t) error {
+	return func(_ int, st *unix.Stat_t) error {
 		if st.Mode&unix.S_IFMT != mode {
 			return fmt.Errorf("%s was %s and no longer is", path, what)
 		}

@@ -425,15 +425,24 @@ func open(path string, flags int) (*os.File, error) { return openNamed(path, fla
 
 // openNamed opens path; messages call the file name.
 func openNamed(path string, flags int, name string) (*os.File, error) {
+	fd, err := openFD(path, flags, name)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// openFD is openNamed without an os.File.
+func openFD(path string, flags int, name string) (int, error) {
 	for {
 		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
-			return nil, &os.PathError{Op: "open", Path: name, Err: err}
+			return -1, &os.PathError{Op: "open", Path: name, Err: err}
 		}
-		return os.NewFile(uintptr(fd), name), nil
+		return fd, nil
 	}
 }
 

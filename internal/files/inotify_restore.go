@@ -184,7 +184,7 @@ var errOtherType = errors.New("it is of another type now")
 
 func (m *inotifyMaker) newWatch(t *record.InotifyWatch) *watch {
 	w := &watch{rec: t, before: m.before[watchKey{t.Refs.Inotify, t.WD}]}
-	w.named = m.named(t.Refs.Inotify, &t.Stat, "a file", func(p *os.File, st *unix.Stat_t) error {
+	w.named = m.named(t.Refs.Inotify, &t.Stat, "a file", func(p int, st *unix.Stat_t) error {
 		w.same = w.isSame(p, st) || w.onlyNumbered(st)
 		if (st.Mode^t.Mode)&unix.S_IFMT != 0 {
 			return errOtherType
@@ -250,7 +250,7 @@ func (w *watch) byHandle() *os.File {
 	}
 	f := os.NewFile(uintptr(fd), w.Path)
 	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil || !w.isSame(f, &st) {
+	if unix.Fstat(fd, &st) != nil || !w.isSame(fd, &st) {
 		f.Close()
 		return nil
 	}

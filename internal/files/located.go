@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -36,7 +37,8 @@ func (u *User) identity() *sys.FSIdentity {
 // the program may change what its paths lead to at any time. So a path is walked
 // once, without symbolic links; the file found is checked by that descriptor and
 // opened through it. Only the very file that was open is opened with our rights,
-// any other file with those of the program.
+// any other file with those of the program. What the check found may be kept open and
+// opened through that (see found), which no path leads elsewhere.
 type named struct {
 	object.Base
 	r      *Restorer
@@ -45,11 +47,14 @@ type named struct {
 	what string // for messages: "a folder"
 	// onlyPath: it is never opened but by O_PATH.
 	onlyPath bool
-	// judge says what is wrong with the file that was found.
-	judge func(p *os.File, st *unix.Stat_t) error
+	// judge says what is wrong with the file that was found, of which p is an O_PATH
+	// descriptor.
+	judge func(p int, st *unix.Stat_t) error
+	// found is what the check found, if that is kept.
+	found *found
 }
 
-func (r *Restorer) named(objref uint64, st *record.Stat, what string, judge func(*os.File, *unix.Stat_t) error) *named {
+func (r *Restorer) named(objref uint64, st *record.Stat, what string, judge func(int, *unix.Stat_t) error) *named {
 	return &named{r: r, objref: objref, Stat: st, what: what, judge: judge}
 }
 
@@ -88,12 +93,21 @@ func pathThing(rec *stream.Record) (*Thing, error) {
 }
 
 // Open opens it again.
-func (n *named) Open(flags int) (f *os.File, err error) {
-	err = n.with(flags, func(p *os.File, st *unix.Stat_t) error {
-		f, err = n.open(p, st, flags)
+func (n *named) Open(flags int) (*os.File, error) {
+	fd, err := n.openFD(flags)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), n.Path), nil
+}
+
+// openFD is Open where there may be thousands: an os.File is not for nothing.
+func (n *named) openFD(flags int) (fd int, err error) {
+	err = n.with(flags, func(p int, st *unix.Stat_t) error {
+		fd, err = n.open(p, st, flags)
 		return err
 	})
-	return f, err
+	return fd, err
 }
 
 // check returns what stands in the way of opening it.
@@ -101,7 +115,7 @@ func (n *named) check() []error {
 	if err := checkPath(n.Path); err != nil {
 		return []error{err}
 	}
-	if n.r.Paper {
+	if n.r.Paper || n.found != nil {
 		return nil
 	}
 	if err := n.with(0, n.allowed); err != nil {
@@ -123,7 +137,16 @@ func checkPath(path string) error {
 
 // with walks to the file and calls use with an O_PATH descriptor of it, with the
 // rights it may be opened with.
-func (n *named) with(flags int, use func(p *os.File, st *unix.Stat_t) error) error {
+func (n *named) with(flags int, use func(p int, st *unix.Stat_t) error) error {
+	if n.found.good(flags) {
+		var st unix.Stat_t
+		if unix.Fstat(n.found.fd, &st) == nil && n.hasStat(&st) {
+			if err := n.judge(n.found.fd, &st); err != nil {
+				return err
+			}
+			return n.r.denied(use(n.found.fd, &st), n.Path, n.written())
+		}
+	}
 	if !n.Follow {
 		p, st, err := n.walk(flags)
 		if errors.Is(err, unix.EACCES) {
@@ -133,7 +156,7 @@ func (n *named) with(flags int, use func(p *os.File, st *unix.Stat_t) error) err
 		if err != nil {
 			return err
 		}
-		defer p.Close()
+		defer unix.Close(p)
 		if n.isSame(p, st) {
 			if err := n.judge(p, st); err != nil {
 				return err
@@ -151,7 +174,7 @@ func (n *named) with(flags int, use func(p *os.File, st *unix.Stat_t) error) err
 	return sys.AsFS(u.identity(), func() error {
 		p, st, err := n.walk(flags)
 		if err == nil {
-			defer p.Close()
+			defer unix.Close(p)
 			err = n.judge(p, st)
 		}
 		if err == nil {
@@ -175,7 +198,7 @@ func (n *named) written() bool {
 
 // walk opens what is at the path. It follows symbolic links only if the record
 // says so.
-func (n *named) walk(flags int) (*os.File, *unix.Stat_t, error) {
+func (n *named) walk(flags int) (int, *unix.Stat_t, error) {
 	how := unix.O_PATH
 	if flags&unix.O_PATH != 0 {
 		how |= flags & (unix.O_NOFOLLOW | unix.O_DIRECTORY)
@@ -183,22 +206,22 @@ func (n *named) walk(flags int) (*os.File, *unix.Stat_t, error) {
 	if n.Mode&unix.S_IFMT == unix.S_IFLNK {
 		how |= unix.O_NOFOLLOW
 	}
-	p, err := walk(n.Path, how, n.Follow)
+	p, err := walkFD(n.Path, how, n.Follow)
 	switch {
 	case errors.Is(err, unix.ELOOP) && !n.Follow:
-		return nil, nil, cli.WithHint(fmt.Errorf("%s, %s the program had open, is reached by a symbolic link now%s", n.Path, n.what, firstLink(n.Path)),
+		return -1, nil, cli.WithHint(fmt.Errorf("%s, %s the program had open, is reached by a symbolic link now%s", n.Path, n.what, firstLink(n.Path)),
 			"a filter that sets follow in the record lets it be opened all the same, see ckpt(7)")
 	case errors.Is(err, unix.EACCES):
-		return nil, nil, err
+		return -1, nil, err
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
-		return nil, nil, n.gone(err)
+		return -1, nil, n.gone(err)
 	case err != nil:
-		return nil, nil, fmt.Errorf("%s, which the program had open, can't be opened: %w", n.Path, err)
+		return -1, nil, fmt.Errorf("%s, which the program had open, can't be opened: %w", n.Path, err)
 	}
 	st := new(unix.Stat_t)
-	if err := unix.Fstat(int(p.Fd()), st); err != nil {
-		p.Close()
-		return nil, nil, &os.PathError{Op: "fstat", Path: n.Path, Err: err}
+	if err := unix.Fstat(p, st); err != nil {
+		unix.Close(p)
+		return -1, nil, &os.PathError{Op: "fstat", Path: n.Path, Err: err}
 	}
 	return p, st, nil
 }
@@ -219,6 +242,15 @@ func (n *named) gone(err error) error {
 
 // walk opens a path. It follows symbolic links only if follow says so.
 func walk(path string, flags int, follow bool) (*os.File, error) {
+	fd, err := walkFD(path, flags, follow)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// walkFD is walk without an os.File.
+func walkFD(path string, flags int, follow bool) (int, error) {
 	how := unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS}
 	if follow {
 		how.Resolve = unix.RESOLVE_NO_MAGICLINKS
@@ -228,10 +260,7 @@ func walk(path string, flags int, follow bool) (*os.File, error) {
 		if err == unix.EINTR || err == unix.EAGAIN {
 			continue
 		}
-		if err != nil {
-			return nil, err
-		}
-		return os.NewFile(uintptr(fd), path), nil
+		return fd, err
 	}
 }
 
@@ -252,11 +281,11 @@ func firstLink(path string) string {
 // isSame reports whether this is the very file that was open. The inode number
 // alone does not tell, because it may have been reused; the birth time or the
 // file handle does.
-func (n *named) isSame(p *os.File, st *unix.Stat_t) bool {
-	if st.Ino != n.Ino || st.Mode != n.Mode || st.Uid != n.UID || st.Gid != n.GID || n.r.SameBoot && st.Dev != n.Dev {
+func (n *named) isSame(p int, st *unix.Stat_t) bool {
+	if !n.hasStat(st) {
 		return false
 	}
-	born, handle := birthOf(int(p.Fd()), ""), handleAt(int(p.Fd()), "", unix.AT_EMPTY_PATH)
+	born, handle := birthOf(p, ""), handleAt(p, "", unix.AT_EMPTY_PATH)
 	known := false
 	if n.BtimeNS != 0 && born != 0 {
 		if known = born == n.BtimeNS; !known {
@@ -269,9 +298,14 @@ func (n *named) isSame(p *os.File, st *unix.Stat_t) bool {
 	return known
 }
 
+// hasStat is isSame by what fstat(2) tells, which is not all.
+func (n *named) hasStat(st *unix.Stat_t) bool {
+	return st.Ino == n.Ino && st.Mode == n.Mode && st.Uid == n.UID && st.Gid == n.GID && (!n.r.SameBoot || st.Dev == n.Dev)
+}
+
 // allowed checks that our current identity may do with the file what its User
 // does.
-func (n *named) allowed(p *os.File, st *unix.Stat_t) error {
+func (n *named) allowed(p int, st *unix.Stat_t) error {
 	u := n.r.Users[n.objref]
 	if u == nil {
 		return nil
@@ -286,7 +320,7 @@ func (n *named) allowed(p *os.File, st *unix.Stat_t) error {
 	if u.Write || st.Mode&unix.S_IFMT == unix.S_IFIFO { // opened for both, see makeFifo
 		mode |= unix.W_OK
 	}
-	err := unix.Faccessat(int(p.Fd()), "", mode, unix.AT_EACCESS|unix.AT_EMPTY_PATH)
+	err := unix.Faccessat(p, "", mode, unix.AT_EACCESS|unix.AT_EMPTY_PATH)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: n.Path, Err: err}
 	}
@@ -295,48 +329,45 @@ func (n *named) allowed(p *os.File, st *unix.Stat_t) error {
 
 // open opens the file behind p with these flags; p is an O_PATH descriptor opened
 // with them.
-func (n *named) open(p *os.File, st *unix.Stat_t, flags int) (*os.File, error) {
+func (n *named) open(p int, st *unix.Stat_t, flags int) (int, error) {
 	if flags&unix.O_PATH != 0 {
-		fd, err := unix.FcntlInt(p.Fd(), unix.F_DUPFD_CLOEXEC, 3)
-		if err != nil {
-			return nil, os.NewSyscallError("fcntl", err)
-		}
-		return os.NewFile(uintptr(fd), n.Path), nil
+		fd, err := unix.FcntlInt(uintptr(p), unix.F_DUPFD_CLOEXEC, 3)
+		return fd, os.NewSyscallError("fcntl", err)
 	}
 	if n.onlyPath {
-		return nil, fmt.Errorf("%w: %s is to be opened with flags %#o, without O_PATH", stream.ErrCorrupt, n.Path, flags)
+		return -1, fmt.Errorf("%w: %s is to be opened with flags %#o, without O_PATH", stream.ErrCorrupt, n.Path, flags)
 	}
 	flags |= unix.O_NOCTTY
-	link := fmt.Sprintf("/proc/self/fd/%d", p.Fd())
+	link := "/proc/self/fd/" + strconv.Itoa(p)
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return openNamed(link+"/.", flags, n.Path)
+		return openFD(link+"/.", flags, n.Path)
 	}
-	f, err := openNamed(link, flags&^(unix.O_NOFOLLOW|unix.O_DIRECTORY), n.Path)
+	fd, err := openFD(link, flags&^(unix.O_NOFOLLOW|unix.O_DIRECTORY), n.Path)
 	if err != nil || flags&unix.O_NOFOLLOW == 0 {
-		return f, err
+		return fd, err
 	}
-	return n.notFollowing(f, flags&^unix.O_DIRECTORY)
+	return notFollowing(fd, flags&^unix.O_DIRECTORY)
 }
 
-// notFollowing opens f's file again with O_NOFOLLOW, which fcntl(2) shows but
+// notFollowing opens a descriptor's file again with O_NOFOLLOW, which fcntl(2) shows but
 // can't set. A link in /proc can't be opened with that flag, so the file is
 // opened by its handle.
-func (n *named) notFollowing(f *os.File, flags int) (*os.File, error) {
-	h := handleAt(int(f.Fd()), "", unix.AT_EMPTY_PATH)
+func notFollowing(fd, flags int) (int, error) {
+	h := handleAt(fd, "", unix.AT_EMPTY_PATH)
 	if h == nil {
-		return f, nil
+		return fd, nil
 	}
-	fd, err := unix.OpenByHandleAt(int(f.Fd()), unix.NewFileHandle(h.Type, h.Bytes), flags|unix.O_CLOEXEC)
+	again, err := unix.OpenByHandleAt(fd, unix.NewFileHandle(h.Type, h.Bytes), flags|unix.O_CLOEXEC)
 	if err != nil {
-		return f, nil
+		return fd, nil
 	}
-	g := os.NewFile(uintptr(fd), n.Path)
 	var a, b unix.Stat_t
-	if unix.Fstat(int(f.Fd()), &a) != nil || unix.Fstat(fd, &b) != nil || a.Dev != b.Dev || a.Ino != b.Ino {
-		g.Close()
-		return f, nil
+	if unix.Fstat(fd, &a) != nil || unix.Fstat(again, &b) != nil || a.Dev != b.Dev || a.Ino != b.Ino {
+		unix.Close(again)
+		return fd, nil
 	}
-	return g, f.Close()
+	unix.Close(fd)
+	return again, nil
 }
 
 // birthOf returns a file's birth time in nanoseconds; 0 if its file system does

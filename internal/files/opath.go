@@ -2,7 +2,6 @@ package files
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -53,7 +52,7 @@ func (r *Restorer) opath(rec *stream.Record) (*named, error) {
 	if what == "" {
 		return nil, fmt.Errorf("%w: %s with mode %#o is open by O_PATH alone", stream.ErrCorrupt, o.Path, o.Mode)
 	}
-	judge := func(p *os.File, st *unix.Stat_t) error {
+	judge := func(p int, st *unix.Stat_t) error {
 		if err := isType(o.Path, mode, what)(p, st); err != nil || st.Rdev == o.Rdev {
 			return err
 		}

@@ -3,7 +3,6 @@ package files
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -116,7 +115,7 @@ func (r *Restorer) checkReg(rec *stream.Record) []error {
 
 // reg is a file that is expected under its path.
 func (r *Restorer) reg(reg *record.Reg) *named {
-	judge := func(p *os.File, st *unix.Stat_t) error {
+	judge := func(p int, st *unix.Stat_t) error {
 		if st.Mode&unix.S_IFMT != unix.S_IFREG {
 			return fmt.Errorf("%s was a regular file and no longer is", reg.Path)
 		}
@@ -125,18 +124,20 @@ func (r *Restorer) reg(reg *record.Reg) *named {
 		}
 		return r.runs(reg.Objref, reg.Path, st.Mode)
 	}
-	return r.named(reg.Objref, &reg.Stat, "a regular file", judge)
+	n := r.named(reg.Objref, &reg.Stat, "a regular file", judge)
+	n.found = r.found[reg.Objref]
+	return n
 }
 
 // changed says, for a message, how a file differs from what the policy allows;
 // "" if it does not.
-func (r *Restorer) changed(reg *record.Reg, p *os.File, st *unix.Stat_t, policy Policy) string {
+func (r *Restorer) changed(reg *record.Reg, p int, st *unix.Stat_t, policy Policy) string {
 	sameInode, mtime := st.Ino == reg.Ino, st.Mtim.Nano()
 	if sameInode && st.Size == reg.Size && mtime == reg.MtimeNS {
 		return ""
 	}
 	if len(reg.BuildID) > 0 {
-		now := readBuildID(fmt.Sprintf("/proc/self/fd/%d", p.Fd()))
+		now := readBuildID(fmt.Sprintf("/proc/self/fd/%d", p))
 		if !bytes.Equal(now, reg.BuildID) {
 			return fmt.Sprintf("is another program or library than at the checkpoint: its build-id was %x and is %x", reg.BuildID, now)
 		}
@@ -144,7 +145,7 @@ func (r *Restorer) changed(reg *record.Reg, p *os.File, st *unix.Stat_t, policy 
 		return "is a program or library that was changed since the checkpoint, and has no build-id that could show that it is still the same"
 	}
 	switch {
-	case policy == Truncate && st.Size != reg.Size && unix.Faccessat(int(p.Fd()), "", unix.W_OK, unix.AT_EACCESS|unix.AT_EMPTY_PATH) != nil:
+	case policy == Truncate && st.Size != reg.Size && unix.Faccessat(p, "", unix.W_OK, unix.AT_EACCESS|unix.AT_EMPTY_PATH) != nil:
 		return "may not be written by this user, which --files truncate needs"
 	case policy == Truncate && st.Size != reg.Size && r.leased[reg.Objref]:
 		return fmt.Sprintf("has %d bytes, and the program's lease on it (F_SETLEASE) can't be had again while --files truncate sets the %d it had; set them before, with truncate -s %d", st.Size, reg.Size, reg.Size)

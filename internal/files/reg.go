@@ -152,7 +152,7 @@ func (r *Restorer) openHandle(reg *record.Reg) *os.File {
 	}
 	f := os.NewFile(uintptr(fd), reg.Path)
 	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil || !r.reg(reg).isSame(f, &st) || st.Size != reg.Size || st.Mtim.Nano() != reg.MtimeNS {
+	if unix.Fstat(fd, &st) != nil || !r.reg(reg).isSame(fd, &st) || st.Size != reg.Size || st.Mtim.Nano() != reg.MtimeNS {
 		f.Close()
 		return nil
 	}

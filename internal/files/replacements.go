@@ -106,6 +106,7 @@ func (r *Restorer) decide(objects []*stream.Record, fds []record.FD) (replacemen
 	}
 	p.findUnneeded()
 	p.tellConnections()
+	p.findAhead(objects)
 	return p.replacements, append(append(append(errs, ends.Join(p.undecided)...), p.unusedStdio()...), append(r.Policies.unused(r.regs), r.Ends.Unused()...)...)
 }
 

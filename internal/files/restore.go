@@ -65,7 +65,8 @@ type Restorer struct {
 	regs         map[uint64]*record.Reg
 	leased       map[uint64]bool // files on which the program has a lease, by objref
 	later        []laterFD
-	extra        uint64 // number of objects in the hash that no record defines
+	found        map[uint64]*found // files that the check keeps open, by objref
+	extra        uint64            // number of objects in the hash that no record defines
 }
 
 // file is a live open file description.
@@ -201,6 +202,10 @@ func (f *file) open() (err error) {
 		f.f, err = l.lend(int(f.rec.Flags & fileFlags))
 		return err
 	}
+	if n, is := f.inode.(*named); is {
+		f.f, err = f.r.openPath(n, f.rec)
+		return err
+	}
 	f.f, err = f.r.keep(f.r.openFile(f.rec))
 	return err
 }
@@ -212,14 +217,36 @@ func (r *Restorer) openFile(s *record.File) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	pos, err := r.grown(s, f)
-	if err != nil {
+	if err := r.seek(s, int(f.Fd()), f.Name()); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	if s.Flags&unix.O_PATH == 0 && pos != 0 {
-		if _, err := unix.Seek(int(f.Fd()), pos, io.SeekStart); err != nil && !errors.Is(err, unix.ESPIPE) {
-			return nil, errors.Join(fmt.Errorf("seek to %d in %s: %w", pos, f.Name(), err), f.Close())
-		}
-	}
 	return f, nil
+}
+
+// openPath is openFile where a path leads to it.
+func (r *Restorer) openPath(n *named, s *record.File) (*depot.File, error) {
+	fd, err := n.openFD(int(s.Flags & fileFlags))
+	if errors.Is(err, stream.ErrCorrupt) {
+		err = fmt.Errorf("object %d: %w", s.Refs.Inode, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := r.seek(s, fd, n.Path); err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	n.opened()
+	return r.Depot.KeepFD(fd, n.Path)
+}
+
+// seek brings what a FILE record describes to its position.
+func (r *Restorer) seek(s *record.File, fd int, name string) error {
+	pos, err := r.grown(s, fd)
+	if err != nil || s.Flags&unix.O_PATH != 0 || pos == 0 {
+		return err
+	}
+	if _, err := unix.Seek(fd, pos, io.SeekStart); err != nil && !errors.Is(err, unix.ESPIPE) {
+		return fmt.Errorf("seek to %d in %s: %w", pos, name, err)
+	}
+	return nil
 }

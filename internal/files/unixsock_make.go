@@ -282,12 +282,12 @@ func (u *unixSock) bind() (err error) {
 	}
 	folder, file := m.sockPlace(s)
 	var in *sockFolder
-	err = folder.with(0, func(p *os.File, st *unix.Stat_t) error {
+	err = folder.with(0, func(p int, st *unix.Stat_t) error {
 		var id *sys.FSIdentity
 		if !folder.isSame(p, st) || folder.Follow {
 			id = m.Users[s.Objref].identity()
 		}
-		in, err = m.folder(p, st, id)
+		in, err = m.folder(p, folder.Path, st, id)
 		return err
 	})
 	if err != nil {
@@ -309,16 +309,16 @@ func (u *unixSock) bind() (err error) {
 func lastOf(path string) string { return path[bytes.LastIndexByte([]byte(path), '/')+1:] }
 
 // folder returns the private folder in a folder.
-func (m *sockMaker) folder(p *os.File, st *unix.Stat_t, id *sys.FSIdentity) (*sockFolder, error) {
+func (m *sockMaker) folder(p int, path string, st *unix.Stat_t, id *sys.FSIdentity) (*sockFolder, error) {
 	key := inodeKey{st.Dev, st.Ino}
 	if f := m.folders[key]; f != nil {
 		return f, nil
 	}
-	n, err := unix.FcntlInt(p.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	n, err := unix.FcntlInt(uintptr(p), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	f, err := newSockFolder(os.NewFile(uintptr(n), p.Name()), id)
+	f, err := newSockFolder(os.NewFile(uintptr(n), path), id)
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(n))
 	}

@@ -138,7 +138,7 @@ func (f *sockFolder) bind(fd int, name []byte) (staged string, file *os.File, er
 	if err != nil {
 		return "", nil, err
 	}
-	root, err := openBelow(f.private, filepath.Join(top, begin), unix.O_DIRECTORY)
+	root, err := openBelow(int(f.private.Fd()), filepath.Join(top, begin), unix.O_DIRECTORY)
 	if err != nil {
 		return "", nil, err
 	}
@@ -147,7 +147,7 @@ func (f *sockFolder) bind(fd int, name []byte) (staged string, file *os.File, er
 		return "", nil, err
 	}
 	staged = filepath.Join(top, end)
-	if file, err = openBelow(f.private, staged, 0); err != nil {
+	if file, err = openBelow(int(f.private.Fd()), staged, 0); err != nil {
 		return "", nil, err
 	}
 	return staged, file, f.verify(fd, file)
@@ -168,10 +168,10 @@ func (f *sockFolder) verify(fd int, file *os.File) error {
 }
 
 // openBelow opens (O_PATH) what no symbolic link leads to.
-func openBelow(dir *os.File, path string, flags uint64) (*os.File, error) {
+func openBelow(dir int, path string, flags uint64) (*os.File, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW | flags, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_BENEATH}
 	for {
-		fd, err := unix.Openat2(int(dir.Fd()), path, &how)
+		fd, err := unix.Openat2(dir, path, &how)
 		if err == unix.EINTR || err == unix.EAGAIN {
 			continue
 		}
@@ -214,7 +214,7 @@ func (r *Restorer) sockPlace(s *record.UnixSock) (folder, file *named) {
 // checkPlace says what is in the way of putting a socket's file back.
 func (m *sockMaker) checkPlace(s *record.UnixSock) error {
 	folder, file := m.sockPlace(s)
-	err := folder.with(0, func(p *os.File, st *unix.Stat_t) error {
+	err := folder.with(0, func(p int, st *unix.Stat_t) error {
 		if err := folder.allowed(p, st); err != nil {
 			return err
 		}
@@ -229,7 +229,7 @@ func (m *sockMaker) checkPlace(s *record.UnixSock) error {
 
 // findOld reports whether a socket's file is still there, and what that is. Anything
 // else in its place is an error, and so is a socket that somebody has.
-func (m *sockMaker) findOld(dir *os.File, file *named) (there bool, st unix.Stat_t, err error) {
+func (m *sockMaker) findOld(dir int, file *named) (there bool, st unix.Stat_t, err error) {
 	p, err := openBelow(dir, filepath.Base(file.Path), 0)
 	if errors.Is(err, unix.ENOENT) {
 		return false, st, nil
@@ -251,7 +251,7 @@ func (m *sockMaker) findOld(dir *os.File, file *named) (there bool, st unix.Stat
 	case used:
 		return false, st, cli.WithHint(fmt.Errorf("%s is in use: another program has a socket that is bound to it", file.Path),
 			"end that program, or give its socket to this one: "+ends.Flag("unix:"+file.Path, "inherit:FD"))
-	case !file.isSame(p, &st) && !file.wasRestored(&st):
+	case !file.isSame(int(p.Fd()), &st) && !file.wasRestored(&st):
 		return false, st, file.another("another socket")
 	}
 	return true, st, nil
@@ -324,7 +324,7 @@ func bindError(name []byte, err error) error {
 // put puts the file in its place.
 func (p *place) put() error {
 	return p.in.as(func() error {
-		there, found, err := p.m.findOld(p.in.dir, p.old)
+		there, found, err := p.m.findOld(int(p.in.dir.Fd()), p.old)
 		if err != nil {
 			return err
 		}

@@ -273,7 +273,7 @@ func newRestart(t *testing.T) *object.Set {
 // newDepot returns a depot whose files are closed when the test ends.
 func newDepot(t *testing.T) *depot.Depot {
 	t.Helper()
-	d, err := depot.New(func(int) bool { return false })
+	d, err := depot.New(func(int) bool { return false }, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -162,7 +162,7 @@ func makeFIFO(in *sockFolder) error {
 
 // takeFIFO opens the FIFO (O_PATH) and removes its name.
 func takeFIFO(in *sockFolder) (*os.File, error) {
-	f, err := openBelow(in.private, fifoName, 0)
+	f, err := openBelow(int(in.private.Fd()), fifoName, 0)
 	return f, errors.Join(err, in.remove(fifoName))
 }
 

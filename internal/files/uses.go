@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -81,12 +80,12 @@ func (r *Restorer) inTheMiddle(reg *record.Reg) bool {
 // grown returns the position at which a description continues. One that was
 // writing at the end of a file continues at the new end if the file grew, under
 // --files append.
-func (r *Restorer) grown(s *record.File, f *os.File) (int64, error) {
+func (r *Restorer) grown(s *record.File, fd int) (int64, error) {
 	reg := r.regs[s.Refs.Inode]
 	if reg == nil || !writesOn(s) || s.Pos < reg.Size || r.Policies.of(reg.Path) != Append {
 		return s.Pos, nil
 	}
-	end, err := f.Seek(0, io.SeekEnd)
+	end, err := unix.Seek(fd, 0, io.SeekEnd)
 	if err != nil || end <= reg.Size {
 		return s.Pos, err
 	}
@@ -101,7 +100,7 @@ func (r *Restorer) cutTo(reg *record.Reg, n *named) (object.Object, error) {
 		return n, nil
 	}
 	var size int64
-	err := n.with(0, func(_ *os.File, st *unix.Stat_t) error {
+	err := n.with(0, func(_ int, st *unix.Stat_t) error {
 		size = st.Size
 		return nil
 	})

@@ -53,12 +53,13 @@ func Here(m *Model, r *Restore) (*Plan, error) {
 			return nil, err
 		}
 	}
+	limits := m.limits(false, own.UserNS) // before files are kept open, which count
 	r.Files.Own, r.Files.Who = own, m.who
 	r.Files.Users, r.Files.SameBoot, r.Files.Clocks = m.users(), isThisBoot(&m.Header), m.Header.Clocks
 	reasons = append(reasons, m.check(r.Files, r.Objects)...)
 	reasons = append(reasons, m.checkHere(r.Cgroups)...)
 	reasons = append(reasons, m.rights(own, r.Objects)...)
-	reasons = append(reasons, m.limits(false, own.UserNS)...)
+	reasons = append(reasons, limits...)
 	clocks, err := planClocks(&m.Header, r.Clock, own, r.Note)
 	if err != nil {
 		reasons = append(reasons, err)

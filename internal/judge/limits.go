@@ -58,7 +58,7 @@ func allowed(isThere, apart bool) (a allowance, err error) {
 		// Whoever may raise the limit of his processes may also raise his own.
 		return n <= lim.Max || unix.Prlimit(0, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: n}, nil) == nil
 	}
-	if a.room, err = depot.Room(); err != nil {
+	if a.room, err = depot.Room(0); err != nil {
 		return a, err
 	}
 	status, err := proc.ReadStatus(os.Getpid())

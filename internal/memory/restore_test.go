@@ -135,7 +135,7 @@ func fill(o object.Object, at int64, b []byte) error {
 // files opens what a description refers to; shared memory is made by this package.
 func files(t testing.TB, d *described) func(id uint64, flags int) (*os.File, error) {
 	t.Helper()
-	box := testkit.Must(depot.New(func(int) bool { return false }))(t)
+	box := testkit.Must(depot.New(func(int) bool { return false }, 0))(t)
 	t.Cleanup(func() { _ = box.Close() })
 	made := map[uint64]object.Object{}
 	for id, rec := range d.objects {

@@ -64,7 +64,7 @@ func newSegment(t *testing.T, mode uint32) *stream.Record {
 // TestSegment: a segment is made with its id and owner, is found again, and is removed
 // when it should be.
 func TestSegment(t *testing.T) {
-	box, err := depot.New(func(int) bool { return false })
+	box, err := depot.New(func(int) bool { return false }, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

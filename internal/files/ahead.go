@@ -1,0 +1,123 @@
+package files
+
+import (
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/depot"
+	"ckpt/internal/parallel"
+	"ckpt/stream"
+)
+
+// found is a regular file that was found where it was: the very file, which is as it must
+// be, and which may be opened. It may be kept open, by O_PATH. Which file that is can't
+// change any more, whatever happens to paths; what fstat(2) tells is looked at again.
+type found struct {
+	fd   int  // -1 if it is not kept
+	once bool // one description only has it open, so it is not needed after that
+}
+
+// good reports whether it is kept for a description with these flags. One with O_PATH
+// shows how its path was walked.
+func (f *found) good(flags int) bool { return f != nil && f.fd >= 0 && flags&unix.O_PATH == 0 }
+
+func (f *found) close() {
+	if f.fd >= 0 {
+		unix.Close(f.fd)
+	}
+	f.fd = -1
+}
+
+// findAhead looks, on all CPUs, for the regular files to which paths lead. One that is not
+// found, or not as it must be, is looked for again when its record is checked, which says
+// what is wrong.
+func (p *decider) findAhead(objects []*stream.Record) {
+	uses := map[uint64]int{}
+	for ref, f := range p.files {
+		if f.Flags&unix.O_PATH == 0 && p.replacements.files[ref] == nil {
+			uses[f.Refs.Inode]++
+		}
+	}
+	var search []*named
+	others := len(p.files) // files that will be open but for those that are kept
+	for _, rec := range objects {
+		objref, err := rec.Uint("objref")
+		if err != nil || Find(rec.Type) == nil || p.unwanted[objref] != "" {
+			continue
+		}
+		reg := p.regs[objref]
+		if reg == nil || reg.Deleted {
+			others += 2
+		} else if !reg.Follow {
+			search = append(search, p.reg(reg))
+		}
+	}
+	spare := 0
+	if room, err := depot.Room(0); err == nil {
+		spare = room - others
+	}
+	all, keep := make([]*found, len(search)), make([]bool, len(search))
+	for i, n := range search {
+		_, mapped := p.Mapped[n.objref]
+		all[i] = &found{fd: -1, once: uses[n.objref] == 1 && !mapped}
+		switch {
+		case all[i].once: // it makes room when that description opens it
+			keep[i] = spare >= 0
+		case spare > 0 && (mapped || uses[n.objref] > 0):
+			keep[i] = true
+			spare--
+		}
+	}
+	_ = parallel.Each(len(search), func(i int) error {
+		if !search[i].find(all[i], keep[i]) {
+			all[i] = nil
+		}
+		return nil
+	})
+	p.found = make(map[uint64]*found, len(search))
+	for i, f := range all {
+		if f != nil {
+			p.found[search[i].objref] = f
+		}
+	}
+}
+
+// find finds a file as with does, and checks it. It reports whether it is as it must be.
+func (n *named) find(f *found, keep bool) bool {
+	p, st, err := n.walk(0)
+	if err != nil {
+		return false
+	}
+	if !n.isSame(p, st) || n.judge(p, st) != nil || n.allowed(p, st) != nil {
+		unix.Close(p)
+		return false
+	}
+	if f.fd = p; !keep {
+		f.close()
+	}
+	return true
+}
+
+// opened notes that a description has a file open.
+func (n *named) opened() {
+	if n.found.good(0) && n.found.once {
+		n.found.close()
+	}
+}
+
+// Kept is how many files are kept open until a description has each open.
+func (r *Restorer) Kept() (n int) {
+	for _, f := range r.found {
+		if f.once && f.fd >= 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// Forget closes the files that the check keeps open.
+func (r *Restorer) Forget() {
+	for _, f := range r.found {
+		f.close()
+	}
+	clear(r.found)
+}
