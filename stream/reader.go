@@ -13,8 +13,9 @@ import (
 )
 
 // Reader reads a stream and checks its framing: checksums, lengths, order of
-// the parts, END's totals. It never reads ahead, so between two calls the
-// underlying file stands exactly where the Reader says. Errors stick.
+// the parts, END's totals. It reads ahead no more than the header that follows a
+// description, so the underlying file stands exactly where the Reader says when the
+// current record has data, or is a bulk record or the last. Errors stick.
 type Reader struct {
 	src     io.Reader
 	file    *os.File
@@ -30,6 +31,7 @@ type Reader struct {
 	data    dataReader
 	version Version
 	head    [headerBytes]byte
+	ahead   int // how much of head was read with the record before
 }
 
 // NewReader returns a Reader from r. When r is an *os.File, a Writer can take
@@ -113,21 +115,23 @@ func (r *Reader) next() (*Record, error) {
 	if r.ended {
 		return nil, r.tail()
 	}
-	if err := r.fill(r.head[:]); err != nil {
+	n := r.ahead
+	r.ahead, r.offset = 0, r.offset+int64(n)
+	if err := r.fill(r.head[n:]); err != nil {
 		return nil, r.At(err)
 	}
 	h := parseHeader(r.head[:])
 	if err := h.check(); err != nil {
 		return nil, r.At(err)
 	}
-	meta := make([]byte, h.metaLen)
-	if err := r.fill(meta); err != nil {
+	meta, next, err := r.meta(&h)
+	if err != nil {
 		return nil, r.At(err)
 	}
 	if checksum(r.head[:headerBytes-4], meta) != h.crc {
 		return nil, r.At(fmt.Errorf("%w: the record's checksum does not match", ErrCorrupt))
 	}
-	r.typ = h.typ
+	r.typ, r.ahead = h.typ, copy(r.head[:], next)
 	if !isMap(meta) {
 		return nil, r.At(errNoMap)
 	}
@@ -207,10 +211,28 @@ func (r *Reader) tail() error {
 	}
 }
 
+// meta reads a record's meta and, behind a description, which others must follow, as much
+// of the next header as is there already: there may be thousands, each a system call less.
+func (r *Reader) meta(h *header) (meta, next []byte, err error) {
+	n := int(h.metaLen)
+	b := make([]byte, n, n+headerBytes)
+	if h.dataLen == 0 && h.flags&record.Bulk == 0 && h.typ != record.TypeEnd && h.typ != record.TypeAbort {
+		b = b[:n+headerBytes]
+	}
+	got, err := io.ReadAtLeast(r.src, b, n)
+	r.offset += int64(min(got, n))
+	return b[:n:n], b[n:max(got, n)], cutShort(err)
+}
+
 func (r *Reader) fill(b []byte) error {
 	n, err := io.ReadFull(r.src, b)
 	r.offset += int64(n)
-	if err == io.EOF && len(b) > 0 || err == io.ErrUnexpectedEOF {
+	return cutShort(err)
+}
+
+// cutShort says of the end of the input that it comes too early.
+func cutShort(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return ErrTruncated
 	}
 	return err

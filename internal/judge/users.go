@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/files"
+	"ckpt/stream"
 	"ckpt/stream/record"
 )
 
@@ -63,8 +64,12 @@ func userOf(t *Task, th *Thread) *files.User {
 
 func (us users) table(m *Model, u *files.User, fds []record.FD) {
 	for i := range fds {
-		var f record.File
-		if rec := m.Defined[fds[i].Refs.File]; rec == nil || rec.Decode(&f) != nil {
+		rec := m.Defined[fds[i].Refs.File]
+		if rec == nil {
+			continue
+		}
+		f, err := stream.Decoded[record.File](rec)
+		if err != nil {
 			continue
 		}
 		how, path := f.Flags&unix.O_ACCMODE, f.Flags&unix.O_PATH != 0
