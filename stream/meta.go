@@ -52,12 +52,25 @@ func (r *Record) Refs() (map[string]uint64, error) {
 // Uint returns a top-level field of meta that is a number and not negative, 0 if
 // it is not there. It is cheap: nothing else of meta is decoded.
 func (r *Record) Uint(name string) (uint64, error) {
+	if name == "objref" && r.named.meta != nil && sameBytes(r.named.meta, r.Meta) {
+		return r.named.objref, nil
+	}
 	var space [32]field
 	fields, err := appendFields(space[:0], r.Meta)
 	if err != nil {
 		return 0, err
 	}
-	return uintIn(fields, name)
+	n, err := uintIn(fields, name)
+	if name == "objref" && err == nil {
+		r.named = nameOf{r.Meta, n}
+	}
+	return n, err
+}
+
+// nameOf is a meta and the objref in it, which each phase of a restart asks for.
+type nameOf struct {
+	meta   []byte
+	objref uint64
 }
 
 func uintIn(fields []field, name string) (uint64, error) {

@@ -62,6 +62,37 @@ func TestWhereTheReaderStands(t *testing.T) {
 	}
 }
 
+// TestAheadDoesNotWait: a record is there when its bytes are, whatever of the next is.
+func TestAheadDoesNotWait(t *testing.T) {
+	b := bulky(t, 10)
+	whole := NewReader(bytes.NewReader(b))
+	rec, err := whole.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := preambleBytes + headerBytes + len(rec.Meta)
+	for _, more := range []int{0, 1, headerBytes - 1, headerBytes, headerBytes + 1} {
+		in, out, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := NewReader(in)
+		if _, err := out.Write(b[:end+more]); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := r.Next(); err != nil || got.Type != record.TypeHeader {
+			t.Fatalf("%d bytes behind HEADER: %v, %v", more, got, err)
+		}
+		if _, err := out.Write(b[end+more:]); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := r.Next(); err != nil || got.DataLen != 10 || r.Offset() != int64(end) {
+			t.Errorf("%d bytes behind HEADER: then %v at %d, not %d, %v", more, got, r.Offset(), end, err)
+		}
+		_, _ = in.Close(), out.Close()
+	}
+}
+
 // TestReaderAfter reads a stream of which another reader has read the beginning: each has
 // taken from the file what is its own.
 func TestReaderAfter(t *testing.T) {

@@ -21,6 +21,7 @@ type Record struct {
 	DataLen int64
 
 	decoded decoded // by Decode, last
+	named   nameOf  // by Uint, last
 }
 
 // New makes a record of a type in the table from its Go struct (or a pointer

@@ -94,6 +94,7 @@ func (b *builder) build(next *stream.Record) error {
 		return err
 	}
 	b.files.Depot = b.depot
+	b.files.OpenAhead(b.model.Objects)
 	for _, rec := range b.model.Objects {
 		if err := b.objects.Make(rec); err != nil {
 			return err

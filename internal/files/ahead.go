@@ -6,6 +6,7 @@ import (
 	"ckpt/internal/depot"
 	"ckpt/internal/parallel"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // found is a regular file that was found where it was: the very file, which is as it must
@@ -14,6 +15,8 @@ import (
 type found struct {
 	fd   int  // -1 if it is not kept
 	once bool // one description only has it open, so it is not needed after that
+	// opened is, in its place, what was opened ahead for that description, with flags.
+	opened, flags int
 }
 
 // good reports whether it is kept for a description with these flags. One with O_PATH
@@ -21,10 +24,21 @@ type found struct {
 func (f *found) good(flags int) bool { return f != nil && f.fd >= 0 && flags&unix.O_PATH == 0 }
 
 func (f *found) close() {
-	if f.fd >= 0 {
-		unix.Close(f.fd)
+	for _, fd := range []*int{&f.fd, &f.opened} {
+		if *fd >= 0 {
+			unix.Close(*fd)
+		}
+		*fd = -1
 	}
-	f.fd = -1
+}
+
+// take returns what was opened ahead with these flags, and no longer has it; or -1.
+func (f *found) take(flags int) (fd int) {
+	if f == nil || f.opened < 0 || f.flags != flags {
+		return -1
+	}
+	fd, f.opened = f.opened, -1
+	return fd
 }
 
 // findAhead looks, on all CPUs, for the regular files to which paths lead. One that is not
@@ -58,7 +72,7 @@ func (p *decider) findAhead(objects []*stream.Record) {
 	all, keep := make([]*found, len(search)), make([]bool, len(search))
 	for i, n := range search {
 		_, mapped := p.Mapped[n.objref]
-		all[i] = &found{fd: -1, once: uses[n.objref] == 1 && !mapped}
+		all[i] = &found{fd: -1, opened: -1, once: uses[n.objref] == 1 && !mapped}
 		switch {
 		case all[i].once: // it makes room when that description opens it
 			keep[i] = spare >= 0
@@ -97,6 +111,34 @@ func (n *named) find(f *found, keep bool) bool {
 	return true
 }
 
+// OpenAhead opens, on all CPUs, the files that were found and that one description only
+// has open. What fails is opened again when that is made, which says why.
+func (r *Restorer) OpenAhead(objects []*stream.Record) {
+	var open []*named
+	for _, rec := range objects {
+		if rec.Type != record.TypeFile {
+			continue
+		}
+		f, err := decoded[record.File](rec)
+		if err != nil || r.replacements.files[f.Objref] != nil {
+			continue
+		}
+		if found := r.found[f.Refs.Inode]; found != nil && found.once && found.good(int(f.Flags)) {
+			found.flags = int(f.Flags & fileFlags)
+			open = append(open, r.reg(r.regs[f.Refs.Inode]))
+		}
+	}
+	_ = parallel.Each(len(open), func(i int) error {
+		f := open[i].found
+		fd, err := open[i].openFD(f.flags)
+		if err == nil {
+			f.close()
+			f.opened = fd
+		}
+		return nil
+	})
+}
+
 // opened notes that a description has a file open.
 func (n *named) opened() {
 	if n.found.good(0) && n.found.once {
@@ -107,7 +149,7 @@ func (n *named) opened() {
 // Kept is how many files are kept open until a description has each open.
 func (r *Restorer) Kept() (n int) {
 	for _, f := range r.found {
-		if f.once && f.fd >= 0 {
+		if f.once && (f.fd >= 0 || f.opened >= 0) {
 			n++
 		}
 	}

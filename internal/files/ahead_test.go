@@ -73,19 +73,27 @@ func TestPathLeadsElsewhere(t *testing.T) {
 		},
 		"nowhere": os.Remove,
 	} {
-		o := newOpenedFile(t, "its own")
-		if err := o.check(); err != nil {
-			t.Fatal(err)
-		}
-		if o.r.Kept() != 1 {
-			t.Fatalf("%s: %d files are kept", name, o.r.Kept())
-		}
-		testkit.Check(t, change(o.path))
-		if text, err := o.open(t); err != nil || !bytes.Equal(text, []byte("its own")) {
-			t.Errorf("%s: %q, %v", name, text, err)
-		}
-		if o.r.Kept() != 0 {
-			t.Errorf("%s: it is kept", name)
+		for _, ahead := range []bool{false, true} {
+			o := newOpenedFile(t, "its own")
+			if err := o.check(); err != nil {
+				t.Fatal(err)
+			}
+			if o.r.Kept() != 1 {
+				t.Fatalf("%s: %d files are kept", name, o.r.Kept())
+			}
+			testkit.Check(t, change(o.path))
+			if ahead {
+				o.r.OpenAhead([]*stream.Record{o.reg, o.file})
+				if f := o.r.found[1]; f.opened < 0 || f.fd >= 0 {
+					t.Errorf("%s: it was not opened ahead", name)
+				}
+			}
+			if text, err := o.open(t); err != nil || !bytes.Equal(text, []byte("its own")) {
+				t.Errorf("%s: %q, %v", name, text, err)
+			}
+			if o.r.Kept() != 0 {
+				t.Errorf("%s: it is kept", name)
+			}
 		}
 	}
 }
@@ -106,6 +114,7 @@ func TestRightsChangeAfterCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 		testkit.Check(t, c.change(o.path))
+		o.r.OpenAhead([]*stream.Record{o.reg, o.file})
 		if text, err := o.open(t); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %q, %v", name, text, err)
 		}

@@ -103,6 +103,9 @@ func (n *named) Open(flags int) (*os.File, error) {
 
 // openFD is Open where there may be thousands: an os.File is not for nothing.
 func (n *named) openFD(flags int) (fd int, err error) {
+	if fd = n.found.take(flags); fd >= 0 {
+		return fd, nil
+	}
 	err = n.with(flags, func(p int, st *unix.Stat_t) error {
 		fd, err = n.open(p, st, flags)
 		return err

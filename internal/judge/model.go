@@ -3,7 +3,6 @@ package judge
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 
@@ -109,19 +108,19 @@ func Read(r *stream.Reader) (*Model, *stream.Record, error) {
 		return nil, nil, &Refused{[]error{fmt.Errorf("the stream is as ckpt-collect wrote it (stage %q); it must pass through ckpt-dedup while the target is held", h.Stage)}}
 	}
 	m := New(&h)
+	next, stop := arrivals(r)
+	defer stop()
 	for {
-		rec, err := r.Next()
-		if err == io.EOF {
-			err = stream.ErrTruncated
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		if Ends(rec) {
-			return m, rec, nil
-		}
-		if err := m.Add(rec); err != nil {
-			return nil, nil, &stream.RecordError{Index: r.Totals().Records - 1, Type: rec.Type, Offset: r.Offset(), Err: err}
+		for _, a := range next() {
+			if a.err != nil {
+				return nil, nil, a.err
+			}
+			if Ends(a.rec) {
+				return m, a.rec, nil
+			}
+			if err := m.Add(a.rec); err != nil {
+				return nil, nil, a.at(err)
+			}
 		}
 	}
 }
@@ -231,8 +230,8 @@ func (m *Model) thread(rec *stream.Record) error {
 }
 
 func (m *Model) vma(rec *stream.Record) error {
-	var v record.VMA
-	if err := stream.Unmarshal(rec.Meta, &v); err != nil {
+	v, err := stream.Decoded[record.VMA](rec)
+	if err != nil {
 		return err
 	}
 	s := m.Spaces[v.Refs.Of]
@@ -244,7 +243,7 @@ func (m *Model) vma(rec *stream.Record) error {
 		return err
 	}
 	m.Bytes += int64(len(v.Guards)) * extentBytes
-	s.VMAs = append(s.VMAs, v)
+	s.VMAs = append(s.VMAs, *v)
 	if v.Refs.Inode != 0 && v.Start < v.End && v.Offset < maxOffset && v.End < maxOffset {
 		u := m.mapped[v.Refs.Inode]
 		m.mapped[v.Refs.Inode] = files.Mapped{End: max(u.End, int64(v.Offset+v.End-v.Start)), Program: u.Program || v.Prot&protExec != 0, Exe: u.Exe}
@@ -262,28 +261,28 @@ func (m *Model) table(of uint64) (*Table, error) {
 }
 
 func (m *Model) fd(rec *stream.Record) error {
-	var fd record.FD
-	if err := stream.Unmarshal(rec.Meta, &fd); err != nil {
+	fd, err := stream.Decoded[record.FD](rec)
+	if err != nil {
 		return err
 	}
 	t, err := m.table(fd.Refs.Of)
 	if err != nil {
 		return err
 	}
-	t.FDs = append(t.FDs, fd)
+	t.FDs = append(t.FDs, *fd)
 	return nil
 }
 
 func (m *Model) lock(rec *stream.Record) error {
-	var l record.Lock
-	if err := stream.Unmarshal(rec.Meta, &l); err != nil {
+	l, err := stream.Decoded[record.Lock](rec)
+	if err != nil {
 		return err
 	}
 	t, err := m.table(l.Refs.Of)
 	if err != nil {
 		return err
 	}
-	t.Locks = append(t.Locks, l)
+	t.Locks = append(t.Locks, *l)
 	return nil
 }
 
