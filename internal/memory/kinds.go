@@ -93,8 +93,6 @@ func obstacle(m *proc.Mapping, k *kind) string {
 		return what
 	}
 	switch {
-	case m.VmFlags.Has(flagHuge) && !m.Shared && k.name == record.VMAFile:
-		return "a private mapping of a file in huge pages"
 	case m.Path == "/secretmem (deleted)":
 		return "secret memory (memfd_secret)"
 	case m.Path == "/[aio] (deleted)":

@@ -39,10 +39,6 @@ func collectSysVShm(c *Collector, m *proc.Mapping, v *record.VMA) error {
 	if _, err := unix.SysvShmCtl(id, unix.IPC_STAT, &d); err != nil {
 		return fmt.Errorf("shared memory %d (System V) of pid %d: %w", id, c.PID, err)
 	}
-	if m.Offset != 0 { // shmat(2) can't attach that
-		c.Block(fmt.Errorf("its mapping at %x-%x is a part, but not the beginning, of System V shared memory %d, which can't be saved", m.Start, m.End, id))
-		return nil
-	}
 	ident := binary.LittleEndian.AppendUint64([]byte("sysvshm"), m.Dev)
 	ident = binary.LittleEndian.AppendUint64(ident, m.Inode)
 	v.Refs.Inode = c.NewID()
@@ -56,8 +52,9 @@ func collectSysVShm(c *Collector, m *proc.Mapping, v *record.VMA) error {
 	})
 }
 
-// attach adds shmat(2) in the puppet. If the process had unmapped the end of the
-// segment, that is unmapped again.
+// attach adds shmat(2) in the puppet. What the process had unmapped of the segment is
+// unmapped again. A part that does not begin with the segment is attached wherever there is
+// room, and moved to its place.
 func (r *Restorer) attach(v *record.VMA) error {
 	f, err := r.Open(v.Refs.Inode, unix.O_RDONLY)
 	if err != nil {
@@ -68,19 +65,47 @@ func (r *Restorer) attach(v *record.VMA) error {
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return os.NewSyscallError("fstat", err)
 	}
-	how := uint64(0)
+	prot, how := uint32(unix.PROT_READ|unix.PROT_WRITE), uint64(0)
 	if !has(v, flagMayWrite) {
-		how |= shmRdonly
+		prot, how = unix.PROT_READ, shmRdonly
 	}
 	if v.Prot&unix.PROT_EXEC != 0 {
-		how |= shmExec
+		prot, how = prot|unix.PROT_EXEC, how|shmExec
 	}
+	size := uint64(st.Size+pageMask) &^ pageMask
 	what := fmt.Sprintf("attach System V shared memory %d at %x", st.Ino, v.Start)
-	r.at(v, r.call(what, unix.SYS_SHMAT, st.Ino, v.Start, how), what)
-	if end := v.Start + uint64(st.Size+pageMask)&^pageMask; end > v.End {
-		r.call("unmap the rest of shared memory", unix.SYS_MUNMAP, v.End, end-v.End)
+	at := v.Start - v.Offset
+	if v.Offset == 0 {
+		r.at(v, r.call(what, unix.SYS_SHMAT, st.Ino, at, how), what)
+	} else if at, err = r.attachAside(v, what, st.Ino, how, size); err != nil {
+		return err
+	}
+	if end := at + v.Offset + v.End - v.Start; at+size > end {
+		r.call("unmap the rest of shared memory", unix.SYS_MUNMAP, end, at+size-end)
+	}
+	if prot != v.Prot {
+		r.call(fmt.Sprintf("protect its mapping at %x", v.Start), unix.SYS_MPROTECT, v.Start, v.End-v.Start, uint64(v.Prot))
 	}
 	return nil
+}
+
+// attachAside attaches a segment wherever there is room, and moves the part that v is of it
+// to its place. What is behind that is left at the address that it returns.
+func (r *Restorer) attachAside(v *record.VMA, what string, id, how, size uint64) (uint64, error) {
+	if v.Offset >= size || v.End-v.Start > size-v.Offset {
+		return 0, fmt.Errorf("%s: it has %d bytes only", what, size)
+	}
+	c := r.call(what, unix.SYS_SHMAT, id, 0, how)
+	if err := r.make(); err != nil {
+		return 0, err
+	}
+	at, err := c.Result()
+	if err != nil {
+		return 0, err
+	}
+	r.call("move shared memory", unix.SYS_MREMAP, at+v.Offset, v.End-v.Start, v.End-v.Start, unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED, v.Start)
+	r.call("unmap the beginning of shared memory", unix.SYS_MUNMAP, at, v.Offset)
+	return at, nil
 }
 
 // Needed returns the address ranges that mapping vmas takes: a segment is attached as a
@@ -88,7 +113,7 @@ func (r *Restorer) attach(v *record.VMA) error {
 func Needed(vmas []record.VMA, defined map[uint64]*stream.Record) []tracee.Range {
 	all := Occupied(vmas)
 	for i := range vmas {
-		if vmas[i].Kind != record.VMASysVShm {
+		if vmas[i].Kind != record.VMASysVShm || vmas[i].Offset != 0 {
 			continue
 		}
 		if s, err := decodeSysVShm(defined[vmas[i].Refs.Inode]); err == nil {
