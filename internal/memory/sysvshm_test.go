@@ -157,11 +157,23 @@ func TestSysVShmMapped(t *testing.T) {
 	if get(t, r.PID, at+pageBytes) == nil || get(t, r.PID, at+2*pageBytes) != nil {
 		t.Error("not the pages that were attached")
 	}
-	// A part that is not the beginning can't be attached.
+	// A part that is not the beginning is moved to its place.
+	put(t, p, at+pageBytes, []byte("the second page"))
 	testkit.Check(t, tracee.CallOK(p, "unmap", unix.SYS_MUNMAP, at, pageBytes))
-	if d := describe(t, p); len(d.blocked) != 1 || !strings.Contains(d.blocked[0], "is a part, but not the beginning, of System V shared memory") {
-		t.Error(d.blocked)
+	d = describe(t, p)
+	q = newPuppet(t, Occupied(d.vmas)...)
+	r = &Restorer{PID: q.Tracee().PID, Puppet: q, Open: files(t, d), Note: t.Logf}
+	testkit.Check(t, r.Map(d.vmas))
+	if b := get(t, r.PID, at+pageBytes); !bytes.HasPrefix(b, []byte("the second page")) || get(t, r.PID, at) != nil || get(t, r.PID, at+2*pageBytes) != nil {
+		t.Errorf("%q", head(b))
 	}
+	if i = slices.IndexFunc(d.vmas, func(v record.VMA) bool { return v.Kind == record.VMASysVShm }); i < 0 {
+		t.Fatal("not described")
+	}
+	d.vmas[i].Offset = 3 * pageBytes // behind its end
+	q = newPuppet(t, Occupied(d.vmas)...)
+	r = &Restorer{PID: q.Tracee().PID, Puppet: q, Open: files(t, d), Note: t.Logf}
+	testkit.Says(t, r.Map(d.vmas), "it has 12288 bytes only")
 }
 
 // TestCheckShmem: impossible sizes are refused.
