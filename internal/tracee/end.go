@@ -48,10 +48,11 @@ func (t *Tracee) Kill() error {
 	return t.AwaitEnd()
 }
 
-// AwaitEnd waits until the thread has ended and reaps it as its tracer.
+// AwaitEnd waits until the thread has ended and reaps it as its tracer. It leaves the CPU
+// to those that end.
 func (t *Tracee) AwaitEnd() error {
 	for !t.dead {
-		if _, err := t.Wait(0); err != nil && !t.dead {
+		if _, err := t.wait(0, 0); err != nil && !t.dead {
 			return err
 		}
 	}

@@ -139,11 +139,15 @@ const spins = 100
 
 // Wait waits for the next stop; with timeout 0 for ever.
 func (t *Tracee) Wait(timeout time.Duration) (Stop, error) {
-	var ws unix.WaitStatus
-	awake := spins
 	if t.sameCPU {
-		awake = 0
+		return t.wait(timeout, 0)
 	}
+	return t.wait(timeout, spins)
+}
+
+// wait is Wait that polls so often at first.
+func (t *Tracee) wait(timeout time.Duration, awake int) (Stop, error) {
+	var ws unix.WaitStatus
 	begin := time.Now()
 	for round, reaped := 0, begin; ; round++ {
 		flags := unix.WALL
