@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+
+	"ckpt/stream/record"
 )
 
 // CBOR's major types, RFC 8949 §3.1.
@@ -47,6 +49,16 @@ func (r *Record) Refs() (map[string]uint64, error) {
 		refs[string(f.name)] = n
 	}
 	return refs, nil
+}
+
+// Object returns the fields that the records of all objects have.
+func (r *Record) Object() (*record.Object, error) {
+	var l Links
+	if err := l.Read(r); err != nil {
+		return nil, err
+	}
+	o, err := l.Object()
+	return &o, err
 }
 
 // Uint returns a top-level field of meta that is a number and not negative, 0 if

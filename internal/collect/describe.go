@@ -21,7 +21,8 @@ import (
 // description is what was found out about the target while it is frozen.
 type description struct {
 	header  record.Header
-	records []*stream.Record
+	encoder encoder
+	records []*stream.Record // what it has encoded
 	spaces  []*space
 	lender  lender
 
@@ -89,14 +90,23 @@ func newDescription(t *tree) *description {
 }
 
 func (d *description) emit(t record.Type, meta any) error {
-	rec, err := stream.New(t, meta)
+	d.encoder.add(t, meta)
+	return nil
+}
+
+// encode gets the records that were emitted, and blocks those that are too large.
+func (d *description) encode() error {
+	all, err := d.encoder.finish()
 	if err != nil {
 		return err
 	}
-	if len(rec.Meta) > stream.MaxMetaBytes-rewriteBytes {
-		return d.tooLarge(rec)
+	for _, rec := range all {
+		if len(rec.Meta) <= stream.MaxMetaBytes-rewriteBytes {
+			d.records = append(d.records, rec)
+		} else if err := d.tooLarge(rec); err != nil {
+			return err
+		}
 	}
-	d.records = append(d.records, rec)
 	return nil
 }
 
@@ -152,7 +162,7 @@ func (d *description) describe() (err error) {
 		}
 	}
 	d.checkKeeps()
-	return d.files.Settle()
+	return errors.Join(d.files.Settle(), d.encode())
 }
 
 // served blocks everything that the tree has on FUSE, if mapped memory is among it:

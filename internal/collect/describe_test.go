@@ -25,6 +25,9 @@ func TestTooLarge(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := d.encode(); err != nil {
+		t.Fatal(err)
+	}
 	if len(d.records) != 1 || len(d.blockers.list) != 2 {
 		t.Fatalf("%d records, blocked: %v", len(d.records), d.blockers.err())
 	}
@@ -33,5 +36,29 @@ func TestTooLarge(t *testing.T) {
 		if !strings.Contains(all, what) {
 			t.Errorf("%q is not said:\n%s", what, all)
 		}
+	}
+}
+
+// TestEncoder: records come in the order in which they were added, whoever encoded them.
+func TestEncoder(t *testing.T) {
+	for _, n := range []int{0, 1, batchRecords, 10*batchRecords + 1} {
+		var e encoder
+		for fd := range n {
+			e.add(record.TypeFD, &record.FD{FD: fd})
+		}
+		all, err := e.finish()
+		if err != nil || len(all) != n {
+			t.Fatalf("%d of %d records, %v", len(all), n, err)
+		}
+		for i, rec := range all {
+			if fd, err := rec.Uint("fd"); err != nil || int(fd) != i {
+				t.Errorf("record %d is that of fd %d, %v", i, fd, err)
+			}
+		}
+	}
+	var e encoder
+	e.add(record.TypeFD, func() {})
+	if _, err := e.finish(); err == nil {
+		t.Error("a function was encoded")
 	}
 }
