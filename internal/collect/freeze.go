@@ -239,14 +239,22 @@ func (t *tree) lost(p *process, err error) (found bool, _ error) {
 // threadID names a thread and its process.
 type threadID struct{ pid, tid int }
 
-// askTogether is how many threads are asked together: so few that it is some hundred
-// microseconds from the look at when one last ran to its stop.
-const askTogether = 16
+// Of many threads so many are asked together: so few that it is some hundred microseconds
+// from the look at when one last ran to its stop. Of few each is asked at once: they may
+// be such as start the next one and end.
+const (
+	askTogether = 16
+	many        = 64
+)
 
-// ask attaches to threads and asks them to stop.
+// ask attaches to threads and asks them to stop, but to those that are traced already.
 func (t *tree) ask(threads []threadID) {
-	threads = slices.DeleteFunc(threads, func(th threadID) bool { return t.group.Has(th.tid) })
-	for some := range slices.Chunk(threads, askTogether) {
+	untraced := slices.DeleteFunc(slices.Clone(threads), func(th threadID) bool { return t.group.Has(th.tid) })
+	together := 1
+	if len(untraced) >= many {
+		together = askTogether
+	}
+	for some := range slices.Chunk(untraced, together) {
 		if t.passes == 0 { // a thread that is found later is new
 			last := make([]lastRun, len(some)) // now, because stopping makes the thread run
 			_ = parallel.Each(len(some), func(i int) error {

@@ -121,6 +121,23 @@ func TestFreezeStorm(t *testing.T) {
 	p.unharmed()
 }
 
+// TestAskTraced: whoever is traced already is not asked again, and is not forgotten either.
+func TestAskTraced(t *testing.T) {
+	p := startTarget(t, "threads", "3")
+	tr := frozen(t, p.pid)
+	var all []threadID
+	for _, th := range tr.root().threads {
+		all = append(all, threadID{p.pid, th.TID})
+	}
+	was := slices.Clone(all)
+	if tr.ask(all); !slices.Equal(all, was) {
+		t.Errorf("asked were %v, of which are left %v", was, all)
+	}
+	tr.stands(t)
+	testkit.Check(t, tr.release())
+	p.unharmed()
+}
+
 // TestFreezeStopped: a process that was stopped before still is afterwards.
 func TestFreezeStopped(t *testing.T) {
 	p := startTarget(t, "threads", "3")
