@@ -72,7 +72,7 @@ func (s *Subject) barred() bool {
 // stat fills in s.Stat, by the call that tells the time of birth, too.
 func (s *Subject) stat() error {
 	var x unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, s.Link, 0, unix.STATX_BASIC_STATS|unix.STATX_BTIME, &x); err != nil {
+	if err := unix.Statx(unix.AT_FDCWD, s.Link, unix.AT_NO_AUTOMOUNT, unix.STATX_BASIC_STATS|unix.STATX_BTIME, &x); err != nil {
 		return err
 	}
 	s.Stat = unix.Stat_t{Dev: unix.Mkdev(x.Dev_major, x.Dev_minor), Ino: x.Ino, Mode: uint32(x.Mode), Uid: x.Uid, Gid: x.Gid,
