@@ -1,6 +1,8 @@
 package files
 
 import (
+	"path/filepath"
+
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/parallel"
@@ -19,7 +21,7 @@ type pathFacts struct {
 func (c *Collector) pathsAhead(subjects []*Subject) {
 	var mine []*Subject
 	for _, s := range subjects {
-		if s.FUSE != "" {
+		if s.FUSE != "" || !filepath.IsAbs(s.Target) {
 			continue
 		}
 		if k := c.kind(s); k != nil && k.Paths {
