@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -74,9 +73,9 @@ func (m *Model) who(pid int) string {
 
 // checkHere judges what depends on this system, except for files.
 func (m *Model) checkHere(cgroups task.CgroupPolicy) (reasons []error) {
-	in, until := sessions(), time.Now().Add(reapTime)
+	in, ids := sessions(), newSearch()
 	taken := func(id int) {
-		errs := takenBy(id, until)
+		errs := ids.taken(id)
 		if member := in[id]; len(errs) == 0 && member != 0 {
 			errs = []error{inUse(id, fmt.Sprintf("the session %d, which %s is in", id, proc.Named(member)), endFirst)}
 		}

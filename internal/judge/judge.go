@@ -6,7 +6,6 @@ package judge
 
 import (
 	"errors"
-	"time"
 
 	"ckpt/internal/caps"
 	"ckpt/internal/files"
@@ -71,9 +70,9 @@ func Here(m *Model, r *Restore) (*Plan, error) {
 	p := makePlan(m)
 	p.Clocks = clocks
 	reasons = p.errs
-	until := time.Now().Add(reapTime)
+	ids := newSearch()
 	for _, pid := range p.Helpers {
-		reasons = append(reasons, takenBy(pid, until)...)
+		reasons = append(reasons, ids.taken(pid)...)
 	}
 	if len(reasons) > 0 {
 		return nil, &Refused{reasons}

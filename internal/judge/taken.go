@@ -22,20 +22,33 @@ const endFirst = "end that first, or " + ownPIDs
 // PIDTaken returns an error that says who has a process or thread id that is needed, and
 // how it can be freed. If it finds nobody, the id may still be taken; the kernel will
 // tell.
-func PIDTaken(id int) []error { return takenBy(id, time.Now().Add(reapTime)) }
+func PIDTaken(id int) []error { return newSearch().taken(id) }
 
-// takenBy is PIDTaken with a limit on how long it waits for parents to reap: there may
-// be many that don't.
-func takenBy(id int, until time.Time) []error {
-	if most, err := proc.ReadSysctl("kernel/pid_max"); err == nil && int64(id) >= most {
-		return []error{cli.WithHint(fmt.Errorf("process id %d can't be used: this system has none above %d (kernel.pid_max)", id, most-1),
+// search is PIDTaken for many ids, with a limit on how long it waits for parents to reap:
+// there may be many that don't.
+type search struct {
+	until time.Time
+	most  int64 // kernel.pid_max
+}
+
+func newSearch() *search {
+	most, err := proc.ReadSysctl("kernel/pid_max")
+	if err != nil {
+		most = maxPID + 1
+	}
+	return &search{time.Now().Add(reapTime), most}
+}
+
+func (s *search) taken(id int) []error {
+	if int64(id) >= s.most {
+		return []error{cli.WithHint(fmt.Errorf("process id %d can't be used: this system has none above %d (kernel.pid_max)", id, s.most-1),
 			fmt.Sprintf("sysctl kernel.pid_max=%d", max(id+1, 1<<16)))}
 	}
 	pause := time.Millisecond / 2
 	for ; ; time.Sleep(pause) {
 		pause = min(2*pause, 20*time.Millisecond)
 		// A process that was killed just now will soon be reaped.
-		wait := time.Now().Before(until)
+		wait := time.Now().Before(s.until)
 		if stat, err := proc.ReadStat(id); err == nil {
 			if wait && ended(stat) {
 				continue

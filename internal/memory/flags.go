@@ -112,29 +112,33 @@ func unknownHere(vmas []record.VMA, who string) (errs []error) {
 	lacks := func(what string) {
 		errs = append(errs, fmt.Errorf("%s has %s, which this kernel does not know", who, what))
 	}
-	any := func(is func(*record.VMA) bool) bool {
-		for i := range vmas {
-			if is(&vmas[i]) && !ofKernel(vmas[i].Kind) {
-				return true
+	guards, pkeys, flags := false, false, map[string]bool{}
+	for i := range vmas {
+		if v := &vmas[i]; !ofKernel(v.Kind) {
+			guards, pkeys = guards || len(v.Guards) > 0, pkeys || v.Pkey != 0 && !v.ExecOnly
+			for all, more := v.VmFlags, !flags[v.VmFlags]; more; { // many have the same
+				var word string
+				word, all, more = strings.Cut(all, " ")
+				flags[word] = true
 			}
+			flags[v.VmFlags] = true
 		}
-		return false
 	}
 	for _, f := range vmaFlags {
-		if f.advice != unix.MADV_NORMAL && any(func(v *record.VMA) bool { return has(v, f.code) }) && !sys.KnowsAdvice(f.advice) {
+		if f.advice != unix.MADV_NORMAL && flags[f.code] && !sys.KnowsAdvice(f.advice) {
 			lacks(fmt.Sprintf("memory with the flag %s (advice %d of madvise)", f.code, f.advice))
 		}
 	}
-	if any(func(v *record.VMA) bool { return len(v.Guards) > 0 }) && !sys.KnowsAdvice(madvGuardInstall) {
+	if guards && !sys.KnowsAdvice(madvGuardInstall) {
 		lacks("guard pages")
 	}
-	if any(func(v *record.VMA) bool { return v.Pkey != 0 && !v.ExecOnly }) && !sys.HasPkeys() {
+	if pkeys && !sys.HasPkeys() {
 		lacks("memory under protection keys")
 	}
-	if any(func(v *record.VMA) bool { return has(v, flagSealed) }) && errors.Is(sys.Mseal(0, 0), unix.ENOSYS) {
+	if flags[flagSealed] && errors.Is(sys.Mseal(0, 0), unix.ENOSYS) {
 		lacks("sealed memory (mseal)")
 	}
-	if any(func(v *record.VMA) bool { return has(v, flagDroppable) }) && !sys.KnowsMapping(mapDroppable) {
+	if flags[flagDroppable] && !sys.KnowsMapping(mapDroppable) {
 		lacks("memory that may be dropped (MAP_DROPPABLE)")
 	}
 	return errs

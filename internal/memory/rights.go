@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -22,6 +23,8 @@ func Here(own *caps.Process, vmas []record.VMA, who string) []error {
 // ourMappings is how many mappings of its own a puppet has, see puppet.Puppet.Settle.
 const ourMappings = 2
 
+var mostMappings = sync.OnceValues(func() (int64, error) { return proc.ReadSysctl("vm/max_map_count") })
+
 // tooMany: while it is restored, a process has a few mappings besides its own.
 func tooMany(vmas []record.VMA, who string) []error {
 	n := ourMappings
@@ -30,7 +33,7 @@ func tooMany(vmas []record.VMA, who string) []error {
 			n++
 		}
 	}
-	most, err := proc.ReadSysctl("vm/max_map_count")
+	most, err := mostMappings()
 	if err != nil || int64(n) <= most {
 		return nil
 	}

@@ -79,7 +79,7 @@ func judgeRecord(t *testing.T, r *Resource, rec *stream.Record) {
 		l, err := decode[record.Limits](rec)
 		own, e := proc.ReadLimits(os.Getpid())
 		if err == nil && e == nil {
-			_ = tooHigh(l, own)
+			_ = tooHigh(l, &own)
 		}
 	case record.TypeSched:
 		if s, err := decode[record.Sched](rec); err == nil && len(errs) == 0 {
@@ -101,7 +101,7 @@ func TestTooManyLimits(t *testing.T) {
 	l.Limits[0].Hard = unix.RLIM_INFINITY
 	l.Limits[len(own)].Hard = unix.RLIM_INFINITY
 	own[0].Hard = 1
-	if errs := tooHigh(l, own); len(errs) != 1 {
+	if errs := tooHigh(l, &own); len(errs) != 1 {
 		t.Error(errs)
 	}
 	rec, err := stream.New(record.TypeLimits, l)

@@ -2,8 +2,6 @@ package task
 
 import (
 	"fmt"
-	"os"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -50,14 +48,11 @@ func checkLimits(l *record.Limits) []error {
 // limitsHere returns an error for each hard limit that can't be raised to what it
 // was.
 func limitsHere(h *Host, l *record.Limits) []error {
-	if h.limits == nil {
-		h.limits = sync.OnceValues(func() (proc.Limits, error) { return proc.ReadLimits(os.Getpid()) })
-	}
-	own, err := h.limits()
+	own, err := h.ownLimits()
 	if err != nil {
 		return []error{err}
 	}
-	errs := tooManyFiles(l, own)
+	errs := tooManyFiles(l, own, h.nrOpen)
 	if h.CapEff&(1<<unix.CAP_SYS_RESOURCE) != 0 {
 		return errs
 	}
@@ -65,9 +60,8 @@ func limitsHere(h *Host, l *record.Limits) []error {
 }
 
 // tooManyFiles: not even root may set RLIMIT_NOFILE above fs.nr_open.
-func tooManyFiles(l *record.Limits, own proc.Limits) []error {
-	most, err := proc.ReadSysctl("fs/nr_open")
-	if err != nil || len(l.Limits) <= unix.RLIMIT_NOFILE {
+func tooManyFiles(l *record.Limits, own *proc.Limits, most int64) []error {
+	if len(l.Limits) <= unix.RLIMIT_NOFILE {
 		return nil
 	}
 	want, now := l.Limits[unix.RLIMIT_NOFILE], own[unix.RLIMIT_NOFILE]
@@ -79,7 +73,7 @@ func tooManyFiles(l *record.Limits, own proc.Limits) []error {
 }
 
 // tooHigh compares the limits with our own. If there are too many, Check says so.
-func tooHigh(l *record.Limits, own proc.Limits) (errs []error) {
+func tooHigh(l *record.Limits, own *proc.Limits) (errs []error) {
 	for i, want := range l.Limits[:min(len(l.Limits), len(own))] {
 		if want.Hard > own[i].Hard {
 			errs = append(errs, fmt.Errorf("pid %d had a hard limit RLIMIT_%s of %s, and ckpt-apply may set at most %s: start it with that limit or with CAP_SYS_RESOURCE",

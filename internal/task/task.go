@@ -6,6 +6,7 @@ package task
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"time"
 
@@ -96,8 +97,24 @@ type Host struct {
 	// Who names a process in messages.
 	Who func(pid int) string
 
-	limits  func() (proc.Limits, error) // of this process; nil until they are asked for
-	unknown map[string]bool             // attributes that this kernel does not know
+	unknown map[string]bool // attributes that this kernel does not know
+	own     proc.Limits     // see ownLimits
+	nrOpen  int64           // fs.nr_open, once own was read
+}
+
+// ownLimits returns the limits of this process.
+func (h *Host) ownLimits() (*proc.Limits, error) {
+	if h.nrOpen != 0 {
+		return &h.own, nil
+	}
+	var err error
+	if h.own, err = proc.ReadLimits(os.Getpid()); err != nil {
+		return nil, err
+	}
+	if h.nrOpen, err = proc.ReadSysctl("fs/nr_open"); err != nil {
+		h.nrOpen = math.MaxInt64
+	}
+	return &h.own, nil
 }
 
 // Keep is something to do, with Loan.CallAndBack, so that the end of a thread does
