@@ -197,7 +197,7 @@ func (b *builder) recordError(rec *stream.Record, err error) error {
 
 // install fills every descriptor table, by way of the first thread that has it.
 func (b *builder) install() error {
-	if err := b.tables(func(p *puppet.Puppet, _ *judge.Table) error { return p.CloseAll() }); err != nil {
+	if err := b.tables(func(p *puppet.Puppet, t *judge.Table) error { return b.files.Empty(p, t.FDs) }); err != nil {
 		return err
 	}
 	if err := b.objects.Attach(b); err != nil {

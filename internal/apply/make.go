@@ -237,7 +237,7 @@ func (b *builder) birthsBefore(n int) error {
 	for ; b.born < n; b.born++ {
 		t := b.model.Tasks[b.born]
 		if r := b.spaces[t.Refs().MM]; r != nil {
-			if err := r.Filled(); err != nil {
+			if err := r.Filled(len(b.plan.Births[b.born]) > 0); err != nil {
 				return err
 			}
 		}

@@ -12,14 +12,24 @@ import (
 	"ckpt/stream/record"
 )
 
-// Install gives its descriptors to a puppet that has none yet, in ascending order.
-func (r *Restorer) Install(p *puppet.Puppet, fds []record.FD) error {
-	fds = r.replacements.left(fds)
+// Empty closes all descriptors of a puppet and makes room for those that Install will
+// give it.
+func (r *Restorer) Empty(p *puppet.Puppet, fds []record.FD) error {
+	return p.Empty(firstBehind(p, numbersOf(r.replacements.left(fds))))
+}
+
+func numbersOf(fds []record.FD) []int {
 	numbers := make([]int, len(fds))
 	for i := range fds {
 		numbers[i] = fds[i].FD
 	}
-	reserved, err := reserve(p, numbers)
+	return numbers
+}
+
+// Install gives its descriptors to a puppet that has none yet, in ascending order.
+func (r *Restorer) Install(p *puppet.Puppet, fds []record.FD) error {
+	fds = r.replacements.left(fds)
+	reserved, err := reserve(p, numbersOf(fds))
 	if err != nil {
 		return err
 	}
@@ -140,7 +150,16 @@ func (r *Restorer) InstallLate() error {
 // last of them or, if the limit doesn't allow that, into the first gap. It returns
 // the number of the pidfd.
 func reserve(p *puppet.Puppet, numbers []int) (pidfd int, err error) {
-	free := 0
+	free := firstBehind(p, numbers)
+	if now := p.Reserved(); now >= free && !slices.Contains(numbers, now) {
+		return now, nil
+	}
+	return p.Reserve(free)
+}
+
+// firstBehind returns the first number behind those, or the first that is none of them if
+// the limit doesn't allow that.
+func firstBehind(p *puppet.Puppet, numbers []int) (free int) {
 	for _, n := range numbers {
 		free = max(free, n+1)
 	}
@@ -153,7 +172,7 @@ func reserve(p *puppet.Puppet, numbers []int) (pidfd int, err error) {
 			free++
 		}
 	}
-	return p.Reserve(free)
+	return free
 }
 
 // raiseLimit raises RLIMIT_NOFILE to n, as far as we may, and returns what it is

@@ -336,7 +336,7 @@ func TestInheritance(t *testing.T) {
 		testkit.Check(t, r.Map(slices.Concat(parent, f.vdso)))
 		pages := f.own(parent, 2, nil)
 		f.fill(r, pages)
-		testkit.Check(t, r.Filled())
+		testkit.Check(t, r.Filled(true))
 
 		c := child(t, p)
 		rc := &Restorer{PID: c.Tracee().PID, Puppet: c, Open: f.open, Note: t.Logf}
@@ -352,7 +352,7 @@ func TestInheritance(t *testing.T) {
 		for addr, b := range own {
 			its[addr] = b
 		}
-		testkit.Check(t, rc.Filled())
+		testkit.Check(t, rc.Filled(true))
 		testkit.Check(t, r.Finish())
 		testkit.Check(t, rc.Finish())
 		f.judge("parent", r.PID, parent, pages)

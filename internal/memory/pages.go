@@ -235,13 +235,6 @@ func (r *Restorer) writable(addr uint64) bool { return mapProt(r.find(addr))&uni
 
 // fillDirect has the puppet read(2) from the stream's own descriptor.
 func (r *Restorer) fillDirect(extents []record.Extent, in *stream.Reader) error {
-	if r.in < 0 {
-		fd, err := r.Puppet.Give(int(in.File().Fd()))
-		if err != nil {
-			return err
-		}
-		r.in = fd
-	}
 	at := r.Puppet.Scratch().Addr
 	for len(extents) > 0 {
 		iov := make([]byte, 0, 16*len(extents))
@@ -252,7 +245,7 @@ func (r *Restorer) fillDirect(extents []record.Extent, in *stream.Reader) error 
 		if err := r.Puppet.Tracee().WriteMem(at, iov); err != nil {
 			return err
 		}
-		n, err := r.Puppet.Call(unix.SYS_READV, uint64(r.in), at, uint64(len(extents)))
+		n, err := r.readv(in, at, len(extents))
 		switch {
 		case err == unix.EINTR || err == unix.EAGAIN:
 			continue
@@ -274,6 +267,26 @@ func (r *Restorer) fillDirect(extents []record.Extent, in *stream.Reader) error 
 		}
 	}
 	return nil
+}
+
+// readv reads into as many ranges as there are at an address. The first time it gives the
+// puppet the stream's descriptor, with the same stop.
+func (r *Restorer) readv(in *stream.Reader, at uint64, ranges int) (n uint64, err error) {
+	if r.in >= 0 {
+		return r.Puppet.Call(unix.SYS_READV, uint64(r.in), at, uint64(ranges))
+	}
+	v := r.Puppet.Vector()
+	given := r.Puppet.GiveIn(v, int(in.File().Fd()))
+	read := v.Add("fill its memory", unix.SYS_READV, 0, at, uint64(ranges)).From(0, given).MayFail()
+	if err := v.Run(); err != nil {
+		return 0, err
+	}
+	fd, err := given.Result()
+	if err != nil {
+		return 0, err
+	}
+	r.in = int(fd)
+	return read.Result()
 }
 
 // forced opens /proc/PID/mem on first use only: there may be more processes than we

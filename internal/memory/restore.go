@@ -325,15 +325,15 @@ func (r *Restorer) setNUMA(v *record.VMA) error {
 }
 
 // Filled is called when all contents are in. From then until Finish, children can be
-// forked.
-func (r *Restorer) Filled() error {
-	if r.in >= 0 {
+// forked. If they are, they don't get the stream; else it goes with all descriptors.
+func (r *Restorer) Filled(forks bool) error {
+	if r.in >= 0 && forks {
 		r.call("close", unix.SYS_CLOSE, uint64(r.in))
 		if err := r.make(); err != nil {
 			return err
 		}
-		r.in = -1
 	}
+	r.in = -1
 	return errors.Join(r.endInherit(), r.Close())
 }
 

@@ -175,7 +175,7 @@ func TestRestore(t *testing.T) {
 		for rec := testkit.Must(in.Next())(t); rec.Type != record.TypeEnd; rec = testkit.Must(in.Next())(t) {
 			testkit.Check(t, r.Fill(rec, in))
 		}
-		testkit.Check(t, r.Filled())
+		testkit.Check(t, r.Filled(true))
 		testkit.Check(t, r.Finish())
 		same(t, p, q)
 	}

@@ -191,9 +191,22 @@ func (p *Puppet) Give(fd int) (int, error) {
 	return int(n), nil
 }
 
-// Reserve moves the pidfd that Give needs to a number not below n, and returns it.
-func (p *Puppet) Reserve(n int) (int, error) {
+// Empty is CloseAll and Reserve with one stop.
+func (p *Puppet) Empty(n int) error {
+	*p.pidfd = -1
 	v := p.Vector()
+	v.Add("close its descriptors", unix.SYS_CLOSE_RANGE, 0, 1<<32-1, 0)
+	_, err := p.reserve(v, n)
+	return err
+}
+
+// Reserved is the number of the pidfd that Give needs; -1 if there is none yet.
+func (p *Puppet) Reserved() int { return *p.pidfd }
+
+// Reserve moves the pidfd that Give needs to a number not below n, and returns it.
+func (p *Puppet) Reserve(n int) (int, error) { return p.reserve(p.Vector(), n) }
+
+func (p *Puppet) reserve(v *Vector, n int) (int, error) {
 	low := v.Add("open its restorer", unix.SYS_PIDFD_OPEN, uint64(os.Getpid()), 0)
 	high := v.Add(fmt.Sprintf("reserve a descriptor above %d", n), unix.SYS_FCNTL, 0, unix.F_DUPFD_CLOEXEC, uint64(n)).From(0, low)
 	v.Add("close", unix.SYS_CLOSE, 0).From(0, low)

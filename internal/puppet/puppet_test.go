@@ -115,6 +115,16 @@ func TestGive(t *testing.T) {
 	if fds := testkit.Must(proc.FDs(pid))(t); !slices.Equal(fds, []int{0, 1, 2, 40}) {
 		t.Errorf("descriptors %v", fds)
 	}
+	testkit.Check(t, p.Empty(30))
+	if fds := testkit.Must(proc.FDs(pid))(t); !slices.Equal(fds, []int{30}) || p.Reserved() != 30 {
+		t.Errorf("descriptors %v, its pidfd is %d", fds, p.Reserved())
+	}
+	for want := range 3 {
+		if n := testkit.Must(p.Give(int(f.Fd())))(t); n != want {
+			t.Errorf("number %d, not %d", n, want)
+		}
+	}
+	_ = testkit.Must(p.Reserve(40))(t)
 	shares := testkit.Must(p.Clone(testkit.FreePID(t), unix.CLONE_FILES, unix.SIGCHLD))(t)
 	t.Cleanup(func() { _ = shares.Tracee().Kill() })
 	own := testkit.Must(p.Clone(testkit.FreePID(t), 0, unix.SIGCHLD))(t)
