@@ -32,6 +32,40 @@ type InetSock struct {
 	Members    []Membership `cbor:"members,omitempty"`                    // multicast groups that it is in
 	// Options are those in which it differs from a new socket, and IPV6_V6ONLY.
 	Options []LevelOption `cbor:"options,omitempty"`
+	// Repair is what it takes to go on with a TCP connection that leads out of the tree;
+	// absent: it can't be.
+	Repair *TCPRepair `cbor:"repair,omitempty"`
+}
+
+// TCPRepair is the state of a TCP connection, see TCP_REPAIR in linux/tcp.h.
+type TCPRepair struct {
+	SendNext uint32 `cbor:"send_next" since:"0.2"` // sequence number behind all that the program wrote, and behind its FIN
+	RecvNext uint32 `cbor:"recv_next" since:"0.2"` // that of what is to be received next
+	// Sent is how many bytes were sent and not acknowledged. They are in SOCKSENT records.
+	Sent int64 `cbor:"sent,omitempty" since:"0.2" unit:"byte" range:"0..2^28"`
+	// Unsent is how many were written and not sent yet. They come behind those.
+	Unsent int64 `cbor:"unsent,omitempty" since:"0.2" unit:"byte" range:"0..2^28"`
+	// Received is how many bytes SOCKDATA has, which the program has yet to read.
+	Received  int64  `cbor:"received,omitempty" since:"0.2" unit:"byte" range:"0..2^28"`
+	MSS       int    `cbor:"mss" since:"0.2" unit:"byte" range:"0..65535"`     // the largest segment that the other side takes
+	SendScale int    `cbor:"send_scale,omitempty" since:"0.2" range:"0..14"`   // of the windows that the other side tells
+	RecvScale int    `cbor:"recv_scale,omitempty" since:"0.2" range:"0..14"`   // of those that this side tells
+	SACK      bool   `cbor:"sack,omitempty" since:"0.2"`                       // selective acknowledgments are used
+	Stamps    bool   `cbor:"stamps,omitempty" since:"0.2"`                     // time stamps are used
+	Stamp     int    `cbor:"stamp,omitempty" since:"0.2" range:"0..2^32-1"`    // what TCP_TIMESTAMP told
+	SendWL1   uint32 `cbor:"send_wl1" since:"0.2"`                             // snd_wl1 of TCP_REPAIR_WINDOW, where the window to send was told
+	SendWnd   uint32 `cbor:"send_wnd" since:"0.2" unit:"byte"`                 // snd_wnd, the window to send
+	MaxWindow uint32 `cbor:"max_window" since:"0.2" unit:"byte"`               // max_window, the largest there was
+	RecvWnd   uint32 `cbor:"recv_wnd" since:"0.2" unit:"byte"`                 // rcv_wnd, the window to receive
+	RecvWup   uint32 `cbor:"recv_wup" since:"0.2"`                             // rcv_wup, where that was told
+	SendBuf   int    `cbor:"send_buf" since:"0.2" unit:"byte" range:"0..2^30"` // SO_SNDBUF
+	RecvBuf   int    `cbor:"recv_buf" since:"0.2" unit:"byte" range:"0..2^30"` // SO_RCVBUF
+}
+
+// SockSent is the meta of SOCKSENT; its data are the bytes that a program wrote to a
+// connection and that nobody has acknowledged, those not sent yet last.
+type SockSent struct {
+	Refs InodeRef `cbor:"refs"` // an INETSOCK
 }
 
 // InetAddr is an address of an INETSOCK.

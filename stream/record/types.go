@@ -68,6 +68,7 @@ const (
 	TypeMQueue       Type = 97 // MQueue
 	TypeInetSock     Type = 89 // InetSock
 	TypeNetlink      Type = 90 // Netlink
+	TypeSockSent     Type = 91 // SockSent, with bytes that nobody has acknowledged
 )
 
 // v01 is the version that has had a record from the beginning. A field that came
@@ -142,5 +143,6 @@ var types = [...]TypeInfo{
 	row[InetSock](v02, TypeInetSock, "INETSOCK", Critical|Shareable),
 	row[OPath](v02, TypeOPath, "OPATH", Critical|Shareable),
 	row[Netlink](v02, TypeNetlink, "NETLINK", Critical|Shareable),
+	row[SockSent](v02, TypeSockSent, "SOCKSENT", Critical|Bulk),
 	row[MQueue](v02, TypeMQueue, "MQUEUE", Critical|Shareable),
 }
