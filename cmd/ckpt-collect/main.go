@@ -4,8 +4,7 @@ package main
 import (
 	"os"
 
-	"ckpt/internal/cli"
 	"ckpt/internal/collect"
 )
 
-func main() { os.Exit(cli.Main(&collect.Command, os.Args)) }
+func main() { os.Exit(collect.Main(os.Args)) }

@@ -64,7 +64,7 @@ func runInit(ctx context.Context, o *Options, in *os.File) (status int, err erro
 func newBuilder(o *Options, in *stream.Reader) *builder {
 	b := &builder{reader: in, cgroups: o.Cgroups, note: o.Note, step: o.Step,
 		puppets: map[int]*puppet.Puppet{}, spaces: map[uint64]*memory.Restorer{}, spaceTasks: map[uint64]int{}}
-	b.files = &files.Restorer{Restart: &object.Restart{Hash: objhash.New[object.Object](), Note: o.Note}, Policies: o.Policies, Stdio: o.Stdio, Ends: o.Ends,
+	b.files = &files.Restorer{Restart: &object.Restart{Hash: objhash.New[object.Object](), Note: o.Note}, Policies: o.Policies, Stdio: o.Stdio, Ends: o.Ends, Checking: o.Check,
 		Lives: func(pid int) bool { return b.model.ByPID[pid] != nil }, Owns: func(uid, gid uint32) bool { return b.model.Owns(uid, gid) }, Pair: b.socketPair, Call: b.sockCall}
 	b.objects = judge.Objects(b.files)
 	return b
@@ -175,6 +175,9 @@ func (b *builder) letRun(ctx context.Context, k keeper, all []ready) (wait bool,
 		return false, err
 	}
 	err = b.prepare(all)
+	if err == nil {
+		err = b.files.Certain()
+	}
 	if err == nil {
 		err = b.release(all)
 	}

@@ -5,8 +5,6 @@ package collect
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -17,10 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/cli"
+	"ckpt/internal/files"
 	"ckpt/internal/hold"
 	"ckpt/internal/loan"
 	"ckpt/internal/memory"
 	"ckpt/internal/proc"
+	"ckpt/internal/repair"
 	"ckpt/internal/sys"
 	"ckpt/internal/task"
 	"ckpt/stream"
@@ -32,6 +32,12 @@ const (
 	LeaveRunning = record.LeaveRunning
 	LeaveStopped = record.LeaveStopped
 	LeaveKilled  = record.LeaveKilled
+)
+
+// What becomes of TCP connections to programs outside.
+const (
+	TCPReset = "reset"
+	TCPKeep  = "keep"
 )
 
 // Tool is the name with which this filter signs its records.
@@ -46,6 +52,8 @@ type Options struct {
 	Stall       time.Duration // how long there may be no progress while the target is frozen; 0: for ever
 	MaxFreeze   time.Duration // how long it may be frozen; 0: as long as it takes
 	DryRun      bool
+	TCP         string          // TCPReset or TCPKeep
+	TCPHold     time.Duration   // how long packets of kept connections are dropped at most
 	Copy        map[string]bool // shared memory that the image gets a copy of, by name
 	Version     string
 	Note        func(format string, args ...any) // what the user should know
@@ -119,6 +127,9 @@ func (c *collection) attempt(ctx context.Context, out *os.File, stuck func(error
 	c.tree, c.description, c.done, c.notes = t, newDescription(t), false, nil
 	c.description.kills, c.description.header.Leave = o.Leave == LeaveKilled, o.Leave
 	c.description.note, c.description.files.Dry, c.description.files.Outsider = c.Note, c.DryRun, c.outsiders.name
+	if o.TCP == TCPKeep {
+		c.description.files.Keep = &files.Keep{Kill: o.Leave == LeaveKilled, Checkpoint: c.description.header.Checkpoint, Timeout: o.TCPHold}
+	}
 	err = c.run(ctx, out)
 	return errors.Join(err, c.letGo(LeaveRunning), c.description.files.Close())
 }
@@ -156,9 +167,12 @@ func (c *collection) run(ctx context.Context, out *os.File) error {
 		c.Step("%s can be saved; it stood still for %v", c.what(), c.frozen())
 		return nil
 	}
-	var id [16]byte
-	rand.Read(id[:])
-	d.header.Checkpoint = hex.EncodeToString(id[:])
+	if over := d.files.Unguarded(); over != nil {
+		go func() {
+			<-over
+			c.dog.cancel(repair.ErrGuard)
+		}()
+	}
 	h, err := hold.New(d.header.Checkpoint)
 	if err != nil {
 		return err
@@ -362,14 +376,21 @@ func (c *collection) letGo(leave string) error {
 	c.done = true
 	if leave != LeaveKilled {
 		defer c.dog.stop()
-		return errors.Join(err, c.tree.end(leave))
+		return errors.Join(err, c.description.files.LetGo(), c.tree.end(leave))
 	}
 	kerr := c.description.keep()
 	c.dog.stop() // a target that is killed no longer waits for us
-	if kerr != nil {
-		return errors.Join(err, kerr, c.tree.release()) // threads on loan walk home
+	var after func(dead bool) error
+	if kerr == nil {
+		after, kerr = c.description.files.BeforeKill(c.PID)
 	}
-	after := c.description.files.BeforeKill()
+	if kerr != nil {
+		return errors.Join(err, kerr, c.description.files.LetGo(), c.tree.release()) // threads on loan walk home
+	}
 	kerr = c.tree.end(leave)
-	return errors.Join(err, kerr, after(kerr == nil))
+	err = errors.Join(err, kerr, after(kerr == nil))
+	if held := c.description.files.Held; held != "" {
+		c.tell("%s", held)
+	}
+	return err
 }

@@ -12,14 +12,24 @@ import (
 	"ckpt/internal/cli"
 	"ckpt/internal/ends"
 	"ckpt/internal/judge"
+	"ckpt/internal/repair"
 )
+
+// Main is the main function of ckpt-collect, and of the guard of TCP connections, for which
+// it is started again.
+func Main(args []string) int {
+	if args[0] == repair.GuardName {
+		return repair.Guard()
+	}
+	return cli.Main(&Command, args)
+}
 
 // Command is ckpt-collect.
 var Command = cli.Command{
 	Name: Tool, Args: "PID", MinArgs: 1, MaxArgs: 1, NoSuspend: true,
 	Summary: "describe a running process as a stream of records",
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
-		o := Options{Leave: LeaveRunning, HoldTimeout: 5 * time.Second, Timeout: 10 * time.Second, Stall: 10 * time.Second, Version: cli.Version()}
+		o := Options{Leave: LeaveRunning, HoldTimeout: 5 * time.Second, Timeout: 10 * time.Second, Stall: 10 * time.Second, TCP: TCPReset, TCPHold: 15 * time.Minute, Version: cli.Version()}
 		var end []string
 		flags := []cli.Flag{
 			{Name: "leave", Value: &o.Leave, Arg: "STATE", OneOf: []string{LeaveRunning, LeaveStopped, LeaveKilled},
@@ -29,9 +39,15 @@ var Command = cli.Command{
 			{Name: "stall-timeout", Value: &o.Stall, Arg: "TIME", Help: "let the target go when nothing has moved for this long; 0: never"},
 			{Name: "max-freeze", Value: &o.MaxFreeze, Arg: "TIME", Help: "let the target go when it has stood still for this long; 0: never"},
 			{Name: "dry-run", Aliases: []string{"n"}, Value: &o.DryRun, Help: "list all that would stop a checkpoint, write no stream"},
+			{Name: "tcp", Value: &o.TCP, Arg: "WHAT", OneOf: []string{TCPReset, TCPKeep},
+				Help: "what becomes of TCP connections to programs outside: reset when it is restored, or keep them"},
+			{Name: "tcp-hold", Value: &o.TCPHold, Arg: "TIME", Help: "how long the other side of kept connections is left waiting for a killed target"},
 			{Name: "end", Value: &end, Arg: "NAME=copy", Help: "save a copy of memory that is shared with others, as shm:[4711]=copy"},
 		}
 		return flags, func(ctx context.Context, inv *cli.Invocation) (err error) {
+			if o.TCPHold <= 0 {
+				return cli.Exit(cli.StatusUsage, fmt.Errorf("--tcp-hold %v: it takes a time, such as 15m", o.TCPHold))
+			}
 			if o.Copy, err = ends.ParseCopies(end); err != nil {
 				return cli.Exit(cli.StatusUsage, err)
 			}

@@ -2,7 +2,9 @@ package collect
 
 import (
 	"cmp"
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -74,6 +76,9 @@ func (s *space) bytes() (n uint64) {
 
 func newDescription(t *tree) *description {
 	d := &description{tree: t, about: map[*process]*about{}, mapped: map[memory.Mapped]uint64{}}
+	var id [16]byte
+	rand.Read(id[:])
+	d.header.Checkpoint = hex.EncodeToString(id[:])
 	held := map[int]bool{}
 	for _, p := range t.procs {
 		for _, th := range p.threads {

@@ -34,6 +34,7 @@ type outsiders struct {
 	mapped map[sharedFile]int // shared memory of the tree: one process that has it mapped
 	wanted map[sharedFile]bool
 	seen   map[int]bool // processes that were looked at
+	guard  int          // of kept connections, which is ours; 0: none
 }
 
 // sharedFile is the identity of a file that is mapped.
@@ -102,7 +103,7 @@ func (o *outsiders) lookAround(root int) {
 		if time.Now().After(until) {
 			break
 		}
-		if !o.tree[pid] && !o.seen[pid] && pid != ownPID() {
+		if !o.tree[pid] && !o.seen[pid] && pid != ownPID() && pid != o.guard {
 			o.seen[pid] = true
 			o.look(pid)
 		}
@@ -222,6 +223,7 @@ func (c *collection) sharedMemory() {
 	for _, p := range d.tree.procs {
 		all = append(all, d.about[p].maps)
 	}
+	c.outsiders.guard = d.files.GuardPID()
 	c.outsiders.lookAgain(c.PID, all)
 	for _, p := range d.tree.procs {
 		list := d.about[p].maps
@@ -340,22 +342,38 @@ func (c *collection) nameEnds() {
 // nameConnections tells of TCP connections that lead out of the tree, those of each
 // process together, for there may be thousands.
 func (c *collection) nameConnections() {
-	const most = 3
-	names := map[int][]string{}
+	names, kept := map[int][]string{}, map[int][]string{}
 	for _, end := range c.description.files.Connections {
-		names[end.PID] = append(names[end.PID], end.Name)
+		if end.Kept {
+			kept[end.PID] = append(kept[end.PID], end.Name)
+		} else {
+			names[end.PID] = append(names[end.PID], end.Name)
+		}
 	}
+	c.tellConnections(names, func(first, it, is string) string {
+		return fmt.Sprintf("restored, %s %s reset by the other side, unless something else takes the place: %s, or file:PATH, inherit:FD or connect in place of null", it, is, ends.Flag(first, "null"))
+	})
+	c.tellConnections(kept, func(first, it, is string) string {
+		if c.Leave != LeaveKilled {
+			return fmt.Sprintf("%s %s saved as %s %s now; restored, %s %s reset by the other side, or, if nothing was sent since, %s can go on: %s", it, is, it, is, it, is, it, ends.Flag(first, "keep"))
+		}
+		return fmt.Sprintf("%s %s kept", it, is)
+	})
+}
+
+// tellConnections tells what becomes of the connections of each process.
+func (c *collection) tellConnections(names map[int][]string, what func(first, it, is string) string) {
+	const most = 3
 	for _, pid := range slices.Sorted(maps.Keys(names)) {
 		list, more, first := names[pid], "", names[pid][0]
-		connections, are := "a connection", "it is"
+		connections, it, is := "a connection", "it", "is"
 		if len(list) > 1 {
-			connections, are = fmt.Sprintf("%d connections", len(list)), "they are"
+			connections, it, is = fmt.Sprintf("%d connections", len(list)), "they", "are"
 		}
 		if len(list) > most {
 			list, more = list[:most], fmt.Sprintf(" and %d more", len(list)-most)
 		}
-		c.tell("%s has %s to programs outside, %s%s; restored, %s reset by the other side, unless something else takes the place: %s, or file:PATH, inherit:FD or connect in place of null",
-			proc.Named(pid), connections, strings.Join(list, ", "), more, are, ends.Flag(first, "null"))
+		c.tell("%s has %s to programs outside, %s%s; %s", proc.Named(pid), connections, strings.Join(list, ", "), more, what(first, it, is))
 	}
 }
 

@@ -11,8 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/caps"
+	"ckpt/internal/cli"
 	"ckpt/internal/memory"
 	"ckpt/internal/proc"
+	"ckpt/internal/repair"
 )
 
 // rights returns an error for everything that saving the tree takes and this user may not
@@ -24,6 +26,9 @@ func rights(o *Options) error {
 	}
 	e := &examiner{own: own, leave: o.Leave}
 	e.tree(o.PID, map[int]bool{})
+	if o.TCP == TCPKeep {
+		e.tcp()
+	}
 	if len(e.lacks) == 0 {
 		return nil
 	}
@@ -58,6 +63,15 @@ func (e *examiner) tree(pid int, seen map[int]bool) {
 	children, _ := proc.Children(pid)
 	for _, child := range children {
 		e.tree(child, seen)
+	}
+}
+
+// tcp asks whether TCP connections can be kept.
+func (e *examiner) tcp() {
+	if !caps.Set(e.own.CapEff).Has(caps.Of(unix.CAP_NET_ADMIN)) {
+		e.lacks = append(e.lacks, &caps.Missing{Set: caps.Of(unix.CAP_NET_ADMIN), To: "keep TCP connections", Tip: "have them reset when it is restored: --tcp reset"})
+	} else if err := repair.Possible(); err != nil {
+		e.lacks = append(e.lacks, cli.WithHint(fmt.Errorf("TCP connections can't be kept: %w", err), "have them reset when it is restored: --tcp reset"))
 	}
 }
 

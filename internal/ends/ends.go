@@ -21,10 +21,11 @@ const (
 	// leads: it stays, as if the other side had closed its own.
 	Close
 	Connect // the same again: a socket is connected anew
+	Keep    // it goes on: a TCP connection that was saved so
 )
 
 // Alternatives are all of them as the user types them.
-const Alternatives = "file:PATH, inherit:FD, null, close or connect"
+const Alternatives = "file:PATH, inherit:FD, null, close, connect or keep"
 
 // Decision is what the user decided for one end.
 type Decision struct {
@@ -146,6 +147,8 @@ func parse(how string) *Decision {
 		return &Decision{Action: Close}
 	case how == "connect":
 		return &Decision{Action: Connect}
+	case how == "keep":
+		return &Decision{Action: Keep}
 	case word == "file" && arg != "" && !strings.Contains(arg, "\x00"):
 		return &Decision{Action: File, Path: arg}
 	case word == "inherit" && hasArg:

@@ -19,6 +19,7 @@ import (
 	"ckpt/internal/depot"
 	"ckpt/internal/parallel"
 	"ckpt/internal/proc"
+	"ckpt/internal/repair"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -76,6 +77,9 @@ type Collector struct {
 	Guard func(scratch []byte, nr uintptr, args ...uint64) (over func() error, err error)
 	// Dry: nothing will be saved.
 	Dry bool
+	// Keep says that TCP connections to programs outside are to be kept, and how; nil:
+	// they are not.
+	Keep *Keep
 
 	// InTree reports whether a process or thread is in the tree.
 	InTree func(id int) bool
@@ -85,7 +89,9 @@ type Collector struct {
 	// Outside holds, after Settle, what leads out of the tree, each once.
 	Outside []Outside
 	// Connections are, after Settle, TCP connections to programs outside.
-	Connections []Outside
+	Connections []Connection
+	// Held tells, after the kill, that packets of kept connections are dropped.
+	Held string
 	// Lost is, after Settle, what is not saved of descriptors that are.
 	Lost []Lost
 	// Barred holds, after Settle, what this user can't restore without
@@ -106,6 +112,8 @@ type Collector struct {
 	ports        map[int]bool      // that sockets of the tree are bound to
 	lingering    []ported          // connections without SO_REUSEADDR
 	paired       []ported          // connections of which the tree has both ends
+	keeper       *repair.Keeper    // of those that are kept; nil: none is
+	root         int               // whose death the keeper waits for
 	opened       []opened          // every descriptor of the tree
 	// allLeases are the files on which anybody has a lease; nil until needed.
 	allLeases map[inodeKey]bool

@@ -53,6 +53,8 @@ func FuzzCheck(f *testing.F) {
 			File: &record.SockFile{Stat: record.Stat{Path: "/x", Mode: unix.S_IFSOCK}, Deleted: true}},
 		&record.UnixSock{Object: record.Object{Objref: 1}, Ino: 5, Kind: 2, Name: []byte("\x00ckpt-fuzz"), Orphan: true, PeerName: []byte("/run/x")},
 	}
+	kept := *good[record.TypeInetSock].(*record.InetSock)
+	kept.Repair = &record.TCPRepair{SendNext: 7, RecvNext: 3, Sent: 2, Unsent: 1, MSS: 1460, SendScale: 7, SACK: true, Stamps: true, Stamp: 9, SendWnd: 1 << 16, MaxWindow: 1 << 16, RecvWnd: 1 << 16}
 	content := map[record.Type]any{
 		record.TypePipe:     &record.PipeData{Packets: []int64{1, 2}, Refs: record.InodeRef{Inode: 1}},
 		record.TypeUnixSock: &record.SockData{Messages: []int64{1, 2}, Creds: []record.SockCreds{{Count: 1, PID: 5}}, Refs: record.InodeRef{Inode: 1}},
@@ -84,6 +86,7 @@ func FuzzCheck(f *testing.F) {
 		f.Add(byte(slices.IndexFunc(Kinds, func(k Kind) bool { return k.Type == record.TypeUnixSock })), uint16(9), marshal(v), file,
 			marshal(&record.SockData{Messages: []int64{3}, Senders: []record.SockSender{{Count: 1, Name: []byte("y")}}, Refs: record.InodeRef{Inode: 1}}), []byte("abc"))
 	}
+	f.Add(byte(slices.IndexFunc(Kinds, func(k Kind) bool { return k.Type == record.TypeInetSock })), uint16(9), marshal(&kept), file, marshal(&record.SockSent{Refs: record.InodeRef{Inode: 1}}), []byte("abc"))
 	f.Fuzz(func(t *testing.T, which byte, fd uint16, inode, file, more, data []byte) {
 		k := &Kinds[int(which)%len(Kinds)]
 		recs := []*stream.Record{{Type: k.Type, Meta: inode}, {Type: record.TypeFile, Meta: file}}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,16 +22,17 @@ import (
 
 // inetSockKind: sockets of TCP, MPTCP, UDP, UDP-Lite and ICMP, and raw ones. What a connection that leads
 // out of the tree had is lost but for the bytes that the program has yet to read: the
-// restored program finds it reset, see inetsock_reset.go.
+// restored program finds it reset, see inetsock_reset.go; or it is kept, see inetsock_keep.go.
 var inetSockKind = Kind{
 	Type: record.TypeInetSock,
-	Data: []record.Type{record.TypeSockData},
+	Data: []record.Type{record.TypeSockData, record.TypeSockSent},
 	Save: func(c *Collector) Saver {
 		s := &inetSocks{c: c, inside: map[uint64]bool{}, seen: map[uint64]uint64{}, pairs: map[uint64]*inetEnd{}, shut: map[int]map[uint64]int{}, fresh: map[[3]int][]record.LevelOption{}, read: map[inodeKey]*readSock{}}
-		return Saver{Look: s.look, Match: isInetSock, Ahead: s.ahead, Collect: s.collect, Settle: s.judgePairs, Send: func() []Sender { return s.full }}
+		return Saver{Look: s.look, Match: isInetSock, Ahead: s.ahead, Collect: s.collect, Settle: s.settle, Send: func() []Sender { return s.full }}
 	},
 	Restore: func(r *Restorer) Maker {
 		m := &inetMaker{Restorer: r, alone: map[uint64]*inetSock{}, listeners: map[int]*depot.File{}}
+		r.certain = append(r.certain, m.goOnKept)
 		return Maker{Kind: object.Kind{Check: m.check, Here: m.here, Make: m.make}, Thing: m.thing}
 	},
 }
@@ -92,9 +94,11 @@ func optionSet(s *record.InetSock) sockSet {
 // inetSocks is what a checkpoint knows about sockets of IP.
 type inetSocks struct {
 	c       *Collector
-	inside  map[uint64]bool   // sockets of the tree, by inode number
-	seen    map[uint64]uint64 // the records of those collected so far, by inode number
-	mu      sync.Mutex        // of fresh
+	inside  map[uint64]bool     // sockets of the tree, by inode number
+	held    map[connection]bool // connections to the outside whose packets are held
+	holding error               // why they are not
+	seen    map[uint64]uint64   // the records of those collected so far, by inode number
+	mu      sync.Mutex          // of fresh
 	fresh   map[[3]int][]record.LevelOption
 	read    map[inodeKey]*readSock         // what ahead has read
 	conns   map[connection]*sys.InetSocket // TCP connections of the tree
@@ -127,6 +131,9 @@ type readSock struct {
 
 // ahead reads sockets, some eighty options of each.
 func (s *inetSocks) ahead(subjects []*Subject) {
+	if s.c.Keep != nil && s.conns == nil && slices.ContainsFunc(subjects, isInetSock) {
+		s.holding = s.list() // packets are held first, for they could change what is read now
+	}
 	var all []*readSock
 	for _, sub := range subjects {
 		if isSocket(sub) && s.seen[sub.Stat.Ino] == 0 && s.read[sub.inode()] == nil {
@@ -172,6 +179,9 @@ func (s *inetSocks) readSock(r *readSock) error {
 func (s *inetSocks) collect(sub *Subject) (uint64, error) {
 	if id := s.seen[sub.Stat.Ino]; id != 0 {
 		return id, nil
+	}
+	if s.holding != nil {
+		return 0, s.holding
 	}
 	r := s.read[sub.inode()]
 	if r == nil { // its type could not be asked for then

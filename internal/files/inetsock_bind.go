@@ -86,6 +86,9 @@ func nameOf(s *record.InetSock) string {
 // try binds a socket for a moment, to see whether that can be done. What this process
 // may not do is told by here.
 func (m *inetMaker) try(s *record.InetSock) error {
+	if m.keeps(s) {
+		return m.tryKeep(s)
+	}
 	if s.Pair != 0 {
 		fd, err := boundTo(s.Domain, s.Local, s.Options)
 		if err != nil {

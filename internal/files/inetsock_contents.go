@@ -71,10 +71,21 @@ func (s *inetSocks) contents(sub *Subject, rec *record.InetSock) error {
 		if err := s.drain(sub, fd, t, rec, gone); err != nil {
 			return err
 		}
+	} else if s.c.Keep != nil {
+		s.c.noteConnection(sub, ends.TCP(peer), true)
+		return s.keep(sub, fd, rec)
 	} else {
-		s.c.noteConnection(sub, ends.TCP(peer))
+		s.c.noteConnection(sub, ends.TCP(peer), false)
 	}
 	return s.bytes(fd, rec)
+}
+
+// settle ends what took the whole tree.
+func (s *inetSocks) settle() error {
+	if err := s.judgePairs(); err != nil {
+		return err
+	}
+	return s.c.doneReading()
 }
 
 // drain has a socket receive what the other end had sent before it was closed: nobody has
@@ -135,7 +146,10 @@ func (s *inetSocks) list() error {
 			s.orphans[connection{plain(a.Local), plain(a.Peer)}] = a
 		}
 	}
-	return err
+	if err != nil || s.c.Keep == nil || s.c.Dry {
+		return err
+	}
+	return s.hold()
 }
 
 // bytes arranges for what waits in a connection to be sent.

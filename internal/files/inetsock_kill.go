@@ -15,7 +15,7 @@ type ported struct{ pid, fd, port int }
 // notePort notes a socket that has a port: others need it again, or its connection will
 // have it for a minute after the kill.
 func (c *Collector) notePort(s *Subject, rec *record.InetSock) {
-	if rec.Kind != unix.SOCK_STREAM || rec.Local == nil || rec.Local.Port == 0 {
+	if rec.Kind != unix.SOCK_STREAM || rec.Local == nil || rec.Local.Port == 0 || rec.Repair != nil { // of that nothing is left
 		return
 	}
 	if binds(rec) {
@@ -30,13 +30,16 @@ func (c *Collector) notePort(s *Subject, rec *record.InetSock) {
 	}
 }
 
-// BeforeKill is called right before the tree is killed, and what it returns after
+// BeforeKill is called right before the tree with this first process is killed, and what it returns after
 // that. What is left of a connection after the kill would keep its port for a minute,
 // and the restored tree would not have it, unless the connection has SO_REUSEADDR. So
 // we hold those connections, and give it to them when the tree is dead: it is no
 // longer anything that a program sees. One of which the tree has both ends is made
 // again with the same two addresses, so nothing of it may be left.
-func (c *Collector) BeforeKill() (after func(dead bool) error) {
+func (c *Collector) BeforeKill(root int) (after func(dead bool) error, err error) {
+	if err := c.armKeeper(root); err != nil {
+		return nil, err
+	}
 	var held []int
 	hold := func(l ported) bool {
 		fd, err := c.getter.Get(l.pid, l.fd)
@@ -68,6 +71,6 @@ func (c *Collector) BeforeKill() (after func(dead bool) error) {
 			}
 			errs = append(errs, os.NewSyscallError("close", unix.Close(fd)))
 		}
-		return errors.Join(errs...)
-	}
+		return errors.Join(append(errs, c.endKeeping(dead))...)
+	}, nil
 }

@@ -25,6 +25,7 @@ type inetMaker struct {
 	// alone are ends whose other end's record is still to come, by its inode number
 	alone     map[uint64]*inetSock
 	listeners map[int]*depot.File // by domain, see listener
+	kept      kept
 }
 
 // inetSock is a restored socket.
@@ -35,6 +36,10 @@ type inetSock struct {
 	other *depot.File // the other end of a connection, as long as that is needed
 	peer  *inetSock   // that, if it has a record
 	kept  int64       // bytes that Fill wrote through it
+	// Of a connection that goes on: how many bytes of SOCKSENT have come, and those of
+	// them that are written when it does.
+	sent   int64
+	unsent []byte
 }
 
 func (m *inetMaker) thing(rec *stream.Record) (*Thing, error) {
@@ -48,6 +53,13 @@ func (m *inetMaker) thing(rec *stream.Record) (*Thing, error) {
 	t := &Thing{Name: ends.TCP(addrPort(s.Peer)), Loose: "whose other end is", Self: []ends.Action{ends.Close, ends.Connect}, Default: ends.Close}
 	if s.State == sys.TCPSynSent {
 		t.Default = ends.Connect
+	}
+	if s.Repair != nil {
+		m.kept.saved = true
+		t.Self = append(t.Self, ends.Keep)
+		if m.Killed { // else the connection went on without what is restored
+			t.Default = ends.Keep
+		}
 	}
 	return t, nil
 }
@@ -92,7 +104,7 @@ func judgeInetSock(s *record.InetSock) error {
 	if impossible || !t.isOurs() || (s.Ended || s.Failed) && (s.State != sys.TCPClose || !t.tcp()) {
 		return fmt.Errorf("%w: socket %d of family %d, type %d and protocol %d in state %d", stream.ErrCorrupt, s.Ino, s.Domain, s.Kind, s.Protocol, s.State)
 	}
-	return errors.Join(checkAddr(s.Local, s.Domain), checkAddr(s.Peer, s.Domain), checkOptions(s.Options, optionSet(s)), checkMembers(s))
+	return errors.Join(judgeRepair(s), checkAddr(s.Local, s.Domain), checkAddr(s.Peer, s.Domain), checkOptions(s.Options, optionSet(s)), checkMembers(s))
 }
 
 // here: what it takes to bind to a port and to set options.
@@ -102,7 +114,7 @@ func (m *inetMaker) here(rec *stream.Record) []error {
 		return nil
 	}
 	who := fmt.Sprintf("socket:[%d]", s.Ino)
-	errs := m.optionsHere(who, s.Options)
+	errs := append(m.optionsHere(who, s.Options), m.keepHere(s)...)
 	if s.Kind == unix.SOCK_RAW {
 		errs = append(errs, m.Own.Need(caps.Of(unix.CAP_NET_RAW), who, "make %s again, a raw socket")...)
 	}
@@ -120,6 +132,8 @@ func (m *inetMaker) make(rec *stream.Record) (object.Object, error) {
 	sock := &inetSock{m: m, rec: s}
 	if s.Pair != 0 {
 		err = m.makePair(sock)
+	} else if m.keeps(s) {
+		err = sock.makeKept()
 	} else if m.resets(s) {
 		err = sock.connect()
 	} else {
@@ -137,7 +151,7 @@ func (m *inetMaker) make(rec *stream.Record) (object.Object, error) {
 
 // resets reports whether a socket is made as one whose other end has gone.
 func (m *inetMaker) resets(s *record.InetSock) bool {
-	return s.Ended || (connected(s) || s.State == sys.TCPSynSent) && !m.connects(s)
+	return s.Ended || (connected(s) || s.State == sys.TCPSynSent) && !m.connects(s) && !m.keeps(s)
 }
 
 // connects reports whether a connection to the outside is to be made anew: one that was
@@ -174,6 +188,8 @@ func (s *inetSock) Complete() error {
 	switch {
 	case s.rec.Pair != 0:
 		return s.completePair()
+	case s.m.keeps(s.rec):
+		return s.completeKept()
 	case s.m.resets(s.rec) && s.other == nil:
 		return nil // it is complete
 	case s.m.resets(s.rec):
@@ -252,7 +268,19 @@ func (s *inetSock) connectAgain(fd int) error {
 }
 
 // Close drops our references.
-func (s *inetSock) Close() error { return errors.Join(s.m.stopListening(), s.close()) }
+func (s *inetSock) Close() error {
+	err := errors.Join(s.m.stopListening(), s.close())
+	if s.m.kept.undone { // the depot and all tasks are gone by now, and so all sockets
+		err = errors.Join(err, s.m.kept.letGo())
+	}
+	return err
+}
+
+// Undo notes that packets need not be held until the tasks run.
+func (s *inetSock) Undo() error {
+	s.m.kept.undone = true
+	return nil
+}
 
 func (s *inetSock) close() error {
 	if s.other == nil || s.peer != nil { // the other end is closed by its own object
@@ -261,8 +289,15 @@ func (s *inetSock) close() error {
 	return errors.Join(s.other.Close(), s.f.Close())
 }
 
-// Fill writes the bytes of a SOCKDATA record, through the other end.
+// Fill writes the bytes of a SOCKDATA record, through the other end. What had been sent
+// and not acknowledged matters only if the connection goes on.
 func (s *inetSock) Fill(rec *stream.Record, data io.Reader) error {
+	if s.m.keeps(s.rec) {
+		return s.fillKept(rec, data)
+	}
+	if rec.Type == record.TypeSockSent {
+		return nil
+	}
 	if s.m.connects(s.rec) {
 		s.m.Note("%d bytes that waited in %s are lost, because it is connected anew", rec.DataLen, nameOf(s.rec))
 		return nil

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -78,6 +79,40 @@ func TestJudgeInetSock(t *testing.T) {
 	} {
 		if err := judgeInetSock(tcp(change)); !errors.Is(err, stream.ErrCorrupt) {
 			t.Errorf("change %d: %v", i, err)
+		}
+	}
+	repair := func(change func(*record.TCPRepair)) func(*record.InetSock) {
+		return func(s *record.InetSock) {
+			s.Repair = &record.TCPRepair{Sent: 5, Unsent: 5, Received: 5, MSS: 1460, SendScale: 14, RecvScale: 14, Stamp: 1<<32 - 1, SendBuf: 1 << 20, RecvBuf: 1 << 20}
+			change(s.Repair)
+		}
+	}
+	if err := judgeInetSock(tcp(repair(func(*record.TCPRepair) {}))); err != nil {
+		t.Error(err)
+	}
+	for i, change := range []func(*record.TCPRepair){
+		func(r *record.TCPRepair) { r.Sent = -1 },
+		func(r *record.TCPRepair) { r.Unsent = -1 },
+		func(r *record.TCPRepair) { r.Received = -1 },
+		func(r *record.TCPRepair) { r.Received = maxSockBytes + 1 },
+		func(r *record.TCPRepair) { r.Sent, r.Unsent = 1<<62, 1<<62 },
+		func(r *record.TCPRepair) { r.Sent, r.Unsent = maxSockBytes, 1 },
+		func(r *record.TCPRepair) { r.MSS = 1 << 16 },
+		func(r *record.TCPRepair) { r.MSS = -1 },
+		func(r *record.TCPRepair) { r.SendScale = 15 },
+		func(r *record.TCPRepair) { r.RecvScale = -1 },
+		func(r *record.TCPRepair) { r.Stamp = 1 << 32 },
+		func(r *record.TCPRepair) { r.SendBuf = -1 },
+		func(r *record.TCPRepair) { r.RecvBuf = 1<<30 + 1 },
+	} {
+		if err := judgeInetSock(tcp(repair(change))); !errors.Is(err, stream.ErrCorrupt) {
+			t.Errorf("change %d of what it takes to go on: %v", i, err)
+		}
+	}
+	for _, state := range []int{sys.TCPListen, sys.TCPSynSent, sys.TCPSynRecv, sys.TCPClose} {
+		s := tcp(repair(func(*record.TCPRepair) {}))
+		if s.State = state; !errors.Is(judgeInetSock(s), stream.ErrCorrupt) {
+			t.Errorf("one in state %d can go on", state)
 		}
 	}
 	udp := &record.InetSock{Domain: unix.AF_INET, Kind: unix.SOCK_DGRAM, Protocol: unix.IPPROTO_UDP, State: sys.TCPEstablished}
@@ -373,4 +408,12 @@ func freePort(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return addrOf(fd, self).Port
+}
+
+func TestInWords(t *testing.T) {
+	for d, want := range map[time.Duration]string{15 * time.Minute: "15m", time.Hour: "1h", 90 * time.Second: "1m30s", 10 * time.Second: "10s", 70 * time.Minute: "1h10m", 10 * time.Minute: "10m", time.Hour + 5*time.Second: "1h0m5s", 300 * time.Millisecond: "300ms"} {
+		if got := inWords(d); got != want {
+			t.Errorf("%v is %q, not %q", d, got, want)
+		}
+	}
 }

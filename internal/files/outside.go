@@ -28,9 +28,16 @@ func (c *Collector) noteEnd(o Outside) {
 	c.Outside = append(c.Outside, o)
 }
 
+// Connection is a TCP connection that leads out of the tree.
+type Connection struct {
+	Name string
+	PID  int
+	Kept bool // it can go on when it is restored
+}
+
 // noteConnection notes a TCP connection that leads out of the tree.
-func (c *Collector) noteConnection(s *Subject, name string) {
-	c.Connections = append(c.Connections, Outside{Name: name, PID: s.PID, FD: s.FD})
+func (c *Collector) noteConnection(s *Subject, name string, kept bool) {
+	c.Connections = append(c.Connections, Connection{name, s.PID, kept})
 }
 
 // Lost is something of a descriptor that is not saved.

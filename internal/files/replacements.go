@@ -24,6 +24,8 @@ type replacements struct {
 	unwanted map[uint64]string
 	// joined are the decisions that objects carry out, by objref.
 	joined map[uint64]*ends.Decision
+	// at is a descriptor of each object that is not replaced, by objref.
+	at map[uint64]spot
 	// terminal: some descriptor stays a terminal, which is now ours.
 	terminal bool
 }
@@ -33,6 +35,9 @@ type fdKey struct {
 	table uint64
 	fd    int
 }
+
+// spot is a descriptor of a task.
+type spot struct{ tid, fd int }
 
 func keyOf(fd *record.FD) fdKey { return fdKey{fd.Refs.Of, fd.FD} }
 
@@ -88,7 +93,7 @@ type decider struct {
 // and for each descriptor that needs one and has none.
 func (r *Restorer) decide(objects []*stream.Record, fds []record.FD) (replacements, []error) {
 	p := decider{Restorer: r, things: map[uint64]*Thing{}, files: map[uint64]*record.File{}, stdioUsed: map[int]bool{}, reported: map[uint64]bool{},
-		replacements: replacements{files: map[uint64]*substitute{}, fds: map[fdKey]*substitute{}, joined: map[uint64]*ends.Decision{}, unwanted: map[uint64]string{}}}
+		replacements: replacements{files: map[uint64]*substitute{}, fds: map[fdKey]*substitute{}, joined: map[uint64]*ends.Decision{}, at: map[uint64]spot{}, unwanted: map[uint64]string{}}}
 	r.regs = map[uint64]*record.Reg{}
 	for _, rec := range objects {
 		p.note(rec)
@@ -100,6 +105,9 @@ func (r *Restorer) decide(objects []*stream.Record, fds []record.FD) (replacemen
 		}
 	}
 	for i := range fds {
+		if desc := p.files[fds[i].Refs.File]; desc != nil && p.replacements.of(&fds[i]) == nil {
+			p.at[desc.Refs.Inode] = spot{fds[i].TID, fds[i].FD}
+		}
 		if desc := p.files[fds[i].Refs.File]; desc != nil && p.replacements.of(&fds[i]) == nil && p.thing(desc).Loose != "" && p.joined[desc.Refs.Inode] == nil {
 			p.judgeLoose(&fds[i], p.thing(desc))
 		}
@@ -152,7 +160,7 @@ func (p *decider) decided(fd *record.FD, desc *record.File) bool {
 	if d == nil && t.Default != 0 && p.joined[desc.Refs.Inode] == nil {
 		d = &ends.Decision{Action: t.Default}
 	}
-	if d != nil && slices.Contains(t.Self, d.Action) && (!d.OfDescriptor || d.Action == ends.Connect) {
+	if d != nil && slices.Contains(t.Self, d.Action) && (!d.OfDescriptor || d.Action == ends.Connect || d.Action == ends.Keep) {
 		p.joined[desc.Refs.Inode] = d
 		return false
 	}
@@ -231,27 +239,37 @@ func (p *decider) judgeLoose(fd *record.FD, t *Thing) {
 }
 
 // tellConnections tells which connections are made as ones whose other end has gone,
-// because nothing was decided for them.
+// because nothing was decided for them; and if nothing is restored, which go on.
 func (p *decider) tellConnections() {
-	const most = 3
-	var names []string
+	var gone, kept []string
 	told := map[string]bool{}
 	for _, ref := range p.order {
 		in := p.files[ref].Refs.Inode
 		t, d := p.things[in], p.joined[in]
-		if d != nil && d.Flag == "" && d.Action == ends.Close && p.unwanted[in] == "" && !told[t.Name] {
-			names, told[t.Name] = append(names, t.Name), true
+		switch {
+		case d == nil || p.unwanted[in] != "" || told[t.Name]:
+		case d.Action == ends.Keep:
+			kept, told[t.Name] = append(kept, t.Name), true
+		case d.Flag == "" && d.Action == ends.Close:
+			gone, told[t.Name] = append(gone, t.Name), true
 		}
 	}
-	if len(names) == 0 {
-		return
+	if len(kept) > 0 && p.Checking {
+		p.Note("these connections go on: %s; %s has the program find one reset by the other side", fewOf(kept), ends.Flag(kept[0], "close"))
 	}
-	more := ""
+	if len(gone) > 0 {
+		p.Note("the program finds these connections reset by the other side: %s; %s, or file:PATH, inherit:FD or connect in place of null, decides otherwise",
+			fewOf(gone), ends.Flag(gone[0], "null"))
+	}
+}
+
+// fewOf lists the first few of many.
+func fewOf(names []string) string {
+	const most = 3
 	if n := len(names) - most; n > 0 {
-		names, more = names[:most], fmt.Sprintf(" and %d more", n)
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), n)
 	}
-	p.Note("the program finds these connections reset by the other side: %s%s; %s, or file:PATH, inherit:FD or connect in place of null, decides otherwise",
-		strings.Join(names, ", "), more, ends.Flag(names[0], "null"))
+	return strings.Join(names, ", ")
 }
 
 // findUnneeded finds the objects that no descriptor will have open.

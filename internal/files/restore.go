@@ -39,6 +39,12 @@ type Restorer struct {
 	SameBoot bool
 	// Apart: the tree is in a pid namespace of its own, where nobody outside is seen.
 	Apart bool
+	// Checking: nothing will be restored.
+	Checking bool
+	// Checkpoint is the id of the image, and Killed says that the tree was to be killed
+	// when it was stored.
+	Checkpoint string
+	Killed     bool
 	// Clocks are what the program's clocks showed when it was saved; nil if the image
 	// does not tell.
 	Clocks *record.Clocks
@@ -67,6 +73,7 @@ type Restorer struct {
 	later        []laterFD
 	found        map[uint64]*found // files that the check keeps open, by objref
 	extra        uint64            // number of objects in the hash that no record defines
+	certain      []func() error    // see Certain
 }
 
 // file is a live open file description.
@@ -106,6 +113,16 @@ func (f *file) Attach(object.Tasks) (err error) {
 	}
 	f.owned, err = f.r.setSignalOwner(f.f, f.rec)
 	return err
+}
+
+// Certain is called when all tasks only have to be let go. Connections to others go on.
+func (r *Restorer) Certain() error {
+	for _, do := range r.certain {
+		if err := do(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // keep puts a file that was just opened into the depot.

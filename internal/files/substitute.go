@@ -42,6 +42,8 @@ func (s *substitute) check() error {
 		err = s.checkPath()
 	case ends.Connect:
 		err = errors.New("it can't be connected again")
+	case ends.Keep:
+		err = errors.New("it was not saved in such a way that it can go on, see --tcp in ckpt-collect(1)")
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.flag, err)

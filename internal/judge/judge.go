@@ -12,6 +12,7 @@ import (
 	"ckpt/internal/memory"
 	"ckpt/internal/object"
 	"ckpt/internal/task"
+	"ckpt/stream/record"
 )
 
 // Refused is why a stream can't be restored: all reasons that were found.
@@ -55,6 +56,7 @@ func Here(m *Model, r *Restore) (*Plan, error) {
 	limits := m.limits(false, own.UserNS) // before files are kept open, which count
 	r.Files.Own, r.Files.Who = own, m.who
 	r.Files.Users, r.Files.SameBoot, r.Files.Clocks = m.users(), isThisBoot(&m.Header), m.Header.Clocks
+	r.Files.Checkpoint, r.Files.Killed = m.Header.Checkpoint, m.Header.Leave == record.LeaveKilled
 	reasons = append(reasons, m.check(r.Files, r.Objects)...)
 	reasons = append(reasons, m.checkHere(r.Cgroups)...)
 	reasons = append(reasons, m.rights(own, r.Objects)...)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,6 +41,21 @@ type lasting struct {
 	Own, Table, Comment string
 	TimeoutNS           int64
 	PID                 int // whose death it is
+}
+
+// ownTable is how the name of a table with an owner begins, and Table that of any.
+const (
+	Table    = "ckpt-"
+	ownTable = Table + "hold-"
+)
+
+// check refuses to be told to change anything but tables of ours: who may start this program
+// need not be who may do that.
+func (l *lasting) check() error {
+	if !strings.HasPrefix(l.Own, ownTable) || !strings.HasPrefix(l.Table, Table) || l.TimeoutNS <= 0 || len(l.Table)+len(l.Comment) > 200 {
+		return fmt.Errorf("tables %q and %q are none of ckpt-collect", l.Own, l.Table)
+	}
+	return nil
 }
 
 // kept is a socket of which we have a copy. It is no os.File: Go's epoll would watch it.
@@ -130,7 +146,11 @@ func (g *guard) listen() (done bool, _ error) {
 		case b[0] == sayKeep && len(b) == 2 && len(fds) == 1:
 			g.socks = append(g.socks, &kept{fds[0], int(b[1])})
 		case b[0] == sayKill && len(fds) == 1:
-			if err := json.Unmarshal(b[1:], &g.then); err != nil {
+			err := json.Unmarshal(b[1:], &g.then)
+			if err == nil {
+				err = g.then.check()
+			}
+			if err != nil {
 				return false, err
 			}
 			g.target = fds[0]

@@ -24,6 +24,7 @@ type Keeper struct {
 	own     string   // the table that holds the packets
 	control *os.File // to the guard
 	socks   []*kept
+	pid     int           // of the guard
 	over    chan struct{} // closed when the guard has ended
 	closed  sync.Once
 }
@@ -51,7 +52,7 @@ func Start(flows []nft.Flow) (*Keeper, error) {
 func TableName() string {
 	name := make([]byte, 8)
 	rand.Read(name)
-	return "ckpt-hold-" + hex.EncodeToString(name)
+	return ownTable + hex.EncodeToString(name)
 }
 
 // startGuard starts this very program as the guard, in a session of its own, which no
@@ -70,6 +71,7 @@ func (k *Keeper) startGuard() error {
 			Env: []string{}, Sys: &syscall.SysProcAttr{Setsid: true},
 			Files: []uintptr{guardControl: uintptr(pair[1]), guardTables: k.tables.File().Fd(), guardStderr: 2},
 		})
+		k.pid = pid
 		begun <- err
 		if err == nil {
 			_, err = unix.Wait4(pid, nil, 0, nil)
@@ -84,6 +86,9 @@ func (k *Keeper) startGuard() error {
 	}
 	return nil
 }
+
+// GuardPID is the process id of the guard.
+func (k *Keeper) GuardPID() int { return k.pid }
 
 // Over is closed when the guard has ended.
 func (k *Keeper) Over() <-chan struct{} { return k.over }

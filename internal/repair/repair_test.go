@@ -7,7 +7,10 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -21,7 +24,53 @@ func TestMain(m *testing.M) {
 	if os.Args[0] == GuardName {
 		os.Exit(Guard())
 	}
+	if how := os.Getenv(makerEnv); how != "" {
+		if err := beMaker(how); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
 	os.Exit(m.Run())
+}
+
+// The test binary, run with this, is the maker of a guard: it has a socket of the target,
+// which is not it, as descriptor 3, and dies.
+const makerEnv = "CKPT_TEST_MAKER"
+
+func beMaker(how string) error {
+	const fd = 3
+	local, err := unix.Getsockname(fd)
+	if err != nil {
+		return err
+	}
+	peer, err := unix.Getpeername(fd)
+	if err != nil {
+		return err
+	}
+	k, err := Start([]nft.Flow{{Local: addrPort(local), Peer: addrPort(peer)}})
+	if err != nil {
+		return err
+	}
+	if _, err := k.Read(fd); err != nil {
+		return err
+	}
+	if how == "reading" {
+		err = On(fd)
+	} else {
+		var pid int
+		pid, err = syscall.ForkExec("/bin/sleep", []string{"sleep", "1000"}, nil)
+		err = errors.Join(err, k.Arm(pid, &Hold{"ckpt-lasting", "of a test", time.Hour}))
+		if how == "target dead" {
+			err = errors.Join(err, unix.Kill(pid, unix.SIGKILL))
+		} else {
+			err = errors.Join(err, On(fd))
+			fmt.Println(pid)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return unix.Kill(os.Getpid(), unix.SIGKILL)
 }
 
 // inNetwork puts the test into a network of its own, with a loopback interface.
@@ -275,7 +324,7 @@ func again(t *testing.T, x *target, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &Hold{"lasting", "of a test", time.Hour}
+	h := &Hold{"ckpt-lasting", "of a test", time.Hour}
 	cmd, err := syscall.ForkExec("/bin/sleep", []string{"sleep", "1000"}, nil) // somebody to die
 	if err != nil {
 		t.Fatal(err)
@@ -294,10 +343,10 @@ func again(t *testing.T, x *target, name string) {
 		t.Fatal(err)
 	}
 	defer tables.Close()
-	if flows, ok, err := tables.Held("lasting"); !ok || err != nil || len(flows) != 1 || flows[0] != x.flow {
+	if flows, ok, err := tables.Held("ckpt-lasting"); !ok || err != nil || len(flows) != 1 || flows[0] != x.flow {
 		t.Errorf("held are %v: %v %v", flows, ok, err)
 	}
-	if err := errors.Join(Off(x.fd, 0), tables.Delete("lasting"), Probe(x.fd, 0)); err != nil {
+	if err := errors.Join(Off(x.fd, 0), tables.Delete("ckpt-lasting"), Probe(x.fd, 0)); err != nil {
 		t.Fatal(err)
 	}
 	x.reads("unread")
@@ -338,5 +387,76 @@ func (c *target) remake(s *Snapshot, name string) {
 	if !bytes.Equal(now.Recv, s.Recv) || !bytes.Equal(now.Send, s.Send) || now.SendNext != s.SendNext || now.RecvNext != s.RecvNext ||
 		now.MSS != s.MSS || now.SendScale != s.SendScale || now.RecvScale != s.RecvScale || now.SACK != s.SACK || now.Stamps != s.Stamps || now.SendWnd != s.SendWnd || now.RecvWnd != s.RecvWnd {
 		c.t.Errorf("it is\n%+v, not\n%+v", now, s)
+	}
+}
+
+// TestMakerDies: the guard leaves the socket of a living target as it was, and does for one
+// that is dead what was to be done.
+func TestMakerDies(t *testing.T) {
+	for _, how := range []string{"reading", "target lives", "target dead"} {
+		t.Run(how, func(t *testing.T) {
+			inNetwork(t)
+			c := newTarget(t, "127.0.0.1:0")
+			if err := unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command("/proc/self/exe")
+			cmd.Env = []string{makerEnv + "=" + how}
+			cmd.ExtraFiles = []*os.File{os.NewFile(uintptr(c.dup()), "socket")}
+			out, _ := cmd.Output()
+			cmd.ExtraFiles[0].Close()
+			if ws := cmd.ProcessState.Sys().(syscall.WaitStatus); !ws.Signaled() {
+				t.Fatalf("it says: %s", out)
+			}
+			if pid, err := strconv.Atoi(strings.TrimSpace(string(out))); err == nil {
+				defer unix.Kill(pid, unix.SIGKILL)
+			}
+			tables, err := nft.Dial()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tables.Close()
+			if how == "target dead" {
+				soon(t, "it is not held", func() bool { flows, _, _ := tables.Held("ckpt-lasting"); return len(flows) == 1 && Is(c.fd) })
+				return
+			}
+			c.peerWrites("from there")
+			c.write("from here")
+			c.reads("from there") // it is let through when the guard has ended
+			c.peerReads("from here")
+			if reuse, err := unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR); Is(c.fd) || reuse != 1 {
+				t.Errorf("in repair: %v, SO_REUSEADDR is %d (%v)", Is(c.fd), reuse, err)
+			}
+			if _, there, err := tables.Held("ckpt-lasting"); there || err != nil {
+				t.Errorf("the lasting table is there: %v", err)
+			}
+		})
+	}
+}
+
+// soon waits for something.
+func soon(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(what)
+		}
+	}
+}
+
+// TestCheckTables: a guard changes no tables but ours.
+func TestCheckTables(t *testing.T) {
+	good := lasting{Own: "ckpt-hold-1", Table: "ckpt-2", TimeoutNS: 1}
+	if err := good.check(); err != nil {
+		t.Error(err)
+	}
+	for _, change := range []func(*lasting){
+		func(l *lasting) { l.Own = "filter" }, func(l *lasting) { l.Own = "ckpt-2" }, func(l *lasting) { l.Table = "filter" },
+		func(l *lasting) { l.TimeoutNS = 0 }, func(l *lasting) { l.Comment = strings.Repeat("x", 300) },
+	} {
+		l := good
+		if change(&l); l.check() == nil {
+			t.Errorf("%+v passes", l)
+		}
 	}
 }
