@@ -24,6 +24,7 @@ type feature struct {
 	dir   string
 	args  []string
 	pid   int
+	flags string        // more of ckpt-collect
 	moves bool          // what /proc shows of it changes by itself, with time
 	goes  string        // the file below dir that it waits for
 	wake  func(pid int) // wakes it, instead of the file
@@ -129,7 +130,7 @@ func (f *feature) save(leave string) {
 		f.t.Fatalf("it is not ready but says:\n%s", f.output())
 	}
 	f.goesToWait()
-	f.shell(fmt.Sprintf("ckpt-collect --leave %s %d | ckpt-dedup | ckpt-write > img", leave, f.pid))
+	f.shell(fmt.Sprintf("ckpt-collect %s --leave %s %d | ckpt-dedup | ckpt-write > img", f.flags, leave, f.pid))
 	for i := 0; leave == "killed" && !gone(f.pid); i++ {
 		if i > 500 {
 			f.t.Fatalf("pid %d was not killed", f.pid)
@@ -215,7 +216,7 @@ func (f *feature) judge(p *pipeline) {
 
 // apart are the programs of testdata/c that need more than to be started and woken
 // by the file "go".
-var apart = []string{"registers", "chroot", "exe", "sharing", "syscalls", "tty", "waits_often", "paths", "keyring", "fuse"}
+var apart = []string{"registers", "chroot", "exe", "sharing", "syscalls", "tty", "waits_often", "paths", "keyring", "fuse", "tcp_kept"}
 
 // moving are those of which what /proc shows changes by itself, with time.
 var moving = []string{"waits_left", "waits_children", "tcp_connecting"}
@@ -264,6 +265,10 @@ func TestFeatures(t *testing.T) {
 		p := startPipeline(t, img, nil, "ckpt-read", program+" ckpt-apply")
 		f.proceed()
 		f.judge(p)
+	})
+	t.Run("tcp_kept", func(t *testing.T) {
+		t.Parallel()
+		(&feature{t: t, args: []string{buildC(t, "c/tcp_kept.c")}, flags: "--tcp keep"}).run()
 	})
 	t.Run("exe", func(t *testing.T) {
 		t.Parallel()

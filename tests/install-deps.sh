@@ -53,6 +53,8 @@ needed="
 /usr/bin/ssh        openssh-client
 /usr/bin/mpiexec.hydra mpich
 /usr/bin/mpicc.mpich libmpich-dev
+/usr/sbin/nft       nftables
+/usr/sbin/ip        iproute2
 "
 
 missing=()

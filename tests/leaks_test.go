@@ -18,7 +18,7 @@ import (
 )
 
 // world is what tests can leave behind, in words: descriptors of this process,
-// tasks, mounts, System V objects, message queues, network interfaces, addresses and
+// tasks, mounts, System V objects, message queues, tables of nftables, network interfaces, addresses and
 // sockets, keys and files. All but the first and the keys are those of the namespaces
 // and folders that the tests have for themselves.
 type world struct {
@@ -49,6 +49,10 @@ func see(temp string) world {
 	w.columns("packet socket", "/proc/net/packet", 1, 3, 4)
 	w.columns("key", "/proc/keys", 0, 0, 5, 7, 8)
 	w.left = slices.DeleteFunc(w.left, isSessionKeyring)
+	out, _ := exec.Command("nft", "list", "tables").Output()
+	for line := range strings.Lines(string(out)) {
+		w.add("packet filter: %s", strings.TrimSpace(line))
+	}
 	for _, dir := range []string{temp, "/dev/shm", "/dev/mqueue"} {
 		names, _ := filepath.Glob(filepath.Join(dir, "*"))
 		hidden, _ := filepath.Glob(filepath.Join(dir, ".*"))
@@ -203,12 +207,17 @@ func TestLeaks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _, _ = unix.KeyctlInt(unix.KEYCTL_UNLINK, key, unix.KEY_SPEC_USER_KEYRING, 0, 0) }()
+	const table = "left-behind"
+	if out, err := exec.Command("nft", "add", "table", "inet", table).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	defer func() { _ = exec.Command("nft", "delete", "table", "inet", table).Run() }()
 	left := strings.Join(before.leaks(0), "\n")
 	for _, what := range []string{
 		fmt.Sprintf("descriptor %d: %s", f.Fd(), f.Name()), "file " + f.Name(), fmt.Sprintf("pid %d (sleep)", sleep.Process.Pid),
 		" " + mnt + " ", fmt.Sprintf("System V shm: %d %d ", 0x1ef7, id), "file " + shm,
 		"tcp socket: 00000000:1EF7", "udp6 socket: 00000000000000000000000000000000:1EF7", "packet socket: 1ef7", "unix socket: @left-behind",
-		"interface: left-behind:", "address: |-- 10.99.9.9", "user left-behind:",
+		"interface: left-behind:", "address: |-- 10.99.9.9", "user left-behind:", "packet filter: table inet " + table,
 	} {
 		if !strings.Contains(left, what) {
 			t.Errorf("%q is not seen among\n%s", what, left)
