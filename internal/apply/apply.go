@@ -179,7 +179,7 @@ func (b *builder) letRun(ctx context.Context, k keeper, all []ready) (wait bool,
 		err = b.files.Certain()
 	}
 	if err == nil {
-		err = b.release(all)
+		err = b.release(k, all)
 	}
 	if err != nil {
 		return false, err

@@ -266,12 +266,16 @@ func (b *builder) stop(t *judge.Task, threads []ready) error {
 
 // release lets all threads run. None of them runs before the last one has lost
 // PTRACE_O_EXITKILL.
-func (b *builder) release(all []ready) error {
+func (b *builder) release(k keeper, all []ready) error {
 	for _, r := range all {
 		if err := r.puppet.Tracee().LetGo(); err != nil {
 			return err
 		}
 	}
+	if err := k.leave(); err != nil {
+		return err
+	}
+	b.files.Freed()
 	var errs []error
 	for _, r := range all {
 		t := r.puppet.Tracee()

@@ -215,13 +215,21 @@ func (l *initLink) begin(group int, termios []byte) error {
 	return l.ask(sayLend, termios, group)
 }
 
-func (l *initLink) runs() (wait bool, err error) {
-	if l.o.Detach {
-		if err := l.detach(); err != nil {
-			return false, err
-		}
+func (l *initLink) leave() error {
+	if !l.o.Detach {
+		return nil
 	}
-	return true, l.say(sayRuns, nil, 0)
+	l.detached.Store(true)
+	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0))
+}
+
+func (l *initLink) runs() (wait bool, err error) {
+	if !l.o.Detach {
+		return true, l.say(sayRuns, nil, 0)
+	}
+	err = l.detach()
+	_ = l.say(sayRuns, nil, 0) // there may be nobody any more
+	return true, err
 }
 
 // detach leaves everything that the one outside and its user might wait for.
@@ -239,11 +247,10 @@ func (l *initLink) detach() error {
 	for _, fd := range l.given {
 		_ = unix.Close(fd)
 	}
-	l.detached.Store(true)
 	if _, err := unix.Setsid(); err != nil {
 		return os.NewSyscallError("setsid", err)
 	}
-	return errors.Join(os.Chdir("/"), os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0)))
+	return os.Chdir("/")
 }
 
 // wait passes on what comes from outside and returns the exit status of the program.

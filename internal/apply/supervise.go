@@ -20,6 +20,9 @@ type keeper interface {
 	// begin is called when nothing is left that may fail but to let the program run.
 	// group, if not 0, gets the terminal, with these settings.
 	begin(group int, termios []byte) error
+	// leave is called when the program is about to run. With --detach, our death does not
+	// end it from now on.
+	leave() error
 	// runs is called when the program runs. It reports whether there is something to
 	// wait for.
 	runs() (wait bool, err error)
@@ -61,6 +64,8 @@ func (s *supervisor) begin(group int, termios []byte) error {
 	}
 	return nil
 }
+
+func (s *supervisor) leave() error { return nil }
 
 // runs also tells the foreground group to look at the terminal's size. A program with a
 // screen of its own, such as vim, then draws it again; any other doesn't notice.

@@ -54,6 +54,7 @@ type Options struct {
 	DryRun      bool
 	TCP         string          // TCPReset or TCPKeep
 	TCPHold     time.Duration   // how long packets of kept connections are dropped at most
+	TCPTrust    bool            // the target's user may use our CAP_NET_ADMIN while they are read
 	Copy        map[string]bool // shared memory that the image gets a copy of, by name
 	Version     string
 	Note        func(format string, args ...any) // what the user should know
@@ -128,6 +129,7 @@ func (c *collection) attempt(ctx context.Context, out *os.File, stuck func(error
 	c.description.kills, c.description.header.Leave = o.Leave == LeaveKilled, o.Leave
 	c.description.note, c.description.files.Dry, c.description.files.Outsider = c.Note, c.DryRun, c.outsiders.name
 	if o.TCP == TCPKeep {
+		c.description.trusts = o.TCPTrust
 		c.description.files.Keep = &files.Keep{Kill: o.Leave == LeaveKilled, Checkpoint: c.description.header.Checkpoint, Timeout: o.TCPHold}
 	}
 	err = c.run(ctx, out)

@@ -29,8 +29,9 @@ var Command = cli.Command{
 	Name: Tool, Args: "PID", MinArgs: 1, MaxArgs: 1, NoSuspend: true,
 	Summary: "describe a running process as a stream of records",
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
-		o := Options{Leave: LeaveRunning, HoldTimeout: 5 * time.Second, Timeout: 10 * time.Second, Stall: 10 * time.Second, TCP: TCPReset, TCPHold: 15 * time.Minute, Version: cli.Version()}
+		o := Options{Leave: LeaveRunning, HoldTimeout: 5 * time.Second, Timeout: 10 * time.Second, Stall: 10 * time.Second, TCP: TCPReset, Version: cli.Version()}
 		var end []string
+		var hold string
 		flags := []cli.Flag{
 			{Name: "leave", Value: &o.Leave, Arg: "STATE", OneOf: []string{LeaveRunning, LeaveStopped, LeaveKilled},
 				Help: "what becomes of the target: running, stopped, or killed once the image is stored safely"},
@@ -41,12 +42,13 @@ var Command = cli.Command{
 			{Name: "dry-run", Aliases: []string{"n"}, Value: &o.DryRun, Help: "list all that would stop a checkpoint, write no stream"},
 			{Name: "tcp", Value: &o.TCP, Arg: "WHAT", OneOf: []string{TCPReset, TCPKeep},
 				Help: "what becomes of TCP connections to programs outside: reset when it is restored, or keep them"},
-			{Name: "tcp-hold", Value: &o.TCPHold, Arg: "TIME", Help: "how long the other side of kept connections is left waiting for a killed target"},
+			{Name: "tcp-hold", Value: &hold, Arg: "TIME", Help: "how long the other side of kept connections is left waiting for a killed target; default 15m"},
+			{Name: "tcp-trust", Value: &o.TCPTrust, Help: "keep TCP connections also of a user who lacks CAP_NET_ADMIN, and could use that of ckpt-collect meanwhile"},
 			{Name: "end", Value: &end, Arg: "NAME=copy", Help: "save a copy of memory that is shared with others, as shm:[4711]=copy"},
 		}
 		return flags, func(ctx context.Context, inv *cli.Invocation) (err error) {
-			if o.TCPHold <= 0 {
-				return cli.Exit(cli.StatusUsage, fmt.Errorf("--tcp-hold %v: it takes a time, such as 15m", o.TCPHold))
+			if err := o.keeping(hold); err != nil {
+				return cli.Exit(cli.StatusUsage, err)
 			}
 			if o.Copy, err = ends.ParseCopies(end); err != nil {
 				return cli.Exit(cli.StatusUsage, err)
@@ -54,6 +56,24 @@ var Command = cli.Command{
 			return command(ctx, inv, &o)
 		}
 	},
+}
+
+// keeping takes the options that are about TCP connections that are kept.
+func (o *Options) keeping(hold string) (err error) {
+	const longest = 15 * time.Minute // as programs on Linux wait for an answer
+	o.TCPHold = longest
+	if hold != "" {
+		if o.TCPHold, err = time.ParseDuration(hold); err != nil || o.TCPHold <= 0 {
+			return fmt.Errorf("--tcp-hold %q: it takes a time, such as 15m", hold)
+		}
+	}
+	switch {
+	case hold != "" && (o.TCP != TCPKeep || o.Leave != LeaveKilled):
+		return errors.New("--tcp-hold is for --tcp keep --leave killed")
+	case o.TCPTrust && o.TCP != TCPKeep:
+		return errors.New("--tcp-trust is for --tcp keep")
+	}
+	return nil
 }
 
 func command(ctx context.Context, inv *cli.Invocation, o *Options) error {

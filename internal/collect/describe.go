@@ -40,6 +40,7 @@ type description struct {
 	// timeNamespace is that of the root.
 	timeNamespace uint64
 	kills         bool // the tree is to be killed
+	trusts        bool // its user may use our CAP_NET_ADMIN
 	keeps         []keep
 	blank         int            // task without some objects, see findBlank
 	stub          *puppet.Puppet // blank, if it is ours
@@ -148,6 +149,9 @@ func (d *description) newID() uint64 {
 func (d *description) describe() (err error) {
 	defer func() { err = errors.Join(err, d.endStub()) }()
 	if err := d.readFacts(); err != nil {
+		return err
+	}
+	if err := d.distrust(); err != nil {
 		return err
 	}
 	for _, p := range d.tree.procs {

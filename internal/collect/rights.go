@@ -70,9 +70,32 @@ func (e *examiner) tree(pid int, seen map[int]bool) {
 func (e *examiner) tcp() {
 	if !caps.Set(e.own.CapEff).Has(caps.Of(unix.CAP_NET_ADMIN)) {
 		e.lacks = append(e.lacks, &caps.Missing{Set: caps.Of(unix.CAP_NET_ADMIN), To: "keep TCP connections", Tip: "have them reset when it is restored: --tcp reset"})
+	} else if err := repair.Secure(); err != nil {
+		e.lacks = append(e.lacks, cli.WithHint(fmt.Errorf("TCP connections can't be kept by a ckpt-collect that has its capabilities by its file, see setcap(8), and so by everybody who starts it: %w", err),
+			"run it as root, or give it ambient capabilities, see setpriv(1)"))
 	} else if err := repair.Possible(); err != nil {
 		e.lacks = append(e.lacks, cli.WithHint(fmt.Errorf("TCP connections can't be kept: %w", err), "have them reset when it is restored: --tcp reset"))
 	}
+}
+
+// distrust finds the processes that have no CAP_NET_ADMIN. From them, others of their user can
+// get TCP connections that are kept while our CAP_NET_ADMIN is at work in these, and from the
+// others nobody who has not got it himself, see ptrace(2).
+func (d *description) distrust() error {
+	own, err := ownNamespaces()
+	if err != nil || d.files.Keep == nil || d.trusts {
+		return err
+	}
+	for _, p := range d.tree.procs {
+		for _, t := range p.threads {
+			f := d.facts[t.TID]
+			if !caps.Set(f.Status.CapPrm).Has(caps.Of(unix.CAP_NET_ADMIN)) || f.Namespaces["user"] != own["user"] {
+				d.files.Keep.Distrusted = append(d.files.Keep.Distrusted, p.pid)
+				break
+			}
+		}
+	}
+	return nil
 }
 
 func (e *examiner) process(pid int, status *proc.Status) {

@@ -27,12 +27,12 @@ var inetSockKind = Kind{
 	Type: record.TypeInetSock,
 	Data: []record.Type{record.TypeSockData, record.TypeSockSent},
 	Save: func(c *Collector) Saver {
-		s := &inetSocks{c: c, inside: map[uint64]bool{}, seen: map[uint64]uint64{}, pairs: map[uint64]*inetEnd{}, shut: map[int]map[uint64]int{}, fresh: map[[3]int][]record.LevelOption{}, read: map[inodeKey]*readSock{}}
+		s := &inetSocks{c: c, inside: map[uint64]bool{}, first: map[uint64]*Subject{}, seen: map[uint64]uint64{}, pairs: map[uint64]*inetEnd{}, shut: map[int]map[uint64]int{}, fresh: map[[3]int][]record.LevelOption{}, read: map[inodeKey]*readSock{}}
 		return Saver{Look: s.look, Match: isInetSock, Ahead: s.ahead, Collect: s.collect, Settle: s.settle, Send: func() []Sender { return s.full }}
 	},
 	Restore: func(r *Restorer) Maker {
 		m := &inetMaker{Restorer: r, alone: map[uint64]*inetSock{}, listeners: map[int]*depot.File{}}
-		r.certain = append(r.certain, m.goOnKept)
+		r.certain, r.freed = append(r.certain, m.certainKept), append(r.freed, m.liftKept)
 		return Maker{Kind: object.Kind{Check: m.check, Here: m.here, Make: m.make}, Thing: m.thing}
 	},
 }
@@ -94,11 +94,12 @@ func optionSet(s *record.InetSock) sockSet {
 // inetSocks is what a checkpoint knows about sockets of IP.
 type inetSocks struct {
 	c       *Collector
-	inside  map[uint64]bool     // sockets of the tree, by inode number
-	held    map[connection]bool // connections to the outside whose packets are held
-	holding error               // why they are not
-	seen    map[uint64]uint64   // the records of those collected so far, by inode number
-	mu      sync.Mutex          // of fresh
+	inside  map[uint64]bool       // sockets of the tree, by inode number
+	first   map[uint64]*Subject   // a descriptor of each, by inode number
+	held    map[connection]uint64 // connections to the outside whose packets are held, and the inode number of each
+	holding error                 // why they are not
+	seen    map[uint64]uint64     // the records of those collected so far, by inode number
+	mu      sync.Mutex            // of fresh
 	fresh   map[[3]int][]record.LevelOption
 	read    map[inodeKey]*readSock         // what ahead has read
 	conns   map[connection]*sys.InetSocket // TCP connections of the tree
@@ -117,6 +118,9 @@ type connection struct{ local, peer netip.AddrPort }
 func (s *inetSocks) look(sub *Subject) {
 	if isSocket(sub) {
 		s.inside[sub.Stat.Ino] = true
+		if s.first[sub.Stat.Ino] == nil {
+			s.first[sub.Stat.Ino] = sub
+		}
 	}
 }
 

@@ -146,7 +146,7 @@ func (s *inetSocks) list() error {
 			s.orphans[connection{plain(a.Local), plain(a.Peer)}] = a
 		}
 	}
-	if err != nil || s.c.Keep == nil || s.c.Dry {
+	if err != nil || s.c.Keep == nil {
 		return err
 	}
 	return s.hold()

@@ -2,7 +2,6 @@ package files
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +13,7 @@ import (
 
 	"ckpt/internal/cli"
 	"ckpt/internal/nft"
+	"ckpt/internal/proc"
 	"ckpt/internal/repair"
 	"ckpt/internal/sys"
 	"ckpt/stream"
@@ -29,31 +29,29 @@ type Keep struct {
 	Kill       bool          // the tree is to be killed
 	Checkpoint string        // its id in HEADER
 	Timeout    time.Duration // how long packets are held when it was killed
-}
-
-// HoldTable is the name of the table of nf_tables that holds the connections of an image;
-// "" if it is none of ours.
-func HoldTable(checkpoint string) string {
-	if id, err := hex.DecodeString(checkpoint); err != nil || len(id) != 16 {
-		return ""
-	}
-	return repair.Table + checkpoint
+	Distrusted []int         // processes of the tree that must not be lent CAP_NET_ADMIN
 }
 
 // hold has the packets of all connections to the outside held, before anything of them
 // is read.
 func (s *inetSocks) hold() error {
-	s.held = map[connection]bool{}
+	s.held = map[connection]uint64{}
 	var flows []nft.Flow
+	links := map[string]*Subject{}
 	for c, sock := range s.conns {
 		back := connection{c.peer, c.local}
 		if s.conns[back] != nil || s.orphans[back] != nil || sock.State == sys.TCPSynSent || sock.State == sys.TCPSynRecv {
 			continue
 		}
-		s.held[c] = true
+		s.held[c] = sock.Ino
 		flows = append(flows, nft.Flow{Local: c.local, Peer: c.peer})
+		links[s.first[sock.Ino].Target] = s.first[sock.Ino]
 	}
 	if len(flows) == 0 {
+		return nil
+	}
+	distrusts := s.distrusts()
+	if shares := s.shares(links); shares || distrusts || s.c.Dry {
 		return nil
 	}
 	var lim unix.Rlimit
@@ -69,23 +67,53 @@ func (s *inetSocks) hold() error {
 	return err
 }
 
+const notKeepHint = "save it without its connections: --tcp reset"
+
+// distrusts blocks the processes that must not be lent CAP_NET_ADMIN: while a socket is in
+// repair, others of the same user could get it from them.
+func (s *inetSocks) distrusts() bool {
+	for _, pid := range s.c.Keep.Distrusted {
+		s.c.Block(pid, cli.WithHint(errors.New("has no CAP_NET_ADMIN, and its user could use that of ckpt-collect for an instant while the tree's TCP connections are kept, to take the port of another program"),
+			"if you trust that user: --tcp-trust; or "+notKeepHint))
+	}
+	return len(s.c.Keep.Distrusted) > 0
+}
+
+// shares blocks connections that a process outside has, too.
+func (s *inetSocks) shares(links map[string]*Subject) bool {
+	found, own := false, os.Getpid()
+	left := s.c.eachOutside(searchLimit, func(pid, _ int, link string) {
+		sub := links[link]
+		if sub == nil || pid == own {
+			return
+		}
+		found = true
+		delete(links, link)
+		s.c.Block(sub.PID, cli.WithHint(fmt.Errorf("fd %d is %s, which can't be kept: %s, which is not being saved, has it, too", sub.FD, Describe(sub), proc.Named(pid)),
+			"save that with it, or "+notKeepHint))
+	})
+	if left == 0 {
+		return found
+	}
+	for _, sub := range links {
+		s.c.Block(sub.PID, cli.WithHint(fmt.Errorf("its TCP connections can't be kept: there are too many processes to find out within %v whether one has them, too", searchLimit), notKeepHint))
+		break
+	}
+	return true
+}
+
 // keep reads a connection whose packets are held.
 func (s *inetSocks) keep(sub *Subject, fd int, rec *record.InetSock) error {
-	if s.c.Dry {
-		return nil
-	}
 	own := connection{plain(addrPort(rec.Local)), plain(addrPort(rec.Peer))}
-	why, hint := "", "save it without its connections: --tcp reset"
-	if off, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF); err == nil && off >= 0 {
-		why = "it is looked at from an offset on (SO_PEEK_OFF)"
-	} else if rec.Protocol != unix.IPPROTO_TCP {
-		why = "it is one of MPTCP"
-	} else if !s.held[own] {
-		s.c.Block(sub.PID, passing{cli.WithHint(fmt.Errorf("fd %d is %s, which can't be kept as long as it is not established or only in flight", sub.FD, Describe(sub)), hint)})
+	if rec.Protocol != unix.IPPROTO_TCP {
+		s.c.Block(sub.PID, cli.WithHint(fmt.Errorf("fd %d is %s, which can't be kept: it is one of MPTCP", sub.FD, Describe(sub)), notKeepHint))
 		return nil
 	}
-	if why != "" {
-		s.c.Block(sub.PID, cli.WithHint(fmt.Errorf("fd %d is %s, which can't be kept: %s", sub.FD, Describe(sub), why), hint))
+	if s.held[own] != rec.Ino {
+		s.c.Block(sub.PID, passing{cli.WithHint(fmt.Errorf("fd %d is %s, which can't be kept as long as it is not established or only in flight", sub.FD, Describe(sub)), notKeepHint)})
+		return nil
+	}
+	if s.c.keeper == nil {
 		return nil
 	}
 	ours, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
@@ -159,7 +187,7 @@ func (c *Collector) Unguarded() <-chan struct{} {
 }
 
 func (c *Collector) lastingHold(root int) *repair.Hold {
-	return &repair.Hold{Table: HoldTable(c.Keep.Checkpoint), Timeout: c.Keep.Timeout,
+	return &repair.Hold{Table: repair.LastingName(c.Keep.Checkpoint), Timeout: c.Keep.Timeout,
 		Comment: fmt.Sprintf("TCP connections of pid %d, whom ckpt-collect saved: ckpt-apply restores them", root)}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -20,19 +21,22 @@ import (
 	"ckpt/stream/record"
 )
 
-// A connection that was kept is made in repair, and stays so until nothing can fail any
-// more: closed before, it sends nothing, and can be made again. Meanwhile its packets are
-// held, also if those that ckpt-collect had held are no longer, see package nft.
+// A connection that was kept is made in repair, and out of it before a task gets the socket:
+// whoever has it then could do more than he may, see package repair. Its packets are held, also
+// if those that ckpt-collect had held are no longer, see package nft. Closed before they are let
+// through, it ends at once (SO_LINGER), of which nothing leaves this system, and it can be made
+// again. They are let through when our death would not end the tasks any more.
 
 // kept are the connections of a restart that go on.
 type kept struct {
-	saved  bool // the image has connections that could go on
-	undone bool // the restart has failed
-	socks  []*inetSock
-	flows  []nft.Flow // of all that will be made
-	tables *nft.Conn  // holds them; nil: not yet
-	table  string
-	conns  map[connection]*sys.InetSocket // those there are on this system
+	image   map[nft.Flow]bool // of the image: those that could go on
+	undone  bool              // the restart has failed
+	socks   []*inetSock
+	flows   []nft.Flow                     // of all that will be made
+	tables  *nft.Conn                      // holds them; nil: not yet
+	table   string                         // by this table; "": none
+	lasting string                         // that of ckpt-collect; "": it is not there, or none of this image
+	conns   map[connection]*sys.InetSocket // those there are on this system
 }
 
 // keeps reports whether a connection is to go on.
@@ -54,7 +58,7 @@ func judgeRepair(s *record.InetSock) error {
 	}
 	const maxScale, maxMSS = 14, 1<<16 - 1 // TCP_MAX_WSCALE
 	if !connected(s) || s.State == sys.TCPSynRecv || s.Pair != 0 || s.Protocol != unix.IPPROTO_TCP || r.MSS < 0 || r.MSS > maxMSS || r.SendScale < 0 || r.SendScale > maxScale ||
-		r.RecvScale < 0 || r.RecvScale > maxScale || r.Stamp < 0 || r.Stamp > 1<<32-1 || r.SendBuf < 0 || r.SendBuf > 1<<30 || r.RecvBuf < 0 || r.RecvBuf > 1<<30 {
+		r.RecvScale < 0 || r.RecvScale > maxScale || r.Stamp < 0 || r.Stamp > 1<<32-1 || r.SendBuf < 0 || r.SendBuf > 1<<30 || r.RecvBuf < 0 || r.RecvBuf > 1<<30 || r.Clamp < 0 || r.Clamp > 1<<31-1 {
 		return fmt.Errorf("%w: socket %d is no connection that can be kept: %+v", stream.ErrCorrupt, s.Ino, *r)
 	}
 	return nil
@@ -62,6 +66,12 @@ func judgeRepair(s *record.InetSock) error {
 
 // keepHere says what it takes to have a connection go on.
 func (m *inetMaker) keepHere(s *record.InetSock) []error {
+	if s.Repair != nil && !m.Paper && m.keeps(s) {
+		if err := repair.Secure(); err != nil {
+			return []error{cli.WithHint(fmt.Errorf("TCP connections can't go on by a ckpt-apply that has its capabilities by its file, see setcap(8), and so by everybody who starts it: %w", err),
+				"run it as root, or give it ambient capabilities, see setpriv(1)")}
+		}
+	}
 	if s.Repair == nil || !m.Paper && !m.keeps(s) || caps.Set(m.Own.CapEff).Has(caps.Of(unix.CAP_NET_ADMIN)) {
 		return nil
 	}
@@ -119,15 +129,35 @@ func (m *inetMaker) holdKept() (err error) {
 	if k.tables, err = nft.Dial(); err != nil {
 		return err
 	}
-	if t := HoldTable(m.Checkpoint); t != "" {
-		held, _, err := k.tables.Held(t)
-		if err != nil {
-			return err
-		}
-		k.tell(m.Note, held)
+	repair.Sweep(k.tables)
+	held, err := m.findLasting()
+	if err != nil {
+		return err
 	}
+	k.tell(m.Note, held)
 	k.table = repair.TableName()
 	return k.tables.Own(k.table, k.flows)
+}
+
+// findLasting finds the table in which ckpt-collect had the packets of this image's
+// connections held. The image may name that of another.
+func (m *inetMaker) findLasting() ([]nft.Flow, error) {
+	k, name := &m.kept, repair.LastingName(m.Checkpoint)
+	if name == "" {
+		return nil, nil
+	}
+	held, there, err := k.tables.Held(name)
+	if err != nil || !there {
+		return nil, err
+	}
+	for _, f := range held {
+		if !k.image[f] {
+			m.Note("the table inet %s of nft(8) holds the connection %v to %v, which is none of this image, and stays", name, f.Local, f.Peer)
+			return nil, nil
+		}
+	}
+	k.lasting = name
+	return held, nil
 }
 
 // tell tells of connections whose packets are no longer held.
@@ -252,7 +282,7 @@ func (s *inetSock) fillKept(rec *stream.Record, data io.Reader) error {
 	return nil
 }
 
-// completeKept is called when both queues are full.
+// completeKept is called when both queues are full. It takes the socket out of repair.
 func (s *inetSock) completeKept() error {
 	r := s.rec.Repair
 	if s.kept != r.Received || s.sent != r.Sent+r.Unsent {
@@ -267,6 +297,9 @@ func (s *inetSock) completeKept() error {
 		// The kernel can't be told that the other side has ended. It has acknowledged that,
 		// for so are the sequence numbers, and to the program this is the same.
 		err = os.NewSyscallError("shutdown", unix.Shutdown(fd, unix.SHUT_RD))
+	}
+	if err == nil {
+		err = s.leaveRepair(fd)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", nameOf(s.rec), err)
@@ -299,31 +332,10 @@ func (k *kept) each(socks []*inetSock, do func(s *inetSock, fd int) error) (done
 	return len(socks), nil
 }
 
-// goOnKept is called when the restore is certain: connections get out of repair, and last
-// of all their packets are let through. If it fails, they are in repair.
-func (m *inetMaker) goOnKept() error {
-	k := &m.kept
-	if len(k.socks) == 0 {
-		return m.giveUpKept()
-	}
-	done, err := k.each(k.socks, func(s *inetSock, fd int) error { return s.leaveRepair(fd) })
-	if err == nil {
-		err = k.letThrough(HoldTable(m.Checkpoint))
-	}
-	if err != nil {
-		_, rerr := k.each(k.socks[:min(done+1, len(k.socks))], func(_ *inetSock, fd int) error { return repair.On(fd) })
-		return errors.Join(err, rerr)
-	}
-	if _, err := k.each(k.socks, (*inetSock).hurry); err != nil {
-		m.Note("%v", err) // it goes on all the same, only later
-	}
-	return k.letGo()
-}
-
 // leaveRepair takes a socket out of repair and writes what had not been sent yet. Packets
 // are still held.
 func (s *inetSock) leaveRepair(fd int) error {
-	if err := repair.Off(fd, s.reuse()); err != nil {
+	if err := repair.Off(fd, 1); err != nil { // those that listen at the same port need that to begin
 		return err
 	}
 	if err := repair.Send(fd, s.unsent, len(s.unsent)); err != nil {
@@ -339,53 +351,81 @@ func (s *inetSock) leaveRepair(fd int) error {
 		lock = set
 	}
 	return errors.Join(setBuffer(fd, unix.SO_RCVBUFFORCE, r.RecvBuf/2), setBuffer(fd, unix.SO_SNDBUFFORCE, r.SendBuf/2),
-		os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, soBufLock, int(lock))))
+		os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, soBufLock, int(lock))), abortive(fd))
 }
 
-// giveUpKept lets the other side of connections know, if none of the image goes on.
-func (m *inetMaker) giveUpKept() error {
-	table := HoldTable(m.Checkpoint)
-	if !m.kept.saved || !m.Killed || table == "" {
+// abortive has a connection end at once when it is closed.
+func abortive(fd int) error {
+	return os.NewSyscallError("setsockopt", unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
+}
+
+// asProgram sets what was different so far.
+func (s *inetSock) asProgram(fd int) error {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, s.reuse()); err != nil {
+		return os.NewSyscallError("setsockopt", err)
+	}
+	i := slices.IndexFunc(s.rec.Options, func(o record.LevelOption) bool { return o.Level == unix.SOL_SOCKET && o.Name == unix.SO_LINGER })
+	if i >= 0 {
+		return setOptions(fd, s.rec.Options[i:i+1])
+	}
+	return os.NewSyscallError("setsockopt", unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{}))
+}
+
+// certainKept does what can fail, when all tasks only have to be let go.
+func (m *inetMaker) certainKept() (err error) {
+	k := &m.kept
+	if len(k.image) == 0 {
 		return nil
 	}
-	tables, err := nft.Dial()
-	if err != nil {
-		return err
-	}
-	_, there, err := tables.Held(table)
-	if err == nil && there {
-		err = tables.Delete(table)
-	}
-	if err != nil {
-		m.Note("the other side of connections is still left waiting: %v", err)
-	}
-	return tables.Close()
-}
-
-// letThrough deletes the table that holds the packets, and that of the image.
-func (k *kept) letThrough(lasting string) error {
-	tables := []string{k.table}
-	if lasting != "" {
-		_, there, err := k.tables.Held(lasting)
-		if err != nil {
+	if k.tables == nil && m.Killed { // none of the image's connections goes on, of which the other sides are told
+		if k.tables, err = nft.Dial(); err != nil {
 			return err
 		}
-		if there {
-			tables = append(tables, lasting)
+		if _, err := m.findLasting(); err != nil {
+			m.Note("the other side of connections is still left waiting: %v", err)
 		}
 	}
-	return k.tables.Delete(tables...)
+	done, err := k.each(k.socks, (*inetSock).asProgram)
+	if err != nil {
+		_, aerr := k.each(k.socks[:done], func(_ *inetSock, fd int) error { return abortive(fd) })
+		return errors.Join(err, aerr)
+	}
+	return nil
 }
 
-// hurry has what is to be sent sent now, and asks the other side for its window.
-func (s *inetSock) hurry(fd int) error {
-	err := repair.Probe(fd, s.reuse())
-	if len(s.unsent) == 0 || err != nil {
-		return err
+// liftKept lets the packets through, when the tasks live without us.
+func (m *inetMaker) liftKept() error {
+	k := &m.kept
+	if k.tables == nil {
+		return nil
+	}
+	var tables []string
+	for _, name := range []string{k.table, k.lasting} {
+		if name != "" {
+			tables = append(tables, name)
+		}
+	}
+	var err error
+	if len(tables) > 0 {
+		err = k.tables.Delete(tables...)
+	}
+	if err != nil && k.lasting != "" {
+		err = cli.WithHint(fmt.Errorf("TCP connections do not go on yet: %w", err), "delete the table that holds them: nft delete table inet "+k.lasting)
+	}
+	if _, perr := k.each(k.socks, (*inetSock).push); perr != nil {
+		m.Note("%v", perr) // it goes on all the same, only later
+	}
+	return errors.Join(err, k.letGo())
+}
+
+// push has what was not sent yet sent now.
+func (s *inetSock) push(fd int) error {
+	if len(s.unsent) == 0 {
+		return nil
 	}
 	was, err := unix.GetsockoptInt(fd, unix.SOL_TCP, unix.TCP_NODELAY)
 	if err == nil {
-		err = unix.SetsockoptInt(fd, unix.SOL_TCP, unix.TCP_NODELAY, 1) // which pushes
+		err = unix.SetsockoptInt(fd, unix.SOL_TCP, unix.TCP_NODELAY, 1)
 	}
 	if err == nil && was == 0 {
 		err = unix.SetsockoptInt(fd, unix.SOL_TCP, unix.TCP_NODELAY, 0)

@@ -11,6 +11,7 @@ import (
 	"ckpt/internal/caps"
 	"ckpt/internal/depot"
 	"ckpt/internal/ends"
+	"ckpt/internal/nft"
 	"ckpt/internal/object"
 	"ckpt/internal/sys"
 	"ckpt/stream"
@@ -55,7 +56,10 @@ func (m *inetMaker) thing(rec *stream.Record) (*Thing, error) {
 		t.Default = ends.Connect
 	}
 	if s.Repair != nil {
-		m.kept.saved = true
+		if m.kept.image == nil {
+			m.kept.image = map[nft.Flow]bool{}
+		}
+		m.kept.image[nft.Flow{Local: plain(addrPort(s.Local)), Peer: plain(addrPort(s.Peer))}] = true
 		t.Self = append(t.Self, ends.Keep)
 		if m.Killed { // else the connection went on without what is restored
 			t.Default = ends.Keep

@@ -74,6 +74,7 @@ type Restorer struct {
 	found        map[uint64]*found // files that the check keeps open, by objref
 	extra        uint64            // number of objects in the hash that no record defines
 	certain      []func() error    // see Certain
+	freed        []func() error    // see Freed
 }
 
 // file is a live open file description.
@@ -115,7 +116,7 @@ func (f *file) Attach(object.Tasks) (err error) {
 	return err
 }
 
-// Certain is called when all tasks only have to be let go. Connections to others go on.
+// Certain is called when all tasks only have to be let go.
 func (r *Restorer) Certain() error {
 	for _, do := range r.certain {
 		if err := do(); err != nil {
@@ -123,6 +124,16 @@ func (r *Restorer) Certain() error {
 		}
 	}
 	return nil
+}
+
+// Freed is called when the tasks would live on without us, and don't run yet: connections to
+// others go on. The user is told what fails.
+func (r *Restorer) Freed() {
+	for _, do := range r.freed {
+		if err := do(); err != nil {
+			r.Note("%v", err)
+		}
+	}
 }
 
 // keep puts a file that was just opened into the depot.

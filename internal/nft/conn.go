@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -177,6 +178,40 @@ func (c *Conn) Held(table string) (flows []Flow, ok bool, err error) {
 		}
 	}
 	return flows, true, nil
+}
+
+// Tables lists the tables of the family inet without an owner.
+func (c *Conn) Tables() (names []string, err error) {
+	t := &batch{seq: c.seq}
+	c.seq++
+	t.add(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, nil)
+	if err = c.send(t.b); err == nil {
+		err = c.receive(0, t.seq, func(_ int, b []byte) error {
+			if len(b) < genmsgBytes {
+				return errMessage
+			}
+			name, owned := "", false
+			whole := attrs(b[genmsgBytes:], func(typ int, value []byte) {
+				switch typ {
+				case unix.NFTA_TABLE_NAME:
+					name = strings.TrimRight(string(value), "\x00")
+				case tableOwnerID:
+					owned = true
+				}
+			})
+			if !whole {
+				return errMessage
+			}
+			if !owned {
+				names = append(names, name)
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the tables of nf_tables: %w", err)
+	}
+	return names, nil
 }
 
 // elements parses a message with elements of a set.

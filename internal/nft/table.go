@@ -49,6 +49,7 @@ const (
 	verdictReg     = 0 // NFT_REG_VERDICT
 	commentType    = 0 // NFTNL_UDATA_TABLE_COMMENT
 	tableUserdata  = 6 // NFTA_TABLE_USERDATA
+	tableOwnerID   = 7 // NFTA_TABLE_OWNER
 	firstReg       = unix.NFT_REG32_00
 	hookIn         = 1 // NF_INET_LOCAL_IN
 	hookOut        = 3 // NF_INET_LOCAL_OUT

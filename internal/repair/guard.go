@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 
 	"ckpt/internal/nft"
 	"ckpt/internal/proc"
+	"ckpt/internal/sys"
 )
 
 // GuardName is the name by which this program is told to be a guard.
@@ -29,12 +32,20 @@ const (
 // What is said to a guard, in the first byte of a message. What else is said comes in
 // JSON, and a descriptor with it.
 const (
-	sayKeep = 'S' // a socket that may be in repair from now on; the byte that follows is SO_REUSEADDR
+	sayRead = 'S' // this socket is to be read, and to be kept; the answer is an answer
 	sayKill = 'K' // the target, by its pidfd, is about to be killed; the guard says so, too
 	sayDone = 'D' // nothing is left to be done
 )
 
 const maxSayBytes = 4096
+
+// answer is what a guard says of a socket. The bytes that the program wrote, if there are
+// any, are in a memfd that comes with it.
+type answer struct {
+	Snapshot
+	Sends int
+	Err   string
+}
 
 // lasting is what is to hold the connections of a target that was killed.
 type lasting struct {
@@ -49,8 +60,7 @@ const (
 	ownTable = Table + "hold-"
 )
 
-// check refuses to be told to change anything but tables of ours: who may start this program
-// need not be who may do that.
+// check refuses to be told to change anything but tables of ours.
 func (l *lasting) check() error {
 	if !strings.HasPrefix(l.Own, ownTable) || !strings.HasPrefix(l.Table, Table) || l.TimeoutNS <= 0 || len(l.Table)+len(l.Comment) > 200 {
 		return fmt.Errorf("tables %q and %q are none of ckpt-collect", l.Own, l.Table)
@@ -59,20 +69,26 @@ func (l *lasting) check() error {
 }
 
 // kept is a socket of which we have a copy. It is no os.File: Go's epoll would watch it.
-type kept struct{ fd, reuse int }
+type kept struct {
+	fd   int
+	flow nft.Flow
+}
 
-// flow is what nf_tables is told of it. ok is false if it is no longer connected.
-func (k *kept) flow() (f nft.Flow, ok bool) {
-	local, err := unix.Getsockname(k.fd)
+// flowOf is what nf_tables is told of a connection. It is an error if it is none, or no longer.
+func flowOf(fd int) (f nft.Flow, err error) {
+	local, err := unix.Getsockname(fd)
 	if err != nil {
-		return f, false
+		return f, os.NewSyscallError("getsockname", err)
 	}
-	peer, err := unix.Getpeername(k.fd)
+	peer, err := unix.Getpeername(fd)
 	if err != nil {
-		return f, false
+		return f, os.NewSyscallError("getpeername", err)
 	}
 	f = nft.Flow{Local: addrPort(local), Peer: addrPort(peer)}
-	return f, f.Local.IsValid() && f.Peer.IsValid()
+	if !f.Local.IsValid() || !f.Peer.IsValid() {
+		return f, errors.New("it is no connection of IP")
+	}
+	return f, nil
 }
 
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
@@ -86,47 +102,37 @@ func addrPort(sa unix.Sockaddr) netip.AddrPort {
 }
 
 // bury does what is to be done when the target was killed, and we alone still have its
-// sockets: they get into repair, so that closing them sends nothing, and what has held
-// their packets becomes lasting. It is harmless to do it a second time.
-func bury(socks []*kept, tables *nft.Conn, l *lasting) (n int, err error) {
-	var flows []nft.Flow
-	for _, k := range socks {
-		if On(k.fd) != nil {
-			continue // it has ended meanwhile
-		}
-		if flow, ok := k.flow(); ok {
-			flows = append(flows, flow)
-		}
+// sockets: what has held their packets becomes lasting, and they are ended, of which
+// nothing leaves this system then. It is harmless to do it a second time.
+func bury(socks []kept, tables *nft.Conn, l *lasting) error {
+	flows := make([]nft.Flow, len(socks))
+	for i, k := range socks {
+		flows[i] = k.flow
 	}
-	return len(flows), tables.Exchange(l.Own, l.Table, l.Comment, flows, time.Duration(l.TimeoutNS))
+	err := tables.Exchange(l.Own, l.Table, l.Comment, flows, time.Duration(l.TimeoutNS))
+	for _, k := range socks {
+		_ = sys.Disconnect(k.fd) // it may have ended before
+	}
+	return err
 }
 
-// guard is the process that has the sockets, too.
+// guard is the process that reads the sockets.
 type guard struct {
-	socks  []*kept
+	socks  []kept
 	target int // a pidfd of the target that is about to be killed; -1: none is
 	then   lasting
 }
 
-// Guard is the main function of a guard. It waits for its maker's end. Unless that had
-// said that nothing is left to do, it does it.
+// Guard is the main function of a guard. It reads sockets until its maker's end. Unless that
+// had said that nothing is left to do, it does it.
 func Guard() int {
 	_ = os.WriteFile("/proc/self/comm", []byte(GuardName), 0) // for ps(1)
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGPIPE, unix.SIGTSTP)
 	g := &guard{target: -1}
-	done, err := g.listen()
-	if done {
-		return 0
-	}
-	tables := nft.Of(os.NewFile(guardTables, "nf_tables"))
-	if g.target >= 0 && dies(g.then.PID, g.target) {
-		_, _ = bury(g.socks, tables, &g.then) // it may have been done already
-		return 0
-	}
-	for _, k := range g.socks {
-		if Is(k.fd) {
-			err = errors.Join(err, Off(k.fd, k.reuse))
-		}
+	err := Secure()
+	if err == nil {
+		undisturbed()
+		err = g.listen()
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", GuardName, err)
@@ -135,34 +141,120 @@ func Guard() int {
 	return 0
 }
 
-// listen takes what is said until there is nobody left to say anything.
-func (g *guard) listen() (done bool, _ error) {
-	for {
-		b, fds, err := receive(guardControl)
-		if err != nil || len(b) == 0 {
-			return false, err
-		}
-		switch {
-		case b[0] == sayKeep && len(b) == 2 && len(fds) == 1:
-			g.socks = append(g.socks, &kept{fds[0], int(b[1])})
-		case b[0] == sayKill && len(fds) == 1:
-			err := json.Unmarshal(b[1:], &g.then)
-			if err == nil {
-				err = g.then.check()
-			}
-			if err != nil {
-				return false, err
-			}
-			g.target = fds[0]
-			if err := unix.Sendmsg(guardControl, b[:1], nil, nil, unix.MSG_NOSIGNAL); err != nil {
-				return false, nil // there is nobody left
-			}
-		case b[0] == sayDone:
-			return true, nil
-		default:
-			return false, fmt.Errorf("something was said that means nothing: %q", b)
+// Secure is an error if this process may do more than who started it, by the file of the
+// program: then anybody could have started it, to use what it may do for sockets of his own.
+func Secure() error {
+	const secure = 23 // AT_SECURE
+	all, err := unix.Auxv()
+	for _, a := range all {
+		if a[0] == secure && a[1] != 0 {
+			return errors.New("a program that has more rights than who starts it, by its file, does not do this for everybody")
 		}
 	}
+	return err
+}
+
+// undisturbed has nothing delay this process while a socket is in repair, if that can be:
+// if our maker is killed just then, the program runs again, and would find it so.
+func undisturbed() {
+	const collectBytes = 1 << 28
+	debug.SetMemoryLimit(collectBytes)
+	debug.SetGCPercent(-1)
+	runtime.LockOSThread()
+	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0) // it takes CAP_SYS_NICE
+}
+
+// listen does what is said until there is nobody left to say anything.
+func (g *guard) listen() error {
+	for {
+		b, fds, err := receive(guardControl)
+		if err != nil {
+			return err
+		}
+		switch {
+		case len(b) == 0:
+			g.alone()
+			return nil
+		case b[0] == sayRead && len(fds) == 1:
+			err = g.read(fds[0])
+		case b[0] == sayKill && len(fds) == 1:
+			err = g.arm(b, fds[0])
+		case b[0] == sayDone:
+			return nil
+		default:
+			return fmt.Errorf("something was said that means nothing: %q", b)
+		}
+		if err != nil && err != unix.EPIPE && err != unix.ECONNRESET { // there is nobody left: that is read next
+			return err
+		}
+	}
+}
+
+// alone is called when our maker has ended.
+func (g *guard) alone() {
+	if g.target >= 0 && dies(g.then.PID, g.target) {
+		_ = bury(g.socks, nft.Of(os.NewFile(guardTables, "nf_tables")), &g.then) // it may have been done already
+	}
+}
+
+// read answers with what is read of a socket.
+func (g *guard) read(fd int) error {
+	var a answer
+	flow, err := flowOf(fd)
+	if err == nil {
+		g.socks = append(g.socks, kept{fd, flow})
+		var s *Snapshot
+		if s, err = take(fd); err == nil {
+			a.Snapshot = *s
+		}
+	}
+	if err != nil {
+		a = answer{Err: err.Error()}
+	}
+	var rights []byte
+	if a.Sends = len(a.Send); a.Sends > 0 {
+		data, err := memory(a.Send)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(data)
+		rights = unix.UnixRights(data)
+	}
+	b, err := json.Marshal(&a)
+	if err != nil {
+		return err
+	}
+	return unix.Sendmsg(guardControl, b, rights, nil, unix.MSG_NOSIGNAL)
+}
+
+// memory is a memfd with these bytes.
+func memory(b []byte) (int, error) {
+	fd, err := unix.MemfdCreate("sent", unix.MFD_CLOEXEC)
+	if err != nil {
+		return -1, os.NewSyscallError("memfd_create", err)
+	}
+	for at := 0; at < len(b); {
+		n, err := unix.Pwrite(fd, b[at:], int64(at))
+		if err != nil {
+			unix.Close(fd)
+			return -1, os.NewSyscallError("pwrite", err)
+		}
+		at += n
+	}
+	return fd, nil
+}
+
+// arm notes whose death is to be waited for.
+func (g *guard) arm(b []byte, target int) error {
+	err := json.Unmarshal(b[1:], &g.then)
+	if err == nil {
+		err = g.then.check()
+	}
+	if err != nil {
+		return err
+	}
+	g.target = target
+	return unix.Sendmsg(guardControl, b[:1], nil, nil, unix.MSG_NOSIGNAL)
 }
 
 // receive takes one message with its descriptors; an empty one is the end.

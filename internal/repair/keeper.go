@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -16,21 +17,25 @@ import (
 	"ckpt/internal/nft"
 )
 
-// Keeper keeps connections of a target: their packets are held as long as it lives, and it
-// and its guard have the sockets. Whichever of the two ends first, the other leaves the
-// sockets as they are to be.
+// Keeper keeps connections of a target: their packets are held as long as one of it and its
+// guard lives, and both have the sockets. Whichever of the two ends first, the other leaves
+// the sockets as they are to be.
 type Keeper struct {
 	tables  *nft.Conn
 	own     string   // the table that holds the packets
 	control *os.File // to the guard
-	socks   []*kept
+	socks   []kept
 	pid     int           // of the guard
+	pidfd   int           // of the guard, too
 	over    chan struct{} // closed when the guard has ended
 	closed  sync.Once
 }
 
-// ErrGuard: the guard has died.
+// ErrGuard: the guard has died, or was killed because it did not answer.
 var ErrGuard = errors.New("the process that guards the TCP connections while they are read has died")
+
+// guardPatience is how long a guard may take. It may have been stopped.
+const guardPatience = 5 * time.Second
 
 // Start holds the packets of these connections, and starts a guard.
 func Start(flows []nft.Flow) (*Keeper, error) {
@@ -39,6 +44,7 @@ func Start(flows []nft.Flow) (*Keeper, error) {
 	if k.tables, err = nft.Dial(); err != nil {
 		return nil, err
 	}
+	Sweep(k.tables)
 	if err := k.startGuard(); err != nil {
 		return nil, errors.Join(err, k.tables.Close())
 	}
@@ -46,6 +52,33 @@ func Start(flows []nft.Flow) (*Keeper, error) {
 		return nil, errors.Join(err, k.Close())
 	}
 	return k, nil
+}
+
+// Sweep deletes the lasting tables of which everything has timed out. What it can't do, the
+// next one does.
+func Sweep(tables *nft.Conn) {
+	names, _ := tables.Tables()
+	for _, name := range names {
+		id, ours := strings.CutPrefix(name, Table)
+		if b, err := hex.DecodeString(id); !ours || err != nil || len(b) != idBytes {
+			continue
+		}
+		if flows, there, err := tables.Held(name); err == nil && there && len(flows) == 0 {
+			_ = tables.Delete(name)
+		}
+	}
+}
+
+// idBytes is how long the id of a checkpoint is.
+const idBytes = 16
+
+// LastingName is the table that holds the connections of an image, by its checkpoint's id;
+// "" if it is none of ours.
+func LastingName(checkpoint string) string {
+	if id, err := hex.DecodeString(checkpoint); err != nil || len(id) != idBytes {
+		return ""
+	}
+	return Table + checkpoint
 }
 
 // TableName is one that nobody has.
@@ -65,10 +98,16 @@ func (k *Keeper) startGuard() error {
 	}
 	defer unix.Close(pair[1])
 	k.control = os.NewFile(uintptr(pair[0]), "the guard of TCP connections")
+	patience := unix.NsecToTimeval(int64(guardPatience))
+	for _, option := range []int{unix.SO_RCVTIMEO, unix.SO_SNDTIMEO} {
+		if err := unix.SetsockoptTimeval(pair[0], unix.SOL_SOCKET, option, &patience); err != nil {
+			return errors.Join(os.NewSyscallError("setsockopt", err), k.control.Close())
+		}
+	}
 	begun := make(chan error)
 	go func() {
 		pid, _, err := syscall.StartProcess("/proc/self/exe", []string{GuardName}, &syscall.ProcAttr{
-			Env: []string{}, Sys: &syscall.SysProcAttr{Setsid: true},
+			Env: []string{}, Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &k.pidfd},
 			Files: []uintptr{guardControl: uintptr(pair[1]), guardTables: k.tables.File().Fd(), guardStderr: 2},
 		})
 		k.pid = pid
@@ -93,22 +132,75 @@ func (k *Keeper) GuardPID() int { return k.pid }
 // Over is closed when the guard has ended.
 func (k *Keeper) Over() <-chan struct{} { return k.over }
 
-// Read reads a connection of the target, whose socket, a descriptor of ours, it takes over.
-func (k *Keeper) Read(fd int) (s *Snapshot, err error) {
-	reuse, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR)
+// Read reads a connection of the target, which stands still. It takes over the socket, a
+// descriptor of ours.
+func (k *Keeper) Read(fd int) (*Snapshot, error) {
+	k.socks = append(k.socks, kept{fd: fd})
+	flow, err := flowOf(fd)
 	if err != nil {
-		return nil, os.NewSyscallError("getsockopt", err)
-	}
-	k.socks = append(k.socks, &kept{fd, reuse})
-	// It need not answer: what was said is in its queue, and the socket with it.
-	if err := k.say([]byte{sayKeep, byte(reuse)}, fd); err != nil {
 		return nil, err
 	}
-	if err := On(fd); err != nil {
+	k.socks[len(k.socks)-1].flow = flow
+	reuse, err := get(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, "SO_REUSEADDR")
+	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, Off(fd, reuse)) }()
-	return Read(fd)
+	s, err := k.ask(fd)
+	if errors.Is(err, ErrGuard) { // in the middle, perhaps
+		return nil, errors.Join(err, Off(fd, reuse))
+	}
+	if err != nil {
+		return nil, err
+	}
+	// This is there out of repair, too, and as long as the program stands still it is.
+	s.Recv = make([]byte, s.Received)
+	if len(s.Recv) > 0 {
+		err = peek(fd, s.Recv)
+	}
+	return s, err
+}
+
+// ask has the guard read a socket. After ErrGuard, the guard does nothing any more.
+func (k *Keeper) ask(fd int) (*Snapshot, error) {
+	if err := k.say([]byte{sayRead}, fd); err != nil {
+		return nil, err
+	}
+	b, fds, err := k.answer()
+	if err != nil {
+		return nil, err
+	}
+	for _, fd := range fds {
+		defer unix.Close(fd)
+	}
+	var a answer
+	switch err := json.Unmarshal(b, &a); {
+	case err != nil:
+		return nil, err
+	case a.Err != "":
+		return nil, errors.New(a.Err)
+	case a.Sends > 0 && len(fds) == 1:
+		a.Send = make([]byte, a.Sends)
+		if n, err := unix.Pread(fds[0], a.Send, 0); err != nil || n != a.Sends {
+			return nil, fmt.Errorf("the guard of TCP connections: %d of %d bytes: %w", n, a.Sends, os.NewSyscallError("pread", err))
+		}
+	}
+	return &a.Snapshot, nil
+}
+
+// answer is what the guard says.
+func (k *Keeper) answer() ([]byte, []int, error) {
+	b, fds, err := receive(int(k.control.Fd()))
+	if err != nil || len(b) == 0 {
+		return nil, nil, k.lost()
+	}
+	return b, fds, nil
+}
+
+// lost makes sure that the guard has ended.
+func (k *Keeper) lost() error {
+	_ = unix.PidfdSendSignal(k.pidfd, unix.SIGKILL, nil, 0)
+	<-k.over
+	return ErrGuard
 }
 
 func (k *Keeper) say(b []byte, fds ...int) error {
@@ -122,8 +214,8 @@ func (k *Keeper) say(b []byte, fds ...int) error {
 		case nil:
 			return nil
 		case unix.EINTR:
-		case unix.EPIPE, unix.ECONNRESET:
-			return ErrGuard
+		case unix.EPIPE, unix.ECONNRESET, unix.EAGAIN:
+			return k.lost()
 		default:
 			return fmt.Errorf("the guard of TCP connections: %w", os.NewSyscallError("sendmsg", err))
 		}
@@ -155,20 +247,18 @@ func (k *Keeper) Arm(pid int, h *Hold) error {
 	if err := k.say(append([]byte{sayKill}, b...), pidfd); err != nil {
 		return err
 	}
-	if b, _, err := receive(int(k.control.Fd())); err != nil || len(b) != 1 {
-		return errors.Join(ErrGuard, err)
-	}
-	return nil
+	_, _, err = k.answer()
+	return err
 }
 
 // Bury is called when the target is dead. Nothing of its connections is left but that their
 // packets are held, see bury. It returns how many.
 func (k *Keeper) Bury(h *Hold) (int, error) {
-	n, err := bury(k.socks, k.tables, h.then(k.own, 0))
+	err := bury(k.socks, k.tables, h.then(k.own, 0))
 	if err == nil {
 		_ = k.say([]byte{sayDone}) // it does no harm if it does it again
 	}
-	return n, errors.Join(err, k.end())
+	return len(k.socks), errors.Join(err, k.end())
 }
 
 // Close lets the connections go on, as if nothing had been. It does nothing the second time,
@@ -188,7 +278,12 @@ func (k *Keeper) end() (err error) {
 // release closes all, after the guard has.
 func (k *Keeper) release() error {
 	errs := []error{k.control.Close()}
-	<-k.over
+	select {
+	case <-k.over:
+	case <-time.After(guardPatience):
+		_ = k.lost()
+	}
+	errs = append(errs, os.NewSyscallError("close", unix.Close(k.pidfd)))
 	for _, s := range k.socks {
 		errs = append(errs, os.NewSyscallError("close", unix.Close(s.fd)))
 	}

@@ -16,7 +16,7 @@ import (
 // queues begin. It is bound and connected next. ended: the program has said that it sends
 // no more, so that the last of its sequence numbers is that of a FIN.
 func Begin(fd int, r *record.TCPRepair, ended bool) error {
-	if err := On(fd); err != nil {
+	if err := on(fd); err != nil {
 		return err
 	}
 	send := r.SendNext - uint32(r.Sent+r.Unsent)
@@ -39,6 +39,9 @@ func Begin(fd int, r *record.TCPRepair, ended bool) error {
 
 // Agree tells a socket that was just connected in repair what the two sides had agreed.
 func Agree(fd int, r *record.TCPRepair) error {
+	if err := onlyFree(fd); err != nil {
+		return err
+	}
 	var b []byte
 	option := func(code int, value uint32) { // struct tcp_repair_opt
 		b = binary.NativeEndian.AppendUint32(b, uint32(code))
@@ -56,8 +59,26 @@ func Agree(fd int, r *record.TCPRepair) error {
 	if err := sys.Setsockopt(fd, unix.SOL_TCP, unix.TCP_REPAIR_OPTIONS, b); err != nil {
 		return fmt.Errorf("TCP_REPAIR_OPTIONS: %w", err)
 	}
+	if err := segment(fd); err != nil {
+		return err
+	}
 	if r.Stamps { // and from there it goes on
 		return set(fd, unix.SOL_TCP, unix.TCP_TIMESTAMP, int(int32(uint32(r.Stamp))), "TCP_TIMESTAMP")
+	}
+	return nil
+}
+
+// segment has the kernel compute anew how much goes into one packet. It does so for an
+// established connection when IP options are set (do_ip_setsockopt in net/ipv4/ip_sockglue.c),
+// also to what they were, and on IPv6.
+func segment(fd int) error {
+	options := make([]byte, 40)
+	n, err := sys.Getsockopt(fd, unix.SOL_IP, unix.IP_OPTIONS, options)
+	if err == nil {
+		err = sys.Setsockopt(fd, unix.SOL_IP, unix.IP_OPTIONS, options[:n])
+	}
+	if err != nil {
+		return fmt.Errorf("IP_OPTIONS: %w", err)
 	}
 	return nil
 }
@@ -100,6 +121,11 @@ func Send(fd int, b []byte, atOnce int) error {
 
 // Window sets the windows of both sides. All that was received is there.
 func Window(fd int, r *record.TCPRepair) error {
+	if r.Clamp > 0 {
+		if err := set(fd, unix.SOL_TCP, unix.TCP_WINDOW_CLAMP, r.Clamp, "TCP_WINDOW_CLAMP"); err != nil {
+			return err
+		}
+	}
 	var b []byte
 	for _, n := range []uint32{r.SendWL1, r.SendWnd, r.MaxWindow, r.RecvWnd, r.RecvWup} { // struct tcp_repair_window
 		b = binary.NativeEndian.AppendUint32(b, n)

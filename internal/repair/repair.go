@@ -5,9 +5,15 @@
 // A socket in repair still acknowledges what arrives. So the packets of its connection must
 // be held (package nft) from before it is read or made until it is out of repair.
 //
-// A program can't take its own socket out of repair. If we are killed between the calls that
-// read one, somebody must, and that is the guard: a process that has the same sockets, see
-// guard.go.
+// What takes a privilege is to begin and to end the repair. In between, whoever has the
+// socket, too, can do what else takes CAP_NET_ADMIN: bind it to a port that another program
+// has (SK_FORCE_REUSE), or connect it without asking the other side. So a program's socket is
+// in repair for some microseconds only, in which the program stands still and can't use it;
+// the port is guarded from the next call on; and a new socket is out of repair before anybody
+// else gets it.
+//
+// A program can't take its own socket out of repair. So a process that does nothing else, the
+// guard, puts it in and takes it out in one go, whoever dies meanwhile, see guard.go.
 package repair
 
 import (
@@ -29,21 +35,20 @@ const (
 	SendQueue
 )
 
-// On puts a socket into repair.
-func On(fd int) error {
+// on puts a socket into repair. It may be bound to any port from now on.
+func on(fd int) error {
 	return set(fd, unix.SOL_TCP, unix.TCP_REPAIR, unix.TCP_REPAIR_ON, "TCP_REPAIR")
+}
+
+// onlyFree has a socket in repair bound to no more ports than others are.
+func onlyFree(fd int) error {
+	return set(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0, "SO_REUSEADDR")
 }
 
 // Off takes it out, without a packet. That also clears SO_REUSEADDR, so that is set to what
 // it was.
 func Off(fd, reuse int) error {
 	return errors.Join(set(fd, unix.SOL_TCP, unix.TCP_REPAIR, unix.TCP_REPAIR_OFF_NO_WP, "TCP_REPAIR"),
-		set(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, reuse, "SO_REUSEADDR"))
-}
-
-// Probe asks the other side for its window, and tells it ours. The socket is not in repair.
-func Probe(fd, reuse int) error {
-	return errors.Join(On(fd), set(fd, unix.SOL_TCP, unix.TCP_REPAIR, unix.TCP_REPAIR_OFF, "TCP_REPAIR"),
 		set(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, reuse, "SO_REUSEADDR"))
 }
 
@@ -72,16 +77,19 @@ func get(fd, level, name int, text string) (int, error) {
 type Snapshot struct {
 	record.TCPRepair
 	State int    // as TCP_INFO tells
-	Recv  []byte // what the program has yet to read
-	Send  []byte // what it wrote and nobody has acknowledged
+	Recv  []byte `json:"-"` // what the program has yet to read
+	Send  []byte `json:"-"` // what it wrote and nobody has acknowledged
 }
 
-// Read reads a connection that is in repair, and whose packets are held. One may have been
-// on its way in when that began, so it is looked at until nothing changes.
-func Read(fd int) (*Snapshot, error) {
+// errChanged: a socket is not what it was an instant before.
+var errChanged = errors.New("another process has the socket, too, and changed it meanwhile")
+
+// take reads a connection but for what the program has yet to read. Its packets are held.
+// One may have been on its way in when that began, so it is read until nothing changes.
+func take(fd int) (*Snapshot, error) {
 	const tries = 10
 	for range tries {
-		s, steady, err := read(fd)
+		s, steady, err := takeOnce(fd)
 		if err != nil || steady {
 			return s, err
 		}
@@ -89,34 +97,66 @@ func Read(fd int) (*Snapshot, error) {
 	return nil, errors.New("packets arrive although they are held")
 }
 
-func read(fd int) (s *Snapshot, steady bool, err error) {
-	before, err := look(fd)
+// takeOnce does as little as possible while the socket is in repair.
+func takeOnce(fd int) (s *Snapshot, steady bool, err error) {
+	s = &Snapshot{}
+	flow, err := flowOf(fd)
+	if err == nil {
+		err = s.fixed(fd)
+	}
 	if err != nil {
 		return nil, false, err
 	}
-	s = &Snapshot{}
-	if s.Recv, err = peek(fd, RecvQueue, before.recv); err != nil {
+	reuse, err := get(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, "SO_REUSEADDR")
+	if err != nil {
 		return nil, false, err
 	}
-	if s.Send, err = peek(fd, SendQueue, before.sent()); err != nil {
+	out, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	if err != nil {
+		return nil, false, os.NewSyscallError("ioctl", err)
+	}
+	s.Send = make([]byte, out)
+	if err := on(fd); err != nil {
 		return nil, false, err
 	}
-	if err := s.fixed(fd); err != nil {
-		return nil, false, err
+	err = onlyFree(fd)
+	if now, ferr := flowOf(fd); err == nil && (ferr != nil || now != flow) {
+		err = errors.Join(errChanged, unix.Shutdown(fd, unix.SHUT_RDWR)) // whatever it was made
+	}
+	if err == nil {
+		steady, err = s.inRepair(fd)
+	}
+	return s, steady, errors.Join(err, Off(fd, reuse))
+}
+
+// inRepair reads what can only be read in repair. There is room for what waits to be sent.
+func (s *Snapshot) inRepair(fd int) (steady bool, err error) {
+	before, err := look(fd)
+	if err != nil || before.sent() > len(s.Send) {
+		return false, err
+	}
+	if s.Send = s.Send[:before.sent()]; len(s.Send) > 0 {
+		if err := set(fd, unix.SOL_TCP, unix.TCP_REPAIR_QUEUE, SendQueue, "TCP_REPAIR_QUEUE"); err != nil {
+			return false, err
+		}
+		if err := peek(fd, s.Send); err != nil {
+			return false, err
+		}
+	}
+	// In repair, that which the other side told.
+	if s.MSS, err = get(fd, unix.SOL_TCP, unix.TCP_MAXSEG, "TCP_MAXSEG"); err != nil {
+		return false, err
 	}
 	after, err := look(fd)
 	if err != nil || after != before {
-		return nil, false, err
-	}
-	if len(s.Recv) != before.recv || len(s.Send) != before.sent() {
-		return nil, false, fmt.Errorf("%d of %d bytes received and %d of %d sent can be seen", len(s.Recv), before.recv, len(s.Send), before.sent())
+		return false, err
 	}
 	s.State, s.SendNext, s.RecvNext = before.state, before.sendNext, before.recvNext
 	s.Received, s.Unsent = int64(before.recv), int64(before.unsent())
 	s.Sent = int64(len(s.Send)) - s.Unsent
 	w := before.window
 	s.SendWL1, s.SendWnd, s.MaxWindow, s.RecvWnd, s.RecvWup = w[0], w[1], w[2], w[3], w[4]
-	return s, true, nil
+	return true, nil
 }
 
 // moving is what packets would change.
@@ -188,24 +228,20 @@ func look(fd int) (m moving, err error) {
 
 const siocOutQNSD = 0x894b // SIOCOUTQNSD of linux/sockios.h
 
-// peek reads n bytes of a queue and leaves them there.
-func peek(fd, queue, n int) ([]byte, error) {
-	if n == 0 {
-		return nil, nil
-	}
-	if err := set(fd, unix.SOL_TCP, unix.TCP_REPAIR_QUEUE, queue, "TCP_REPAIR_QUEUE"); err != nil {
-		return nil, err
-	}
-	b := make([]byte, n)
+// peek fills b from a queue and leaves that as it is. Out of repair it is that of what the
+// program has yet to read.
+func peek(fd int, b []byte) error {
 	for {
 		n, _, err := unix.Recvfrom(fd, b, unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		if err == unix.EINTR {
+		switch {
+		case err == unix.EINTR:
 			continue
+		case err != nil:
+			return os.NewSyscallError("recvfrom", err)
+		case n != len(b):
+			return fmt.Errorf("%d of %d bytes can be seen", n, len(b))
 		}
-		if err != nil {
-			return nil, os.NewSyscallError("recvfrom", err)
-		}
-		return b[:n], nil
+		return nil
 	}
 }
 
@@ -230,7 +266,7 @@ func (s *Snapshot) fixed(fd int) error {
 		s.SendScale, s.RecvScale = int(info[infoScales]&15), int(info[infoScales]>>4)
 	}
 	var errs [4]error
-	s.MSS, errs[0] = get(fd, unix.SOL_TCP, unix.TCP_MAXSEG, "TCP_MAXSEG") // in repair, that which the other side told
+	s.Clamp, errs[0] = get(fd, unix.SOL_TCP, unix.TCP_WINDOW_CLAMP, "TCP_WINDOW_CLAMP")
 	s.SendBuf, errs[1] = get(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, "SO_SNDBUF")
 	s.RecvBuf, errs[2] = get(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, "SO_RCVBUF")
 	if s.Stamps {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/nft"
+	"ckpt/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -39,33 +40,26 @@ const makerEnv = "CKPT_TEST_MAKER"
 
 func beMaker(how string) error {
 	const fd = 3
-	local, err := unix.Getsockname(fd)
+	flow, err := flowOf(fd)
 	if err != nil {
 		return err
 	}
-	peer, err := unix.Getpeername(fd)
+	k, err := Start([]nft.Flow{flow})
 	if err != nil {
 		return err
 	}
-	k, err := Start([]nft.Flow{{Local: addrPort(local), Peer: addrPort(peer)}})
-	if err != nil {
-		return err
+	if how == "reading" { // and dead before there is an answer
+		return errors.Join(k.say([]byte{sayRead}, fd), unix.Kill(os.Getpid(), unix.SIGKILL))
 	}
 	if _, err := k.Read(fd); err != nil {
 		return err
 	}
-	if how == "reading" {
-		err = On(fd)
+	pid, err := syscall.ForkExec("/bin/sleep", []string{"sleep", "1000"}, nil)
+	err = errors.Join(err, k.Arm(pid, &Hold{"ckpt-lasting", "of a test", time.Hour}))
+	if how == "target dead" {
+		err = errors.Join(err, unix.Kill(pid, unix.SIGKILL))
 	} else {
-		var pid int
-		pid, err = syscall.ForkExec("/bin/sleep", []string{"sleep", "1000"}, nil)
-		err = errors.Join(err, k.Arm(pid, &Hold{"ckpt-lasting", "of a test", time.Hour}))
-		if how == "target dead" {
-			err = errors.Join(err, unix.Kill(pid, unix.SIGKILL))
-		} else {
-			err = errors.Join(err, On(fd))
-			fmt.Println(pid)
-		}
+		fmt.Println(pid)
 	}
 	if err != nil {
 		return err
@@ -133,6 +127,11 @@ func newTarget(t *testing.T, at string) *target {
 	}
 	c.flow = nft.Flow{Local: addrPort(c.local), Peer: addrPort(c.to)}
 	return c
+}
+
+func (c *target) connected() bool {
+	_, err := flowOf(c.fd)
+	return err == nil
 }
 
 func socket(t *testing.T, domain int) int {
@@ -333,10 +332,13 @@ func again(t *testing.T, x *target, name string) {
 		t.Fatal(err)
 	}
 	_, _ = unix.Wait4(cmd, nil, 0, nil)
-	unix.Close(x.fd)
 	if n, err := k.Bury(h); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
+	if x.connected() {
+		t.Error("the connection is not ended")
+	}
+	unix.Close(x.fd)
 	x.remake(s, name)
 	tables, err := nft.Dial()
 	if err != nil {
@@ -346,7 +348,7 @@ func again(t *testing.T, x *target, name string) {
 	if flows, ok, err := tables.Held("ckpt-lasting"); !ok || err != nil || len(flows) != 1 || flows[0] != x.flow {
 		t.Errorf("held are %v: %v %v", flows, ok, err)
 	}
-	if err := errors.Join(Off(x.fd, 0), tables.Delete("ckpt-lasting"), Probe(x.fd, 0)); err != nil {
+	if err := errors.Join(Off(x.fd, 0), tables.Delete("ckpt-lasting")); err != nil {
 		t.Fatal(err)
 	}
 	x.reads("unread")
@@ -380,10 +382,20 @@ func (c *target) remake(s *Snapshot, name string) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	now, err := Read(c.fd)
+	clamp := testkit.Must(unix.GetsockoptInt(c.fd, unix.SOL_TCP, unix.TCP_WINDOW_CLAMP))(c.t)
+	if clamp != s.Clamp {
+		c.t.Errorf("TCP_WINDOW_CLAMP is %d, not %d", clamp, s.Clamp)
+	}
+	testkit.Check(c.t, Off(c.fd, 0))
+	if mss := testkit.Must(unix.GetsockoptInt(c.fd, unix.SOL_TCP, unix.TCP_MAXSEG))(c.t); mss < s.MSS-40 {
+		c.t.Errorf("packets of %d bytes go out, where the other side takes %d", mss, s.MSS)
+	}
+	now, err := take(c.fd)
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	now.Recv = make([]byte, now.Received)
+	testkit.Check(c.t, peek(c.fd, now.Recv))
 	if !bytes.Equal(now.Recv, s.Recv) || !bytes.Equal(now.Send, s.Send) || now.SendNext != s.SendNext || now.RecvNext != s.RecvNext ||
 		now.MSS != s.MSS || now.SendScale != s.SendScale || now.RecvScale != s.RecvScale || now.SACK != s.SACK || now.Stamps != s.Stamps || now.SendWnd != s.SendWnd || now.RecvWnd != s.RecvWnd {
 		c.t.Errorf("it is\n%+v, not\n%+v", now, s)
@@ -417,7 +429,7 @@ func TestMakerDies(t *testing.T) {
 			}
 			defer tables.Close()
 			if how == "target dead" {
-				soon(t, "it is not held", func() bool { flows, _, _ := tables.Held("ckpt-lasting"); return len(flows) == 1 && Is(c.fd) })
+				soon(t, "it is not held", func() bool { flows, _, _ := tables.Held("ckpt-lasting"); return len(flows) == 1 && !c.connected() })
 				return
 			}
 			c.peerWrites("from there")

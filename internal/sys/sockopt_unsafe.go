@@ -45,6 +45,16 @@ func Setsockopt(fd, level, name int, b []byte) error {
 	return nil
 }
 
+// Disconnect is connect(2) to AF_UNSPEC, which ends a connection at once.
+func Disconnect(fd int) error {
+	var a unix.RawSockaddr // whose family is AF_UNSPEC
+	_, _, e := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&a)), unsafe.Sizeof(a))
+	if e != 0 {
+		return e
+	}
+	return nil
+}
+
 const instructionBytes = 8 // struct sock_filter of uapi linux/filter.h
 
 // SocketFilter returns the classic BPF program that is attached to a socket, none if

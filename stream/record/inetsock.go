@@ -60,6 +60,7 @@ type TCPRepair struct {
 	RecvWup   uint32 `cbor:"recv_wup" since:"0.2"`                             // rcv_wup, where that was told
 	SendBuf   int    `cbor:"send_buf" since:"0.2" unit:"byte" range:"0..2^30"` // SO_SNDBUF
 	RecvBuf   int    `cbor:"recv_buf" since:"0.2" unit:"byte" range:"0..2^30"` // SO_RCVBUF
+	Clamp     int    `cbor:"clamp" since:"0.2" unit:"byte" range:"0..2^31-1"`  // TCP_WINDOW_CLAMP
 }
 
 // SockSent is the meta of SOCKSENT; its data are the bytes that a program wrote to a
