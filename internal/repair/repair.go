@@ -59,14 +59,14 @@ func Is(fd int) bool {
 }
 
 func set(fd, level, name, value int, text string) error {
-	if err := unix.SetsockoptInt(fd, level, name, value); err != nil {
+	if err := sys.Setsockopt(fd, level, name, binary.NativeEndian.AppendUint32(nil, uint32(value))); err != nil {
 		return fmt.Errorf("%s %d: %w", text, value, err)
 	}
 	return nil
 }
 
 func get(fd, level, name int, text string) (int, error) {
-	n, err := unix.GetsockoptInt(fd, level, name)
+	n, err := sys.GetsockoptInt(fd, level, name)
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", text, err)
 	}
