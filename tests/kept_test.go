@@ -62,9 +62,15 @@ const echoPort = 7000
 // startEcho starts both. far: the other side is in another network, at the end of a wire.
 func startEcho(t *testing.T, far bool) *echo {
 	t.Helper()
+	return startEchoBy(t, far, buildC(t, "kept.c"), strconv.Itoa(echoPort))
+}
+
+// startEchoBy starts both, the target by this command.
+func startEchoBy(t *testing.T, far bool, command ...string) *echo {
+	t.Helper()
 	network(t)
 	e := &echo{t: t, img: filepath.Join(t.TempDir(), "img"), end: make(chan error, 2), rng: random(t)}
-	cmd := exec.Command(buildC(t, "kept.c"), strconv.Itoa(echoPort))
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -98,6 +98,7 @@ type inetSocks struct {
 	first   map[uint64]*Subject   // a descriptor of each, by inode number
 	held    map[connection]uint64 // connections to the outside whose packets are held, and the inode number of each
 	holding error                 // why they are not
+	snaps   map[uint64]*snap      // what was read of them, by inode number
 	seen    map[uint64]uint64     // the records of those collected so far, by inode number
 	mu      sync.Mutex            // of fresh
 	fresh   map[[3]int][]record.LevelOption

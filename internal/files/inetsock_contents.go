@@ -73,7 +73,7 @@ func (s *inetSocks) contents(sub *Subject, rec *record.InetSock) error {
 		}
 	} else if s.c.Keep != nil {
 		s.c.noteConnection(sub, ends.TCP(peer), true)
-		return s.keep(sub, fd, rec)
+		return s.keep(sub, rec)
 	} else {
 		s.c.noteConnection(sub, ends.TCP(peer), false)
 	}

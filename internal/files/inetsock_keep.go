@@ -2,6 +2,7 @@ package files
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -63,8 +64,44 @@ func (s *inetSocks) hold() error {
 		return cli.WithHint(fmt.Errorf("%d TCP connections are to be kept, and ckpt-collect may have %d descriptors only", len(flows), lim.Cur), "raise the limit, see ulimit -n")
 	}
 	var err error
-	s.c.keeper, err = repair.Start(flows)
-	return err
+	if s.c.keeper, err = repair.Start(flows); err != nil {
+		return err
+	}
+	s.snaps = map[uint64]*snap{}
+	return s.c.keeper.Reading(func() error {
+		for _, sub := range links {
+			if err := s.snap(sub); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// snap is what was read of a connection that is kept.
+type snap struct {
+	*repair.Snapshot
+	err error
+}
+
+// snap reads a connection. Those that can't be saved are left alone; why, is told later.
+func (s *inetSocks) snap(sub *Subject) error {
+	s.c.Looking(sub.PID, sub.FD)
+	fd, err := borrowFD(sub)
+	if err != nil {
+		return err
+	}
+	t, ok := socketType(sub)
+	why, _ := inetObstacle(fd, t, &record.InetSock{Ino: sub.Stat.Ino})
+	if !ok || t.proto != unix.IPPROTO_TCP || why != "" {
+		return os.NewSyscallError("close", unix.Close(fd))
+	}
+	read, err := s.c.keeper.Read(fd)
+	if errors.Is(err, repair.ErrGuard) {
+		return err
+	}
+	s.snaps[sub.Stat.Ino] = &snap{read, err}
+	return nil
 }
 
 const notKeepHint = "save it without its connections: --tcp reset"
@@ -103,7 +140,7 @@ func (s *inetSocks) shares(links map[string]*Subject) bool {
 }
 
 // keep reads a connection whose packets are held.
-func (s *inetSocks) keep(sub *Subject, fd int, rec *record.InetSock) error {
+func (s *inetSocks) keep(sub *Subject, rec *record.InetSock) error {
 	own := connection{plain(addrPort(rec.Local)), plain(addrPort(rec.Peer))}
 	if rec.Protocol != unix.IPPROTO_TCP {
 		s.c.Block(sub.PID, cli.WithHint(fmt.Errorf("fd %d is %s, which can't be kept: it is one of MPTCP", sub.FD, Describe(sub)), notKeepHint))
@@ -116,13 +153,13 @@ func (s *inetSocks) keep(sub *Subject, fd int, rec *record.InetSock) error {
 	if s.c.keeper == nil {
 		return nil
 	}
-	ours, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("fcntl", err)
-	}
-	snap, err := s.c.keeper.Read(ours)
-	if err != nil {
-		return fmt.Errorf("keep it: %w", err)
+	snap := s.snaps[rec.Ino]
+	if snap == nil || snap.err != nil {
+		var err error
+		if snap != nil {
+			err = snap.err
+		}
+		return fmt.Errorf("fd %d is %s, which was not read to be kept: %w", sub.FD, Describe(sub), cmp.Or(err, errors.New("it has changed")))
 	}
 	rec.Repair, rec.State, rec.Unread = &snap.TCPRepair, snap.State, snap.Received
 	if c := s.conns[own]; c != nil {

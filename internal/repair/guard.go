@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,7 +33,9 @@ const (
 // What is said to a guard, in the first byte of a message. What else is said comes in
 // JSON, and a descriptor with it.
 const (
-	sayRead = 'S' // this socket is to be read, and to be kept; the answer is an answer
+	sayHold = 'H' // this thread of ours, which traces the target, is to be traced; the answer is an answer
+	sayRead = 'S' // this socket is to be read, and to be kept; and so is this
+	sayFree = 'F' // nothing more is to be read; and this
 	sayKill = 'K' // the target, by its pidfd, is about to be killed; the guard says so, too
 	sayDone = 'D' // nothing is left to be done
 )
@@ -118,6 +121,7 @@ func bury(socks []kept, tables *nft.Conn, l *lasting) error {
 
 // guard is the process that reads the sockets.
 type guard struct {
+	master *master // nil: it is not held
 	socks  []kept
 	target int // a pidfd of the target that is about to be killed; -1: none is
 	then   lasting
@@ -154,8 +158,7 @@ func Secure() error {
 	return err
 }
 
-// undisturbed has nothing delay this process while a socket is in repair, if that can be:
-// if our maker is killed just then, the program runs again, and would find it so.
+// undisturbed has nothing delay this process while a socket is in repair, if that can be.
 func undisturbed() {
 	const collectBytes = 1 << 28
 	debug.SetMemoryLimit(collectBytes)
@@ -175,8 +178,14 @@ func (g *guard) listen() error {
 		case len(b) == 0:
 			g.alone()
 			return nil
+		case b[0] == sayHold:
+			err = g.hold(b[1:])
 		case b[0] == sayRead && len(fds) == 1:
 			err = g.read(fds[0])
+		case b[0] == sayFree && g.master != nil:
+			g.master.letGo()
+			g.master = nil
+			err = g.say(answer{})
 		case b[0] == sayKill && len(fds) == 1:
 			err = g.arm(b, fds[0])
 		case b[0] == sayDone:
@@ -197,6 +206,31 @@ func (g *guard) alone() {
 	}
 }
 
+// hold holds the thread that traces the target.
+func (g *guard) hold(tid []byte) error {
+	n, err := strconv.Atoi(string(tid))
+	if err == nil {
+		g.master, err = traceMaster(n)
+	}
+	if err != nil {
+		return g.say(answer{Err: err.Error()})
+	}
+	return g.say(answer{})
+}
+
+// say gives an answer.
+func (g *guard) say(a answer, fds ...int) error {
+	b, err := json.Marshal(&a)
+	if err != nil {
+		return err
+	}
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	return unix.Sendmsg(guardControl, b, rights, nil, unix.MSG_NOSIGNAL)
+}
+
 // read answers with what is read of a socket.
 func (g *guard) read(fd int) error {
 	var a answer
@@ -204,27 +238,22 @@ func (g *guard) read(fd int) error {
 	if err == nil {
 		g.socks = append(g.socks, kept{fd, flow})
 		var s *Snapshot
-		if s, err = take(fd); err == nil {
+		if s, err = g.master.read(fd); err == nil {
 			a.Snapshot = *s
 		}
 	}
 	if err != nil {
 		a = answer{Err: err.Error()}
 	}
-	var rights []byte
-	if a.Sends = len(a.Send); a.Sends > 0 {
-		data, err := memory(a.Send)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(data)
-		rights = unix.UnixRights(data)
+	if a.Sends = len(a.Send); a.Sends == 0 {
+		return g.say(a)
 	}
-	b, err := json.Marshal(&a)
+	data, err := memory(a.Send)
 	if err != nil {
 		return err
 	}
-	return unix.Sendmsg(guardControl, b, rights, nil, unix.MSG_NOSIGNAL)
+	defer unix.Close(data)
+	return g.say(a, data)
 }
 
 // memory is a memfd with these bytes.

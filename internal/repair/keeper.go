@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,6 +29,7 @@ type Keeper struct {
 	pid     int           // of the guard
 	pidfd   int           // of the guard, too
 	over    chan struct{} // closed when the guard has ended
+	patient *time.Timer   // which ends the guard when it is over
 	closed  sync.Once
 }
 
@@ -98,12 +100,6 @@ func (k *Keeper) startGuard() error {
 	}
 	defer unix.Close(pair[1])
 	k.control = os.NewFile(uintptr(pair[0]), "the guard of TCP connections")
-	patience := unix.NsecToTimeval(int64(guardPatience))
-	for _, option := range []int{unix.SO_RCVTIMEO, unix.SO_SNDTIMEO} {
-		if err := unix.SetsockoptTimeval(pair[0], unix.SOL_SOCKET, option, &patience); err != nil {
-			return errors.Join(os.NewSyscallError("setsockopt", err), k.control.Close())
-		}
-	}
 	begun := make(chan error)
 	go func() {
 		pid, _, err := syscall.StartProcess("/proc/self/exe", []string{GuardName}, &syscall.ProcAttr{
@@ -132,7 +128,26 @@ func (k *Keeper) GuardPID() int { return k.pid }
 // Over is closed when the guard has ended.
 func (k *Keeper) Over() <-chan struct{} { return k.over }
 
-// Read reads a connection of the target, which stands still. It takes over the socket, a
+// Reading calls f, which reads sockets. It is called by the thread that traces the target, and
+// holds that: even if we are killed, the target runs only when none of the sockets is in repair.
+func (k *Keeper) Reading(f func() error) (err error) {
+	// Where Yama restricts tracing, the guard, a child, may trace us only if we say so.
+	_ = unix.Prctl(unix.PR_SET_PTRACER, uintptr(k.pid), 0, 0, 0)
+	defer func() { _ = unix.Prctl(unix.PR_SET_PTRACER, 0, 0, 0, 0) }()
+	// Not by this thread, which the guard may keep from running.
+	k.patient = time.AfterFunc(guardPatience, k.endGuard)
+	defer k.patient.Stop()
+	if _, err := k.ask(strconv.AppendInt([]byte{sayHold}, int64(unix.Gettid()), 10)); err != nil {
+		return err
+	}
+	if err = f(); errors.Is(err, ErrGuard) {
+		return err
+	}
+	_, ferr := k.ask([]byte{sayFree})
+	return errors.Join(err, ferr)
+}
+
+// Read reads a connection of the target, while Reading. It takes over the socket, a
 // descriptor of ours.
 func (k *Keeper) Read(fd int) (*Snapshot, error) {
 	k.socks = append(k.socks, kept{fd: fd})
@@ -145,7 +160,7 @@ func (k *Keeper) Read(fd int) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := k.ask(fd)
+	s, err := k.ask([]byte{sayRead}, fd)
 	if errors.Is(err, ErrGuard) { // in the middle, perhaps
 		return nil, errors.Join(err, Off(fd, reuse))
 	}
@@ -160,9 +175,10 @@ func (k *Keeper) Read(fd int) (*Snapshot, error) {
 	return s, err
 }
 
-// ask has the guard read a socket. After ErrGuard, the guard does nothing any more.
-func (k *Keeper) ask(fd int) (*Snapshot, error) {
-	if err := k.say([]byte{sayRead}, fd); err != nil {
+// ask says something that the guard answers. After ErrGuard, the guard does nothing any more.
+func (k *Keeper) ask(b []byte, fds ...int) (*Snapshot, error) {
+	k.patient.Reset(guardPatience)
+	if err := k.say(b, fds...); err != nil {
 		return nil, err
 	}
 	b, fds, err := k.answer()
@@ -196,9 +212,11 @@ func (k *Keeper) answer() ([]byte, []int, error) {
 	return b, fds, nil
 }
 
+func (k *Keeper) endGuard() { _ = unix.PidfdSendSignal(k.pidfd, unix.SIGKILL, nil, 0) }
+
 // lost makes sure that the guard has ended.
 func (k *Keeper) lost() error {
-	_ = unix.PidfdSendSignal(k.pidfd, unix.SIGKILL, nil, 0)
+	k.endGuard()
 	<-k.over
 	return ErrGuard
 }
@@ -214,7 +232,7 @@ func (k *Keeper) say(b []byte, fds ...int) error {
 		case nil:
 			return nil
 		case unix.EINTR:
-		case unix.EPIPE, unix.ECONNRESET, unix.EAGAIN:
+		case unix.EPIPE, unix.ECONNRESET:
 			return k.lost()
 		default:
 			return fmt.Errorf("the guard of TCP connections: %w", os.NewSyscallError("sendmsg", err))
@@ -244,6 +262,8 @@ func (k *Keeper) Arm(pid int, h *Hold) error {
 	if err != nil {
 		return err
 	}
+	patient := time.AfterFunc(guardPatience, k.endGuard)
+	defer patient.Stop()
 	if err := k.say(append([]byte{sayKill}, b...), pidfd); err != nil {
 		return err
 	}

@@ -48,10 +48,14 @@ func beMaker(how string) error {
 	if err != nil {
 		return err
 	}
-	if how == "reading" { // and dead before there is an answer
-		return errors.Join(k.say([]byte{sayRead}, fd), unix.Kill(os.Getpid(), unix.SIGKILL))
-	}
-	if _, err := k.Read(fd); err != nil {
+	err = k.Reading(func() error {
+		if how == "reading" { // and dead before there is an answer
+			return errors.Join(k.say([]byte{sayRead}, fd), unix.Kill(os.Getpid(), unix.SIGKILL))
+		}
+		_, err := k.Read(fd)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	pid, err := syscall.ForkExec("/bin/sleep", []string{"sleep", "1000"}, nil)
@@ -217,6 +221,15 @@ func start(t *testing.T, c *target) *Keeper {
 	return k
 }
 
+// read reads one connection.
+func read(k *Keeper, fd int) (s *Snapshot, err error) {
+	rerr := k.Reading(func() error {
+		s, err = k.Read(fd)
+		return err
+	})
+	return s, rerr
+}
+
 // TestGoesOn: after it was read, a connection goes on as if nothing had been.
 func TestGoesOn(t *testing.T) {
 	for _, end := range []string{"closed", "guard killed"} {
@@ -231,7 +244,7 @@ func TestGoesOn(t *testing.T) {
 			k := start(t, c)
 			c.write("unsent")
 			c.peerWrites("later")
-			s, err := k.Read(c.dup())
+			s, err := read(k, c.dup())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -247,7 +260,7 @@ func TestGoesOn(t *testing.T) {
 					t.Fatal(err)
 				}
 				<-k.Over()
-				if _, err := k.Read(c.dup()); !errors.Is(err, ErrGuard) {
+				if _, err := read(k, c.dup()); !errors.Is(err, ErrGuard) {
 					t.Errorf("without a guard: %v", err)
 				}
 				if err := k.Arm(os.Getpid(), &Hold{}); !errors.Is(err, ErrGuard) {
@@ -319,7 +332,7 @@ func again(t *testing.T, x *target, name string) {
 	if name != "peer ended" {
 		x.peerWrites("while away")
 	}
-	s, err := k.Read(x.dup())
+	s, err := read(k, x.dup())
 	if err != nil {
 		t.Fatal(err)
 	}

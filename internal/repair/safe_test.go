@@ -21,7 +21,7 @@ func TestGuardStopped(t *testing.T) {
 	testkit.Check(t, unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
 	k := start(t, c)
 	testkit.Check(t, unix.Kill(k.GuardPID(), unix.SIGSTOP))
-	if _, err := k.Read(c.dup()); !errors.Is(err, ErrGuard) {
+	if _, err := read(k, c.dup()); !errors.Is(err, ErrGuard) {
 		t.Errorf("of a guard that is stopped: %v", err)
 	}
 	if reuse := testkit.Must(unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR))(t); Is(c.fd) || reuse != 1 {

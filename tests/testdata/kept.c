@@ -1,5 +1,6 @@
 /* A server on port argv[1] that sends back all it gets on one connection. It ends with 0
- * when the other side does, and with 3 if the connection is reset. */
+ * when the other side does, and with 3 if the connection is reset. With argv[2] that is its
+ * child, and it has the connection, too. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -17,6 +18,8 @@ int main(int argc, char **argv)
 		return 1;
 	if ((s = accept(on, NULL, NULL)) < 0)
 		return 2;
+	if (argc > 2 && fork())
+		pause();
 	while ((n = read(s, buf, sizeof buf)) > 0)
 		for (m = 0; m < n; m += k)
 			if ((k = send(s, buf + m, n - m, MSG_NOSIGNAL)) < 0)
