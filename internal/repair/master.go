@@ -39,7 +39,7 @@ func traceMaster(tid int) (*master, error) {
 		}
 	}()
 	if err := <-begun; err != nil {
-		return nil, fmt.Errorf("hold ckpt-collect itself: %w", err)
+		return nil, fmt.Errorf("hold ckpt-collect itself, which a debugger may hold: %w", err)
 	}
 	return m, nil
 }
