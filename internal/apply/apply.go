@@ -28,6 +28,7 @@ type Options struct {
 	Check    bool   // only judge the stream
 	Session  string // judge.SessionNew or judge.SessionInherit
 	Clock    string // judge.ClockAuto, ClockKeep or ClockHost
+	CPU      judge.CPUPolicy
 	Running  func() // called when the program is about to run: from now on signals are for it
 	Policies files.Policies
 	Stdio    files.Stdio
@@ -94,7 +95,7 @@ func (b *builder) run(ctx context.Context, o *Options, k keeper) (wait bool, err
 	if b.model, next, err = judge.Read(b.reader); err != nil {
 		return false, err
 	}
-	b.plan, err = judge.Here(b.model, &judge.Restore{Files: b.files, Objects: b.objects, Cgroups: o.Cgroups, Session: o.Session, Clock: o.Clock, Detach: o.Detach, Note: o.Note, Own: b.own})
+	b.plan, err = judge.Here(b.model, &judge.Restore{Files: b.files, Objects: b.objects, Cgroups: o.Cgroups, Session: o.Session, Clock: o.Clock, CPU: o.CPU, Detach: o.Detach, Note: o.Note, Own: b.own})
 	if err != nil {
 		return false, err
 	}
@@ -102,7 +103,7 @@ func (b *builder) run(ctx context.Context, o *Options, k keeper) (wait bool, err
 	if b.stub, err = puppet.StartStub(len(b.model.ByTID) >= manyThreads); err != nil {
 		return false, err
 	}
-	if b.xstateBytes, err = checkCPU(&b.model.Header, b.stub); err != nil {
+	if b.xarea, err = checkCPU(&b.model.Header, o.CPU, b.stub); err != nil {
 		return false, err
 	}
 	if o.Check {

@@ -42,8 +42,7 @@ type builder struct {
 	spaceTasks map[uint64]int              // index of the task in which an MM is restored
 	ids        map[int]bool                // needed process ids, see needed
 	born       int                         // how many tasks have had their children made
-	// xstateBytes is the size of a thread's xsave area.
-	xstateBytes int
+	xarea      *xarea
 }
 
 // discard kills the tasks that were made, and drops every reference.

@@ -21,7 +21,7 @@ var Command = cli.Command{
 	Summary: "restore a process tree from a stream",
 	Own125:  true,
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
-		o := Options{PIDs: PIDsAuto, Session: judge.SessionNew, Clock: judge.ClockAuto}
+		o := Options{PIDs: PIDsAuto, Session: judge.SessionNew, Clock: judge.ClockAuto, CPU: judge.CPUStrict}
 		var policies, stdio, end, fd []string
 		var cgroups string
 		flags := []cli.Flag{
@@ -38,6 +38,8 @@ var Command = cli.Command{
 				Help: "what to do about control groups: keep (the default), strict, or ignore"},
 			{Name: "clock", Value: &o.Clock, Arg: "WHICH", OneOf: []string{judge.ClockAuto, judge.ClockKeep, judge.ClockHost},
 				Help: "the monotonic and boot time clocks: auto, which on another boot is keep, and they go on from what they showed; or host"},
+			{Name: "cpu", Value: (*string)(&o.CPU), Arg: "POLICY", OneOf: []string{string(judge.CPUStrict), string(judge.CPUUsed), string(judge.CPUIgnore)},
+				Help: "what this CPU must have: strict, all that the program could have used, used, the registers it has values in, or ignore"},
 			{Name: "stdio", Value: &stdio, Arg: "WHAT",
 				Help: "what takes the place of terminals and outside pipes on 0, 1, 2: inherit, null, or N=FILE"},
 			{Name: "end", Value: &end, Arg: "NAME=DECISION",

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"fmt"
+	"strings"
 
 	"ckpt/internal/judge"
 	"ckpt/internal/puppet"
@@ -9,15 +10,36 @@ import (
 	"ckpt/stream/record"
 )
 
-// checkCPU makes sure that this CPU has the extended registers that the program uses.
-// It returns the size of the xsave area here, which it reads from the stub.
-func checkCPU(h *record.Header, stub *puppet.Puppet) (xstateBytes int, err error) {
+// xarea is the xsave area of threads here.
+type xarea struct {
+	size       int
+	components uint64 // those that are restored
+}
+
+// checkCPU makes sure that this CPU has the extended registers that the program uses. What
+// it has is read from the stub.
+func checkCPU(h *record.Header, policy judge.CPUPolicy, stub *puppet.Puppet) (*xarea, error) {
 	xstate, err := stub.Tracee().XState()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	if enabled, _ := tracee.XFeatures(xstate); h.XFeatures&^enabled != 0 {
-		return 0, &judge.Refused{Reasons: []error{fmt.Errorf("the program uses CPU registers that this machine lacks (xsave components %#x): restore it on a CPU with at least the features of the original one", h.XFeatures&^enabled)}}
+	enabled, _ := tracee.XFeatures(xstate)
+	here := &xarea{len(xstate), enabled}
+	vendor, _, err := tracee.CPUFeatures()
+	if err != nil {
+		return nil, err
 	}
-	return len(xstate), nil
+	elsewhere := h.CPUVendor != "" && h.CPUVendor != vendor
+	if elsewhere {
+		here.components &= tracee.FixedComponents
+	}
+	lost := h.XFeatures &^ tracee.DispensableComponents &^ here.components
+	if lost == 0 || policy == judge.CPUIgnore {
+		return here, nil
+	}
+	names := strings.Join(tracee.ComponentNames(lost), ", ")
+	if lost&^enabled == 0 {
+		return nil, &judge.Refused{Reasons: []error{fmt.Errorf("the program has values in registers (%s) that %s CPUs save in another order than this one of %s: restore it on a CPU of that vendor", names, h.CPUVendor, vendor)}}
+	}
+	return nil, &judge.Refused{Reasons: []error{fmt.Errorf("the program has values in registers that this CPU lacks (%s): restore it on a CPU that has them", names)}}
 }

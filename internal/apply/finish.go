@@ -33,7 +33,8 @@ func (b *builder) resources() ([]ready, error) {
 		}
 		threads := make([]*task.Restorer, len(t.Threads))
 		for i, th := range t.Threads {
-			threads[i] = &task.Restorer{PID: t.PID, TID: th.TID, Puppet: b.puppets[th.TID], Open: b.files.Open, Note: b.note, Cgroups: b.cgroups, Inherited: inherited}
+			threads[i] = &task.Restorer{PID: t.PID, TID: th.TID, Puppet: b.puppets[th.TID], Open: b.files.Open, Note: b.note, Cgroups: b.cgroups, Inherited: inherited,
+				Auxv: b.spaces[th.Refs.MM].MovedVDSO}
 		}
 		settle := func() error {
 			for _, r := range slices.Backward(threads) {
@@ -223,7 +224,7 @@ func (b *builder) prepareThread(r ready, last bool) error {
 			return err
 		}
 	}
-	xstate := fitXState(r.final.XState, b.xstateBytes)
+	xstate := tracee.FitXState(r.final.XState, b.xarea.size, b.xarea.components)
 	return r.puppet.Prepare(r.final.Regs, xstate, r.final.Mask, r.final.Wait != nil)
 }
 
@@ -303,15 +304,4 @@ func (b *builder) ended(tid int) {
 			}
 		}
 	}()
-}
-
-// fitXState brings an xsave area to the size it has here. The bytes cut off or added
-// belong to components that are not in use.
-func fitXState(xstate []byte, size int) []byte {
-	if len(xstate) == 0 {
-		return nil
-	}
-	fitted := make([]byte, size)
-	copy(fitted, xstate)
-	return fitted
 }

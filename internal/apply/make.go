@@ -219,7 +219,7 @@ func (b *builder) needed(pid int) bool {
 func (b *builder) newSpace(t, parent *judge.Task) error {
 	ref := t.Refs().MM
 	m := b.model.Spaces[ref]
-	r := &memory.Restorer{PID: t.PID, Puppet: b.puppets[t.PID], Open: b.files.Open, Note: b.note}
+	r := &memory.Restorer{PID: t.PID, Puppet: b.puppets[t.PID], Open: b.files.Open, Note: b.note, Foreign: b.model.ForeignVDSO, Other: m.OtherVDSO()}
 	b.spaces[ref] = r
 	if parent != nil && !b.plan.Deferred[t] {
 		return r.MapForked(b.spaces[parent.Refs().MM], m.VMAs)

@@ -22,7 +22,7 @@ func TestFitXState(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const legacy, xmm0 = 576, 160 // up to the end of the header; where xmm0 is
+	const all, legacy, xmm0 = ^uint64(0), 576, 160 // up to the end of the header; where xmm0 is
 	area := bytes.Clone(own)
 	area[512] |= 3 // x87 and SSE
 	copy(area[xmm0:], "sixteen bytes...")
@@ -33,7 +33,7 @@ func TestFitXState(t *testing.T) {
 			xstate = bytes.Clone(xstate)
 			xstate[512] &= 3
 		}
-		fitted := fitXState(xstate, len(own))
+		fitted := tracee.FitXState(xstate, len(own), all)
 		n := min(len(xstate), len(own))
 		if len(fitted) != len(own) || !bytes.Equal(fitted[:n], xstate[:n]) || !bytes.Equal(fitted[n:], make([]byte, len(own)-n)) {
 			t.Errorf("%s: %d bytes of %d", name, len(fitted), len(xstate))
@@ -45,7 +45,7 @@ func TestFitXState(t *testing.T) {
 			t.Errorf("%s: xmm0 is %q, %v", name, now[xmm0:xmm0+16], err)
 		}
 	}
-	if fitted := fitXState(nil, len(own)); fitted != nil {
+	if fitted := tracee.FitXState(nil, len(own), all); fitted != nil {
 		t.Errorf("of none: %d bytes", len(fitted))
 	}
 }

@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
@@ -236,6 +237,9 @@ func (d *description) process(p *process) error {
 		}
 	}
 	for _, t := range p.threads {
+		if d.tree.inside[t.TID] {
+			d.header.VDSOInside = t.TID
+		}
 		if err := d.thread(p, t); err != nil {
 			return err
 		}
@@ -328,7 +332,7 @@ func (d *description) vdso(maps []proc.Mapping) error {
 				return err
 			}
 			sum := sha256.Sum256(text)
-			d.header.VDSO, d.header.VDSOBytes = sum[:], int64(m.Len())
+			d.header.VDSO, d.header.VDSOBytes, d.header.VDSOCode = sum[:], int64(m.Len()), bytes.TrimRight(text, "\x00")
 		}
 	}
 	return nil

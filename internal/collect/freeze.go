@@ -29,7 +29,8 @@ type process struct {
 	workers []*tracee.Tracee // threads of the kernel, which are not saved
 	parent  *process         // nil for the root
 	home    *loan.Home
-	served  []error // its memory that is on FUSE, which must not be read
+	vdso    []tracee.Range // the code of the vdso
+	served  []error        // its memory that is on FUSE, which must not be read
 }
 
 // tree is the target: a process and all its descendants.
@@ -44,6 +45,7 @@ type tree struct {
 	rounds int
 	thawed task.Frozen           // which control groups are frozen
 	asleep map[int]time.Duration // how long threads had not run when they were stopped
+	inside map[int]bool          // whether threads could not be brought out of the vdso
 	clocks schedClocks
 }
 
@@ -53,7 +55,7 @@ type tree struct {
 // thread: then only the end of our process lets the target go.
 func freeze(pid int, limit time.Duration, stuck func(error)) (*tree, error) {
 	defer hurry()()
-	t := &tree{byPID: map[int]*process{}, asleep: map[int]time.Duration{}, began: time.Now(), limit: limit}
+	t := &tree{byPID: map[int]*process{}, asleep: map[int]time.Duration{}, inside: map[int]bool{}, began: time.Now(), limit: limit}
 	t.group = tracee.NewGroup(limit, func(pid, tid int) { stuck(whyStuck(pid, tid)) })
 	t.add(pid, nil)
 	err := t.holdAll()
@@ -303,6 +305,9 @@ func (t *tree) settle(p *process, held *tracee.Tracee) error {
 		if err != nil {
 			return err
 		}
+		if p.vdso, err = tracee.VDSOCode(auxv); err != nil {
+			return err
+		}
 		p.home = &home
 	}
 	if err := loan.ComeHome(held, *p.home, t.limit); err != nil {
@@ -312,7 +317,7 @@ func (t *tree) settle(p *process, held *tracee.Tracee) error {
 }
 
 // recall finds out what system calls threads wait in, and moves threads out of rseq
-// critical sections. That may take reading their memory, which is done only in processes
+// critical sections and the vdso. That may take reading their memory, which is done only in processes
 // without mappings on FUSE; all other threads are stopped, so that mappings don't change
 // after that check. It reports whether a thread was let run for it.
 func (t *tree) recall() (ran bool, err error) {
@@ -324,7 +329,7 @@ func (t *tree) recall() (ran bool, err error) {
 			continue
 		}
 		for _, th := range p.threads {
-			more, err := t.recallThread(th)
+			more, err := t.recallThread(p, th)
 			ran = ran || more
 			if errors.Is(err, tracee.ErrDead) || errors.Is(err, tracee.ErrChanged) || proc.Gone(err) {
 				ran = true
@@ -360,12 +365,21 @@ func (t *tree) findServed() error {
 }
 
 // recallThread does that for one thread.
-func (t *tree) recallThread(th *tracee.Tracee) (ran bool, err error) {
-	if ran, err = th.SettleRseq(t.limit); ran && err == nil {
-		err = th.HideStop()
-	}
-	if err != nil {
+func (t *tree) recallThread(p *process, th *tracee.Tracee) (ran bool, err error) {
+	if ran, err = th.SettleRseq(t.limit); err != nil {
 		return ran, err
+	}
+	if !t.inside[th.TID] {
+		left, inside, err := th.LeaveVDSO(p.vdso, t.limit)
+		if ran = ran || left; err != nil {
+			return ran, err
+		}
+		t.inside[th.TID] = inside
+	}
+	if ran {
+		if err := th.HideStop(); err != nil {
+			return ran, err
+		}
 	}
 	more, err := th.RecallWait(t.limit)
 	return ran || more, err

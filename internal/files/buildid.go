@@ -1,6 +1,7 @@
 package files
 
 import (
+	"crypto/sha1"
 	"debug/elf"
 	"encoding/binary"
 	"io"
@@ -9,6 +10,7 @@ import (
 
 const (
 	ntGNUBuildID    = 3
+	ntGoBuildID     = 4
 	maxBuildIDBytes = 64
 	maxNoteBytes    = 1 << 16
 
@@ -104,7 +106,8 @@ func (e *elfHeader) segment(head []byte) (at, size uint64) {
 }
 
 // findBuildID walks a note segment: lengths of name and value, type, both
-// padded to four bytes, see elf(5).
+// padded to four bytes, see elf(5). The linker of Go puts only its own build-id, which
+// is longer, into one.
 func findBuildID(b []byte, order binary.ByteOrder) []byte {
 	pad := func(n uint32) int { return int((uint64(n) + 3) &^ 3) }
 	for len(b) >= 12 {
@@ -116,6 +119,10 @@ func findBuildID(b []byte, order binary.ByteOrder) []byte {
 		value := b[pad(name):][:desc]
 		if typ == ntGNUBuildID && string(b[:name]) == "GNU\x00" && desc <= maxBuildIDBytes {
 			return value
+		}
+		if typ == ntGoBuildID && string(b[:name]) == "Go\x00\x00" {
+			sum := sha1.Sum(value)
+			return sum[:]
 		}
 		b = b[pad(name)+pad(desc):]
 	}

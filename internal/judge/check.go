@@ -1,8 +1,6 @@
 package judge
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"fmt"
 	"maps"
 	"os"
@@ -17,7 +15,6 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/puppet"
 	"ckpt/internal/task"
-	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -170,21 +167,18 @@ func checkMembers(t *Task, rec *stream.Record) []error {
 }
 
 // checkOrigin compares the system the image was made on with this one.
-func checkOrigin(h *record.Header) []error {
+func (m *Model) checkOrigin() []error {
+	h := &m.Header
 	var errs []error
+	var err error
 	if h.Arch != runtime.GOARCH {
 		errs = append(errs, fmt.Errorf("the image was made on a %s system, and this is %s", h.Arch, runtime.GOARCH))
 	}
 	if h.PageSize != int64(os.Getpagesize()) {
 		errs = append(errs, fmt.Errorf("the image has pages of %d bytes, and this system has pages of %d", h.PageSize, os.Getpagesize()))
 	}
-	text, err := tracee.VDSO()
-	if err != nil {
-		return append(errs, err)
-	}
-	if sum := sha256.Sum256(text); len(h.VDSO) > 0 && !bytes.Equal(sum[:], h.VDSO) {
-		now, _ := proc.KernelRelease()
-		errs = append(errs, fmt.Errorf("this kernel (%s) maps other code into each process (vdso) than the image's (%s): restore it on that kernel", now, h.Kernel))
+	if m.ForeignVDSO, err = memory.ForeignVDSO(h); err != nil {
+		errs = append(errs, err)
 	}
 	return errs
 }

@@ -30,6 +30,7 @@ type Restore struct {
 	Cgroups task.CgroupPolicy
 	Session string // SessionNew or SessionInherit
 	Clock   string // ClockAuto, ClockKeep or ClockHost
+	CPU     CPUPolicy
 	Detach  bool
 	Note    func(format string, args ...any)
 	Own     *caps.Process // nil for that of this process
@@ -42,7 +43,7 @@ func Objects(f *files.Restorer) *object.Set {
 
 // Here judges a restore on this system and plans it.
 func Here(m *Model, r *Restore) (*Plan, error) {
-	reasons := checkOrigin(&m.Header)
+	reasons := m.checkOrigin()
 	if err := m.hasRoot(); err != nil {
 		return nil, &Refused{append(reasons, err)}
 	}
@@ -57,6 +58,9 @@ func Here(m *Model, r *Restore) (*Plan, error) {
 	r.Files.Own, r.Files.Who = own, m.who
 	r.Files.Users, r.Files.SameBoot, r.Files.Clocks = m.users(), isThisBoot(&m.Header), m.Header.Clocks
 	r.Files.Checkpoint, r.Files.Killed = m.Header.Checkpoint, m.Header.Leave == record.LeaveKilled
+	if err := checkCPU(&m.Header, r.CPU); err != nil {
+		reasons = append(reasons, err)
+	}
 	reasons = append(reasons, m.check(r.Files, r.Objects)...)
 	reasons = append(reasons, m.checkHere(r.Cgroups)...)
 	reasons = append(reasons, m.rights(own, r.Objects)...)

@@ -8,6 +8,7 @@ import (
 
 	"ckpt/internal/files"
 	"ckpt/internal/task"
+	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -23,6 +24,7 @@ type Model struct {
 	ByTID         map[int]*Thread
 	Spaces        map[uint64]*Space // by the objref of the MM
 	Tables        map[uint64]*Table // by the objref of the FDTABLE
+	ForeignVDSO   []byte            // see memory.ForeignVDSO; set when it is judged here
 	Bytes         int64             // about how much memory it takes
 	links         stream.Links      // of the record that is added
 	mapped        map[uint64]files.Mapped
@@ -60,6 +62,16 @@ type Thread struct {
 type Space struct {
 	Rec  *stream.Record
 	VMAs []record.VMA
+}
+
+// OtherVDSO is where its program has the vdso of a kernel where it was before.
+func (s *Space) OtherVDSO() tracee.Range {
+	var mm record.MM
+	if s.Rec.Decode(&mm) != nil {
+		return tracee.Range{} // which was reported
+	}
+	_, other := tracee.FindVDSO(mm.Auxv)
+	return other
 }
 
 // Table is a descriptor table.

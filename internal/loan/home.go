@@ -2,8 +2,6 @@ package loan
 
 import (
 	"bytes"
-	"encoding/binary"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,24 +13,15 @@ import (
 // zero Home is empty.
 type Home struct{ start, end uint64 }
 
-// ownVDSO is read once; the code is the same in all processes.
-var ownVDSO = sync.OnceValues(tracee.VDSO)
-
 // FindHome finds the Home of a process by its auxiliary vector, see getauxval(3).
 func FindHome(auxv []byte) (Home, error) {
-	const sysinfoEHDR = 33 // AT_SYSINFO_EHDR: where the vdso is
-	text, err := ownVDSO()
-	if err != nil || len(text) == 0 {
+	text, err := tracee.VDSO()
+	start, _ := tracee.FindVDSO(auxv)
+	if err != nil || len(text) == 0 || start == 0 {
 		return Home{}, err
 	}
 	used := uint64(len(bytes.TrimRight(text, "\x00")))
-	for ; len(auxv) >= 16; auxv = auxv[16:] {
-		if binary.NativeEndian.Uint64(auxv) == sysinfoEHDR {
-			start := binary.NativeEndian.Uint64(auxv[8:])
-			return Home{start + used, start + uint64(len(text))}, nil
-		}
-	}
-	return Home{}, nil
+	return Home{start + used, start + uint64(len(text))}, nil
 }
 
 // ComeHome lets a seized thread finish its way home from a Loan whose tracer was killed, if

@@ -156,7 +156,7 @@ func zeroTail(t *tracee.Tracee, m proc.Mapping, p *Place) {
 	if m.Name() == "[vdso]" {
 		// It is the same in all processes. Bytes that differ in this one were left by an
 		// earlier loan whose tracer was killed.
-		own, err := ownVDSO()
+		own, err := tracee.VDSO()
 		if err != nil || uint64(len(own)) != m.Len() {
 			return
 		}

@@ -80,8 +80,9 @@ type kept struct {
 func (r *Restorer) MapForked(parent *Restorer, vmas []record.VMA) error {
 	r.vmas, r.in, r.parent = vmas, -1, parent
 	r.kept = common(parent.vmas, vmas)
-	r.dropRest(parent)
-	if !sameVDSO(parent.vmas, vmas) {
+	vdsoStays := r.inheritVDSO(parent)
+	r.dropRest(parent, vdsoStays)
+	if !vdsoStays {
 		if err := r.placeVDSO(); err != nil {
 			return err
 		}
@@ -150,9 +151,8 @@ func sameVDSO(a, b []record.VMA) bool {
 }
 
 // dropRest unmaps what fork(2) copied from the parent and does not stay.
-func (r *Restorer) dropRest(parent *Restorer) {
+func (r *Restorer) dropRest(parent *Restorer, vdsoStays bool) {
 	staying := r.kept
-	vdsoStays := sameVDSO(parent.vmas, r.vmas)
 	var run record.Extent // unmapped with one call, including holes
 	flush := func() {
 		if run.End > run.Start {
@@ -165,7 +165,8 @@ func (r *Restorer) dropRest(parent *Restorer) {
 		if start >= end {
 			return
 		}
-		if run.End > run.Start && (r.keepsBetween(run.End, start) || own.Addr >= run.End && own.Addr < start) {
+		between := func(a tracee.Range) bool { return a.Len > 0 && a.Addr >= run.End && a.Addr < start }
+		if run.End > run.Start && (r.keepsBetween(run.End, start) || between(own) || between(parent.own)) {
 			flush()
 		}
 		if run.End == run.Start {
@@ -196,6 +197,9 @@ func (r *Restorer) dropRest(parent *Restorer) {
 		drop(at, p.End)
 	}
 	flush()
+	if !vdsoStays && parent.own.Len > 0 {
+		r.call("unmap its parent's vdso", unix.SYS_MUNMAP, parent.own.Addr, parent.own.Len)
+	}
 }
 
 // keepsBetween reports whether something stays between two addresses.

@@ -4,12 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/abi"
-	"ckpt/internal/proc"
 	"ckpt/internal/puppet"
 	"ckpt/internal/sys"
 	"ckpt/internal/tracee"
@@ -35,6 +33,14 @@ type Restorer struct {
 	Open func(objref uint64, flags int) (*os.File, error)
 	// Note tells the user about something that is not as it was.
 	Note func(format string, args ...any)
+	// Foreign is the code of the image's vdso if the kernel has another one.
+	Foreign []byte
+	// Other is where the program has the vdso of a kernel where it was before.
+	Other tracee.Range
+
+	own     tracee.Range // where the kernel's vdso and its data were put, if that is elsewhere
+	ownVDSO uint64       // its code
+	other   tracee.Range // where the program then has that of another kernel: Other, or the image's
 
 	vmas     []record.VMA
 	calls    *puppet.Vector // calls added so far, see call
@@ -160,40 +166,6 @@ func (r *Restorer) make() error {
 }
 
 func placedByKernel(*Restorer, *record.VMA) error { return nil }
-
-// placeVDSO makes the kernel map vdso and vvar where they were.
-func (r *Restorer) placeVDSO() error {
-	var want []record.VMA
-	for _, v := range r.vmas {
-		if v.Kind == record.VMAVDSO || v.Kind == record.VMAVVar {
-			want = append(want, v)
-		}
-	}
-	if len(want) == 0 {
-		return nil
-	}
-	r.Puppet.PlaceVDSO(r.vector(), want[0].Start)
-	if err := r.make(); err != nil {
-		return err
-	}
-	maps, err := proc.ReadMaps(r.PID)
-	if err != nil {
-		return err
-	}
-	for _, m := range maps {
-		if name := m.Name(); name != "[vdso]" && !strings.HasPrefix(name, "[vvar") {
-			continue
-		}
-		if len(want) == 0 || want[0].Start != m.Start || want[0].End != m.End || want[0].Name != m.Name() {
-			return fmt.Errorf("this kernel lays out its vdso (%s at %x-%x) differently from the one the image was made on: restore it on that kernel version", m.Name(), m.Start, m.End)
-		}
-		want = want[1:]
-	}
-	if len(want) > 0 {
-		return fmt.Errorf("this kernel has no %s, but the one the image was made on had: restore it on that kernel version", want[0].Name)
-	}
-	return nil
-}
 
 func restoreAnon(r *Restorer, v *record.VMA) error {
 	r.mmap(v, unix.MAP_ANONYMOUS|uint64(hugeFlags(v.HugePage)), nil)
@@ -340,6 +312,9 @@ func (r *Restorer) Filled(forks bool) error {
 // Finish sets what must wait for the pages and the children: protection, guard
 // pages, locks and seals.
 func (r *Restorer) Finish() error {
+	if err := r.leadAgain(); err != nil {
+		return err
+	}
 	r.allocPkeys()
 	for i := range r.vmas {
 		v := &r.vmas[i]

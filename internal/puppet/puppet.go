@@ -155,6 +155,9 @@ func (p *Puppet) Scratch() tracee.Range {
 	return tracee.Range{Addr: p.code + codeBytes + vectorBytes, Len: puppetScratchBytes}
 }
 
+// Overwrite writes to the puppet's memory, regardless of protection.
+func (p *Puppet) Overwrite(addr uint64, b []byte) error { return p.t.Poke(addr, b) }
+
 // Tracee is the puppet's thread.
 func (p *Puppet) Tracee() *tracee.Tracee { return p.t }
 

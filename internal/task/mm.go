@@ -87,11 +87,12 @@ func restoreLayout(r *Restorer, m *record.MM) error {
 	if err != nil {
 		return err
 	}
-	at := r.vector().Room(prctlMMMapSize + len(m.Auxv))
+	auxv := r.Auxv(m.Auxv)
+	at := r.vector().Room(prctlMMMapSize + len(auxv))
 	arg := abi.Bytes(m.StartCode, m.EndCode, m.StartData, m.EndData, m.StartBrk, m.Brk, m.StartStack,
-		m.ArgStart, m.ArgEnd, m.EnvStart, m.EnvEnd, at+prctlMMMapSize, uint64(len(m.Auxv))|uint64(uint32(fd))<<32)
+		m.ArgStart, m.ArgEnd, m.EnvStart, m.EnvEnd, at+prctlMMMapSize, uint64(len(auxv))|uint64(uint32(fd))<<32)
 	arg = append(arg, make([]byte, prctlMMMapSize-len(arg))...)
-	arg = append(arg, m.Auxv...)
+	arg = append(arg, auxv...)
 	r.vector().Set(at, arg)
 	r.call("set its memory layout", unix.SYS_PRCTL, prSetMM, prSetMMMap, at, 13*8, 0)
 	r.call("close", unix.SYS_CLOSE, uint64(fd))

@@ -72,6 +72,8 @@ type Restorer struct {
 	Cgroups CgroupPolicy
 	// Inherited is what all puppets inherit from the stub.
 	Inherited *Inherited
+	// Auxv returns an auxiliary vector as it is to be here.
+	Auxv func([]byte) []byte
 	// Settle makes all threads of the process make the calls added so far.
 	Settle func() error
 	// Final is set when the task is let go.

@@ -11,7 +11,10 @@ const (
 	MaxWaitSeconds = maxWaitSeconds
 )
 
-var WaitAt = waitAt
+var (
+	WaitAt     = waitAt
+	LeadVDSOTo = leadVDSO
+)
 
 // SeizeOnly attaches a thread as Group.Seize does, and no more.
 func SeizeOnly(tid int) error { return seize(tid, groupOptions) }

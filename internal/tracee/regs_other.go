@@ -95,6 +95,20 @@ func WayHome(uint64, *Regs, uint64, []HomeCall, Range) []byte { return nil }
 // noCall is one that no kernel has.
 const noCall = ^uintptr(0)
 
+// ComponentNames names none.
+func ComponentNames(uint64) []string { return nil }
+
+const DispensableComponents, FixedComponents uint64 = 0, 0
+
+// FitXState has nothing to fit.
+func FitXState([]byte, int, uint64) []byte { return nil }
+
+func vdsoJump(uint64) []byte { return nil }
+
+func vdsoCall(string) []byte { return nil }
+
+func inSignalFrame(uint64, uint64) bool { return false }
+
 // PlaceVDSOCall is none.
 func PlaceVDSOCall(uint64) (nr uintptr, args []uint64) { return noCall, nil }
 

@@ -34,13 +34,20 @@ type Header struct {
 	XFeatures  uint64 `cbor:"xfeatures"`                                   // xsave components in use (Intel SDM vol. 1 §13.4)
 	VDSO       []byte `cbor:"vdso,omitempty" range:"32"`                   // SHA-256 of the vdso's pages: a task may be inside it
 	VDSOBytes  int64  `cbor:"vdso_size,omitempty" unit:"byte" range:"0.."` // length of the vdso
-	RootPID    int    `cbor:"root_pid" range:"pid"`                        // the process that was named
-	Tracer     int    `cbor:"tracer" range:"pid"`                          // the thread that holds the tasks by ptrace(2)
-	Processes  int    `cbor:"processes" range:"1.."`                       // how many there are; zombies are counted
-	Threads    int    `cbor:"threads" range:"1.."`                         // how many there are
-	StopUS     int64  `cbor:"stop_us" unit:"µs" range:"0.."`               // how long it took to stop them all
-	DescribeUS int64  `cbor:"describe_us" unit:"µs" range:"0.."`           // how long it took to describe them then
-	Hold       *Hold  `cbor:"hold,omitempty"`                              // how to ask that the target be held
+	// What the program could have used of the CPU, by the names in /proc/cpuinfo, sorted.
+	CPUFeatures []string `cbor:"cpu_features,omitempty" since:"0.2"`
+	CPUVendor   string   `cbor:"cpu_vendor,omitempty" since:"0.2"` // its vendor_id there
+	// The pages of the vdso without the zeros at their end, for other kernels.
+	VDSOCode []byte `cbor:"vdso_code,omitempty" range:"..65536" since:"0.2"`
+	// A thread that was inside the vdso, or has a signal handler that returns there.
+	VDSOInside int   `cbor:"vdso_inside,omitempty" range:"pid" since:"0.2"`
+	RootPID    int   `cbor:"root_pid" range:"pid"`              // the process that was named
+	Tracer     int   `cbor:"tracer" range:"pid"`                // the thread that holds the tasks by ptrace(2)
+	Processes  int   `cbor:"processes" range:"1.."`             // how many there are; zombies are counted
+	Threads    int   `cbor:"threads" range:"1.."`               // how many there are
+	StopUS     int64 `cbor:"stop_us" unit:"µs" range:"0.."`     // how long it took to stop them all
+	DescribeUS int64 `cbor:"describe_us" unit:"µs" range:"0.."` // how long it took to describe them then
+	Hold       *Hold `cbor:"hold,omitempty"`                    // how to ask that the target be held
 	// Leave is what is to become of the target.
 	Leave string `cbor:"leave,omitempty" range:"running|stopped|killed"`
 

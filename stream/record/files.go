@@ -64,7 +64,7 @@ type Reg struct {
 	Stat
 	Size    int64  `cbor:"size" unit:"byte" range:"0.."` // st_size
 	Nlink   uint64 `cbor:"nlink"`                        // st_nlink
-	BuildID []byte `cbor:"build_id,omitempty"`           // NT_GNU_BUILD_ID of an ELF file
+	BuildID []byte `cbor:"build_id,omitempty"`           // NT_GNU_BUILD_ID of an ELF file, or the SHA-1 digest of Go's build-id
 	// Deleted: no path leads to the file any more; its bytes come in CONTENT
 	// records. When Nlink is not 0 it has other names, and Handle finds it.
 	Deleted bool    `cbor:"deleted,omitempty"`

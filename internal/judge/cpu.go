@@ -1,0 +1,40 @@
+package judge
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"ckpt/internal/cli"
+	"ckpt/internal/tracee"
+	"ckpt/stream/record"
+)
+
+// CPUPolicy says what this CPU must have.
+type CPUPolicy string
+
+const (
+	CPUStrict CPUPolicy = "strict" // all that the program could have used
+	CPUUsed   CPUPolicy = "used"   // the registers that it has values in
+	CPUIgnore CPUPolicy = "ignore" // nothing; what those registers have is lost
+)
+
+// checkCPU compares the features of the CPU with those of the one on which the program found
+// out what it can use. Images of older versions have none.
+func checkCPU(h *record.Header, policy CPUPolicy) error {
+	if policy != CPUStrict {
+		return nil
+	}
+	_, here, err := tracee.CPUFeatures()
+	if err != nil {
+		return err
+	}
+	lacks := slices.DeleteFunc(slices.Clone(h.CPUFeatures), func(name string) bool { return slices.Contains(here, name) })
+	if len(lacks) == 0 {
+		return nil
+	}
+	const most = 40
+	names := strings.Join(lacks[:min(len(lacks), most)], ", ")
+	return cli.WithHint(fmt.Errorf("this CPU lacks what the program could have used where it was saved: %s", names),
+		"restore it on a CPU that has that; if it was kept from using it, as GLIBC_TUNABLES does: --cpu used")
+}
