@@ -33,7 +33,7 @@ MAN_PAGES := $(patsubst man/%.md,bin/man/%,$(wildcard man/*.[1-8].md))
 COVERED       := $(addprefix ./internal/,tracee loan puppet memory collect write read)
 LEAST_PERCENT := 70
 
-.PHONY: all build test cover storm race lint format vet staticcheck cross vuln fuzz bench security property plenty demo man install clean help
+.PHONY: all build test cover storm race lint format vet staticcheck cross vuln fuzz bench security property test-vm plenty demo man install clean help
 .DELETE_ON_ERROR:
 
 all: build ## build
@@ -101,6 +101,10 @@ security: ## restore 1000 times while what the paths lead to is swapped; a quart
 reboot: ## save in an emulated machine, boot that anew, restore, save, restore; takes minutes, and qemu
 	tests/reboot.sh
 
+test-vm: ## save on each of three kernels, in emulated machines and here, and restore on each other, as root; takes minutes, and qemu
+	$(GO) vet -tags vm ./tests/vm
+	$(GO) test -tags vm ./tests/vm -count=1 -v -timeout $(TIMEOUT)
+
 property: ## save and restore 500 random trees of random state
 	CKPT_PROPERTY=500 $(GO) test ./tests -run '^TestProperty$$' -count=1 -v -timeout 2h
 
@@ -130,4 +134,4 @@ clean: ## remove bin/
 	rm -rf bin
 
 help: ## print this
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

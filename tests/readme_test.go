@@ -29,6 +29,8 @@ func TestReadme(t *testing.T) {
 		named[m] = true
 	}
 	sources, _ := filepath.Glob("*_test.go")
+	machines, _ := filepath.Glob("vm/*_test.go")
+	sources = append(sources, machines...)
 	var code strings.Builder
 	for _, name := range sources {
 		b, err := os.ReadFile(name)
