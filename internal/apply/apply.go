@@ -14,6 +14,7 @@ import (
 	"ckpt/internal/memory"
 	"ckpt/internal/object"
 	"ckpt/internal/objhash"
+	"ckpt/internal/proc"
 	"ckpt/internal/puppet"
 	"ckpt/internal/sys"
 	"ckpt/internal/task"
@@ -41,6 +42,9 @@ type Options struct {
 // Run restores the stream from in. Unless told to detach, it waits for the program and
 // returns its exit status as a shell would.
 func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
+	if err := proc.CheckKernel(); err != nil {
+		return 0, &judge.Refused{Reasons: []error{err}}
+	}
 	switch {
 	case isInit():
 		return runInit(ctx, &o, in)
@@ -103,7 +107,7 @@ func (b *builder) run(ctx context.Context, o *Options, k keeper) (wait bool, err
 	if b.stub, err = puppet.StartStub(len(b.model.ByTID) >= manyThreads); err != nil {
 		return false, err
 	}
-	if b.xarea, err = checkCPU(&b.model.Header, o.CPU, b.stub); err != nil {
+	if b.xarea, err = checkCPU(b.model, o.CPU, b.stub); err != nil {
 		return false, err
 	}
 	if o.Check {

@@ -7,7 +7,6 @@ import (
 	"ckpt/internal/judge"
 	"ckpt/internal/puppet"
 	"ckpt/internal/tracee"
-	"ckpt/stream/record"
 )
 
 // xarea is the xsave area of threads here.
@@ -18,7 +17,8 @@ type xarea struct {
 
 // checkCPU makes sure that this CPU has the extended registers that the program uses. What
 // it has is read from the stub.
-func checkCPU(h *record.Header, policy judge.CPUPolicy, stub *puppet.Puppet) (*xarea, error) {
+func checkCPU(m *judge.Model, policy judge.CPUPolicy, stub *puppet.Puppet) (*xarea, error) {
+	h := &m.Header
 	xstate, err := stub.Tracee().XState()
 	if err != nil {
 		return nil, err
@@ -33,7 +33,10 @@ func checkCPU(h *record.Header, policy judge.CPUPolicy, stub *puppet.Puppet) (*x
 	if elsewhere {
 		here.components &= tracee.FixedComponents
 	}
-	lost := h.XFeatures &^ tracee.DispensableComponents &^ here.components
+	lost := h.XFeatures &^ here.components
+	if !m.HasPkeys() {
+		lost &^= tracee.RightsComponent
+	}
 	if lost == 0 || policy == judge.CPUIgnore {
 		return here, nil
 	}

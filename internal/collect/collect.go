@@ -88,6 +88,9 @@ func Run(ctx context.Context, o Options, out *os.File) error {
 
 func (c *collection) collect(ctx context.Context, out *os.File, stuck func(error)) error {
 	o := &c.Options
+	if err := proc.CheckKernel(); err != nil {
+		return cli.Exit(cli.StatusRefused, err)
+	}
 	if err := admit(o.PID); err != nil {
 		return err
 	}

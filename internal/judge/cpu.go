@@ -38,3 +38,14 @@ func checkCPU(h *record.Header, policy CPUPolicy) error {
 	return cli.WithHint(fmt.Errorf("this CPU lacks what the program could have used where it was saved: %s", names),
 		"restore it on a CPU that has that; if it was kept from using it, as GLIBC_TUNABLES does: --cpu used")
 }
+
+// HasPkeys reports whether a program uses memory protection keys, see pkeys(7).
+func (m *Model) HasPkeys() bool {
+	for _, s := range m.Spaces {
+		var mm record.MM
+		if s.Rec.Decode(&mm) == nil && mm.Pkeys != 0 || slices.ContainsFunc(s.VMAs, func(v record.VMA) bool { return v.Pkey != 0 }) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
@@ -112,4 +113,24 @@ func KernelRelease() (string, error) {
 		return "", os.NewSyscallError("uname", err)
 	}
 	return unix.ByteSliceToString(u.Release[:]), nil
+}
+
+// CheckKernel returns an error if this kernel lacks what tasks are held and made with.
+func CheckKernel() error {
+	release, err := KernelRelease()
+	if err != nil {
+		return err
+	}
+	return checkRelease(release)
+}
+
+// checkRelease takes a release such as 6.1.0-50-cloud-amd64. From the first that will do on,
+// ptrace(2) tells of rseq(2).
+func checkRelease(release string) error {
+	const major, minor = 5, 13
+	var a, b int
+	if n, _ := fmt.Sscanf(release, "%d.%d", &a, &b); n == 2 && (a < major || a == major && b < minor) {
+		return fmt.Errorf("this kernel (%s) is too old: it takes %d.%d or newer", release, major, minor)
+	}
+	return nil
 }

@@ -98,7 +98,7 @@ const noCall = ^uintptr(0)
 // ComponentNames names none.
 func ComponentNames(uint64) []string { return nil }
 
-const DispensableComponents, FixedComponents uint64 = 0, 0
+const RightsComponent, FixedComponents uint64 = 0, 0
 
 // FitXState has nothing to fit.
 func FitXState([]byte, int, uint64) []byte { return nil }

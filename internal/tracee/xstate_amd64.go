@@ -38,11 +38,10 @@ func ComponentNames(set uint64) (names []string) {
 	return names
 }
 
-// Components are sets of xsave components.
 const (
-	// DispensableComponents matter to no restored program, though every thread may use them:
-	// no memory is restored that is under a protection key.
-	DispensableComponents uint64 = 1 << componentRights
+	// RightsComponent is the xsave component of protection keys. The kernel gives it a value
+	// in each thread, which matters only where there are keys.
+	RightsComponent uint64 = 1 << componentRights
 	// FixedComponents are at the same place in the xsave areas of all CPUs.
 	FixedComponents uint64 = 1<<0 | 1<<1 | 1<<2
 )

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,18 @@ type kernel struct {
 	name    string
 	image   string   // its file
 	modules []string // files to load, in this order
+}
+
+// elsewhere is the Debian release of a line of kernels that bookworm does not have.
+var elsewhere = map[string]string{"5.10": "bullseye"}
+
+// otherSuite makes apt look there only, with lists of its own below dir.
+func otherSuite(t *testing.T, dir, suite string) []string {
+	const from = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian %s main\n"
+	lists, sources := filepath.Join(dir, "lists"), filepath.Join(dir, "sources.list")
+	must(t, os.MkdirAll(filepath.Join(lists, "partial"), 0o755), os.MkdirAll(filepath.Join(dir, "cache/archives/partial"), 0o755),
+		os.WriteFile(sources, fmt.Appendf(nil, from, suite), 0o644))
+	return []string{"-o", "Dir::Etc::sourcelist=" + sources, "-o", "Dir::Etc::sourceparts=/dev/null", "-o", "Dir::State::lists=" + lists, "-o", "Dir::Cache=" + dir + "/cache"}
 }
 
 // newWorld makes the folder with everything that all machines have.
@@ -40,7 +53,7 @@ func newWorld(t *testing.T) *world {
 	must(t, err, os.Chmod(top, 0o755))
 	t.Cleanup(func() { os.RemoveAll(top) })
 	w := &world{t: t, top: top, kernels: map[string]*kernel{}}
-	for _, name := range []string{"6.1", "6.12"} {
+	for _, name := range []string{"5.10", "6.1", "6.12"} {
 		w.kernels[name] = debianKernel(t, top, name)
 	}
 	w.fill(t)
@@ -50,31 +63,38 @@ func newWorld(t *testing.T) *world {
 
 // debianKernel gets the newest package of a line of kernels, without installing it.
 func debianKernel(t *testing.T, top, line string) *kernel {
-	find := func() string {
-		names := regexp.MustCompile(`(?m)^linux-image-`+regexp.QuoteMeta(line)+`\.[0-9][^ ]*-cloud-amd64\b`).FindAllString(output(t, "apt-cache", "search", "--names-only", "^linux-image-"), -1)
-		newest := ""
-		for _, name := range names {
+	dir := filepath.Join(top, "kernel-"+line)
+	must(t, os.Mkdir(dir, 0o755))
+	options := []string{"-q", "-o", "APT::Sandbox::User=root"}
+	if suite := elsewhere[line]; suite != "" {
+		options = append(options, otherSuite(t, dir, suite)...)
+	}
+	apt := func(program string, args ...string) string {
+		cmd := exec.Command(program, slices.Concat(options, args)...)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s %s: %v: %s", program, strings.Join(args, " "), err, out)
+		}
+		return string(out)
+	}
+	pattern := regexp.MustCompile(`(?m)^linux-image-` + regexp.QuoteMeta(line) + `\.[0-9][^ ]*-cloud-amd64\b`)
+	newest := ""
+	for range 2 { // the second time with fresh lists
+		for _, name := range pattern.FindAllString(apt("apt-cache", "search", "--names-only", "^linux-image-"), -1) {
 			if newest == "" || exec.Command("dpkg", "--compare-versions", name, "gt", newest).Run() == nil {
 				newest = name
 			}
 		}
-		return newest
+		if newest != "" {
+			break
+		}
+		apt("apt-get", "update")
 	}
-	name := find()
-	if name == "" {
-		output(t, "apt-get", "update", "-qq")
-		name = find()
+	if newest == "" {
+		t.Fatalf("apt offers no package linux-image-%s.…-cloud-amd64: the sources of Debian 12 (bookworm) and its security updates have it", line)
 	}
-	if name == "" {
-		t.Fatalf("apt offers no package linux-image-%s.…-cloud-amd64: the sources of Debian 12 (bookworm) and its security updates have one", line)
-	}
-	dir := filepath.Join(top, "kernel-"+line)
-	must(t, os.Mkdir(dir, 0o755))
-	get := exec.Command("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", name)
-	get.Dir = dir
-	if out, err := get.CombinedOutput(); err != nil {
-		t.Fatalf("apt-get download %s: %v: %s", name, err, out)
-	}
+	apt("apt-get", "download", newest)
 	output(t, "sh", "-c", `cd "$0" && dpkg-deb --fsys-tarfile *.deb | tar -x --wildcards './boot/vmlinuz-*' '*_diag.ko*' && rm *.deb && find . -name '*.xz' -exec xz -d {} +`, dir)
 	k := &kernel{name: line, image: globs(dir + "/boot/vmlinuz-*")[0]}
 	for _, module := range []string{"unix_diag", "inet_diag", "tcp_diag", "udp_diag", "af_packet_diag", "netlink_diag"} {
@@ -134,11 +154,17 @@ ulimit -n 4096
 for m in /modules/*; do [ -e "$m" ] && insmod "$m"; done
 top=$(sed 's/.*top=\([^ ]*\).*/\1/' /proc/cmdline)
 echo "vm: up after $(cut -d' ' -f1 /proc/uptime) s"
-until [ -b /dev/nvme0n1 ] && [ -b /dev/nvme1n1 ]; do sleep 0.1; done
-tar -xf /dev/nvme0n1 -C "$top"
+# Which of them is which differs from boot to boot.
+disk() {
+	for d in /sys/block/nvme*; do
+		if [ "$(tr -d ' ' <"$d/device/serial")" = "$1" ]; then echo "/dev/${d##*/}"; fi
+	done 2>/dev/null
+}
+until [ -b "$(disk in)" ] && [ -b "$(disk out)" ]; do sleep 0.1; done
+tar -xf "$(disk in)" -C "$top"
 "$top/work.sh" </dev/null 2>&1
 mkdir -p "$top/out"
-tar -cf /dev/nvme1n1 -C "$top" out
+tar -cf "$(disk out)" -C "$top" out
 sync
 poweroff -f
 `

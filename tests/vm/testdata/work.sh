@@ -130,6 +130,32 @@ new() {
 	save "$1" "$1"
 }
 
+# old: both tools say that this kernel is too old, and a program is as it was.
+old() {
+	begin clock
+	busy "$pid"
+	for line in "ckpt-collect --leave killed $pid | ckpt-dedup | ckpt-write -o img" "ckpt-read <$TOP/in/here/clock/img | ckpt-apply"; do
+		if sh -c "$line" >"$TOP/log" 2>&1; then
+			say "${line%% *}: FAILED: it works here"
+		elif [ "$(grep -c 'error: this kernel (.*) is too old: it takes' "$TOP/log")" = 1 ] && [ "$(wc -l <"$TOP/log")" = 1 ]; then
+			say "${line%% *}: refused: $(cat "$TOP/log")"
+		else
+			say "${line%% *}: FAILED: $(cat "$TOP/log")"
+		fi
+	done
+	touch go
+	n=0
+	while [ -e "/proc/$pid" ] && [ $n -lt 3000 ]; do
+		sleep 0.02
+		n=$((n + 1))
+	done
+	if cmp out "$TOP/want/clock" >/dev/null; then
+		say "clock: it ran on"
+	else
+		say "clock: FAILED: $(cat out err)"
+	fi
+}
+
 uname -r | sed 's/^/vm: kernel /'
 while read -r line; do
 	eval "$line" </dev/null
