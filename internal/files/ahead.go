@@ -81,17 +81,28 @@ func (p *decider) findAhead(objects []*stream.Record) {
 			spare--
 		}
 	}
-	_ = parallel.Each(len(search), func(i int) error {
+	each(len(search), func(i int) {
 		if !search[i].find(all[i], keep[i]) {
 			all[i] = nil
 		}
-		return nil
 	})
 	p.found = make(map[uint64]*found, len(search))
 	for i, f := range all {
 		if f != nil {
 			p.found[search[i].objref] = f
 		}
+	}
+}
+
+// each calls do for n files, on all CPUs if there are enough of them to wake others for.
+func each(n int, do func(i int)) {
+	const few = 64
+	if n >= few {
+		_ = parallel.Each(n, func(i int) error { do(i); return nil })
+		return
+	}
+	for i := range n {
+		do(i)
 	}
 }
 
@@ -128,14 +139,12 @@ func (r *Restorer) OpenAhead(objects []*stream.Record) {
 			open = append(open, r.reg(r.regs[f.Refs.Inode]))
 		}
 	}
-	_ = parallel.Each(len(open), func(i int) error {
+	each(len(open), func(i int) {
 		f := open[i].found
-		fd, err := open[i].openFD(f.flags)
-		if err == nil {
+		if fd, err := open[i].openFD(f.flags); err == nil {
 			f.close()
 			f.opened = fd
 		}
-		return nil
 	})
 }
 

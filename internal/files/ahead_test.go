@@ -3,6 +3,7 @@ package files
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/ends"
+	"ckpt/internal/proc"
 	"ckpt/internal/testkit"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -118,6 +120,44 @@ func TestRightsChangeAfterCheck(t *testing.T) {
 		if text, err := o.open(t); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %q, %v", name, text, err)
 		}
+	}
+}
+
+// TestManyFiles: of many files, which are found and opened on all CPUs, each description
+// gets its own, and none is open twice.
+func TestManyFiles(t *testing.T) {
+	const files = 200
+	dir := t.TempDir()
+	r := fuzzed(t, false)
+	r.SameBoot, r.Ends, r.Users = true, testkit.Must(ends.Parse(nil, nil))(t), nil
+	t.Cleanup(r.Forget)
+	var recs []*stream.Record
+	for i := range uint64(files) {
+		path := filepath.Join(dir, fmt.Sprint(i))
+		testkit.Check(t, os.WriteFile(path, []byte(path), 0o600))
+		s := &Subject{PID: os.Getpid(), FD: 3, Link: path, Target: path}
+		testkit.Check(t, unix.Lstat(path, &s.Stat))
+		recs = append(recs,
+			testkit.Must(stream.New(record.TypeReg, &record.Reg{Object: record.Object{Objref: 2*i + 1}, Stat: statOf(s), Size: s.Stat.Size, Nlink: 1}))(t),
+			testkit.Must(stream.New(record.TypeFile, &record.File{Object: record.Object{Objref: 2*i + 2}, Refs: record.InodeRef{Inode: 2*i + 1}}))(t))
+	}
+	testkit.Check(t, errors.Join(r.Decide(recs, nil)...))
+	if r.Kept() != files {
+		t.Fatalf("%d files are kept", r.Kept())
+	}
+	r.OpenAhead(recs)
+	before := len(testkit.Must(proc.FDs(os.Getpid()))(t))
+	for i := 0; i < len(recs); i += 2 {
+		testkit.Check(t, r.Hash.Add(uint64(i+1), record.TypeReg, testkit.Must(r.makeReg(recs[i]))(t)))
+		f := testkit.Must(testkit.Must(r.makeFile(recs[i+1]))(t).(*file).f.Dup())(t)
+		text, err := io.ReadAll(f)
+		if want := filepath.Join(dir, fmt.Sprint(i/2)); err != nil || string(text) != want {
+			t.Errorf("%s: %q, %v", want, text, err)
+		}
+		testkit.Check(t, f.Close())
+	}
+	if now := len(testkit.Must(proc.FDs(os.Getpid()))(t)); now != before || r.Kept() != 0 {
+		t.Errorf("%d descriptors are open, %d were, and %d are kept", now, before, r.Kept())
 	}
 }
 

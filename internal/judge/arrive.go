@@ -22,6 +22,15 @@ func (a *arrived) at(err error) error {
 // last reports whether it ends the metadata.
 func (a *arrived) last() bool { return a.err != nil || Ends(a.rec) }
 
+// arrive reads a record.
+func arrive(r *stream.Reader) arrived {
+	rec, err := r.Next()
+	if err == io.EOF {
+		err = stream.ErrTruncated
+	}
+	return arrived{rec, r.Totals().Records - 1, r.Offset(), err}
+}
+
 // arrivals reads, on another CPU, the metadata of a stream, decodes on one more the
 // records that are likely to be asked for, and returns them in order, as many at once as
 // there are. Nothing is read behind the last of them. stop may be called at any time.
@@ -29,11 +38,7 @@ func arrivals(r *stream.Reader) (next func() []arrived, stop func()) {
 	read, decoded := newBelt(), newBelt()
 	go func() {
 		for {
-			rec, err := r.Next()
-			if err == io.EOF {
-				err = stream.ErrTruncated
-			}
-			a := arrived{rec, r.Totals().Records - 1, r.Offset(), err}
+			a := arrive(r)
 			if !read.put(a) || a.last() {
 				return
 			}
@@ -56,6 +61,8 @@ func arrivals(r *stream.Reader) (next func() []arrived, stop func()) {
 }
 
 const (
+	// fewRecords are not worth waking other CPUs for.
+	fewRecords = 1024
 	// mostAhead is the longest record that is decoded before anybody asks for it, in bytes.
 	mostAhead = 16 << 10
 	// mostWaiting is how many bytes of records may wait on a belt.

@@ -120,9 +120,12 @@ func Read(r *stream.Reader) (*Model, *stream.Record, error) {
 		return nil, nil, &Refused{[]error{fmt.Errorf("the stream is as ckpt-collect wrote it (stage %q); it must pass through ckpt-dedup while the target is held", h.Stage)}}
 	}
 	m := New(&h)
-	next, stop := arrivals(r)
-	defer stop()
-	for {
+	next, stop := func() []arrived { return []arrived{arrive(r)} }, func() {}
+	defer func() { stop() }()
+	for n := 0; ; n++ {
+		if n == fewRecords {
+			next, stop = arrivals(r)
+		}
 		for _, a := range next() {
 			if a.err != nil {
 				return nil, nil, a.err
