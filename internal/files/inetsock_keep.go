@@ -68,7 +68,7 @@ func (s *inetSocks) hold() error {
 		return err
 	}
 	s.snaps = map[uint64]*snap{}
-	return s.c.keeper.Reading(func() error {
+	return s.c.keeper.Reading(func() error { // this thread is the one that traces the tree
 		for _, sub := range links {
 			if err := s.snap(sub); err != nil {
 				return err
