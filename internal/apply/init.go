@@ -101,15 +101,15 @@ func newInit(ctx context.Context, o *Options) (l *initLink, head io.Reader, _ co
 		sys.TellGroups(s.groups)
 	}
 	l = &initLink{o: o, line: s.line, answers: make(chan said), signals: make(chan unix.Signal, 16)}
-	if l.own, err = caps.Own(); err != nil {
-		return nil, nil, nil, err
-	}
-	l.own.UserNS = s.user
 	unix.CloseOnExec(int(l.line))
 	unix.CloseOnExec(s.head)
 	if err := errors.Join(ownProc(), os.WriteFile("/proc/self/comm", []byte("ckpt-init"), 0)); err != nil {
 		return nil, nil, nil, err
 	}
+	if l.own, err = caps.Own(); err != nil { // not before /proc has this process
+		return nil, nil, nil, err
+	}
+	l.own.UserNS = s.user
 	if l.given, err = givenFDs(); err != nil {
 		return nil, nil, nil, err
 	}
