@@ -25,11 +25,11 @@ func checkCPU(m *judge.Model, policy judge.CPUPolicy, stub *puppet.Puppet) (*xar
 	}
 	enabled, _ := tracee.XFeatures(xstate)
 	here := &xarea{len(xstate), enabled}
-	vendor, _, err := tracee.CPUFeatures()
+	cpu, err := tracee.OwnCPU()
 	if err != nil {
 		return nil, err
 	}
-	elsewhere := h.CPUVendor != "" && h.CPUVendor != vendor
+	elsewhere := h.CPUVendor != "" && h.CPUVendor != cpu.Vendor
 	if elsewhere {
 		here.components &= tracee.FixedComponents
 	}
@@ -42,7 +42,7 @@ func checkCPU(m *judge.Model, policy judge.CPUPolicy, stub *puppet.Puppet) (*xar
 	}
 	names := strings.Join(tracee.ComponentNames(lost), ", ")
 	if lost&^enabled == 0 {
-		return nil, &judge.Refused{Reasons: []error{fmt.Errorf("the program has values in registers (%s) that %s CPUs save in another order than this one of %s: restore it on a CPU of that vendor", names, h.CPUVendor, vendor)}}
+		return nil, &judge.Refused{Reasons: []error{fmt.Errorf("the program has values in registers (%s) that %s CPUs save in another order than this one of %s: restore it on a CPU of that vendor", names, h.CPUVendor, cpu.Vendor)}}
 	}
 	return nil, &judge.Refused{Reasons: []error{fmt.Errorf("the program has values in registers that this CPU lacks (%s): restore it on a CPU that has them", names)}}
 }

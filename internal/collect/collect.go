@@ -124,7 +124,7 @@ func (c *collection) attempt(ctx context.Context, out *os.File, stuck func(error
 	defer cancel(nil)
 	c.dog = watch(o, out, cancel)
 	defer c.dog.stop()
-	vendor, features, err := tracee.CPUFeatures() // now, because some kernels take their time
+	cpu, err := tracee.OwnCPU() // now, because some kernels take their time
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func (c *collection) attempt(ctx context.Context, out *os.File, stuck func(error
 	c.outsiders.settle(t.procs)
 	c.tree, c.description, c.done, c.notes = t, newDescription(t), false, nil
 	c.description.kills, c.description.header.Leave = o.Leave == LeaveKilled, o.Leave
-	c.description.header.CPUVendor, c.description.header.CPUFeatures = vendor, features
+	c.description.header.CPUVendor, c.description.header.CPUFeatures = cpu.Vendor, cpu.Flags
 	c.description.note, c.description.files.Dry, c.description.files.Outsider = c.Note, c.DryRun, c.outsiders.name
 	if o.TCP == TCPKeep {
 		c.description.trusts = o.TCPTrust

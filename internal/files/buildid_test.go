@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 )
 
@@ -42,11 +43,15 @@ type appender interface {
 }
 
 func gnuELF(order appender, wide bool, id string) []byte {
+	return elfWithID(order, wide, "GNU\x00", ntGNUBuildID, id)
+}
+
+func elfWithID(order appender, wide bool, owner string, kind uint32, id string) []byte {
 	var note []byte
-	for _, v := range []uint32{4, uint32(len(id)), ntGNUBuildID} {
+	for _, v := range []uint32{4, uint32(len(id)), kind} {
 		note = order.AppendUint32(note, v)
 	}
-	note = append(note, "GNU\x00"+id...)
+	note = append(note, owner+id...)
 	for len(note)%4 != 0 {
 		note = append(note, 0)
 	}
@@ -67,6 +72,21 @@ func TestBuildID(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestGoBuildID: of a program of Go, whose build-id is longer than those of others, there is
+// always the same digest.
+func TestGoBuildID(t *testing.T) {
+	of := func(id string) string {
+		return string(buildIDOf(bytes.NewReader(elfWithID(binary.LittleEndian, true, "Go\x00\x00", ntGoBuildID, id))))
+	}
+	a, b := of(strings.Repeat("a", 83)), of(strings.Repeat("a", 82)+"b")
+	if len(a) == 0 || len(a) > maxBuildIDBytes || a != of(strings.Repeat("a", 83)) || a == b {
+		t.Errorf("%x and %x", a, b)
+	}
+	if got := buildIDOf(bytes.NewReader(elfWithID(binary.LittleEndian, true, "No\x00\x00", ntGoBuildID, "x"))); got != nil {
+		t.Errorf("a note of somebody else's is the build-id %q", got)
 	}
 }
 

@@ -25,11 +25,11 @@ func checkCPU(h *record.Header, policy CPUPolicy) error {
 	if policy != CPUStrict {
 		return nil
 	}
-	_, here, err := tracee.CPUFeatures()
+	here, err := tracee.OwnCPU()
 	if err != nil {
 		return err
 	}
-	lacks := slices.DeleteFunc(slices.Clone(h.CPUFeatures), func(name string) bool { return slices.Contains(here, name) })
+	lacks := slices.DeleteFunc(slices.Clone(h.CPUFeatures), func(name string) bool { return slices.Contains(here.Flags, name) })
 	if len(lacks) == 0 {
 		return nil
 	}

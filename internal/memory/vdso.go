@@ -2,6 +2,7 @@ package memory
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"slices"
@@ -134,30 +135,42 @@ func (r *Restorer) placeOwn(v *record.VMA) error {
 }
 
 // roomNear finds room for what the kernel maps: below the image's vdso, where data of that
-// was, or somewhere else.
+// was, or else far from everything that may grow.
 func (r *Restorer) roomNear(v *record.VMA, size uint64) (uint64, error) {
 	const gap = 64 << 10 // to the mapping below, which may grow
-	ours := r.Puppet.Own()
-	occupied := []tracee.Range{ours}
-	below := tracee.Range{Addr: v.Start - size - gap, Len: size + gap}
-	free := v.Start > size+gap && !overlap(below, ours)
+	occupied := []tracee.Range{r.Puppet.Own()}
 	for i := range r.vmas {
-		if r.vmas[i].Kind == record.VMAVVar {
-			continue // nothing will be there
+		if m := &r.vmas[i]; m.Kind != record.VMAVVar && m.Kind != record.VMAVsyscall { // nothing will be where the data was
+			occupied = append(occupied, tracee.Range{Addr: m.Start, Len: m.End - m.Start})
 		}
-		m := tracee.Range{Addr: r.vmas[i].Start, Len: r.vmas[i].End - r.vmas[i].Start}
-		free = free && !overlap(below, m)
-		occupied = append(occupied, m)
 	}
-	if free {
+	below := tracee.Range{Addr: v.Start - size - gap, Len: size + gap}
+	if v.Start > size+gap && !slices.ContainsFunc(occupied, func(m tracee.Range) bool { return overlap(m, below) }) {
 		return v.Start - size, nil
 	}
-	hole, ok := tracee.Hole(occupied, size)
-	if !ok {
+	hole := largestHole(occupied)
+	if hole.Len < size+2*gap {
 		return 0, fmt.Errorf("pid %d: its address space is too full for the vdso of this kernel, which is another one than where it was saved: restore it on that kernel", r.PID)
 	}
-	return hole.Addr, nil
+	return (hole.Addr + (hole.Len-size)/2) &^ pageMask, nil
 }
+
+// largestHole finds the largest range that is not occupied.
+func largestHole(occupied []tracee.Range) (hole tracee.Range) {
+	sorted := slices.Clone(occupied)
+	slices.SortFunc(sorted, func(a, b tracee.Range) int { return cmp.Compare(a.Addr, b.Addr) })
+	at := uint64(lowestRoom)
+	for _, m := range append(sorted, tracee.Range{Addr: taskSize}) {
+		if m.Addr > at && m.Addr-at > hole.Len {
+			hole = tracee.Range{Addr: at, Len: m.Addr - at}
+		}
+		at = max(at, m.Addr+m.Len)
+	}
+	return hole
+}
+
+// lowestRoom is above what only a privileged process may map (vm.mmap_min_addr).
+const lowestRoom = 1 << 20
 
 func overlap(a, b tracee.Range) bool { return a.Addr < b.Addr+b.Len && b.Addr < a.Addr+a.Len }
 
@@ -182,8 +195,15 @@ func (r *Restorer) placeOther(v *record.VMA) error {
 
 // leadAgain leads the vdso of a kernel where the program was before to this kernel's.
 func (r *Restorer) leadAgain() error {
-	if r.Other.Len == 0 || r.ownVDSO == 0 || r.find(r.Other.Addr) == nil {
+	if r.Other.Len == 0 || r.ownVDSO == 0 {
 		return nil
+	}
+	v := r.find(r.Other.Addr)
+	if v == nil {
+		return nil // the program has unmapped it
+	}
+	if v.Kind != record.VMAAnon || v.Shared || r.Other.Len > v.End-r.Other.Addr {
+		return fmt.Errorf("%w: pid %d has a vdso of another kernel at %#x, where other memory is", stream.ErrCorrupt, r.PID, r.Other.Addr)
 	}
 	text := make([]byte, min(r.Other.Len, maxVDSO))
 	err := r.Puppet.Tracee().ReadMem(r.Other.Addr, text)

@@ -3,22 +3,19 @@ package tracee
 import (
 	"slices"
 	"strings"
+	"sync"
 
 	"ckpt/internal/proc"
 )
 
-// CPUFeatures returns the vendor of this CPU and which of its features programs could use
-// here, by their names in /proc/cpuinfo, sorted.
-func CPUFeatures() (vendor string, features []string, err error) {
+// OwnCPU is this CPU, with the flags in /proc/cpuinfo, sorted, of what programs can use.
+var OwnCPU = sync.OnceValues(func() (proc.CPU, error) {
 	cpu, err := proc.ReadCPU()
-	for _, flag := range cpu.Flags {
-		if slices.Contains(userFeatures, flag) {
-			features = append(features, flag)
-		}
-	}
-	slices.Sort(features)
-	return cpu.Vendor, slices.Compact(features), err
-}
+	cpu.Flags = slices.DeleteFunc(cpu.Flags, func(flag string) bool { return !slices.Contains(userFeatures, flag) })
+	slices.Sort(cpu.Flags)
+	cpu.Flags = slices.Compact(cpu.Flags)
+	return cpu, err
+})
 
 // userFeatures are the features by which programs have other instructions, or registers.
 var userFeatures = strings.Fields(`
