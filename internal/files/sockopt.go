@@ -164,11 +164,17 @@ func (row *sockOption) set(fd int, o *record.LevelOption) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, unix.ENOPROTOOPT) && row.since != "" && row.kind == optInt && o.Value == withoutOption[row.text]:
+		return nil
 	case errors.Is(err, unix.ENOPROTOOPT) && row.since != "":
 		return fmt.Errorf("%s of a socket, which takes kernel %s: %w", row.text, row.since, err)
 	}
 	return fmt.Errorf("%s of a socket to %s: %w", row.text, optionText(o), err)
 }
+
+// withoutOption are the values of newer options, where not 0, with which a socket is as on a
+// kernel that does not have them.
+var withoutOption = map[string]int64{"SO_PASSRIGHTS": 1, "SO_TXREHASH": 1, "TCP_RTO_MIN_US": 200_000, "TCP_DELACK_MAX_US": 200_000}
 
 // maxTimeoutUS is a limit whose nanoseconds are a number, of some centuries.
 const maxTimeoutUS = (1<<63 - 1) / 1000

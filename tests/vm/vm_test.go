@@ -120,7 +120,7 @@ func (w *world) path(name string) string { return filepath.Join(w.top, name) }
 // runHere carries out the plan in namespaces of its own.
 func (w *world) runHere(ctx context.Context, t *testing.T) string {
 	cmd := exec.CommandContext(ctx, "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--ipc", w.path("bin/busybox"), "sh", w.path("work.sh"))
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TICKS=15", "GLIBC_TUNABLES=" + masked}
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TICKS=15"}, masked...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Errorf("%v: %s", err, out)
@@ -128,8 +128,16 @@ func (w *world) runHere(ctx context.Context, t *testing.T) string {
 	return string(out)
 }
 
-// masked keeps programs that are started here from using what the emulated CPU lacks.
-const masked = "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW,-AVX512CD,-AVX512DQ,-AVX512_VBMI,-AVX512_VBMI2,-RTM,-XSAVEC"
+// masked keeps programs that are started here from using what the emulated CPU, which is a
+// Haswell, lacks: by GNU libc, by OpenSSL, and by Go's runtime.
+var masked = []string{
+	"GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW,-AVX512CD,-AVX512DQ,-AVX512_VBMI,-AVX512_VBMI2,-RTM,-XSAVEC",
+	"OPENSSL_ia32cap=:~0xfffffffffffffcd6", // all of CPUID's leaf 7 but AVX2, BMI1, BMI2, FSGSBASE and ERMS
+	"GODEBUG=cpu.avx512f=off,cpu.avx512cd=off,cpu.avx512bw=off,cpu.avx512dq=off,cpu.avx512vl=off,cpu.adx=off,cpu.sha=off,cpu.fsrm=off,cpu.vpclmulqdq=off," + noCgroups,
+}
+
+// noCgroups keeps Go's runtime from keeping files of its control group open.
+const noCgroups = "containermaxprocs=0,updatemaxprocs=0"
 
 // boot carries out the plan in a machine with that kernel.
 func (w *world) boot(ctx context.Context, t *testing.T, k *kernel) string {

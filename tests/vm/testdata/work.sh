@@ -11,7 +11,6 @@
 cd "$(dirname "$0")" || exit 1
 TOP=$PWD
 export PATH="$TOP/bin:$PATH" LC_ALL=POSIX
-export GODEBUG=containermaxprocs=0,updatemaxprocs=0 # or it keeps files of its control group open
 TICKS=${TICKS:-15} # of CPU time that a program computes before it is saved
 
 say() { echo "vm: $* ($(cut -d. -f1 /proc/uptime) s)" | tr '\n' ' '; echo; }
@@ -19,8 +18,8 @@ say() { echo "vm: $* ($(cut -d. -f1 /proc/uptime) s)" | tr '\n' ' '; echo; }
 # begin NAME: starts a program in its folder; $pid is its process. NAME.bare may use all that
 # the CPU has.
 begin() {
-	program=${1%%.*} tunables=$GLIBC_TUNABLES
-	case $1 in *.bare) tunables= ;; esac
+	program=${1%%.*} unmask=
+	case $1 in *.bare) unmask="env -u GLIBC_TUNABLES -u OPENSSL_ia32cap" ;; esac
 	rm -rf "$TOP/run/$program"
 	mkdir -p "$TOP/run/$program"
 	cd "$TOP/run/$program" || exit 1
@@ -31,7 +30,7 @@ begin() {
 	*) set -- "$TOP/bin/$program"; in=/dev/null ;;
 	esac
 	: >out && : >err && chown -R 65534 .
-	GLIBC_TUNABLES=$tunables nobody "$@" <"$in" >out 2>err &
+	$unmask nobody "$@" <"$in" >out 2>err &
 	pid=$!
 }
 
