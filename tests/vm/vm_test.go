@@ -120,7 +120,7 @@ func (w *world) path(name string) string { return filepath.Join(w.top, name) }
 // runHere carries out the plan in namespaces of its own.
 func (w *world) runHere(ctx context.Context, t *testing.T) string {
 	cmd := exec.CommandContext(ctx, "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--ipc", w.path("bin/busybox"), "sh", w.path("work.sh"))
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TICKS=15"}, masked...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TICKS=8"}, masked...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Errorf("%v: %s", err, out)

@@ -23,4 +23,4 @@ if len(sys.argv) > 1 and sys.argv[1] == 'files':
             if name:
                 print(name)
 else:
-    print(work(int(sys.argv[1]) if len(sys.argv) > 1 else 400000))
+    print(work(int(sys.argv[1]) if len(sys.argv) > 1 else 200000))

@@ -11,7 +11,7 @@
 cd "$(dirname "$0")" || exit 1
 TOP=$PWD
 export PATH="$TOP/bin:$PATH" LC_ALL=POSIX
-TICKS=${TICKS:-15} # of CPU time that a program computes before it is saved
+TICKS=${TICKS:-8} # of CPU time that a program computes before it is saved
 
 say() { echo "vm: $* ($(cut -d. -f1 /proc/uptime) s)" | tr '\n' ' '; echo; }
 
