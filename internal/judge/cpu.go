@@ -31,12 +31,32 @@ func checkCPU(h *record.Header, policy CPUPolicy) error {
 	}
 	lacks := slices.DeleteFunc(slices.Clone(h.CPUFeatures), func(name string) bool { return slices.Contains(here.Flags, name) })
 	if len(lacks) == 0 {
-		return nil
+		return moreRegisters(h.CPUFeatures, here.Flags)
 	}
 	const most = 40
 	names := strings.Join(lacks[:min(len(lacks), most)], ", ")
 	return cli.WithHint(fmt.Errorf("this CPU lacks what the program could have used where it was saved: %s", names),
 		"restore it on a CPU that has that; if it was kept from using it, as GLIBC_TUNABLES does: --cpu used")
+}
+
+// moreRegisters is for programs whose dynamic linker saves registers with XSAVE, whenever it
+// looks up a function, into room that it measured at their start: it would overrun that on a
+// CPU with more. XSAVEC does not save those that are not in use.
+func moreRegisters(was, here []string) error {
+	if !slices.Contains(was, "xsave") || slices.Contains(was, "xsavec") {
+		return nil
+	}
+	var more []string
+	for _, name := range []string{"avx", "mpx", "avx512f"} {
+		if slices.Contains(here, name) && !slices.Contains(was, name) {
+			more = append(more, name)
+		}
+	}
+	if more == nil {
+		return nil
+	}
+	return cli.WithHint(fmt.Errorf("this CPU has registers (%s) that the one had not where the image was made, so that programs may lack room to save them", strings.Join(more, ", ")),
+		"restore it on a CPU without them; if its programs are static, or were started with LD_BIND_NOW=1: --cpu used")
 }
 
 // HasPkeys reports whether a program uses memory protection keys, see pkeys(7).

@@ -142,7 +142,7 @@ func output1(t *testing.T, name string, args ...string) string {
 // init is the first program of a machine.
 const initScript = `#!/bin/busybox sh
 /bin/busybox --install -s /bin
-export PATH=/bin:/usr/bin TICKS=40 GODEBUG=` + noCgroups + `
+export PATH=/bin:/usr/bin TICKS=40 LD_BIND_NOW=1 GODEBUG=` + noCgroups + `
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev

@@ -19,7 +19,7 @@ say() { echo "vm: $* ($(cut -d. -f1 /proc/uptime) s)" | tr '\n' ' '; echo; }
 # the CPU has.
 begin() {
 	program=${1%%.*} unmask=
-	case $1 in *.bare) unmask="env -u GLIBC_TUNABLES -u OPENSSL_ia32cap" ;; esac
+	case $1 in *.bare) unmask="env -u GLIBC_TUNABLES -u OPENSSL_ia32cap -u LD_BIND_NOW" ;; esac
 	rm -rf "$TOP/run/$program"
 	mkdir -p "$TOP/run/$program"
 	cd "$TOP/run/$program" || exit 1
