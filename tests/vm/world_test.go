@@ -106,7 +106,7 @@ func debianKernel(t *testing.T, top, line string) *kernel {
 // fill puts the tools, the programs and what they need into the folder, and what the
 // programs write if nobody interrupts them.
 func (w *world) fill(t *testing.T) {
-	must(t, os.Mkdir(w.path("bin"), 0o755), os.Mkdir(w.path("want"), 0o755))
+	must(t, os.Mkdir(w.path("bin"), 0o755), os.Mkdir(w.path("want"), 0o755), os.Mkdir(w.path("in"), 0o755))
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "urfave_cli_no_docs", "-o", w.path("bin"), "ckpt/cmd/...", "ckpt/tests/vm/testdata/gowork")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
