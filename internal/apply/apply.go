@@ -7,7 +7,9 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"time"
 
+	"ckpt/internal/cli"
 	"ckpt/internal/ends"
 	"ckpt/internal/files"
 	"ckpt/internal/judge"
@@ -52,7 +54,7 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 		return apart(ctx, &o, in)
 	}
 	sys.GrowPipes(in)
-	return restore(ctx, &o, newBuilder(&o, stream.NewReader(in)), newSupervisor(&o))
+	return restore(ctx, &o, newBuilder(&o, stream.NewReader(in), in), newSupervisor(&o))
 }
 
 // runInit is Run in the init of a pid namespace.
@@ -61,13 +63,13 @@ func runInit(ctx context.Context, o *Options, in *os.File) (status int, err erro
 	if err != nil {
 		return 0, err
 	}
-	b := newBuilder(o, stream.NewReaderAfter(head, in))
+	b := newBuilder(o, stream.NewReaderAfter(head, in), in)
 	b.files.Apart, b.own = true, l.own
 	return restore(ctx, o, b, l)
 }
 
-func newBuilder(o *Options, in *stream.Reader) *builder {
-	b := &builder{reader: in, cgroups: o.Cgroups, note: o.Note, step: o.Step,
+func newBuilder(o *Options, r *stream.Reader, in *os.File) *builder {
+	b := &builder{reader: r, input: int(in.Fd()), cgroups: o.Cgroups, note: o.Note, step: o.Step,
 		puppets: map[int]*puppet.Puppet{}, spaces: map[uint64]*memory.Restorer{}, spaceTasks: map[uint64]int{}}
 	b.files = &files.Restorer{Restart: &object.Restart{Hash: objhash.New[object.Object](), Note: o.Note}, Policies: o.Policies, Stdio: o.Stdio, Ends: o.Ends, Checking: o.Check,
 		Lives: func(pid int) bool { return b.model.ByPID[pid] != nil }, Owns: func(uid, gid uint32) bool { return b.model.Owns(uid, gid) }, Pair: b.socketPair, Call: b.sockCall}
@@ -117,10 +119,27 @@ func (b *builder) run(ctx context.Context, o *Options, k keeper) (wait bool, err
 		}
 		return false, err
 	}
-	if err := b.build(next); err != nil {
+	defer b.patiently(ctx, o)()
+	if err := b.build(ctx, next); err != nil {
 		return false, err
 	}
 	return b.start(ctx, k)
+}
+
+// patience is how long after a signal it may take until what was made is taken back. Some of
+// it is in calls that wait for the input.
+const patience = 10 * time.Second
+
+// patiently has a signal end the program no sooner than what was made is taken back. A second
+// one ends it at once.
+func (b *builder) patiently(ctx context.Context, o *Options) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		o.Running()
+		time.AfterFunc(patience, func() {
+			b.note("what a restore had made may be left, because it could not be taken back within %v", patience)
+			os.Exit(cli.StatusOwn)
+		})
+	})
 }
 
 // readOut reads a stream to its end, to make sure that it is complete and that its data

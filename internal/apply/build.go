@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,7 @@ type builder struct {
 	model   *judge.Model
 	plan    *judge.Plan
 	reader  *stream.Reader
+	input   int // the descriptor of the stream
 	objects *object.Set
 	depot   *depot.Depot // where the objects are open
 	files   *files.Restorer
@@ -83,8 +85,9 @@ func (b *builder) close() error {
 }
 
 // build makes everything up to the point where the tasks can be let go. next is the
-// first record behind the description.
-func (b *builder) build(next *stream.Record) error {
+// first record behind the description. When the context ends, so does this, soon enough
+// to take back what was made.
+func (b *builder) build(ctx context.Context, next *stream.Record) error {
 	if err := b.settle(); err != nil {
 		return err
 	}
@@ -95,7 +98,7 @@ func (b *builder) build(next *stream.Record) error {
 	b.files.Depot = b.depot
 	b.files.OpenAhead(b.model.Objects)
 	for _, rec := range b.model.Objects {
-		if err := b.objects.Make(rec); err != nil {
+		if err := errors.Join(context.Cause(ctx), b.objects.Make(rec)); err != nil {
 			return err
 		}
 	}
@@ -111,7 +114,7 @@ func (b *builder) build(next *stream.Record) error {
 	if err := b.makeRoot(); err != nil {
 		return err
 	}
-	if err := b.bulk(next); err != nil {
+	if err := b.bulk(ctx, next); err != nil {
 		return err
 	}
 	if err := b.birthsBefore(len(b.model.Tasks)); err != nil {
@@ -132,6 +135,9 @@ func (b *builder) build(next *stream.Record) error {
 	if err := b.objects.Seal(); err != nil {
 		return err
 	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
 	for _, do := range []func() error{b.groups, b.endHelpers, b.endZombies, b.makeThreads, b.install} {
 		if err := do(); err != nil {
 			return err
@@ -141,7 +147,7 @@ func (b *builder) build(next *stream.Record) error {
 }
 
 // bulk puts all data in its place. The stream must be complete.
-func (b *builder) bulk(rec *stream.Record) error {
+func (b *builder) bulk(ctx context.Context, rec *stream.Record) error {
 	for {
 		var err error
 		switch rec.Type {
@@ -165,6 +171,9 @@ func (b *builder) bulk(rec *stream.Record) error {
 		if err != nil {
 			return b.recordError(rec, err)
 		}
+		if err := b.await(ctx); err != nil {
+			return err
+		}
 		if rec, err = b.reader.Next(); err == io.EOF {
 			err = stream.ErrTruncated
 		}
@@ -172,6 +181,19 @@ func (b *builder) bulk(rec *stream.Record) error {
 			return err
 		}
 	}
+}
+
+// await waits until there is something to read, or the context ends. Between two records
+// nothing is read ahead.
+func (b *builder) await(ctx context.Context) error {
+	const pause = 50 // ms
+	for ctx.Err() == nil {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(b.input), Events: unix.POLLIN}}, pause)
+		if n > 0 || err != nil && err != unix.EINTR {
+			return nil // also at its end, which reading tells
+		}
+	}
+	return context.Cause(ctx)
 }
 
 func (b *builder) pages(rec *stream.Record) error {

@@ -79,7 +79,7 @@ func readHead(o *Options, in *os.File) (*os.File, map[int]bool, error) {
 	}
 	head := os.NewFile(uintptr(fd), "description")
 	w := bufio.NewWriter(head)
-	b := newBuilder(o, stream.NewReader(io.TeeReader(in, w)))
+	b := newBuilder(o, stream.NewReader(io.TeeReader(in, w)), in)
 	b.model, _, err = judge.Read(b.reader)
 	if err == nil {
 		err = w.Flush()
@@ -170,6 +170,7 @@ func (h *host) run(ctx context.Context) (int, error) {
 		select {
 		case <-ended:
 			ended = nil
+			h.o.Running() // the init takes back what it made
 			if s := new(cli.Signalled); errors.As(context.Cause(ctx), &s) {
 				h.pass(s.Signal)
 			}
