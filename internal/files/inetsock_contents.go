@@ -48,7 +48,7 @@ func (s *inetSocks) contents(sub *Subject, rec *record.InetSock) error {
 			s.c.lose(sub, fmt.Sprintf("is %s, and connections that nobody has accepted yet will be lost: %d", Describe(sub), rec.Waiting))
 		}
 		return nil
-	case rec.Ended:
+	case rec.Ended && rec.Peer == nil:
 		return s.bytes(fd, rec)
 	case rec.Peer == nil || rec.State == sys.TCPSynSent:
 		return nil
@@ -56,6 +56,16 @@ func (s *inetSocks) contents(sub *Subject, rec *record.InetSock) error {
 	local, peer := addrPort(rec.Local), addrPort(rec.Peer)
 	if err := s.list(); err != nil {
 		return err
+	}
+	if marked, err := s.marked(fd, local, peer); err != nil || marked {
+		if marked {
+			s.c.Block(sub.PID, cli.WithHint(fmt.Errorf("fd %d is %s with a mark in what was not read yet, where urgent data was (MSG_OOB), which can't be saved", sub.FD, Describe(sub)),
+				"save it when the program has read more"))
+		}
+		return err
+	}
+	if rec.Ended {
+		return s.bytes(fd, rec)
 	}
 	if other := s.conns[connection{plain(peer), plain(local)}]; other != nil && other.Ino != rec.Ino && t.proto == unix.IPPROTO_TCP {
 		if err := s.makeRoom(sub, fd, other); err != nil {
@@ -78,6 +88,25 @@ func (s *inetSocks) contents(sub *Subject, rec *record.InetSock) error {
 		s.c.noteConnection(sub, ends.TCP(peer), false)
 	}
 	return s.bytes(fd, rec)
+}
+
+// marked reports whether urgent data was read before what stands in front of it: the kernel
+// shows nothing behind that place.
+func (s *inetSocks) marked(fd int, local, peer netip.AddrPort) (bool, error) {
+	own := s.conns[connection{plain(local), plain(peer)}]
+	if own == nil {
+		return false, nil
+	}
+	shown, err := unix.IoctlGetInt(fd, unix.SIOCINQ)
+	if err != nil {
+		return false, os.NewSyscallError("ioctl", err)
+	}
+	fin := 0
+	switch own.State {
+	case sys.TCPCloseWait, sys.TCPLastAck, sys.TCPClosing, sys.TCPTimeWait:
+		fin = 1
+	}
+	return int64(own.Unread) > int64(shown+fin), nil
 }
 
 // settle ends what took the whole tree.

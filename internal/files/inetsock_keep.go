@@ -150,6 +150,10 @@ func (s *inetSocks) keep(sub *Subject, rec *record.InetSock) error {
 		s.c.Block(sub.PID, passing{cli.WithHint(fmt.Errorf("fd %d is %s, which can't be kept as long as it is not established or only in flight", sub.FD, Describe(sub)), notKeepHint)})
 		return nil
 	}
+	if why := s.signed(sub, own); why != "" {
+		s.c.Block(sub.PID, cli.WithHint(fmt.Errorf("fd %d is %s, which can't be kept: its packets are signed (%s), with keys that the kernel does not show", sub.FD, Describe(sub), why), notKeepHint))
+		return nil
+	}
 	if s.c.keeper == nil {
 		return nil
 	}
@@ -170,6 +174,24 @@ func (s *inetSocks) keep(sub *Subject, rec *record.InetSock) error {
 		return errors.Join(q.send(w, id), sendSent(w, id, snap.Send))
 	})
 	return nil
+}
+
+// signed says by what option the packets of a connection are signed, or "".
+func (s *inetSocks) signed(sub *Subject, own connection) string {
+	if c := s.conns[own]; c != nil && c.Signed {
+		return "TCP_MD5SIG"
+	}
+	const tcpAOInfo = 40 // TCP_AO_INFO of linux/tcp.h
+	fd, err := borrowFD(sub)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	var info [64]byte // more than struct tcp_ao_info_opt
+	if _, err := sys.Getsockopt(fd, unix.SOL_TCP, tcpAOInfo, info[:]); err == nil {
+		return "TCP_AO"
+	}
+	return ""
 }
 
 // sendSent sends what the program had sent.

@@ -1,9 +1,11 @@
 package files
 
 import (
+	"iter"
 	"slices"
 	"time"
 
+	"ckpt/internal/kcmp"
 	"ckpt/internal/proc"
 )
 
@@ -22,12 +24,42 @@ func (c *Collector) eachOutside(patience time.Duration, visit func(pid, fd int, 
 		if c.InTree(pid) {
 			continue
 		}
-		fds, _ := proc.FDs(pid)
-		for _, fd := range fds {
-			if link, err := proc.FDLink(pid, fd); err == nil {
-				visit(pid, fd, link)
+		for tid := range tables(pid) {
+			if time.Now().After(until) {
+				return i + 1
+			}
+			fds, _ := proc.FDs(tid)
+			for _, fd := range fds {
+				if link, err := proc.FDLink(tid, fd); err == nil {
+					visit(tid, fd, link)
+				}
 			}
 		}
 	}
 	return 0
+}
+
+// tables returns a thread for each descriptor table of a process, for some of them several:
+// the first thread may have ended, and others may have a table of their own.
+func tables(pid int) iter.Seq[int] {
+	const compared = 4 // with so many each, since somebody may have thousands
+	threads, _ := proc.Threads(pid)
+	return func(yield func(int) bool) {
+		var tids []int
+		for _, tid := range threads {
+			shared := slices.ContainsFunc(tids, func(other int) bool {
+				order, err := kcmp.Compare(other, tid, kcmp.Files, 0, 0)
+				return err == nil && order == kcmp.Equal
+			})
+			if shared {
+				continue
+			}
+			if len(tids) < compared {
+				tids = append(tids, tid)
+			}
+			if !yield(tid) {
+				return
+			}
+		}
+	}
 }

@@ -133,5 +133,8 @@ func Window(fd int, r *record.TCPRepair) error {
 	if err := sys.Setsockopt(fd, unix.SOL_TCP, unix.TCP_REPAIR_WINDOW, b); err != nil {
 		return fmt.Errorf("TCP_REPAIR_WINDOW: %w", err)
 	}
+	if int64(r.MaxWindow) < int64(r.MSS) { // or more goes into one packet than the other side ever had room for
+		return segment(fd)
+	}
 	return nil
 }

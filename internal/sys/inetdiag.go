@@ -16,8 +16,10 @@ type InetSocket struct {
 	Local    netip.AddrPort
 	Peer     netip.AddrPort
 	Ino      uint64 // 0: no process has it
+	Unread   uint32 // bytes that were received and not read, a FIN included
 	Unacked  uint32 // bytes that it sent or wants to send, and that nobody has acknowledged
 	Shutdown int    // bit 0: it reads no more; bit 1: it writes no more
+	Signed   bool   // it has keys (TCP_MD5SIG); told only with CAP_NET_ADMIN
 }
 
 // States of a TCP socket, of include/net/tcp_states.h.
@@ -39,7 +41,9 @@ const (
 const (
 	idiagReqBytes = 56
 	idiagMsgBytes = 72
-	idiagShutdown = 8 // INET_DIAG_SHUTDOWN
+	idiagInfo     = 2  // INET_DIAG_INFO
+	idiagShutdown = 8  // INET_DIAG_SHUTDOWN
+	idiagMD5      = 18 // INET_DIAG_MD5SIG
 )
 
 // ListInet lists the sockets of TCP or UDP in this network namespace, of IPv4 and IPv6.
@@ -84,7 +88,11 @@ func idiagRequest(family, protocol byte) []byte {
 	b = e.AppendUint16(b, sockDiagByFamily)
 	b = e.AppendUint16(b, unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
 	b = append(b, make([]byte, 8)...) // sequence number, port
-	b = append(b, family, protocol, 1<<(idiagShutdown-1), 0)
+	want := byte(1 << (idiagShutdown - 1))
+	if protocol == unix.IPPROTO_TCP { // without that the kernel does not tell of keys
+		want |= 1 << (idiagInfo - 1)
+	}
+	b = append(b, family, protocol, want, 0)
 	b = e.AppendUint32(b, ^uint32(0)) // any state
 	return append(b, make([]byte, idiagReqBytes-8)...)
 }
@@ -118,7 +126,7 @@ func parseInetList(b []byte, list *[]InetSocket) (done bool, _ error) {
 // parseInetDiag parses inet_diag_msg and its attributes.
 func parseInetDiag(b []byte) (InetSocket, error) {
 	e := binary.NativeEndian
-	s := InetSocket{Family: int(b[0]), State: int(b[1]), Unacked: e.Uint32(b[60:]), Ino: uint64(e.Uint32(b[68:]))}
+	s := InetSocket{Family: int(b[0]), State: int(b[1]), Unread: e.Uint32(b[56:]), Unacked: e.Uint32(b[60:]), Ino: uint64(e.Uint32(b[68:]))}
 	s.Local = diagAddr(s.Family, b[8:24], b[4:6])
 	s.Peer = diagAddr(s.Family, b[24:40], b[6:8])
 	for b = b[idiagMsgBytes:]; len(b) >= nlAttrBytes; {
@@ -129,6 +137,7 @@ func parseInetDiag(b []byte) (InetSocket, error) {
 		if attr == idiagShutdown && n > nlAttrBytes {
 			s.Shutdown = int(b[nlAttrBytes])
 		}
+		s.Signed = s.Signed || attr == idiagMD5
 		b = b[min((n+3)&^3, len(b)):]
 	}
 	return s, nil
