@@ -31,7 +31,7 @@ type right struct {
 
 var savingTakes = []right{
 	{use: "a process of one's own", kind: "plain", user: nobody},
-	{use: "with shared memory that has no name", takes: []string{"CHECKPOINT_RESTORE"}, kind: "shared", user: nobody},
+	{use: "with shared anonymous memory or System V segments", takes: []string{"CHECKPOINT_RESTORE"}, kind: "shared", user: nobody},
 	{use: "of another user", takes: []string{"SYS_PTRACE", "DAC_READ_SEARCH"}, kind: "plain", user: another},
 	{use: "of another user, to be stopped or killed", takes: []string{"SYS_PTRACE", "DAC_READ_SEARCH", "KILL"},
 		kind: "plain", user: another, options: "--leave stopped"},

@@ -110,7 +110,7 @@ func (e *examiner) process(pid int, status *proc.Status) {
 			To: do + " %s, of another user", Tip: "leave it running: --leave running"})
 	}
 	if mapFilesDenied() && sharesMemory(pid) {
-		e.need(caps.Of(unix.CAP_CHECKPOINT_RESTORE), pid, "reach memory that %s shares")
+		e.need(caps.Of(unix.CAP_CHECKPOINT_RESTORE), pid, "reach shared anonymous memory or System V segments of %s")
 	}
 	if status.Seccomp != unix.SECCOMP_MODE_DISABLED {
 		e.need(caps.Of(unix.CAP_SYS_ADMIN), pid, "save %s, which is confined by seccomp")

@@ -48,7 +48,7 @@ func sharedHere(own *caps.Process, vmas []record.VMA, who string) []error {
 	if !own.UserNS || !slices.ContainsFunc(vmas, nameless) {
 		return nil
 	}
-	return own.NeedHost(caps.Of(unix.CAP_CHECKPOINT_RESTORE), who, "make memory that %s shares")
+	return own.NeedHost(caps.Of(unix.CAP_CHECKPOINT_RESTORE), who, "make shared anonymous memory or System V segments of %s again")
 }
 
 // lockedHere: mappings are locked while this process's own limits are in force.
