@@ -133,11 +133,9 @@ func (f *feature) editHeader(edit func(*record.Header)) {
 		}
 		if rec.Type == record.TypeHeader {
 			var h record.Header
-			err = rec.Decode(&h)
-			edit(&h)
-			var again *stream.Record
-			if again, err = stream.New(record.TypeHeader, &h); err == nil {
-				rec = again
+			if err = rec.Decode(&h); err == nil {
+				edit(&h)
+				rec, err = stream.New(record.TypeHeader, &h)
 			}
 		}
 		if err == nil {
