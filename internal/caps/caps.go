@@ -181,19 +181,18 @@ func Own() (*Process, error) {
 
 // Need returns a Missing, in a list, if this process lacks one of set.
 func (p *Process) Need(set Set, who, to string) []error {
-	if lacks := set &^ Set(p.CapEff); lacks != 0 {
-		return []error{&Missing{Set: lacks, To: to, Who: who}}
+	return need(set&^Set(p.CapEff), who, to)
+}
+
+func need(lacks Set, who, to string) []error {
+	if lacks == 0 {
+		return nil
 	}
-	return nil
+	return []error{&Missing{Set: lacks, To: to, Who: who}}
 }
 
 // NeedHost is Need for what belongs to the namespaces that were there before.
-func (p *Process) NeedHost(set Set, who, to string) []error {
-	if lacks := set &^ p.Host(); lacks != 0 {
-		return []error{&Missing{Set: lacks, To: to, Who: who}}
-	}
-	return nil
-}
+func (p *Process) NeedHost(set Set, who, to string) []error { return need(set&^p.Host(), who, to) }
 
 // Host are the effective capabilities that count for what belongs to the namespaces that
 // were there before.

@@ -71,13 +71,16 @@ func (c *Collector) leased(s *Subject) (bool, error) {
 	if c.leases[key] || s.FD >= 0 && s.Info.Flags&unix.O_PATH == 0 {
 		return c.leases[key], nil
 	}
+	all, err := c.everyLease()
+	return all[key], err
+}
+
+// everyLease is allLeases, read once.
+func (c *Collector) everyLease() (_ map[inodeKey]bool, err error) {
 	if c.allLeases == nil {
-		var err error
-		if c.allLeases, err = allLeases(); err != nil {
-			return false, err
-		}
+		c.allLeases, err = allLeases()
 	}
-	return c.allLeases[key], nil
+	return c.allLeases, err
 }
 
 func allLeases() (map[inodeKey]bool, error) {

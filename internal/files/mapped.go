@@ -3,6 +3,7 @@ package files
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"slices"
 
@@ -20,15 +21,25 @@ func (c *Collector) DescribeMapped(pid int, m *proc.Mapping) (uint64, error) {
 	if !errors.Is(err, unix.EPERM) {
 		return id, err
 	}
-	for _, find := range []func(int, *proc.Mapping) (string, func(), error){c.mappedExe, c.mappedPath, c.mappedFD} {
-		link, done, err := find(pid, m)
+	fd, err := c.openQuietly(m.Path) // the program may have put another file there, or FUSE
+	if err = ignoring(err, unix.EACCES); err != nil {
+		return 0, err
+	}
+	links := []string{fmt.Sprintf("/proc/%d/exe", pid)}
+	if fd >= 0 {
+		defer unix.Close(fd)
+		links = append(links, fmt.Sprintf("/proc/self/fd/%d", fd))
+	}
+	for link, err := range c.mappedLinks(pid, m, links) {
 		if err != nil {
 			return 0, err
 		}
-		if link != "" {
-			id, err := c.DescribeLink(pid, link)
-			done()
-			return id, err
+		is, err := c.isMapped(link, m)
+		if err != nil {
+			return 0, err
+		}
+		if is {
+			return c.DescribeLink(pid, link)
 		}
 	}
 	c.Block(pid, cli.WithHint(fmt.Errorf("its mapping at %x-%x is of %s, which neither that path nor a descriptor of it leads to, and CAP_CHECKPOINT_RESTORE is missing, which is needed to reach it all the same", m.Start, m.End, m.Path),
@@ -36,69 +47,51 @@ func (c *Collector) DescribeMapped(pid int, m *proc.Mapping) (uint64, error) {
 	return 0, nil
 }
 
-func (c *Collector) mappedExe(pid int, m *proc.Mapping) (link string, done func(), err error) {
-	return c.ifMapped(fmt.Sprintf("/proc/%d/exe", pid), m)
-}
-
-// mappedPath opens the path by which a file was mapped. The program may have put another file
-// there, or FUSE.
-func (c *Collector) mappedPath(_ int, m *proc.Mapping) (link string, done func(), err error) {
-	fd, err := c.openQuietly(m.Path)
-	if fd < 0 || err != nil {
-		return "", nil, ignoring(err, unix.EACCES)
-	}
-	link, _, err = c.ifMapped(fmt.Sprintf("/proc/self/fd/%d", fd), m)
-	if link == "" {
-		unix.Close(fd)
-	}
-	return link, func() { unix.Close(fd) }, err
-}
-
-// mappedFD finds a deleted file that is also open.
-func (c *Collector) mappedFD(pid int, m *proc.Mapping) (link string, done func(), err error) {
-	fds, err := proc.FDs(pid)
-	for _, fd := range fds {
-		if name, err := proc.FDLink(pid, fd); err != nil || name != m.Path {
-			continue
+// mappedLinks yields links, and those to descriptors of a process by which it may have mapped
+// a file that was deleted since.
+func (c *Collector) mappedLinks(pid int, m *proc.Mapping, links []string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for _, link := range links {
+			if !yield(link, nil) {
+				return
+			}
 		}
-		if link, done, err = c.ifMapped(fmt.Sprintf("/proc/%d/fd/%d", pid, fd), m); link != "" {
-			return link, done, err
+		fds, err := proc.FDs(pid)
+		if err != nil {
+			yield("", err)
+			return
+		}
+		for _, fd := range fds {
+			if name, err := proc.FDLink(pid, fd); err == nil && name == m.Path && !yield(fmt.Sprintf("/proc/%d/fd/%d", pid, fd), nil) {
+				return
+			}
 		}
 	}
-	return "", nil, err
 }
 
-// ifMapped returns a link if it leads to the file that a mapping maps.
-func (c *Collector) ifMapped(link string, m *proc.Mapping) (string, func(), error) {
+// isMapped reports whether a link leads to the file that a mapping maps.
+func (c *Collector) isMapped(link string, m *proc.Mapping) (bool, error) {
 	st, err := quietStat(unix.AT_FDCWD, link, unix.STATX_INO|unix.STATX_TYPE)
-	if err != nil {
-		return "", nil, err
+	switch {
+	case err != nil || st.Ino != m.Inode:
+		return false, err
+	case unix.Mkdev(st.Dev_major, st.Dev_minor) == m.Dev:
+		return true, nil
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return false, nil
 	}
-	if st.Ino != m.Inode {
-		return "", nil, nil
-	}
-	same := unix.Mkdev(st.Dev_major, st.Dev_minor) == m.Dev
-	if !same && st.Mode&unix.S_IFMT == unix.S_IFREG {
-		if same, err = c.mapsAs(link, m); err != nil {
-			return "", nil, ignoring(err, unix.EACCES)
-		}
-	}
-	if !same {
-		return "", nil, nil
-	}
-	return link, func() {}, nil
+	same, err := c.mapsAs(link, m)
+	return same, ignoring(err, unix.EACCES)
 }
 
 // mapsAs reports whether a file, if we map it, is the one of a mapping by the kernel's word:
 // on overlayfs and btrfs stat(2) tells another device than a mapping does.
 func (c *Collector) mapsAs(link string, m *proc.Mapping) (bool, error) {
-	if c.allLeases == nil {
-		var err error
-		if c.allLeases, err = allLeases(); err != nil {
-			return false, err
-		}
+	leases, err := c.everyLease()
+	if err != nil {
+		return false, err
 	}
-	for leased := range c.allLeases {
+	for leased := range leases {
 		if leased.ino == m.Inode { // opening it might break that
 			return false, nil
 		}

@@ -46,14 +46,18 @@ func wrongPkey(v *record.VMA, execOnly int) string {
 	return ""
 }
 
-// allocPkeys allocates the keys that mappings have. The kernel gives, and takes for itself,
-// the lowest that is free.
-func (r *Restorer) allocPkeys() {
-	highest, execOnly := 0, execOnlyKey(r.vmas)
-	for i := range r.vmas {
-		highest = max(highest, r.vmas[i].Pkey)
+func highestKey(vmas []record.VMA) (key int) {
+	for i := range vmas {
+		key = max(key, vmas[i].Pkey)
 	}
-	for key := 1; key <= highest; key++ {
+	return key
+}
+
+// allocPkeys allocates the keys that mappings have. The kernel gives, and takes for itself,
+// the lowest that is free; the latter when memory is made execute-only, which is done here.
+func (r *Restorer) allocPkeys() {
+	execOnly := execOnlyKey(r.vmas)
+	for key := 1; key <= highestKey(r.vmas); key++ {
 		if key != execOnly {
 			r.call("allocate a protection key", unix.SYS_PKEY_ALLOC, 0, 0)
 			continue
@@ -79,11 +83,7 @@ func (r *Restorer) setPkey(v *record.VMA) {
 // freePkeys gives keys back that allocPkeys allocated; mappings keep theirs. The kernel's own
 // stays.
 func (r *Restorer) freePkeys() {
-	highest := 0
-	for i := range r.vmas {
-		highest = max(highest, r.vmas[i].Pkey)
-	}
-	for key := 1; key <= highest; key++ {
+	for key := 1; key <= highestKey(r.vmas); key++ {
 		r.call("free a protection key", unix.SYS_PKEY_FREE, uint64(key)).MayFail()
 	}
 }

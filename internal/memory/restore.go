@@ -318,9 +318,11 @@ func (r *Restorer) Finish() error {
 	r.allocPkeys()
 	for i := range r.vmas {
 		v := &r.vmas[i]
-		if v.Pkey != 0 {
+		switch {
+		case v.ExecOnly: // allocPkeys has
+		case v.Pkey != 0:
 			r.setPkey(v)
-		} else if mapProt(v) != v.Prot {
+		case mapProt(v) != v.Prot:
 			r.call(fmt.Sprintf("protect its mapping at %x", v.Start), unix.SYS_MPROTECT, v.Start, v.End-v.Start, uint64(v.Prot))
 		}
 		for _, g := range v.Guards {

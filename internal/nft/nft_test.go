@@ -1,39 +1,17 @@
 package nft
 
 import (
+	"ckpt/internal/testkit"
 	"errors"
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"slices"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// inNetwork puts the test into a network of its own, with a loopback interface.
-func inNetwork(t *testing.T) {
-	t.Helper()
-	runtime.LockOSThread() // for good: the thread is of no use to others
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Skipf("no network namespace: %v", err)
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	req, err := unix.NewIfreq("lo")
-	if err == nil {
-		req.SetUint16(unix.IFF_UP)
-		err = unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 func dial(t *testing.T) *Conn {
 	t.Helper()
@@ -81,7 +59,7 @@ func arrives(t *testing.T, from, to net.Conn, patience time.Duration) bool {
 func TestHold(t *testing.T) {
 	for _, at := range []string{"127.0.0.1:0", "[::1]:0"} {
 		t.Run(at, func(t *testing.T) {
-			inNetwork(t)
+			testkit.InNetwork(t)
 			ours, theirs, flow := connection(t, at)
 			free, freed, _ := connection(t, at)
 			c := dial(t)
@@ -117,7 +95,7 @@ func TestHold(t *testing.T) {
 // TestExchange: a lasting table takes the place, what is in it times out, and thousands of
 // connections fit in.
 func TestExchange(t *testing.T) {
-	inNetwork(t)
+	testkit.InNetwork(t)
 	var flows []Flow
 	for i := range 3000 {
 		local := netip.AddrPortFrom(netip.MustParseAddr([]string{"127.0.0.1", "::1", "::ffff:127.0.0.2"}[i%3]), uint16(i+1))

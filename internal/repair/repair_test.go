@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -69,28 +68,6 @@ func beMaker(how string) error {
 		return err
 	}
 	return unix.Kill(os.Getpid(), unix.SIGKILL)
-}
-
-// inNetwork puts the test into a network of its own, with a loopback interface.
-func inNetwork(t *testing.T) {
-	t.Helper()
-	runtime.LockOSThread() // for good: the thread is of no use to others
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Skipf("no network namespace: %v", err)
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	req, err := unix.NewIfreq("lo")
-	if err == nil {
-		req.SetUint16(unix.IFF_UP)
-		err = unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // target is one end of a connection over the loopback interface, as a program has it, and
@@ -234,7 +211,7 @@ func read(k *Keeper, fd int) (s *Snapshot, err error) {
 func TestGoesOn(t *testing.T) {
 	for _, end := range []string{"closed", "guard killed"} {
 		t.Run(end, func(t *testing.T) {
-			inNetwork(t)
+			testkit.InNetwork(t)
 			c := newTarget(t, "127.0.0.1:0")
 			if err := unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 				t.Fatal(err)
@@ -311,7 +288,7 @@ func TestAgain(t *testing.T) {
 		{"ended", "127.0.0.1:0", func(c *target) { _ = unix.Shutdown(c.fd, unix.SHUT_WR) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			inNetwork(t)
+			testkit.InNetwork(t)
 			x := newTarget(t, c.at)
 			x.write("answered")
 			x.peerReads("answered")
@@ -420,7 +397,7 @@ func (c *target) remake(s *Snapshot, name string) {
 func TestMakerDies(t *testing.T) {
 	for _, how := range []string{"reading", "target lives", "target dead"} {
 		t.Run(how, func(t *testing.T) {
-			inNetwork(t)
+			testkit.InNetwork(t)
 			c := newTarget(t, "127.0.0.1:0")
 			if err := unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 				t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 
 // TestGuardStopped: a guard that does not answer is killed, and the socket is as it was.
 func TestGuardStopped(t *testing.T) {
-	inNetwork(t)
+	testkit.InNetwork(t)
 	c := newTarget(t, "127.0.0.1:0")
 	testkit.Check(t, unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
 	k := start(t, c)
@@ -35,7 +35,7 @@ func TestGuardStopped(t *testing.T) {
 // TestThief: another process that has the socket, too, and waits for the moment in which it
 // is in repair, does not keep the port on which somebody listens.
 func TestThief(t *testing.T) {
-	inNetwork(t)
+	testkit.InNetwork(t)
 	victim := socket(t, unix.AF_INET)
 	defer unix.Close(victim)
 	testkit.Check(t, errors.Join(unix.Bind(victim, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(victim, 5)))
@@ -84,7 +84,7 @@ func TestThief(t *testing.T) {
 
 // TestSweep: only lasting tables in which nothing is left are removed.
 func TestSweep(t *testing.T) {
-	inNetwork(t)
+	testkit.InNetwork(t)
 	c := newTarget(t, "127.0.0.1:0")
 	tables := testkit.Must(nft.Dial())(t)
 	defer tables.Close()

@@ -284,8 +284,8 @@ const (
 )
 
 // LeaveVDSO lets a thread that is inside a vdso run until it is not: what that is on another
-// kernel it can't go on with. A signal handler that interrupted it returns there. A thread that is to stand still, or does not come out
-// in time, stays inside.
+// kernel it can't go on with. A signal handler that interrupted it returns there. A thread that
+// is to stand still, or does not come out in time, stays inside.
 func (t *Tracee) LeaveVDSO(code []Range, timeout time.Duration) (ran, inside bool, err error) {
 	begin := time.Now()
 	for n := 0; ; n++ {
