@@ -40,7 +40,7 @@ func TestFrozen(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			m, _, err := judge.Read(stream.NewReader(f))
+			m, _, err := judge.Read(stream.NewReader(f), nil)
 			if err == nil {
 				err = judge.OnPaper(m)
 			}

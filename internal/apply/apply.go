@@ -74,6 +74,9 @@ func newBuilder(o *Options, r *stream.Reader, in *os.File) *builder {
 	b.files = &files.Restorer{Restart: &object.Restart{Hash: objhash.New[object.Object](), Note: o.Note}, Policies: o.Policies, Stdio: o.Stdio, Ends: o.Ends, Checking: o.Check,
 		Lives: func(pid int) bool { return b.model.ByPID[pid] != nil }, Owns: func(uid, gid uint32) bool { return b.model.Owns(uid, gid) }, Pair: b.socketPair, Call: b.sockCall}
 	b.objects = judge.Objects(b.files)
+	if o.PIDs == PIDsNew {
+		b.newIDs = new(judge.NewIDs)
+	}
 	return b
 }
 
@@ -98,12 +101,15 @@ const manyThreads = 32
 // run builds the tree and lets it go. It reports whether there is something to wait for.
 func (b *builder) run(ctx context.Context, o *Options, k keeper) (wait bool, err error) {
 	var next *stream.Record
-	if b.model, next, err = judge.Read(b.reader); err != nil {
+	if b.model, next, err = judge.Read(b.reader, b.newIDs); err != nil {
 		return false, err
 	}
 	b.plan, err = judge.Here(b.model, &judge.Restore{Files: b.files, Objects: b.objects, Cgroups: o.Cgroups, Session: o.Session, Clock: o.Clock, CPU: o.CPU, Detach: o.Detach, Note: o.Note, Own: b.own})
 	if err != nil {
 		return false, err
+	}
+	if b.newIDs != nil {
+		b.note("%s", b.newIDs.Told(b.model.Tasks))
 	}
 	b.noteSpaces()
 	if b.stub, err = puppet.StartStub(len(b.model.ByTID) >= manyThreads); err != nil {

@@ -35,6 +35,7 @@ type builder struct {
 	note    func(format string, args ...any)
 	step    func(format string, args ...any)
 
+	newIDs     *judge.NewIDs // nil: the tasks keep theirs
 	own        *caps.Process // nil for that of this process
 	stub       *puppet.Puppet
 	maker      *maker
@@ -176,6 +177,9 @@ func (b *builder) bulk(ctx context.Context, rec *stream.Record) error {
 		}
 		if rec, err = b.reader.Next(); err == io.EOF {
 			err = stream.ErrTruncated
+		}
+		if err == nil && b.newIDs != nil {
+			err = b.reader.At(b.newIDs.Change(rec))
 		}
 		if err != nil {
 			return err

@@ -33,7 +33,7 @@ func (b *builder) resources() ([]ready, error) {
 		}
 		threads := make([]*task.Restorer, len(t.Threads))
 		for i, th := range t.Threads {
-			threads[i] = &task.Restorer{PID: t.PID, TID: th.TID, Puppet: b.puppets[th.TID], Open: b.files.Open, Note: b.note, Cgroups: b.cgroups, Inherited: inherited,
+			threads[i] = &task.Restorer{PID: t.PID, TID: th.TID, WasTID: b.newIDs.Was(th.TID), Puppet: b.puppets[th.TID], Open: b.files.Open, Note: b.note, Cgroups: b.cgroups, Inherited: inherited,
 				Auxv: b.spaces[th.Refs.MM].MovedVDSO}
 		}
 		settle := func() error {

@@ -27,6 +27,7 @@ const (
 	PIDsAuto      = "auto"      // keep, or namespace if this user may not choose ids
 	PIDsKeep      = "keep"      // its own, here
 	PIDsNamespace = "namespace" // its own, in a pid namespace of its own
+	PIDsNew       = "new"       // others, which are free here
 )
 
 // apart restores the stream in a pid namespace of its own. The init of that, which is this
@@ -80,7 +81,7 @@ func readHead(o *Options, in *os.File) (*os.File, map[int]bool, error) {
 	head := os.NewFile(uintptr(fd), "description")
 	w := bufio.NewWriter(head)
 	b := newBuilder(o, stream.NewReader(io.TeeReader(in, w)), in)
-	b.model, _, err = judge.Read(b.reader)
+	b.model, _, err = judge.Read(b.reader, nil)
 	if err == nil {
 		err = w.Flush()
 	}
@@ -110,9 +111,6 @@ func (b *builder) allIDs() map[int]bool {
 	return ids
 }
 
-// RESERVED_PIDS of kernel/pid.c: when ids begin anew, those below are left out.
-const reservedPIDs = 300
-
 // roomForIDs is more than the ids that all threads and helpers of a restore take.
 const roomForIDs = 2048
 
@@ -124,9 +122,9 @@ func firstFree(needed map[int]bool) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	taken := []int{reservedPIDs - 1, int(min(end, math.MaxInt32))}
+	taken := []int{judge.ReservedPIDs - 1, int(min(end, math.MaxInt32))}
 	for id := range needed {
-		if id >= reservedPIDs && id < taken[1] {
+		if id >= judge.ReservedPIDs && id < taken[1] {
 			taken = append(taken, id)
 		}
 	}

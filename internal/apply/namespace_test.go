@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"ckpt/internal/judge"
 	"ckpt/internal/proc"
 )
 
@@ -19,11 +20,11 @@ func TestFirstFree(t *testing.T) {
 		needed []int
 		want   int
 	}{
-		{"none", nil, reservedPIDs},
-		{"low", []int{2, 5, 9}, reservedPIDs},
+		{"none", nil, judge.ReservedPIDs},
+		{"low", []int{2, 5, 9}, judge.ReservedPIDs},
 		{"above all", []int{2, 4000, 4711}, 4712},
 		{"the widest gap", []int{1000, 1001, end - 1}, 1002},
-		{"below all", []int{end - 1, end - 2}, reservedPIDs},
+		{"below all", []int{end - 1, end - 2}, judge.ReservedPIDs},
 		{"more than there are here", []int{4000, end, end + 7}, 4001},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -217,7 +217,7 @@ func dedup(t *testing.T, b []byte) error {
 // read judges what came out.
 func read(out io.Reader) error {
 	r := stream.NewReader(out)
-	m, rec, err := judge.Read(r)
+	m, rec, err := judge.Read(r, nil)
 	for err == nil && rec.Type != record.TypeEnd {
 		rec, err = r.Next()
 	}

@@ -37,7 +37,7 @@ func TestManyRecords(t *testing.T) {
 	const pairs = 2 * fewRecords
 	b := manyRecords(t, pairs, -1)
 	in := bytes.NewReader(b)
-	m, last, err := Read(stream.NewReader(in))
+	m, last, err := Read(stream.NewReader(in), nil)
 	if err != nil || last.Type != record.TypeEnd || in.Len() > 0 || len(m.Objects) != 2*pairs {
 		t.Fatalf("%v, %v, %d bytes left, %d objects", err, last, in.Len(), len(m.Objects))
 	}
@@ -58,14 +58,14 @@ func TestWrongAmongMany(t *testing.T) {
 	for range 1 + 2*wrong + 2 {
 		_ = testkit.Must(plain.Next())(t)
 	}
-	_, _, err := Read(stream.NewReader(bytes.NewReader(b)))
+	_, _, err := Read(stream.NewReader(bytes.NewReader(b)), nil)
 	var re *stream.RecordError
 	if !errors.As(err, &re) || re.Index != plain.Totals().Records-1 || re.Offset != plain.Offset() || re.Type != record.TypeFile {
 		t.Errorf("%v; the record is number %d at %d", err, plain.Totals().Records-1, plain.Offset())
 	}
 	whole := manyRecords(t, pairs, -1)
 	for _, n := range []int{len(whole) - 1, len(whole) * 3 / 4} {
-		if _, _, err := Read(stream.NewReader(bytes.NewReader(whole[:n]))); !errors.Is(err, stream.ErrTruncated) {
+		if _, _, err := Read(stream.NewReader(bytes.NewReader(whole[:n])), nil); !errors.Is(err, stream.ErrTruncated) {
 			t.Errorf("%d of %d bytes: %v", n, len(whole), err)
 		}
 	}

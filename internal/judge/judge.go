@@ -65,6 +65,7 @@ func Here(m *Model, r *Restore) (*Plan, error) {
 	reasons = append(reasons, m.checkHere(r.Cgroups)...)
 	reasons = append(reasons, m.rights(own, r.Objects)...)
 	reasons = append(reasons, limits...)
+	reasons = append(reasons, m.remembered()...)
 	clocks, err := planClocks(&m.Header, r.Clock, own, r.Note)
 	if err != nil {
 		reasons = append(reasons, err)

@@ -26,6 +26,7 @@ type Model struct {
 	Tables        map[uint64]*Table // by the objref of the FDTABLE
 	ForeignVDSO   []byte            // see memory.ForeignVDSO; set when it is judged here
 	Bytes         int64             // about how much memory it takes
+	New           *NewIDs           // nil: the tasks keep their ids
 	links         stream.Links      // of the record that is added
 	mapped        map[uint64]files.Mapped
 	usedElsewhere map[uint64]bool // objects that others than open file descriptions refer to
@@ -106,8 +107,9 @@ func New(header *record.Header) *Model {
 		Spaces: map[uint64]*Space{}, Tables: map[uint64]*Table{}, usedElsewhere: map[uint64]bool{}, mapped: map[uint64]files.Mapped{}}
 }
 
-// Read reads up to the first bulk record, or END, and returns that record.
-func Read(r *stream.Reader) (*Model, *stream.Record, error) {
+// Read reads up to the first bulk record, or END, and returns that record. If ids is not
+// nil, the tasks get other process ids, and what names them follows.
+func Read(r *stream.Reader, ids *NewIDs) (*Model, *stream.Record, error) {
 	first, err := r.Next()
 	if err != nil {
 		return nil, nil, err
@@ -131,13 +133,32 @@ func Read(r *stream.Reader) (*Model, *stream.Record, error) {
 				return nil, nil, a.err
 			}
 			if Ends(a.rec) {
-				return m, a.rec, nil
+				if ids == nil {
+					return m, a.rec, nil
+				}
+				err := ids.addAll(m)
+				if err == nil {
+					err = r.At(ids.Change(a.rec))
+				}
+				return m, a.rec, err
 			}
-			if err := m.Add(a.rec); err != nil {
+			add := m.Add
+			if ids != nil {
+				add = ids.hold
+			}
+			if err := add(a.rec); err != nil {
 				return nil, nil, a.at(err)
 			}
 		}
 	}
+}
+
+// count adds to bytes about how much memory a record takes.
+func count(bytes *int64, rec *stream.Record) error {
+	if *bytes += int64(len(rec.Meta)) + recordBytes; *bytes > maxModelBytes {
+		return fmt.Errorf("the stream's descriptions take more than %d MiB of memory, too many to restore", maxModelBytes>>20)
+	}
+	return nil
 }
 
 // Ends reports whether a record is the first one behind all metadata.
@@ -157,8 +178,8 @@ func (m *Model) sort() {
 
 // Add adds one record. References may only point backwards.
 func (m *Model) Add(rec *stream.Record) error {
-	if m.Bytes += int64(len(rec.Meta)) + recordBytes; m.Bytes > maxModelBytes {
-		return fmt.Errorf("the stream's descriptions take more than %d MiB of memory, too many to restore", maxModelBytes>>20)
+	if err := count(&m.Bytes, rec); err != nil {
+		return err
 	}
 	if err := m.refs(rec); err != nil {
 		return err

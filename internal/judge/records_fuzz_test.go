@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,11 +55,15 @@ func worth(t testing.TB, b []byte) {
 		_, err := Here(m, &Restore{Files: f, Objects: Objects(f), Cgroups: "strict", Session: SessionNew, Clock: ClockAuto, Note: note})
 		return err
 	}
-	for name, judge := range map[string]func(*Model) error{"on paper": onPaper, "here": here} {
+	for name, judge := range map[string]func(*Model) error{"on paper": onPaper, "here": here, "here with other ids": here} {
 		var err error
+		var ids *NewIDs
+		if strings.HasSuffix(name, "other ids") {
+			ids = new(NewIDs)
+		}
 		over := cost(func() {
 			var m *Model
-			if m, _, err = Read(stream.NewReader(bytes.NewReader(b))); err == nil {
+			if m, _, err = Read(stream.NewReader(bytes.NewReader(b)), ids); err == nil {
 				err = judge(m)
 			}
 		})
@@ -198,14 +203,14 @@ func fillUp(rec *stream.Record, what byte) (many []*stream.Record) {
 // TestNoStream: something that is not a stream is refused for what it is.
 func TestNoStream(t *testing.T) {
 	for _, b := range [][]byte{nil, []byte("words"), make([]byte, 1<<20), pack(t, example(t))[:100]} {
-		if _, _, err := Read(stream.NewReader(bytes.NewReader(b))); err == nil {
+		if _, _, err := Read(stream.NewReader(bytes.NewReader(b)), nil); err == nil {
 			t.Errorf("%d bytes are a stream", len(b))
 		}
-		if over := cost(func() { _, _, _ = Read(stream.NewReader(bytes.NewReader(b))) }); over != nil {
+		if over := cost(func() { _, _, _ = Read(stream.NewReader(bytes.NewReader(b)), nil) }); over != nil {
 			t.Error(over)
 		}
 	}
-	if _, _, err := Read(stream.NewReader(bytes.NewReader(nil))); !errors.Is(err, stream.ErrTruncated) {
+	if _, _, err := Read(stream.NewReader(bytes.NewReader(nil)), nil); !errors.Is(err, stream.ErrTruncated) {
 		t.Log(err)
 	}
 }

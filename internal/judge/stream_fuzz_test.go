@@ -341,7 +341,7 @@ func pack(t testing.TB, recs []*stream.Record) []byte {
 
 // judgeAll judges a stream in every way.
 func judgeAll(t testing.TB, b []byte) (onPaper error) {
-	m, _, err := Read(stream.NewReader(bytes.NewReader(b)))
+	m, _, err := Read(stream.NewReader(bytes.NewReader(b)), nil)
 	if err != nil {
 		return err
 	}
@@ -353,7 +353,7 @@ func judgeAll(t testing.TB, b []byte) (onPaper error) {
 			}
 		}
 	}
-	m, _, err = Read(stream.NewReader(bytes.NewReader(b)))
+	m, _, err = Read(stream.NewReader(bytes.NewReader(b)), nil)
 	if err != nil {
 		t.Fatalf("read again: %v", err)
 	}

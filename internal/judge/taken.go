@@ -15,7 +15,7 @@ import (
 const reapTime = 2 * time.Second
 
 // ownPIDs is the hint for an id that can't be freed.
-const ownPIDs = "restore with process ids of its own: ckpt-read < img | ckpt-apply --pids namespace"
+const ownPIDs = "restore with process ids of its own: ckpt-read < img | ckpt-apply --pids namespace, or --pids new if it remembers none"
 
 const endFirst = "end that first, or " + ownPIDs
 

@@ -9,6 +9,7 @@ import (
 	"ckpt/internal/abi"
 	"ckpt/internal/loan"
 	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
 )
 
 // When a thread ends, the kernel marks the robust mutexes that it holds
@@ -26,10 +27,8 @@ func keepRobust(c *Collector, head, length uint64) error {
 	if c.Keep == nil || head == 0 {
 		return nil
 	}
-	held, pi, err := robustHeld(c, head)
+	held, pi := robustHeld(c, head)
 	switch {
-	case err != nil:
-		return err
 	case pi:
 		c.Block(fmt.Errorf("holds a robust mutex with priority inheritance in memory shared with others (thread %d), which would lose it when it ends: use --leave running", c.TID))
 	case held:
@@ -40,21 +39,26 @@ func keepRobust(c *Collector, head, length uint64) error {
 	return nil
 }
 
-// robustHeld walks the list as the kernel would.
-func robustHeld(c *Collector, head uint64) (held, pi bool, err error) {
-	t := c.Loan.Tracee()
+// robustHeld reports whether the list leads to memory that outlives the process.
+func robustHeld(c *Collector, head uint64) (held, pi bool) {
+	walkRobust(c.Loan.Tracee(), head, func(word uint64, isPI bool) {
+		if c.Outlives(word) {
+			held, pi = true, pi || isPI
+		}
+	})
+	return held, pi
+}
+
+// walkRobust walks a list as the kernel would, as far as it can be read, and calls visit
+// with the address of each futex word.
+func walkRobust(t *tracee.Tracee, head uint64, visit func(word uint64, pi bool)) {
 	b := make([]byte, abi.RobustHeadBytes)
-	if t.ReadMem(head, b) != nil {
-		return false, false, nil // the kernel won't be able to read it, either
+	if head == 0 || t.ReadMem(head, b) != nil {
+		return
 	}
 	w := abi.Words(b)
 	next, offset, pending := w[0], w[1], w[2]
-	look := func(entry uint64) {
-		if c.Outlives(entry&^robustPI + offset) {
-			held = true
-			pi = pi || entry&robustPI != 0
-		}
-	}
+	look := func(entry uint64) { visit(entry&^robustPI+offset, entry&robustPI != 0) }
 	if pending != 0 {
 		look(pending)
 	}
@@ -62,11 +66,10 @@ func robustHeld(c *Collector, head uint64) (held, pi bool, err error) {
 		look(next)
 		b := make([]byte, 8)
 		if t.ReadMem(next&^robustPI, b) != nil {
-			break
+			return
 		}
 		next = abi.Words(b)[0]
 	}
-	return held, pi, nil
 }
 
 // Outlives reports whether mapped memory outlives the processes that map it: a file

@@ -63,7 +63,9 @@ type Collector struct {
 // Restorer restores the state of one thread.
 type Restorer struct {
 	PID, TID int
-	Puppet   *puppet.Puppet
+	// WasTID is the id that the thread had when it was saved.
+	WasTID int
+	Puppet *puppet.Puppet
 	// Open opens the object of an objref, with O_ flags.
 	Open func(objref uint64, flags int) (*os.File, error)
 	// Note tells the user about something that is not as it was.

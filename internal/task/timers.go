@@ -109,7 +109,7 @@ func timersOf(pid int, list []proc.Timer, answers []tracee.Answer) ([]record.Tim
 // cpuClock decodes the id of a CPU clock, see clock_getcpuclockid(3) and
 // linux/posix-timers_types.h. id 0 stands for the caller.
 func cpuClock(clock int) (id int, thread, ok bool) {
-	return ^(clock >> 3), clock&4 != 0, clock < 0 && clock&3 != 3
+	return record.ClockOwner(clock), clock&4 != 0, clock < 0 && clock&3 != 3
 }
 
 // savableClock returns an error if a timer's clock would not be the same after a

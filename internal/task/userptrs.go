@@ -37,6 +37,9 @@ var userPtrs = row[record.UserPtrs]{
 		return corruptIf(u.RobustList != 0 && u.RobustLen != abi.RobustHeadBytes, "a robust futex list whose head has %d bytes", u.RobustLen)
 	},
 	Restore: func(r *Restorer, u *record.UserPtrs) error {
+		if err := newTID(r, u); err != nil {
+			return err
+		}
 		if u.RobustList != 0 {
 			r.call("set its robust futex list", unix.SYS_SET_ROBUST_LIST, u.RobustList, u.RobustLen)
 		}

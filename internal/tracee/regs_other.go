@@ -148,6 +148,12 @@ func (t *Tracee) TimeLeft(*Regs, time.Duration) (*Wait, error) { return nil, nil
 // ResumeWait fails.
 func (t *Tracee) ResumeWait(*Regs, uint64, uint64, *Wait, *Regs) error { return ErrArch }
 
+// AwaitedTask knows no waits.
+func (r *Regs) AwaitedTask() int { return 0 }
+
+// AwaitsPI knows no waits.
+func (r *Regs) AwaitsPI() bool { return false }
+
 // MaxLDTBytes: there are no segment descriptors.
 const MaxLDTBytes = 0
 

@@ -154,6 +154,35 @@ func (t *Tracee) TimeLeft(r *Regs, asleep time.Duration) (*Wait, error) {
 	return nil, nil
 }
 
+// AwaitedTask returns the id of the process or process group that an interrupted system
+// call waits for, if it names one, else 0.
+func (r *Regs) AwaitedTask() int {
+	switch r.Interrupted() {
+	case unix.SYS_WAIT4:
+		id := int(int32(r.Rdi))
+		if id < -1 {
+			id = -id
+		}
+		return max(id, 0)
+	case unix.SYS_WAITID:
+		if r.Rdi == unix.P_PID || r.Rdi == unix.P_PGID {
+			return max(int(int32(r.Rsi)), 0)
+		}
+	}
+	return 0
+}
+
+// AwaitsPI reports whether an interrupted system call waits for a futex with priority
+// inheritance, in which the id of its owner stands, see FUTEX_LOCK_PI in futex(2).
+func (r *Regs) AwaitsPI() bool {
+	const lockPI, waitRequeuePI, lockPI2 = 6, 11, 13
+	if r.Interrupted() != unix.SYS_FUTEX {
+		return false
+	}
+	op := r.Rsi & futexCmdMask
+	return op == lockPI || op == waitRequeuePI || op == lockPI2
+}
+
 // sleepLeft reads the time left from where the kernel wrote it when the wait was interrupted.
 // If there is no such place, it subtracts the time slept from the time asked for. Both are
 // struct timespec.

@@ -27,8 +27,8 @@ type File struct {
 
 // Owner is struct f_owner_ex, see fcntl(2).
 type Owner struct {
-	Type int `cbor:"type" range:"0|1|2"` // F_OWNER_TID 0, PID 1, PGRP 2
-	PID  int `cbor:"pid" range:"0.."`    // of that type
+	Type int `cbor:"type" range:"0|1|2"`   // F_OWNER_TID 0, PID 1, PGRP 2
+	PID  int `cbor:"pid" range:"pid or 0"` // of that type
 	// UIDs are the real and effective user id of who set it (F_GETOWNER_UIDS),
 	// by which the kernel judges each signal; absent where it does not tell.
 	UIDs []uint32 `cbor:"uids,omitempty" range:"2"`
@@ -101,8 +101,8 @@ type Dir struct {
 // /proc/PID/task/TID is of a task of the checkpoint.
 type ProcFile struct {
 	Object
-	Path string `cbor:"path"` // from /proc on
-	Mode uint32 `cbor:"mode"` // st_mode of stat(2)
+	Path string `cbor:"path" holds:"procpath"` // from /proc on
+	Mode uint32 `cbor:"mode"`                  // st_mode of stat(2)
 }
 
 // Pipe is the inode beneath both ends of a pipe.

@@ -9,12 +9,12 @@ type Timers struct {
 // Timer is one of them. Its times are durations, also for one that was set to
 // an absolute time: the kernel does not tell which it was.
 type Timer struct {
-	ID     int    `cbor:"id" range:"0..2^31-1"`           // the kernel's timer_t
-	Clock  int    `cbor:"clock" range:"-2^31..2^31-1"`    // clockid_t; negative for a CPU clock, see clock_getcpuclockid(3)
-	Notify int    `cbor:"notify" range:"0|1|2|4"`         // SIGEV_SIGNAL 0, NONE 1, THREAD 2, THREAD_ID 4
-	Signal int    `cbor:"signal,omitempty" range:"0..64"` // sigev_signo
-	Value  uint64 `cbor:"value,omitempty"`                // sigev_value
-	TID    int    `cbor:"tid,omitempty" range:"pid"`      // with THREAD_ID, who gets the signal; absent if that thread has ended
+	ID     int    `cbor:"id" range:"0..2^31-1"`                        // the kernel's timer_t
+	Clock  int    `cbor:"clock" range:"-2^31..2^31-1" holds:"clockid"` // clockid_t; negative for a CPU clock, see clock_getcpuclockid(3)
+	Notify int    `cbor:"notify" range:"0|1|2|4"`                      // SIGEV_SIGNAL 0, NONE 1, THREAD 2, THREAD_ID 4
+	Signal int    `cbor:"signal,omitempty" range:"0..64"`              // sigev_signo
+	Value  uint64 `cbor:"value,omitempty"`                             // sigev_value
+	TID    int    `cbor:"tid,omitempty" range:"pid"`                   // with THREAD_ID, who gets the signal; absent if that thread has ended
 
 	ValueNS    int64 `cbor:"value_ns,omitempty" unit:"ns" range:"0.."`    // until it ends; absent: it is not set
 	IntervalNS int64 `cbor:"interval_ns,omitempty" unit:"ns" range:"0.."` // and then each time

@@ -52,7 +52,7 @@ type Listen struct {
 
 // PeerCred is struct ucred of SO_PEERCRED, and SO_PEERGROUPS, see unix(7).
 type PeerCred struct {
-	PID    int      `cbor:"pid" range:"0.."`                 // may have ended; 0: of another pid namespace
+	PID    int      `cbor:"pid" range:"pid or 0"`            // may have ended; 0: of another pid namespace
 	UID    uint32   `cbor:"uid"`                             // effective user id
 	GID    uint32   `cbor:"gid"`                             // effective group id
 	Groups []uint32 `cbor:"groups,omitempty" range:"..2^16"` // supplementary groups
@@ -121,8 +121,8 @@ type SockSender struct {
 // SCM_CREDENTIALS in unix(7).
 type SockCreds struct {
 	_     struct{} `cbor:",toarray"`
-	Count int64    `range:"1.."` // of messages or bytes
-	PID   int      `range:"0.."` // 0: nobody is named
+	Count int64    `range:"1.."`      // of messages or bytes
+	PID   int      `range:"pid or 0"` // 0: nobody is named
 	UID   uint32   // user id
 	GID   uint32   // group id
 }

@@ -243,7 +243,7 @@ func (s *spec) typeName(typ reflect.Type) string {
 }
 
 // named are ranges that many fields have.
-var named = map[string]string{"pid": "1..2^22", "fd": "0..2^31-1", "address": "0..2^64-1"}
+var named = map[string]string{"pid": "1..2^22", "pid or 0": "0..2^22", "fd": "0..2^31-1", "address": "0..2^64-1"}
 
 // widest are the ranges of Go's types.
 var widest = map[reflect.Kind]string{

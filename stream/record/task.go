@@ -4,9 +4,9 @@ package record
 // children, and the first is the root.
 type Task struct {
 	PID       int    `cbor:"pid" range:"pid"`                  // the process
-	PPID      int    `cbor:"ppid" range:"0.."`                 // its parent
-	PGID      int    `cbor:"pgid" range:"0.."`                 // its process group
-	SID       int    `cbor:"sid" range:"0.."`                  // its session
+	PPID      int    `cbor:"ppid" range:"pid or 0"`            // its parent
+	PGID      int    `cbor:"pgid" range:"pid or 0"`            // its process group
+	SID       int    `cbor:"sid" range:"pid or 0"`             // its session
 	TPGID     int    `cbor:"tpgid,omitempty" range:"pid"`      // foreground process group of its controlling terminal
 	StartTime uint64 `cbor:"start_time" unit:"clock tick"`     // since boot, /proc/PID/stat field 22
 	Comm      string `cbor:"comm" range:"..64"`                // its name, as /proc/PID/comm has it
@@ -217,12 +217,12 @@ type Sigaction struct {
 
 // Signals is a thread's signal state.
 type Signals struct {
-	PID      int      `cbor:"pid" range:"pid"`   // its process
-	TID      int      `cbor:"tid" range:"pid"`   // the thread
-	Blocked  uint64   `cbor:"blocked"`           // its mask, bit 0 for signal 1
-	Pending  [][]byte `cbor:"pending,omitempty"` // siginfo_t each, 128 bytes, in queue order
-	Shared   [][]byte `cbor:"shared,omitempty"`  // the process's, with its first thread
-	AltStack AltStack `cbor:"altstack"`          // sigaltstack(2)
+	PID      int      `cbor:"pid" range:"pid"`                   // its process
+	TID      int      `cbor:"tid" range:"pid"`                   // the thread
+	Blocked  uint64   `cbor:"blocked"`                           // its mask, bit 0 for signal 1
+	Pending  [][]byte `cbor:"pending,omitempty" holds:"siginfo"` // siginfo_t each, 128 bytes, in queue order
+	Shared   [][]byte `cbor:"shared,omitempty" holds:"siginfo"`  // the process's, with its first thread
+	AltStack AltStack `cbor:"altstack"`                          // sigaltstack(2)
 }
 
 // AltStack is stack_t, see sigaltstack(2).
