@@ -55,6 +55,8 @@ needed="
 /usr/bin/mpicc.mpich libmpich-dev
 /usr/sbin/nft       nftables
 /usr/sbin/ip        iproute2
+/usr/bin/qemu-system-x86_64 qemu-system-x86
+/usr/bin/busybox    busybox-static
 "
 
 missing=()
