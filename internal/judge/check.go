@@ -183,6 +183,18 @@ func (m *Model) checkOrigin() []error {
 	return errs
 }
 
+// tellHost tells that this is another host than the image's.
+func (m *Model) tellHost(note func(string, ...any)) {
+	const maxName = 64 // __NEW_UTS_LEN of linux/utsname.h
+	var here unix.Utsname
+	if unix.Uname(&here) != nil {
+		return
+	}
+	if name := unix.ByteSliceToString(here.Nodename[:]); name != m.Header.Host && len(m.Header.Host) <= maxName {
+		note("the image was made on %q, and this is %q: what the program remembers of its host, such as the name, the machine id or addresses, is of the other", m.Header.Host, name)
+	}
+}
+
 // isThisBoot reports whether this system was not rebooted since the checkpoint.
 func isThisBoot(h *record.Header) bool {
 	now, err := proc.BootID()

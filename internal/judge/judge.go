@@ -73,6 +73,7 @@ func Here(m *Model, r *Restore) (*Plan, error) {
 	if len(reasons) > 0 {
 		return nil, &Refused{caps.Merge(reasons)}
 	}
+	m.tellHost(r.Note)
 	m.assignSessions(sessionPolicy{inherit: r.Session == SessionInherit, detach: r.Detach, terminal: r.Files.UsesTerminal() && !r.Detach, note: r.Note})
 	p := makePlan(m)
 	p.Clocks = clocks
