@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +45,7 @@ type builder struct {
 	spaces     map[uint64]*memory.Restorer // by the objref of the MM
 	spaceTasks map[uint64]int              // index of the task in which an MM is restored
 	ids        map[int]bool                // needed process ids, see needed
+	headless   int                         // the root, if its first thread has ended
 	born       int                         // how many tasks have had their children made
 	xarea      *xarea
 }
@@ -70,6 +72,10 @@ func (b *builder) discard() error {
 	}
 	b.stub = nil
 	clear(b.puppets)
+	if b.headless != 0 { // its other threads were reaped
+		_, err := unix.Wait4(b.headless, nil, 0, nil)
+		errs = append(errs, os.NewSyscallError("wait4", err))
+	}
 	return errors.Join(append(errs, b.objects.Undo(), b.close())...)
 }
 
@@ -263,7 +269,7 @@ func (b *builder) lock() error {
 	for _, owners := range []bool{true, false} {
 		done := map[uint64]bool{}
 		for _, t := range b.model.Tasks {
-			for _, th := range t.Threads {
+			for _, th := range t.Living() {
 				if done[th.Refs.Files] {
 					continue
 				}
@@ -288,7 +294,7 @@ func (b *builder) lock() error {
 // tableUser returns a thread of process pid that has the same table as th, or else th.
 func (b *builder) tableUser(th *judge.Thread, pid int) *judge.Thread {
 	if t := b.model.ByPID[pid]; t != nil {
-		for _, other := range t.Threads {
+		for _, other := range t.Living() {
 			if other.Refs.Files == th.Refs.Files {
 				return other
 			}

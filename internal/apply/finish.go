@@ -55,11 +55,29 @@ func (b *builder) resources() ([]ready, error) {
 		if err := settle(); err != nil {
 			return nil, err
 		}
+		if t.Headless() {
+			threads = threads[1:]
+			if err := b.endFirst(t); err != nil {
+				return nil, err
+			}
+		}
 		for _, r := range threads {
 			all = append(all, ready{r.Puppet, &r.Final})
 		}
 	}
 	return all, nil
+}
+
+// endFirst ends the first thread of a process, while others will go on. By then it has set
+// all that belongs to the process; but its children have no parent-death signal yet, for its
+// end would be the death of their parent to them.
+func (b *builder) endFirst(t *judge.Task) error {
+	err := b.puppets[t.PID].EndFirst(unix.WaitStatus(t.Threads[0].Status))
+	delete(b.puppets, t.PID)
+	if t.Parent == nil {
+		b.headless = t.PID
+	}
+	return err
 }
 
 // resource restores one kind of resource in the threads of a process, in the first
@@ -120,17 +138,20 @@ func (b *builder) restoreLast() (undo func() error, err error) {
 	}
 	restored := map[uint64]bool{}
 	for _, t := range b.model.Tasks {
-		for i := range t.Threads {
+		for i, th := range t.Threads {
+			tid := th.TID
+			if th.Ended {
+				tid = t.Living()[0].TID
+			}
 			for k := range task.Resources {
 				res := &task.Resources[k]
-				if res.Last == nil {
+				if res.Last == nil || th.Ended && res.Scope != task.PerProcess {
 					continue
 				}
 				rec := b.resourceOf(res, t, i, restored)
 				if rec == nil {
 					continue
 				}
-				tid := t.Threads[i].TID
 				u, err := res.Last(&task.Restorer{PID: t.PID, TID: tid, Puppet: b.puppets[tid], Note: b.note}, rec)
 				if err != nil {
 					return nil, errors.Join(err, undo())
@@ -161,7 +182,7 @@ func (b *builder) prepare(all []ready) error {
 	}
 	left := map[uint64]int{} // how many threads of an address space can still make calls
 	for _, t := range b.model.Tasks {
-		left[t.Refs().MM] += len(t.Threads)
+		left[t.Refs().MM] += len(t.Living())
 	}
 	ready := map[int][]ready{}
 	for _, r := range all {
@@ -234,7 +255,10 @@ const stopTries = 4096
 // stop stops a process that had been stopped. Its parent learns of that only if the
 // stop was not yet reported to it before.
 func (b *builder) stop(t *judge.Task, threads []ready) error {
-	parent := b.puppets[t.PPID] // nil for the root
+	var parent *puppet.Puppet
+	if t.Parent != nil {
+		parent = b.puppets[t.Parent.Living()[0].TID]
+	}
 	pending := true
 	var err error
 	if parent != nil {

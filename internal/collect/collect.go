@@ -293,7 +293,7 @@ const worthBorrowing = 1 << 20
 
 // pages sends the pages of one address space.
 func (c *collection) pages(w *stream.Writer, s *space, byReference func() bool) error {
-	pid := s.process.pid
+	pid, at := s.process.pid, s.process.at()
 	if err := memory.SendInherited(w, pid, s.id, s.inherit); err != nil {
 		return err
 	}
@@ -304,10 +304,10 @@ func (c *collection) pages(w *stream.Writer, s *space, byReference func() bool) 
 	// task.SuspendSeccomp.
 	if s.confined || s.bytes() < worthBorrowing {
 		never := func() bool { return false }
-		return (&memory.Source{PID: pid, ID: s.id, ByReference: never}).Send(w, s.pages)
+		return (&memory.Source{PID: pid, At: at, ID: s.id, ByReference: never}).Send(w, s.pages)
 	}
 	return c.description.lender.lend(s.process.threads[0], s.place, func(loan *loan.Loan) error {
-		return (&memory.Source{Loan: loan, PID: pid, ID: s.id, ByReference: byReference}).Send(w, s.pages)
+		return (&memory.Source{Loan: loan, PID: pid, At: at, ID: s.id, ByReference: byReference}).Send(w, s.pages)
 	})
 }
 

@@ -82,13 +82,15 @@ func newDescription(t *tree) *description {
 	rand.Read(id[:])
 	d.header.Checkpoint = hex.EncodeToString(id[:])
 	held := map[int]bool{}
+	leads := map[int]int{} // processes, by the threads by way of which they are looked at
 	for _, p := range t.procs {
 		for _, th := range p.threads {
 			held[th.TID] = true
 		}
+		leads[p.at()] = p.pid
 	}
 	d.files = &files.Collector{
-		Emit: d.emit, NewID: d.newID, Block: d.blockers.add,
+		Emit: d.emit, NewID: d.newID, Block: func(id int, reason error) { d.blockers.add(cmp.Or(leads[id], id), reason) },
 		Looking: func(pid, fd int) { d.looking(pid, fd) },
 		Guard:   d.guard,
 		InTree:  func(id int) bool { return held[id] || t.byPID[id] != nil },
@@ -203,11 +205,12 @@ func (d *description) look(p *process) error {
 		return nil
 	}
 	var err error
-	a.status = d.facts[p.pid].Status
+	a.status = d.facts[p.at()].Status
+	d.ended(p)
 	if err := d.namespaces(p); err != nil {
 		return err
 	}
-	if a.subjects, err = d.files.Look(p.pid); err != nil {
+	if a.subjects, err = d.files.Look(p.at()); err != nil {
 		return fmt.Errorf("pid %d: %w", p.pid, err)
 	}
 	return nil
@@ -260,7 +263,7 @@ func (d *description) task(p *process) error {
 		t.Status = s.ExitCode
 		return d.emit(record.TypeTask, &t)
 	}
-	cmdline, err := proc.ReadCmdline(p.pid)
+	cmdline, err := proc.ReadCmdline(p.at())
 	if err != nil {
 		return err
 	}
@@ -370,6 +373,9 @@ func (d *description) thread(p *process, t *tracee.Tracee) error {
 	}
 	if t == p.threads[0] {
 		a.refs = refs
+		if err := d.first(p, c); err != nil {
+			return err
+		}
 	}
 	if err := d.emit(record.TypeThread, &record.Thread{PID: p.pid, TID: t.TID, Comm: c.Facts.Comm, Refs: refs}); err != nil {
 		return err
@@ -395,10 +401,10 @@ func (d *description) thread(p *process, t *tracee.Tracee) error {
 func (d *description) collector(p *process, t *tracee.Tracee) *task.Collector {
 	f := d.facts[t.TID]
 	c := &task.Collector{
-		PID: p.pid, TID: t.TID, Asleep: d.tree.asleep[t.TID], Stat: p.stat, Status: f.Status, Facts: f, Emit: d.emit, NewID: d.newID,
+		PID: p.pid, TID: t.TID, Leads: t == p.threads[0], Asleep: d.tree.asleep[t.TID], Stat: p.stat, Status: f.Status, Facts: f, Emit: d.emit, NewID: d.newID,
 		Note: d.note, Notes: &d.about[p].notes,
 		FactsOf:      func(tid int) *task.Facts { return d.facts[tid] },
-		DescribeLink: func(link string) (uint64, error) { return d.files.DescribeLink(p.pid, link) },
+		DescribeLink: func(link string) (uint64, error) { return d.files.DescribeLink(p.at(), link) },
 		Block:        func(reason error) { d.blockers.add(p.pid, reason) },
 	}
 	if d.kills {
@@ -415,8 +421,8 @@ func (d *description) collector(p *process, t *tracee.Tracee) *task.Collector {
 func (d *description) addressSpace(p *process, id uint64) error {
 	a := d.about[p]
 	mc := &memory.Collector{
-		PID: p.pid, ID: id, Known: d.mapped, Emit: d.emit, NewID: d.newID, Content: d.files.Content,
-		DescribeMapped: func(m *proc.Mapping) (uint64, error) { return d.files.DescribeMapped(p.pid, m) },
+		PID: p.pid, At: p.at(), ID: id, Known: d.mapped, Emit: d.emit, NewID: d.newID, Content: d.files.Content,
+		DescribeMapped: func(m *proc.Mapping) (uint64, error) { return d.files.DescribeMapped(p.at(), m) },
 		Block:          func(reason error) { d.blockers.add(p.pid, reason) },
 	}
 	if d.lender.loan != nil {
@@ -429,7 +435,7 @@ func (d *description) addressSpace(p *process, id uint64) error {
 	s := &space{process: p, id: id, pages: mc.Pages, place: a.place, confined: a.status.Seccomp != 0}
 	if p.parent != nil && d.about[p.parent].pages != nil {
 		var err error
-		if s.inherit, s.pages, err = memory.Inherited(p.parent.pid, p.pid, mc.Pages); err != nil {
+		if s.inherit, s.pages, err = memory.Inherited(p.parent.at(), p.at(), mc.Pages); err != nil {
 			return err
 		}
 	}

@@ -19,7 +19,19 @@ func (d *description) readFacts() error {
 		}
 	}
 	d.facts = make(map[int]*task.Facts, len(firsts)+len(others))
-	if err := errors.Join(d.factsOf(firsts), d.factsOf(others)); err != nil {
+	if err := d.factsOf(firsts); err != nil {
+		return err
+	}
+	for _, p := range d.tree.procs {
+		if !p.headless() {
+			continue
+		}
+		var err error
+		if d.facts[p.pid], err = task.EndedFacts(p.pid, d.facts[p.at()]); err != nil {
+			return err
+		}
+	}
+	if err := d.factsOf(others); err != nil {
 		return err
 	}
 	for _, p := range d.tree.procs {
@@ -62,6 +74,9 @@ func (d *description) setWorkersApart(p *process) error {
 		mine = append(mine, t)
 	}
 	p.threads = mine
+	if len(mine) == 0 && len(p.workers) > 0 {
+		return refused(p.pid, errors.New("is about to end: nothing of its program runs any more"))
+	}
 	return nil
 }
 
@@ -69,7 +84,7 @@ func (d *description) setWorkersApart(p *process) error {
 func (d *description) readMappings() error {
 	return parallel.Each(len(d.tree.procs), func(i int) (err error) {
 		if p := d.tree.procs[i]; !p.zombie {
-			d.about[p].maps, err = proc.ReadMappings(p.pid)
+			d.about[p].maps, err = proc.ReadMappings(p.at())
 		}
 		return err
 	})

@@ -25,12 +25,24 @@ type process struct {
 	zombie  bool
 	gone    bool             // it ended and was reaped
 	denied  int              // how often in a row attaching to it failed
-	threads []*tracee.Tracee // the first is the leader; a zombie has none
+	threads []*tracee.Tracee // the first is the leader, unless that has ended; a zombie has none
 	workers []*tracee.Tracee // threads of the kernel, which are not saved
 	parent  *process         // nil for the root
 	home    *loan.Home
 	vdso    []tracee.Range // the code of the vdso
 	served  []error        // its memory that is on FUSE, which must not be read
+}
+
+// headless reports whether the first thread of a process has ended while others go on. By its
+// id, /proc then shows neither memory nor files, see at.
+func (p *process) headless() bool { return len(p.threads) > 0 && p.threads[0].TID != p.pid }
+
+// at is the id by which /proc shows the memory and the files of a process.
+func (p *process) at() int {
+	if len(p.threads) > 0 {
+		return p.threads[0].TID
+	}
+	return p.pid
 }
 
 // tree is the target: a process and all its descendants.
@@ -140,9 +152,6 @@ func (t *tree) hold(p *process) (found bool, err error) {
 		// to take its id at execve. Were another one held, it would have ended for that.
 		time.Sleep(50 * time.Microsecond)
 		return true, t.round()
-	}
-	if !t.group.Holds(p.pid) {
-		return false, refused(p.pid, errors.New("has ended its first thread while others go on, which can't be saved"))
 	}
 	more, err := t.findChildren(p)
 	return found || more, err
@@ -297,7 +306,7 @@ func (t *tree) settle(p *process, held *tracee.Tracee) error {
 		return err
 	}
 	if p.home == nil {
-		auxv, err := proc.ReadAuxv(p.pid)
+		auxv, err := proc.ReadAuxv(held.TID)
 		if err != nil {
 			return err
 		}
@@ -351,14 +360,14 @@ func (t *tree) findServed() error {
 	lists := make([][]proc.Mapping, len(t.procs))
 	err := parallel.Each(len(t.procs), func(i int) (err error) {
 		if p := t.procs[i]; !p.zombie {
-			lists[i], err = proc.ReadMaps(p.pid)
+			lists[i], err = proc.ReadMaps(p.at())
 		}
 		return err
 	})
 	judged := map[uint64]string{}
 	for i, p := range t.procs {
 		if err == nil {
-			p.served, err = files.Served(p.pid, lists[i], judged)
+			p.served, err = files.Served(p.at(), lists[i], judged)
 		}
 	}
 	return err

@@ -31,9 +31,9 @@ func (d *description) namespaces(p *process) error {
 	if err != nil {
 		return err
 	}
-	for _, t := range p.threads {
+	for i, t := range p.threads {
 		its := d.facts[t.TID].Namespaces
-		if t.TID == p.pid {
+		if i == 0 {
 			d.otherNamespaces(p, own, its)
 			own = its
 		} else if kinds := differing(own, its); len(kinds) > 0 {
@@ -70,7 +70,7 @@ func (d *description) namespacesOfChildren(p *process, tid int, its map[string]u
 			continue
 		}
 		who := "has"
-		if tid != p.pid {
+		if tid != p.at() {
 			who = fmt.Sprintf("has a thread, %d (%s), with", tid, commOf(p.pid, tid))
 		}
 		d.blockers.add(p.pid, fmt.Errorf("%s another %s namespace for its children than for itself (%s_for_children), which can't be saved", who, kind, kind))

@@ -54,7 +54,7 @@ func lookOutside(root int) *outsiders {
 		mapped: map[sharedFile]int{}, wanted: map[sharedFile]bool{}, seen: map[int]bool{}}
 	o.addTree(root)
 	for pid := range o.tree {
-		list, _ := proc.ReadMaps(pid)
+		list, _ := readMaps(pid)
 		o.want(list)
 		for _, link := range linksOf(pid) {
 			o.links[link] = true
@@ -72,7 +72,7 @@ func isSocket(link string) bool { return strings.HasPrefix(link, "socket:[") }
 // linksOf returns the pipes and sockets of a process, as its links in proc(5) name them:
 // none of one that we may not look at, or that has ended.
 func linksOf(pid int) []string {
-	fds, _ := proc.FDs(pid)
+	pid, fds := descriptors(pid)
 	links := make([]string, len(fds))
 	_ = parallel.Each(len(fds), func(i int) error {
 		if link, err := proc.FDLink(pid, fds[i]); err == nil && (strings.HasPrefix(link, "pipe:[") || isSocket(link)) {
@@ -83,9 +83,28 @@ func linksOf(pid int) []string {
 	return slices.DeleteFunc(links, func(link string) bool { return link == "" })
 }
 
+// readMaps reads the mappings of a process, whose first thread may have ended.
+func readMaps(pid int) ([]proc.Mapping, error) {
+	list, err := proc.ReadMaps(pid)
+	if err == nil && len(list) == 0 {
+		return proc.ReadMaps(proc.Living(pid))
+	}
+	return list, err
+}
+
+// descriptors lists those of a process, and the id by which /proc shows them.
+func descriptors(pid int) (at int, fds []int) {
+	at = pid
+	if fds, _ = proc.FDs(pid); len(fds) == 0 {
+		at = proc.Living(pid)
+		fds, _ = proc.FDs(at)
+	}
+	return at, fds
+}
+
 // hasOpen reports whether a process has a link open.
 func hasOpen(pid int, link string) bool {
-	fds, _ := proc.FDs(pid)
+	pid, fds := descriptors(pid)
 	return slices.ContainsFunc(fds, func(fd int) bool {
 		has, err := proc.FDLink(pid, fd)
 		return err == nil && has == link
@@ -178,7 +197,7 @@ func (o *outsiders) look(pid int) {
 	if len(o.wanted) == 0 {
 		return
 	}
-	list, _ := proc.ReadMaps(pid)
+	list, _ := readMaps(pid)
 	for i := range list {
 		if key := (sharedFile{list[i].Dev, list[i].Inode}); o.wanted[key] && o.mapped[key] == 0 {
 			o.mapped[key] = pid
@@ -247,7 +266,7 @@ func (c *collection) stillMapped(key sharedFile) int {
 		if c.tree.byPID[pid] != nil || c.outsiders.tree[pid] {
 			return false
 		}
-		list, _ := proc.ReadMaps(pid)
+		list, _ := readMaps(pid)
 		return slices.ContainsFunc(list, func(m proc.Mapping) bool { return sharedFile{m.Dev, m.Inode} == key })
 	}
 	first := c.outsiders.mapped[key]

@@ -57,6 +57,11 @@ func (e *examiner) tree(pid int, seen map[int]bool) {
 	if err != nil {
 		return // it has ended
 	}
+	if at := proc.Living(pid); at != pid { // what it may be asked for, its first thread has no more
+		if status, err = proc.ReadThreadStatus(pid, at); err != nil {
+			return
+		}
+	}
 	if status.State != 'Z' && status.State != 'X' {
 		e.process(pid, &status)
 	}
@@ -102,14 +107,14 @@ func (e *examiner) process(pid int, status *proc.Status) {
 	if traceDenied(pid) {
 		e.lacks = append(e.lacks, e.whyNoTrace(pid, status))
 	}
-	if filesDenied(pid) {
+	if filesDenied(proc.Living(pid)) {
 		e.need(caps.Of(unix.CAP_DAC_READ_SEARCH), pid, "read the files in /proc of %s, of another user")
 	}
 	if do := map[string]string{LeaveKilled: "kill", LeaveStopped: "stop"}[e.leave]; do != "" && unix.Kill(pid, 0) == unix.EPERM {
 		e.lacks = append(e.lacks, &caps.Missing{Set: caps.Of(unix.CAP_KILL), Who: proc.Named(pid),
 			To: do + " %s, of another user", Tip: "leave it running: --leave running"})
 	}
-	if mapFilesDenied() && sharesMemory(pid) {
+	if mapFilesDenied() && sharesMemory(proc.Living(pid)) {
 		e.need(caps.Of(unix.CAP_CHECKPOINT_RESTORE), pid, "reach shared anonymous memory or System V segments of %s")
 	}
 	if status.Seccomp != unix.SECCOMP_MODE_DISABLED {

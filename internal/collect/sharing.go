@@ -17,16 +17,16 @@ const kindFiles = int(kcmp.Files)
 // sharing is found by ckpt-dedup.
 func (d *description) shared(p *process, t *tracee.Tracee, c *task.Collector) (record.ThreadRefs, error) {
 	r := record.ThreadRefs{}
-	other, have := p.pid, &d.about[p].refs
+	other, have := p.at(), &d.about[p].refs
 	if t == p.threads[0] {
 		other, have = 0, &record.ThreadRefs{}
 		if p.parent != nil {
-			other, have = p.parent.pid, &d.about[p.parent].refs
+			other, have = p.parent.at(), &d.about[p.parent].refs
 		}
 	}
 	for i := range task.Cloned {
 		k := &task.Cloned[i]
-		equal := other == p.pid && (k.Kcmp == kcmp.VM || k.Kcmp == kcmp.Sighand) // all threads share those
+		equal := t != p.threads[0] && (k.Kcmp == kcmp.VM || k.Kcmp == kcmp.Sighand) // all threads share those
 		if other != 0 && !equal {
 			o, err := kcmp.Compare(t.TID, other, k.Kcmp, 0, 0)
 			if err != nil {

@@ -14,16 +14,19 @@ import (
 // those go that are no longer part of the tree.
 func (t *tree) read() error {
 	err := parallel.Each(len(t.procs), func(i int) (err error) {
-		t.procs[i].stat, err = proc.ReadStat(t.procs[i].pid)
+		p := t.procs[i]
+		slices.SortStableFunc(p.threads, func(a, b *tracee.Tracee) int {
+			return rank(p, a) - rank(p, b)
+		})
+		if p.stat, err = proc.ReadStat(p.pid); err != nil || !p.headless() {
+			return err
+		}
+		of, err := proc.ReadStat(p.at())
+		p.stat.TakeMemory(&of)
 		return err
 	})
 	if err != nil {
 		return err
-	}
-	for _, p := range t.procs {
-		slices.SortStableFunc(p.threads, func(a, b *tracee.Tracee) int {
-			return rank(p, a) - rank(p, b)
-		})
 	}
 	t.sort()
 	return t.letStraysGo()

@@ -155,7 +155,7 @@ func (f *filter) checkTask(rec *stream.Record) error {
 	if err != nil || stat.StartTime != t.StartTime {
 		return fmt.Errorf("pid %d (%s) is no longer the process that was described: %w", t.PID, t.Comm, hold.ErrGone)
 	}
-	status, err := proc.ReadStatus(t.PID)
+	status, err := proc.ReadThreadStatus(t.PID, proc.Living(t.PID))
 	if err != nil || status.TracerPid != f.header.Tracer {
 		return fmt.Errorf("pid %d (%s) is not held by the ckpt-collect that described it: %w", t.PID, t.Comm, hold.ErrGone)
 	}

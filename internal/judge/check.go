@@ -114,12 +114,19 @@ func checkTask(t *Task) (errs []error) {
 	if len(t.Threads) == 0 {
 		return append(errs, fmt.Errorf("%w: pid %d (%s) has no THREAD record", stream.ErrCorrupt, t.PID, t.Comm))
 	}
+	errs = append(errs, checkFirst(t)...)
 	for _, th := range t.Threads {
 		if th.TID != t.PID {
 			check(th.TID)
 		}
 		for i := range task.Resources {
 			r := &task.Resources[i]
+			if th.Ended && r.Scope == task.PerThread && !r.First {
+				if th.Resources[r.Type] != nil {
+					errs = append(errs, fmt.Errorf("%w: thread %d has ended and has a %v record", stream.ErrCorrupt, th.TID, r.Type))
+				}
+				continue
+			}
 			if r.Required && (r.Scope == task.PerThread && th.Resources[r.Type] == nil || r.Scope == task.PerProcess && t.Resources[r.Type] == nil) {
 				errs = append(errs, fmt.Errorf("thread %d of pid %d (%s) has no %v record", th.TID, t.PID, t.Comm, r.Type))
 			}
@@ -135,6 +142,26 @@ func checkTask(t *Task) (errs []error) {
 		errs = append(errs, checkMembers(t, rec)...)
 	}
 	return errs
+}
+
+// checkFirst judges how the first thread of a process has ended, if it has. It is made like
+// the others, so what it has must be what another has.
+func checkFirst(t *Task) []error {
+	first := t.Threads[0]
+	var bad string
+	switch {
+	case !first.Ended && first.Status == 0:
+		return nil
+	case !first.Ended || !puppet.CanEndFirst(unix.WaitStatus(first.Status)):
+		bad = fmt.Sprintf("status %#x", first.Status)
+	case len(t.Threads) == 1:
+		bad = "no other thread"
+	case first.Refs != t.Threads[1].Refs:
+		bad = "other objects than the next one"
+	default:
+		return nil
+	}
+	return []error{fmt.Errorf("%w: the first thread of pid %d (%s) has %s", stream.ErrCorrupt, t.PID, t.Comm, bad)}
 }
 
 // inOrder returns the records of resources in the order of their table.

@@ -37,12 +37,23 @@ type Task struct {
 	record.Task
 	Parent    *Task
 	Children  []*Task
-	Threads   []*Thread // the first is the leader; a zombie has none
+	Threads   []*Thread // the first is the leader, which may have ended; a zombie has none
 	Resources map[record.Type]*stream.Record
 
 	// Session and Group are those that it will have, 0 for ckpt-apply's own. They
 	// are those that it had, unless their leader is not in the image.
 	Session, Group int
+}
+
+// Headless reports whether the process's first thread has ended.
+func (t *Task) Headless() bool { return len(t.Threads) > 0 && t.Threads[0].Ended }
+
+// Living returns the threads that have not ended.
+func (t *Task) Living() []*Thread {
+	if t.Headless() {
+		return t.Threads[1:]
+	}
+	return t.Threads
 }
 
 // Refs returns the objects of the first thread; a zombie has none.
@@ -245,6 +256,8 @@ func (m *Model) thread(rec *stream.Record) error {
 		return fmt.Errorf("%w: thread %d occurs twice", stream.ErrCorrupt, t.TID)
 	case len(t.Comm) > maxComm:
 		return fmt.Errorf("%w: thread %d has a name of %d bytes", stream.ErrCorrupt, t.TID, len(t.Comm))
+	case t.Ended && t.TID != t.PID:
+		return fmt.Errorf("%w: thread %d has ended and is not the first of pid %d", stream.ErrCorrupt, t.TID, t.PID)
 	case len(of.Threads) == 0 && t.TID != t.PID:
 		return fmt.Errorf("%w: the first thread of pid %d does not come before it", stream.ErrCorrupt, t.PID)
 	}

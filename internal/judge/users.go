@@ -20,7 +20,7 @@ type users map[uint64]*files.User
 func (m *Model) users() users {
 	shared, inodes := users{}, users{}
 	for _, t := range m.Tasks {
-		for _, th := range t.Threads {
+		for _, th := range t.Living() {
 			if u := userOf(t, th); u != nil {
 				for _, ref := range []uint64{th.Refs.Files, th.Refs.FS, th.Refs.MM} {
 					shared.add(ref, u, false, false)
@@ -99,7 +99,7 @@ func (us users) add(ref uint64, u *files.User, read, write bool) {
 // root's, which may take on any.
 func (m *Model) Owns(uid, gid uint32) bool {
 	for _, t := range m.Tasks {
-		for _, th := range t.Threads {
+		for _, th := range t.Living() {
 			rec := th.Resources[record.TypeCreds]
 			var c record.Creds
 			if rec == nil || rec.Decode(&c) != nil {

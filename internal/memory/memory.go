@@ -18,6 +18,7 @@ import (
 // Collector describes one address space, whose tasks are stopped.
 type Collector struct {
 	PID int
+	At  int    // a thread that has it, by which /proc shows it
 	ID  uint64 // of the MM record
 	// Emit adds a record to the stream.
 	Emit func(t record.Type, meta any) error
@@ -49,12 +50,12 @@ type Mapped struct {
 
 // Collect emits a VMA record for every mapping and finds the pages to send.
 func (c *Collector) Collect(maps []proc.Mapping) error {
-	pagemap, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", c.PID))
+	pagemap, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", c.At))
 	if err != nil {
 		return fmt.Errorf("pages of pid %d: %w", c.PID, err)
 	}
 	defer pagemap.Close()
-	placed, err := proc.ReadPlaced(c.PID)
+	placed, err := proc.ReadPlaced(c.At)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -29,6 +29,7 @@ const (
 type Source struct {
 	Loan *loan.Loan
 	PID  int
+	At   int    // a thread by way of which its memory is read
 	ID   uint64 // of the MM record
 	// ByReference is asked before each chunk. It reports whether the reader of the
 	// stream promises to be done with the chunk before the process runs again: a page
@@ -91,7 +92,7 @@ func (s *Source) copy(w *stream.Writer, chunk []tracee.Range) (unsent []tracee.R
 	if len(s.buf) < size(chunk) { // hardly ever after the first
 		s.buf = make([]byte, size(chunk))
 	}
-	n, err := tracee.ReadVec(s.PID, s.buf[:size(chunk)], chunk)
+	n, err := tracee.ReadVec(s.At, s.buf[:size(chunk)], chunk)
 	if errors.Is(err, unix.EFAULT) || err == nil && n < pageBytes {
 		// The process itself may not read these pages; /proc/PID/mem can.
 		n, err = s.readForced(s.buf[:chunk[0].Len], chunk[0].Addr)
@@ -105,7 +106,7 @@ func (s *Source) copy(w *stream.Writer, chunk []tracee.Range) (unsent []tracee.R
 }
 
 func (s *Source) readForced(buf []byte, addr uint64) (int, error) {
-	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", s.PID))
+	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", s.At))
 	if err != nil {
 		return 0, err
 	}

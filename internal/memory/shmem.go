@@ -21,7 +21,7 @@ import (
 // collectShmem describes the object behind shared anonymous mappings. Only its inode
 // number identifies it.
 func collectShmem(c *Collector, m *proc.Mapping, v *record.VMA) error {
-	link := m.Link(c.PID)
+	link := m.Link(c.At)
 	st, err := os.Stat(link)
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("shared memory of pid %d at %x: reading it takes CAP_CHECKPOINT_RESTORE: %w", c.PID, m.Start, err)

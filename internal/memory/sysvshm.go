@@ -42,7 +42,7 @@ func collectSysVShm(c *Collector, m *proc.Mapping, v *record.VMA) error {
 	ident := binary.LittleEndian.AppendUint64([]byte("sysvshm"), m.Dev)
 	ident = binary.LittleEndian.AppendUint64(ident, m.Inode)
 	v.Refs.Inode = c.NewID()
-	if err := c.Content(v.Refs.Inode, string(ident), m.Link(c.PID)); err != nil {
+	if err := c.Content(v.Refs.Inode, string(ident), m.Link(c.At)); err != nil {
 		return fmt.Errorf("shared memory (System V) of pid %d: %w", c.PID, err)
 	}
 	return c.Emit(record.TypeSysVShm, &record.SysVShm{

@@ -55,6 +55,13 @@ type Stat struct {
 // IsKernelThread reports whether the task is a thread of the kernel.
 func IsKernelThread(s Stat) bool { return s.Flags&FlagKernelThread != 0 }
 
+// TakeMemory takes over what the stat of another thread tells of the memory that both have.
+func (s *Stat) TakeMemory(of *Stat) {
+	s.StartCode, s.EndCode, s.StartStack = of.StartCode, of.EndCode, of.StartStack
+	s.StartData, s.EndData, s.StartBrk = of.StartData, of.EndData, of.StartBrk
+	s.ArgStart, s.ArgEnd, s.EnvStart, s.EnvEnd = of.ArgStart, of.ArgEnd, of.EnvStart, of.EnvEnd
+}
+
 // ReadStat reads the stat of a process.
 func ReadStat(pid int) (Stat, error) {
 	return readParsed(pid, pidPath(pid, "stat"), ParseStat)

@@ -21,6 +21,21 @@ func Threads(pid int) ([]int, error) {
 	return tids, nil
 }
 
+// Living returns the id by which /proc shows the memory and the files of a process: its
+// own, or, if its first thread has ended while others go on, that of another.
+func Living(pid int) int {
+	if stat, err := ReadStat(pid); err == nil && stat.State == 'Z' && stat.NumThreads > 1 {
+		if tids, err := Threads(pid); err == nil {
+			for _, tid := range tids {
+				if stat, err := ReadThreadStat(pid, tid); err == nil && stat.State != 'Z' && stat.State != 'X' {
+					return tid
+				}
+			}
+		}
+	}
+	return pid
+}
+
 // Children lists the child processes of all threads of a process, zombies too,
 // ascending. It is reliable only if neither the process nor its children run.
 func Children(pid int) ([]int, error) {

@@ -304,6 +304,21 @@ func CanEnd(s unix.WaitStatus) bool {
 	return s>>16 == 0 && (s.Exited() || s.Signaled() && s.Signal() <= lastSignal && !slices.Contains(harmless, s.Signal()))
 }
 
+// CanEndFirst reports whether the first thread of a process can end with this status while
+// others go on.
+func CanEndFirst(s unix.WaitStatus) bool { return s>>16 == 0 && s.Exited() }
+
+// EndFirst ends the puppet, which is the first thread of its process, with this status, and
+// returns when /proc shows it as a zombie. The process's other threads still die with us.
+func (p *Puppet) EndFirst(s unix.WaitStatus) error {
+	regs := p.base
+	regs.SetCall(p.insn, unix.SYS_EXIT, []uint64{uint64(s.ExitStatus())})
+	if err := p.t.SetRegs(&regs); err != nil {
+		return err
+	}
+	return p.t.EndFirst()
+}
+
 // Die ends the process by a signal, whose action must be the default one.
 func (p *Puppet) Die(sig unix.Signal) error {
 	if err := p.t.SetSignalMask(0); err != nil {

@@ -26,6 +26,7 @@ const (
 var creds = row[record.Creds]{
 	Type:     record.TypeCreds,
 	Required: true,
+	First:    true,
 	Asks: func(c *Collector) []tracee.Query {
 		return append(c.askKeyrings(), getSecurebits, getDumpable)
 	},

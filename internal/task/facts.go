@@ -19,6 +19,34 @@ type Facts struct {
 	slack    *uint64 // the timer slack, if it takes long to ask the thread; nil if this user may not read it
 }
 
+// EndedFacts are those about the first thread of a process, which has ended while others go
+// on: what /proc still tells of it, and for the rest what it tells of another.
+func EndedFacts(pid int, other *Facts) (*Facts, error) {
+	f := *other
+	var err error
+	if f.Status, err = proc.ReadStatus(pid); err != nil {
+		return nil, err
+	}
+	f.Comm, f.slack = f.Status.Name, nil
+	if f.cgroups, err = readCgroups(pid); err != nil {
+		return nil, err
+	}
+	f.loginUID, err = readLoginUID(pid, pid)
+	return &f, err
+}
+
+// ended reports whether the thread is the first of a process and has ended.
+func (f *Facts) ended() bool { return f != nil && f.Status.State == 'Z' }
+
+// readLoginUID returns nil if the kernel has no audit.
+func readLoginUID(pid, tid int) (*uint32, error) {
+	uid, err := proc.ReadLoginUID(pid, tid)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return &uid, err
+}
+
 // ReadFacts reads the facts about a thread, given those about the first thread of its
 // process, which are nil for that itself.
 func ReadFacts(pid, tid int, first *Facts) (*Facts, error) {
@@ -39,10 +67,7 @@ func ReadFacts(pid, tid int, first *Facts) (*Facts, error) {
 	if f.cgroups, err = readCgroups(tid); err != nil {
 		return nil, err
 	}
-	switch uid, err := proc.ReadLoginUID(pid, tid); {
-	case err == nil:
-		f.loginUID = &uid
-	case !errors.Is(err, fs.ErrNotExist):
+	if f.loginUID, err = readLoginUID(pid, tid); err != nil {
 		return nil, err
 	}
 	if f.Status.Seccomp != 0 { // it makes one call at a time

@@ -9,6 +9,7 @@ import (
 // identity: the name. The ids are set when the task is made.
 var identity = row[record.Thread]{
 	Type:  record.TypeThread,
+	First: true,
 	Check: anything[record.Thread],
 	Restore: func(r *Restorer, t *record.Thread) error {
 		name := append([]byte(t.Comm), 0)

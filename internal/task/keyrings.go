@@ -34,7 +34,7 @@ func (c *Collector) askKeyrings() (all []tracee.Query) {
 // serial numbers of its keys, and they can't be restored.
 func (c *Collector) keyrings() error {
 	for _, k := range ownKeyrings {
-		if k.process && c.TID != c.PID {
+		if k.process && c.TID != c.PID || !k.process && c.Facts.ended() {
 			continue
 		}
 		serial, _, err := c.result(keyringID(k.id))

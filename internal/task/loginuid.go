@@ -16,7 +16,8 @@ import (
 // thread, because each can set only its own. Setting it a second time takes
 // CAP_AUDIT_CONTROL, so it comes before credentials.
 var loginUID = row[record.LoginUID]{
-	Type: record.TypeLoginUID,
+	Type:  record.TypeLoginUID,
+	First: true,
 	Collect: func(c *Collector) error {
 		if c.Facts.loginUID == nil {
 			return nil

@@ -29,7 +29,7 @@ var layout = row[record.MM]{
 		return append(askPkeys(), getBreak, getMembarrier, tracee.AnyLDT())
 	},
 	Collect: func(c *Collector) error {
-		auxv, err := proc.ReadAuxv(c.PID)
+		auxv, err := proc.ReadAuxv(c.TID)
 		if err != nil {
 			return err
 		}
@@ -37,7 +37,7 @@ var layout = row[record.MM]{
 		if err != nil {
 			return fmt.Errorf("pid %d: read its break: %w", c.PID, err)
 		}
-		exe, err := c.DescribeLink(fmt.Sprintf("/proc/%d/exe", c.PID))
+		exe, err := c.DescribeLink(fmt.Sprintf("/proc/%d/exe", c.TID))
 		if err != nil {
 			return err
 		}
@@ -117,11 +117,11 @@ func locksFuture(c *Collector) (int, error) {
 	if c.Loan.Tight() {
 		return locksFutureTight(c)
 	}
-	now, err := proc.ReadStatus(c.PID)
+	now, err := proc.ReadStatus(c.TID)
 	if err != nil || now.VmLck == c.Status.VmLck {
 		return 0, err
 	}
-	maps, err := proc.ReadMappings(c.PID)
+	maps, err := proc.ReadMappings(c.TID)
 	if err != nil {
 		return 0, err
 	}
@@ -164,7 +164,7 @@ func locksFutureTight(c *Collector) (int, error) {
 	default:
 		return 0, fmt.Errorf("pid %d: find out whether future mappings are locked: %w", c.PID, err)
 	}
-	maps, err := proc.ReadMappings(c.PID)
+	maps, err := proc.ReadMappings(c.TID)
 	flags := unix.MCL_FUTURE
 	for i := range maps {
 		if maps[i].VmFlags.Has("lf") {

@@ -56,6 +56,7 @@ var attributes = []attribute{
 var prctl = row[record.Prctl]{
 	Type:     record.TypePrctl,
 	Required: true,
+	First:    true,
 	Asks: func(c *Collector) (all []tracee.Query) {
 		if c.TID == c.PID {
 			all = append(all, tracee.TilesQuery)
@@ -73,7 +74,7 @@ var prctl = row[record.Prctl]{
 	Collect: func(c *Collector) error {
 		rec := record.Prctl{PID: c.PID, TID: c.TID}
 		for _, a := range attributes {
-			if a.process && c.TID != c.PID {
+			if a.process && c.TID != c.PID || !a.process && c.Facts.ended() {
 				continue
 			}
 			v, err := readAttribute(c, a)

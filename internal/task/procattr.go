@@ -22,13 +22,13 @@ var procAttr = row[record.ProcAttr]{
 	Collect: func(c *Collector) error {
 		a := record.ProcAttr{PID: c.PID}
 		var err error
-		if a.Personality, err = proc.ReadPersonality(c.PID); err != nil {
+		if a.Personality, err = proc.ReadPersonality(c.TID); err != nil {
 			return err
 		}
 		if a.OOMScoreAdj, err = proc.ReadOOMScoreAdj(c.PID); err != nil {
 			return err
 		}
-		filter, err := proc.ReadCoredumpFilter(c.PID)
+		filter, err := proc.ReadCoredumpFilter(c.TID)
 		if err != nil {
 			return err
 		}

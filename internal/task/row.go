@@ -14,6 +14,7 @@ type row[T any] struct {
 	Type     record.Type
 	Scope    Scope
 	Required bool
+	First    bool
 	Plenty   string
 	Asks     func(c *Collector) []tracee.Query
 	Collect  func(c *Collector) error
@@ -42,7 +43,7 @@ func (d row[T]) resource() Resource {
 	if d.Check == nil {
 		panic("a resource without a check: " + d.Type.String())
 	}
-	r := Resource{Type: d.Type, Scope: d.Scope, Required: d.Required, Plenty: d.Plenty, Asks: d.Asks, Collect: d.Collect, Settled: d.Settled}
+	r := Resource{Type: d.Type, Scope: d.Scope, Required: d.Required, First: d.First, Plenty: d.Plenty, Asks: d.Asks, Collect: d.Collect, Settled: d.Settled}
 	r.Check = func(rec *stream.Record) []error {
 		v, err := decode[T](rec)
 		if err != nil {

@@ -20,6 +20,7 @@ import (
 var sched = row[record.Sched]{
 	Type:     record.TypeSched,
 	Required: true,
+	First:    true,
 	Asks:     func(*Collector) []tracee.Query { return []tracee.Query{tracee.ThreadMemPolicy()} },
 	Collect: func(c *Collector) error {
 		attr, affinity, err := readSched(c.TID)
@@ -30,15 +31,18 @@ var sched = row[record.Sched]{
 		if err != nil {
 			return fmt.Errorf("pid %d: %w", c.TID, err)
 		}
+		rec := record.Sched{PID: c.PID, TID: c.TID, Attr: attr, Affinity: affinity, IOPrio: prio}
+		if c.Facts.ended() {
+			return c.Emit(record.TypeSched, &rec)
+		}
 		a, err := c.answer(tracee.ThreadMemPolicy())
 		if err != nil {
 			return err
 		}
-		numa, err := c.Loan.Tracee().MemPolicy(a)
-		if err != nil {
+		if rec.NUMA, err = c.Loan.Tracee().MemPolicy(a); err != nil {
 			return err
 		}
-		return c.Emit(record.TypeSched, &record.Sched{PID: c.PID, TID: c.TID, Attr: attr, Affinity: affinity, IOPrio: prio, NUMA: numa})
+		return c.Emit(record.TypeSched, &rec)
 	},
 	Check: func(s *record.Sched) []error {
 		_, _, err := decodeSched(s)

@@ -117,6 +117,9 @@ func (c *Collector) commonFilters() (int, error) {
 		return 0, err
 	}
 	for _, tid := range tids {
+		if c.FactsOf(tid).ended() {
+			continue
+		}
 		its, err := filtersOf(c.PID, tid)
 		if err != nil {
 			return 0, err

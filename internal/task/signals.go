@@ -21,6 +21,7 @@ var signals = row[record.Signals]{
 	Type:     record.TypeSignals,
 	Plenty:   "signals waiting",
 	Required: true,
+	First:    true,
 	Asks:     func(*Collector) []tracee.Query { return []tracee.Query{altStack} },
 	Collect: func(c *Collector) error {
 		m, err := c.snapshot()
@@ -30,6 +31,10 @@ var signals = row[record.Signals]{
 		s := record.Signals{PID: c.PID, TID: c.TID, Blocked: c.Loan.SavedMask(), Pending: m.own[c.TID]}
 		if c.PID == c.TID {
 			s.Shared = m.shared
+		}
+		if c.Facts.ended() {
+			s.Blocked = c.Status.SigBlk
+			return c.Emit(record.TypeSignals, &s)
 		}
 		_, b, err := c.result(altStack)
 		if err != nil {

@@ -1,6 +1,8 @@
 package task
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
@@ -35,6 +37,7 @@ func (c *Collector) snapshot() (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	tids = slices.DeleteFunc(tids, func(tid int) bool { return c.FactsOf(tid).ended() })
 	before, count, err := readPending(c.PID, tids)
 	if err != nil {
 		return nil, err
@@ -81,13 +84,13 @@ func readClocked(c *Collector, before *snapshot) ([]record.Itimer, []record.Time
 // the process.
 func readPending(pid int, tids []int) (m *snapshot, count int, err error) {
 	m = &snapshot{own: make(map[int][][]byte, len(tids))}
-	for _, tid := range tids {
+	for i, tid := range tids {
 		t := &tracee.Tracee{PID: pid, TID: tid}
 		if m.own[tid], err = t.PendingSignals(false); err != nil {
 			return nil, 0, err
 		}
 		count += len(m.own[tid])
-		if tid != pid {
+		if i > 0 {
 			continue
 		}
 		if m.shared, err = t.PendingSignals(true); err != nil {

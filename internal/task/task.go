@@ -25,6 +25,7 @@ import (
 // Collector describes one thread, which is stopped.
 type Collector struct {
 	PID, TID int
+	Leads    bool // it is the first of its process that has not ended
 	Stat     proc.Stat
 	Status   proc.Status
 	// Facts are those of the thread, FactsOf those of another thread of its process.
@@ -154,6 +155,10 @@ type Resource struct {
 	Scope Scope
 	// Required: every task must have a record of it.
 	Required bool
+	// First: what belongs to each thread, and is described of a process's first thread even
+	// if that has ended while others go on, because it can be seen, or says something of
+	// the process.
+	First bool
 	// Plenty names, for messages, what there can be so many of that a record can't
 	// hold them; "" if that can't happen.
 	Plenty string
@@ -214,6 +219,14 @@ func Find(t record.Type) *Resource {
 	return nil
 }
 
+// OfEnded returns the Collector of the process's first thread, which has ended, as far as it
+// still has something, given its facts. The process's own is found out by way of c's thread.
+func (c *Collector) OfEnded(f *Facts) *Collector {
+	of := *c
+	of.TID, of.Facts, of.Status = c.PID, f, f.Status
+	return &of
+}
+
 // object is the part of a Shared resource's record that identifies it.
 func (c *Collector) object(kind kcmp.Type) record.Object {
 	return record.Object{ID: c.ID, Kcmp: &record.Kcmp{Type: int(kind), TID: c.TID}}
@@ -246,7 +259,7 @@ func query(n int, nr uintptr, args ...uint64) tracee.Query {
 func (c *Collector) Ask() error {
 	var all []tracee.Query
 	for i := range Resources {
-		if r := &Resources[i]; r.Asks != nil && (r.Scope == PerThread || c.TID == c.PID) {
+		if r := &Resources[i]; r.Asks != nil && (r.Scope == PerThread || c.Leads) {
 			all = append(all, r.Asks(c)...)
 		}
 	}

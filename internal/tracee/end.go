@@ -2,6 +2,7 @@ package tracee
 
 import (
 	"errors"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,6 +60,53 @@ func (t *Tracee) AwaitEnd() error {
 	return nil
 }
 
+// EndFirst resumes the thread, the first of its process and about to call exit(2), and ends
+// tracing it on the way: a tracer could do so no more with one that has ended, and would
+// have to wait for it before its parent can. It returns when the thread has ended.
+func (t *Tracee) EndFirst() error {
+	// Without PTRACE_O_EXITKILL, which would be in force until then.
+	options := unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACEEXIT
+	if unix.PtraceSetOptions(t.TID, options|OptionSuspendSeccomp) != nil { // takes CAP_SYS_ADMIN, without which there is no filter
+		if err := unix.PtraceSetOptions(t.TID, options); err != nil {
+			return t.Wrap("end", err)
+		}
+	}
+	for sig, left := 0, 64; ; left-- {
+		if left == 0 {
+			return t.Wrap("end", errNoEnd)
+		}
+		if err := unix.PtraceCont(t.TID, sig); err != nil {
+			return t.Wrap("end", err)
+		}
+		s, err := t.Wait(0)
+		if err != nil {
+			return err
+		}
+		if s.Event == unix.PTRACE_EVENT_EXIT {
+			break
+		}
+		sig = 0
+		if s.Event == 0 && !s.Syscall {
+			sig = int(s.Sig)
+		}
+	}
+	t.dead = true
+	if err := detach(t.TID, 0); err != nil {
+		return t.Wrap("end", err)
+	}
+	for begin := time.Now(); !endedFirst(t.PID); time.Sleep(50 * time.Microsecond) {
+		if time.Since(begin) > ending {
+			return t.Wrap("end", errNoEnd)
+		}
+	}
+	return nil
+}
+
+// ending is how long a thread that is in exit(2) may take.
+const ending = 10 * time.Second
+
+var errNoEnd = errors.New("it does not end")
+
 // End resumes the thread, which is about to end, and reaps it.
 func (t *Tracee) End(sig unix.Signal) error {
 	for range 64 {
@@ -77,5 +125,5 @@ func (t *Tracee) End(sig unix.Signal) error {
 			sig = s.Sig
 		}
 	}
-	return t.Wrap("end", errors.New("it does not end"))
+	return t.Wrap("end", errNoEnd)
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
 )
 
 // ErrDead: the task ended or was killed while it was held.
@@ -176,8 +178,20 @@ func (t *Tracee) wait(timeout time.Duration, awake int) (Stop, error) {
 		if t.group != nil && timeout > 0 && time.Since(reaped) > reapEach {
 			t.group.reap(t.PID, t.TID) // the process may be in execve, which waits for that
 			reaped = time.Now()
+			if t.TID == t.PID && endedFirst(t.PID) {
+				t.dead = true
+				return Stop{}, t.Wrap("stop", ErrDead)
+			}
 		}
 	}
+}
+
+// endedFirst reports whether the first thread of a process has ended while others go on.
+// The kernel reports its end only with that of the process, and until then it remains the
+// tracee of whoever has attached to it.
+func endedFirst(pid int) bool {
+	stat, err := proc.ReadThreadStat(pid, pid)
+	return err == nil && stat.State == 'Z' && stat.NumThreads > 1
 }
 
 // vanished returns why a thread is gone although its end was not reported: when another
