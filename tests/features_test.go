@@ -116,7 +116,7 @@ func asleep(pid int) bool {
 	for _, tid := range tids {
 		stat, terr := proc.ReadThreadStat(pid, tid)
 		err = errors.Join(err, terr)
-		if stat.State != 'S' {
+		if stat.State != 'S' && (tid != pid || proc.Living(pid) == pid) {
 			return false
 		}
 	}

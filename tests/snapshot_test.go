@@ -67,9 +67,14 @@ func (s snapshot) process(pid int, root bool, nodes map[string]string) {
 		add("parent", stat[4])
 	}
 	add("group and session", stat[5]+" "+stat[6])
+	at := proc.Living(pid)
 	if add("zombie", strconv.FormatBool(stat[3] == "Z")); stat[3] == "Z" {
-		return
+		add("status", stat[52])
+		if at == pid {
+			return
+		}
 	}
+	dir = fmt.Sprintf("/proc/%d", at) // the first thread may have ended
 	for _, name := range []string{"limits", "cgroup", "coredump_filter", "personality", "oom_score_adj", "loginuid", "environ", "cmdline",
 		"auxv", "timens_offsets"} {
 		add(name, procText(dir, name))
@@ -84,9 +89,9 @@ func (s snapshot) process(pid int, root bool, nodes map[string]string) {
 	add("timers", procText(dir, "timers"))
 	tids, _ := proc.Threads(pid)
 	for _, tid := range tids {
-		s.thread(fmt.Sprintf("%s/task/%d", dir, tid), func(name, value string) { s[fmt.Sprintf("pid %d: thread %d: %s", pid, tid, name)] = value })
+		s.thread(fmt.Sprintf("/proc/%d/task/%d", pid, tid), func(name, value string) { s[fmt.Sprintf("pid %d: thread %d: %s", pid, tid, name)] = value })
 	}
-	fds, _ := proc.FDs(pid)
+	fds, _ := proc.FDs(at)
 	add("descriptors", fmt.Sprint(fds))
 	for _, fd := range fds {
 		link := readLink(dir, fmt.Sprintf("fd/%d", fd))

@@ -46,7 +46,7 @@ func writeText(w io.Writer, n int) error {
 func unharmed(pid int) error {
 	var last error
 	for range 50 { // the kernel detaches a dead tracer's tasks in its own time
-		status, err := proc.ReadStatus(pid)
+		status, err := proc.ReadThreadStatus(pid, proc.Living(pid))
 		switch {
 		case err != nil:
 			return err

@@ -56,10 +56,10 @@ func (b *builder) resources() ([]ready, error) {
 			return nil, err
 		}
 		if t.Headless() {
-			threads = threads[1:]
-			if err := b.endFirst(t); err != nil {
+			if err := b.endFirst(t, threads[0].Final.Mask); err != nil {
 				return nil, err
 			}
+			threads = threads[1:]
 		}
 		for _, r := range threads {
 			all = append(all, ready{r.Puppet, &r.Final})
@@ -71,8 +71,8 @@ func (b *builder) resources() ([]ready, error) {
 // endFirst ends the first thread of a process, while others will go on. By then it has set
 // all that belongs to the process; but its children have no parent-death signal yet, for its
 // end would be the death of their parent to them.
-func (b *builder) endFirst(t *judge.Task) error {
-	err := b.puppets[t.PID].EndFirst(unix.WaitStatus(t.Threads[0].Status))
+func (b *builder) endFirst(t *judge.Task, mask uint64) error {
+	err := b.puppets[t.PID].EndFirst(unix.WaitStatus(t.Threads[0].Status), mask)
 	delete(b.puppets, t.PID)
 	if t.Parent == nil {
 		b.headless = t.PID

@@ -308,15 +308,16 @@ func CanEnd(s unix.WaitStatus) bool {
 // others go on.
 func CanEndFirst(s unix.WaitStatus) bool { return s>>16 == 0 && s.Exited() }
 
-// EndFirst ends the puppet, which is the first thread of its process, with this status, and
-// returns when /proc shows it as a zombie. The process's other threads still die with us.
-func (p *Puppet) EndFirst(s unix.WaitStatus) error {
+// EndFirst ends the puppet, which is the first thread of its process, with this status and
+// signal mask, and returns when /proc shows it as a zombie. The process's other threads
+// still die with us.
+func (p *Puppet) EndFirst(s unix.WaitStatus, mask uint64) error {
 	regs := p.base
 	regs.SetCall(p.insn, unix.SYS_EXIT, []uint64{uint64(s.ExitStatus())})
 	if err := p.t.SetRegs(&regs); err != nil {
 		return err
 	}
-	return p.t.EndFirst()
+	return p.t.EndFirst(mask)
 }
 
 // Die ends the process by a signal, whose action must be the default one.

@@ -117,7 +117,8 @@ func (c *Collector) commonFilters() (int, error) {
 		return 0, err
 	}
 	for _, tid := range tids {
-		if c.FactsOf(tid).ended() {
+		if f := c.FactsOf(tid); f.ended() { // of its filters only the number can be read
+			common = common[:min(len(common), f.Status.SeccompFilters)]
 			continue
 		}
 		its, err := filtersOf(c.PID, tid)

@@ -62,8 +62,9 @@ func (t *Tracee) AwaitEnd() error {
 
 // EndFirst resumes the thread, the first of its process and about to call exit(2), and ends
 // tracing it on the way: a tracer could do so no more with one that has ended, and would
-// have to wait for it before its parent can. It returns when the thread has ended.
-func (t *Tracee) EndFirst() error {
+// have to wait for it before its parent can. It returns when the thread has ended, with this
+// signal mask.
+func (t *Tracee) EndFirst(mask uint64) error {
 	// Without PTRACE_O_EXITKILL, which would be in force until then.
 	options := unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACEEXIT
 	if unix.PtraceSetOptions(t.TID, options|OptionSuspendSeccomp) != nil { // takes CAP_SYS_ADMIN, without which there is no filter
@@ -89,6 +90,9 @@ func (t *Tracee) EndFirst() error {
 		if s.Event == 0 && !s.Syscall {
 			sig = int(s.Sig)
 		}
+	}
+	if err := t.SetSignalMask(mask); err != nil { // from here on it takes no signal
+		return err
 	}
 	t.dead = true
 	if err := detach(t.TID, 0); err != nil {
