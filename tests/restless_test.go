@@ -17,10 +17,10 @@ import (
 // restlessEnv is how many dry runs are made of each restless program, for make storm.
 const restlessEnv = "CKPT_STORM"
 
-// TestRestless does dry runs of programs that exec, vfork, fork and pass their work
+// TestRestless does dry runs of programs that exec, also when the first thread has ended, vfork, fork and pass their work
 // from thread to thread without end. None is refused, and nobody is left stopped or traced.
 func TestRestless(t *testing.T) {
-	runs, kinds := 10, []string{"exec", "relay", "vfork"}
+	runs, kinds := 10, []string{"exec", "first", "relay", "vfork"}
 	if s := os.Getenv(restlessEnv); s != "" {
 		var err error
 		if runs, err = strconv.Atoi(s); err != nil {

@@ -1,5 +1,6 @@
 /* Never stands still; argv[1] says how:
  *   exec   a second thread runs the program anew every millisecond, while others sleep
+ *   first  the same, and the first thread ends just before that or just after the program began
  *   relay  detached threads: each starts the next and ends
  *   fork   the same with processes, which the first one takes in, and some children that just end
  *   vfork  threads that start programs with vfork
@@ -11,7 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static char **args;
@@ -26,7 +29,7 @@ static void *sleeper(void *arg)
 static void *exec_again(void *arg)
 {
 	usleep(1000);
-	execv("/proc/self/exe", args);
+	execv("/proc/thread-self/exe", args); /* the first thread may have ended */
 	_exit(3);
 	return arg;
 }
@@ -79,6 +82,13 @@ static int be(const char *kind)
 		thread(sleeper);
 		thread(sleeper);
 		thread(exec_again);
+	} else if (strcmp(kind, "first") == 0) {
+		thread(sleeper);
+		thread(exec_again);
+		struct timespec now;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		usleep(now.tv_nsec / 1000 % 1200); /* at random */
+		syscall(SYS_exit, 5);
 	} else if (strcmp(kind, "relay") == 0) {
 		thread(relay);
 		thread(relay);
