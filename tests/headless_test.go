@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
 )
 
 // TestFirstEnded saves processes whose first thread has ended more than once, and kills
@@ -16,12 +18,12 @@ import (
 func TestFirstEnded(t *testing.T) {
 	target := func(t *testing.T, name string) *feature {
 		t.Parallel()
-		f := &feature{t: t, args: []string{buildC(t, "c/"+name+".c")}}
+		f := &feature{t: t, args: []string{buildC(t, name+".c")}}
 		f.start()
 		return f
 	}
-	for _, name := range []string{"first_ended_tables", "first_ended_child"} {
-		t.Run("generations/"+name, func(t *testing.T) {
+	for _, name := range []string{"c/first_ended_tables", "c/first_ended_child"} {
+		t.Run("generations/"+filepath.Base(name), func(t *testing.T) {
 			f := target(t, name)
 			before := takeSnapshot(f.pid)
 			for range 3 {
@@ -37,11 +39,18 @@ func TestFirstEnded(t *testing.T) {
 			f.judge(apply)
 		})
 	}
-	t.Run("stopped", func(t *testing.T) { firstEndedStopped(target(t, "first_ended_tables")) })
-	t.Run("kill-save", func(t *testing.T) { killSave(target(t, "first_ended_child")) })
-	t.Run("kill-restore", func(t *testing.T) { killRestore(target(t, "first_ended_child")) })
+	t.Run("stopped", func(t *testing.T) { firstEndedStopped(target(t, "c/first_ended_tables")) })
+	t.Run("exiting", func(t *testing.T) {
+		f := target(t, "first_ending")
+		f.shell(fmt.Sprintf("ckpt-collect --dry-run --timeout 1000s %d", f.pid))
+		if err := unharmed(f.pid); err != nil || proc.Living(f.pid) == f.pid {
+			t.Error("the first thread has not ended, or another is not as it was:", err)
+		}
+	})
+	t.Run("kill-save", func(t *testing.T) { killSave(target(t, "c/first_ended_child")) })
+	t.Run("kill-restore", func(t *testing.T) { killRestore(target(t, "c/first_ended_child")) })
 	t.Run("namespace", func(t *testing.T) {
-		f := target(t, "first_ended_tables")
+		f := target(t, "c/first_ended_tables")
 		f.save("killed")
 		img := f.image()
 		defer img.Close()
