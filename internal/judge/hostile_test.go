@@ -108,6 +108,12 @@ func TestHostile(t *testing.T) {
 		"an attribute nobody knows":        {change{record.TypePrctl, 0, map[string]any{"values": []record.PrctlValue{{Name: "wings", Value: 1}}}, nil}, "has the attribute \"wings\", which is not known"},
 		"attributes that are none":         {change{record.TypePrctl, 0, map[string]any{"values": 7}, nil}, "PRCTL record: the stream is corrupt"},
 		"signal actions that are none":     {change{record.TypeSigactions, 0, map[string]any{"actions": 7}, nil}, "SIGACTIONS record: the stream is corrupt"},
+		"a first thread that was stopped":  {change{record.TypeThread, 0, map[string]any{"ended": true, "status": 0x7f}, nil}, "the first thread of pid 4000000 (root) has status 0x7f"},
+		"a status of one that goes on":     {change{record.TypeThread, 0, map[string]any{"status": 256}, nil}, "the first thread of pid 4000000 (root) has status 0x100"},
+		"registers of one that has ended":  {change{record.TypeThread, 0, map[string]any{"ended": true}, nil}, "thread 4000000 has ended and has a REGS record"},
+		"one without those that go on":     {change{record.TypeThread, 2, map[string]any{"ended": true}, nil}, "the first thread of pid 4000002 (child) has no other thread"},
+		"one with a table of its own":      {change{record.TypeThread, 0, map[string]any{"ended": true}, map[string]uint64{"files": 10}}, "has other objects than the next one"},
+		"another that has ended":           {change{record.TypeThread, 1, map[string]any{"ended": true}, nil}, "thread 4000001 has ended and is not the first"},
 		"vsyscall with its ends exchanged": {change{record.TypeVMA, 4, map[string]any{"end": 0x1000}, nil}, "not whole pages"},
 	} {
 		t.Run(name, func(t *testing.T) {

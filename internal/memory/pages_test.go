@@ -124,7 +124,7 @@ func TestSendCopies(t *testing.T) {
 		t.Log(name)
 		r := source(t, func(w *stream.Writer) error {
 			never := func() bool { return false }
-			return (&Source{PID: pid, ID: 1, ByReference: never}).Send(w, slices.Clone(ranges))
+			return (&Source{PID: pid, At: pid, ID: 1, ByReference: never}).Send(w, slices.Clone(ranges))
 		})
 		sent(t, pid, ranges, r)
 	}
@@ -200,7 +200,7 @@ func TestSendByReference(t *testing.T) {
 	} {
 		t.Log(name)
 		r := source(t, func(w *stream.Writer) error {
-			return (&Source{Loan: l, PID: pid, ID: 1, ByReference: by}).Send(w, slices.Clone(ranges))
+			return (&Source{Loan: l, PID: pid, At: pid, ID: 1, ByReference: by}).Send(w, slices.Clone(ranges))
 		})
 		sent(t, pid, ranges, r)
 	}
@@ -215,7 +215,7 @@ func TestSendGone(t *testing.T) {
 	defer f.Close()
 	w := stream.NewWriter(io.Discard)
 	testkit.Check(t, w.Add(record.TypeHeader, &record.Header{Stage: record.StageShared}))
-	src := Source{PID: p.Tracee().PID, ByReference: func() bool { return false }}
+	src := Source{PID: p.Tracee().PID, At: p.Tracee().TID, ByReference: func() bool { return false }}
 	if err := src.Send(w, []tracee.Range{{Addr: at, Len: pageBytes}}); err == nil {
 		t.Error("it was sent")
 	}

@@ -39,7 +39,7 @@ func describe(t testing.TB, p *puppet.Puppet) *described {
 	last := uint64(0)
 	next := func() uint64 { last++; return last }
 	c := &Collector{
-		PID: p.Tracee().PID, ID: 1000, NewID: next, Loan: p, Known: map[Mapped]uint64{},
+		PID: p.Tracee().PID, At: p.Tracee().TID, ID: 1000, NewID: next, Loan: p, Known: map[Mapped]uint64{},
 		Emit: func(typ record.Type, meta any) error {
 			if v, ok := meta.(*record.VMA); ok {
 				d.vmas = append(d.vmas, *v)
@@ -170,7 +170,7 @@ func TestRestore(t *testing.T) {
 		testkit.Check(t, r.Map(d.vmas))
 		in := source(t, func(w *stream.Writer) error {
 			never := func() bool { return false }
-			return (&Source{PID: p.Tracee().PID, ID: 1, ByReference: never}).Send(w, slices.Clone(d.pages))
+			return (&Source{PID: p.Tracee().PID, At: p.Tracee().TID, ID: 1, ByReference: never}).Send(w, slices.Clone(d.pages))
 		})
 		for rec := testkit.Must(in.Next())(t); rec.Type != record.TypeEnd; rec = testkit.Must(in.Next())(t) {
 			testkit.Check(t, r.Fill(rec, in))

@@ -207,6 +207,33 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// TestEndFirst: the first thread of a process ends with the others there, with a status and a
+// mask; nobody traces it then, and when the others have ended its parent can wait for it.
+func TestEndFirst(t *testing.T) {
+	p := settledStub(t)
+	for _, status := range []unix.WaitStatus{0, 7 << 8, 255 << 8} {
+		pid := testkit.FreePID(t)
+		child := testkit.Must(p.Clone(pid, 0, unix.SIGCHLD))(t)
+		other := testkit.Must(oneThread(child, testkit.FreePID(t), 0))(t)
+		testkit.Check(t, child.EndFirst(status, 1<<5))
+		stat, ended := testkit.Must(proc.ReadStat(pid))(t), testkit.Must(proc.ReadStatus(pid))(t)
+		if stat.State != 'Z' || stat.NumThreads != 2 || stat.ExitCode != int(status) || ended.TracerPid != 0 || ended.SigBlk != 1<<5 {
+			t.Errorf("%+v\n%+v", stat, ended)
+		}
+		if got := proc.Living(pid); got != other.t.TID {
+			t.Errorf("%d is said to live, not %d", got, other.t.TID)
+		}
+		if got := testkit.Must(other.Call(unix.SYS_GETPID))(t); got != uint64(pid) {
+			t.Errorf("pid %d", got)
+		}
+		testkit.Check(t, unix.Kill(pid, unix.SIGKILL))
+		testkit.Check(t, other.t.AwaitEnd())
+		if got := testkit.Must(p.Call(unix.SYS_WAIT4, uint64(pid), 0, 0, 0))(t); got != uint64(pid) {
+			t.Errorf("wait4 says %d", got)
+		}
+	}
+}
+
 // TestPrepare: a puppet that is let go runs by itself, with the registers, the mask and the
 // extended registers that it was given.
 func TestPrepare(t *testing.T) {

@@ -33,10 +33,9 @@ type Thread struct {
 	TID  int        `cbor:"tid" range:"pid"`   // the thread
 	Comm string     `cbor:"comm" range:"..64"` // its name, as /proc/PID/task/TID/comm has it
 	Refs ThreadRefs `cbor:"refs"`              // what it has
-	// It is the first one and has ended, while others go on. Refs is then what the thread
-	// behind it has, and Status how it ended, as from wait(2).
+	// It is the first one and has ended, while others go on; refs is then what the next one has.
 	Ended  bool `cbor:"ended,omitempty" since:"0.2"`
-	Status int  `cbor:"status,omitempty" range:"0..65535" since:"0.2"`
+	Status int  `cbor:"status,omitempty" range:"0..2^16-1" since:"0.2"` // how it ended, as wait(2) gives it
 }
 
 // ThreadRefs is Thread's refs map, the objects that clone(2) shares or copies.
