@@ -219,7 +219,7 @@ func (f *feature) judge(p *pipeline) {
 var apart = []string{"registers", "chroot", "exe", "sharing", "syscalls", "tty", "waits_often", "paths", "keyring", "fuse", "tcp_kept"}
 
 // moving are those of which what /proc shows changes by itself, with time.
-var moving = []string{"waits_left", "waits_children", "tcp_connecting"}
+var moving = []string{"waits_left", "waits_children", "tcp_connecting", "spawns"}
 
 // featurePrograms are all others.
 func featurePrograms(t *testing.T) (names []string) {

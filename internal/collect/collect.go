@@ -97,6 +97,9 @@ func (c *collection) collect(ctx context.Context, out *os.File, stuck func(error
 	if err := rights(o); err != nil {
 		return err
 	}
+	if err := awaitVfork(ctx, o.PID, o.Timeout); err != nil {
+		return err
+	}
 	c.outsiders = lookOutside(o.PID)
 	var err error
 	for pause := time.Millisecond; ; pause *= 2 {

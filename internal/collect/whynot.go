@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -49,12 +48,8 @@ func whyNoStop(pid, tid int) error {
 	if err := new(task.Frozen).Check(tid); err != nil {
 		return err
 	}
-	if call, err := proc.ReadSyscall(pid, tid); err == nil && slices.Contains(tracee.CloneCalls, call) {
-		if children, err := proc.Children(pid); err == nil && len(children) > 0 {
-			child := slices.Max(children)
-			comm, _ := proc.ReadComm(child, child)
-			return fmt.Errorf("waits in vfork for its child, pid %d (%s), to run another program or end; that did not happen in time (--timeout)", child, comm)
-		}
+	if inVfork(pid, tid) {
+		return whyVfork(pid, tid)
 	}
 	doing := "is in state " + stateWord(pid, tid)
 	if call, err := proc.ReadSyscall(pid, tid); err == nil && call >= 0 {
