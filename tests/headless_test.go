@@ -40,6 +40,10 @@ func TestFirstEnded(t *testing.T) {
 		})
 	}
 	t.Run("stopped", func(t *testing.T) { firstEndedStopped(target(t, "c/first_ended_tables")) })
+	t.Run("killed", func(t *testing.T) {
+		f := target(t, "first_killed")
+		f.notSaved("has a first thread that was killed while others go on (bad system call), which can't be saved")
+	})
 	t.Run("exiting", func(t *testing.T) {
 		f := target(t, "first_ending")
 		f.shell(fmt.Sprintf("ckpt-collect --dry-run --timeout 1000s %d", f.pid))
@@ -63,15 +67,7 @@ func TestFirstEnded(t *testing.T) {
 // firstEndedStopped: of a stopped process the kernel does not tell how its first thread ended.
 func firstEndedStopped(f *feature) {
 	f.signal(unix.SIGSTOP)
-	p := startPipeline(f.t, nil, nil, fmt.Sprintf("ckpt-collect --dry-run %d", f.pid), "cat")
-	if status := p.wait(); status[0] != 3 {
-		f.t.Errorf("exit statuses %v", status)
-	}
-	for _, part := range []string{"has ended its first thread while others go on, and is stopped", "hint: continue it"} {
-		if !strings.Contains(p.said(), part) {
-			f.t.Errorf("it does not say %q:\n%s", part, p.said())
-		}
-	}
+	f.notSaved("has ended its first thread while others go on, and is stopped", "hint: continue it")
 	f.signal(unix.SIGCONT)
 	f.save("killed")
 	apply := f.restore()
@@ -141,6 +137,20 @@ func killRestore(f *feature) {
 	apply := f.restore()
 	f.proceed()
 	f.judge(apply)
+}
+
+// notSaved has the program refused with these words.
+func (f *feature) notSaved(words ...string) {
+	f.t.Helper()
+	p := startPipeline(f.t, nil, nil, fmt.Sprintf("ckpt-collect --dry-run %d", f.pid), "cat")
+	if status := p.wait(); status[0] != 3 {
+		f.t.Errorf("exit statuses %v", status)
+	}
+	for _, part := range words {
+		if !strings.Contains(p.said(), part) {
+			f.t.Errorf("it does not say %q:\n%s", part, p.said())
+		}
+	}
 }
 
 func (f *feature) signal(sig unix.Signal) {

@@ -313,6 +313,9 @@ func (d *description) callable(p *process) bool {
 		case !regs.Is64():
 			d.blockers.add(p.pid, errors.New("runs 32-bit code, which can't be saved"))
 			return false
+		case p.narrow:
+			d.blockers.add(p.pid, errors.New("runs 64-bit code with 32-bit pointers (x32), which can't be saved"))
+			return false
 		case t.UsesSyscallDispatch():
 			d.blockers.add(p.pid, errors.New("uses syscall user dispatch, which can't be saved"))
 			return false

@@ -31,6 +31,7 @@ type process struct {
 	home    *loan.Home
 	vdso    []tracee.Range // the code of the vdso
 	served  []error        // its memory that is on FUSE, which must not be read
+	narrow  bool           // it has 32-bit pointers
 }
 
 // headless reports whether the first thread of a process has ended while others go on. By its
@@ -317,7 +318,7 @@ func (t *tree) settle(p *process, held *tracee.Tracee) error {
 		if p.vdso, err = tracee.VDSOCode(auxv); err != nil {
 			return err
 		}
-		p.home = &home
+		p.home, p.narrow = &home, tracee.Narrow(auxv)
 	}
 	if err := loan.ComeHome(held, *p.home, t.limit); err != nil {
 		return err

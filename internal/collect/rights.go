@@ -57,13 +57,8 @@ func (e *examiner) tree(pid int, seen map[int]bool) {
 	if err != nil {
 		return // it has ended
 	}
-	if at := proc.Living(pid); at != pid { // what it may be asked for, its first thread has no more
-		if status, err = proc.ReadThreadStatus(pid, at); err != nil {
-			return
-		}
-	}
-	if status.State != 'Z' && status.State != 'X' {
-		e.process(pid, &status)
+	if at := proc.Living(pid); at != pid || status.State != 'Z' && status.State != 'X' {
+		e.process(pid, at, &status)
 	}
 	children, _ := proc.Children(pid)
 	for _, child := range children {
@@ -103,21 +98,22 @@ func (d *description) distrust() error {
 	return nil
 }
 
-func (e *examiner) process(pid int, status *proc.Status) {
+// process asks about one process, by way of a thread that has not ended.
+func (e *examiner) process(pid, at int, status *proc.Status) {
 	if traceDenied(pid) {
 		e.lacks = append(e.lacks, e.whyNoTrace(pid, status))
 	}
-	if filesDenied(proc.Living(pid)) {
+	if filesDenied(at) {
 		e.need(caps.Of(unix.CAP_DAC_READ_SEARCH), pid, "read the files in /proc of %s, of another user")
 	}
 	if do := map[string]string{LeaveKilled: "kill", LeaveStopped: "stop"}[e.leave]; do != "" && unix.Kill(pid, 0) == unix.EPERM {
 		e.lacks = append(e.lacks, &caps.Missing{Set: caps.Of(unix.CAP_KILL), Who: proc.Named(pid),
 			To: do + " %s, of another user", Tip: "leave it running: --leave running"})
 	}
-	if mapFilesDenied() && sharesMemory(proc.Living(pid)) {
+	if mapFilesDenied() && sharesMemory(at) {
 		e.need(caps.Of(unix.CAP_CHECKPOINT_RESTORE), pid, "reach shared anonymous memory or System V segments of %s")
 	}
-	if status.Seccomp != unix.SECCOMP_MODE_DISABLED {
+	if its, err := proc.ReadThreadStatus(pid, at); err == nil && its.Seccomp != unix.SECCOMP_MODE_DISABLED {
 		e.need(caps.Of(unix.CAP_SYS_ADMIN), pid, "save %s, which is confined by seccomp")
 	}
 }

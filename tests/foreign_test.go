@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestCode32: a process that runs 32-bit code is refused by name, and none of its waits is
+// TestForeignCode: a process that runs 32-bit code is refused by name, and none of its waits is
 // cut short.
-func TestCode32(t *testing.T) {
+func TestForeignCode(t *testing.T) {
 	t.Parallel()
 	f := &feature{t: t, args: []string{buildC(t, "code32.c", "-m32", "-nostdlib", "-static", "-fno-pie", "-no-pie", "-fno-stack-protector")}}
 	f.start()
