@@ -3,6 +3,7 @@
  * an epoll. */
 #include "first_ended.h"
 #include "epoll.h"
+#include <sys/stat.h>
 
 static int fd, pipes[2], gone[2];
 static char home[4096];
