@@ -14,6 +14,7 @@ import (
 	"ckpt/internal/files"
 	"ckpt/internal/judge"
 	"ckpt/internal/memory"
+	"ckpt/internal/move"
 	"ckpt/internal/object"
 	"ckpt/internal/objhash"
 	"ckpt/internal/proc"
@@ -29,6 +30,9 @@ type Options struct {
 	Detach   bool   // leave when the program runs
 	PIDFile  string // write the root's process id there
 	Check    bool   // only judge the stream
+	Prepared bool   // the tree runs when the other side of a move says so, to which it talks on Stdout
+	Stdout   *os.File
+	target   *move.Target
 	Session  string // judge.SessionNew or judge.SessionInherit
 	Clock    string // judge.ClockAuto, ClockKeep or ClockHost
 	CPU      judge.CPUPolicy
@@ -47,14 +51,21 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 	if err := proc.CheckKernel(); err != nil {
 		return 0, &judge.Refused{Reasons: []error{err}}
 	}
+	if o.Prepared && !isInit() {
+		return prepared(ctx, &o, in, func() (int, error) { return runHere(ctx, &o, in) })
+	}
+	return runHere(ctx, &o, in)
+}
+
+func runHere(ctx context.Context, o *Options, in *os.File) (status int, err error) {
 	switch {
 	case isInit():
-		return runInit(ctx, &o, in)
+		return runInit(ctx, o, in)
 	case o.PIDs == PIDsNamespace, o.PIDs == PIDsAuto && !sys.MayChooseIDs() && sys.MayHaveUserNamespace():
-		return apart(ctx, &o, in)
+		return apart(ctx, o, in)
 	}
 	sys.GrowPipes(in)
-	return restore(ctx, &o, newBuilder(&o, stream.NewReader(in), in), newSupervisor(&o))
+	return restore(ctx, o, newBuilder(o, stream.NewReader(in), in), newSupervisor(o))
 }
 
 // runInit is Run in the init of a pid namespace.
@@ -69,7 +80,7 @@ func runInit(ctx context.Context, o *Options, in *os.File) (status int, err erro
 }
 
 func newBuilder(o *Options, r *stream.Reader, in *os.File) *builder {
-	b := &builder{reader: r, input: int(in.Fd()), cgroups: o.Cgroups, note: o.Note, step: o.Step,
+	b := &builder{reader: r, more: o.Prepared, input: int(in.Fd()), cgroups: o.Cgroups, note: o.Note, step: o.Step,
 		puppets: map[int]*puppet.Puppet{}, spaces: map[uint64]*memory.Restorer{}, spaceTasks: map[uint64]int{}}
 	b.files = &files.Restorer{Restart: &object.Restart{Hash: objhash.New[object.Object](), Note: o.Note}, Policies: o.Policies, Stdio: o.Stdio, Ends: o.Ends, Checking: o.Check,
 		Lives: func(pid int) bool { return b.model.ByPID[pid] != nil }, Owns: func(uid, gid uint32) bool { return b.model.Owns(uid, gid) }, Pair: b.socketPair, Call: b.sockCall}
@@ -175,6 +186,9 @@ func (b *builder) start(ctx context.Context, k keeper) (wait bool, err error) {
 		return false, err
 	}
 	err = k.announce(b.model.Tasks[0].PID)
+	if err == nil {
+		err = k.allow(ctx, b.model.Header.Checkpoint)
+	}
 	if err == nil {
 		wait, err = b.letRun(ctx, k, all)
 	}

@@ -28,7 +28,8 @@ type builder struct {
 	model   *judge.Model
 	plan    *judge.Plan
 	reader  *stream.Reader
-	input   int // the descriptor of the stream
+	input   int  // the descriptor of the stream
+	more    bool // something may follow the stream
 	objects *object.Set
 	depot   *depot.Depot // where the objects are open
 	files   *files.Restorer
@@ -159,6 +160,9 @@ func (b *builder) bulk(ctx context.Context, rec *stream.Record) error {
 		var err error
 		switch rec.Type {
 		case record.TypeEnd:
+			if b.more {
+				return nil
+			}
 			if _, err := b.reader.Next(); err != io.EOF {
 				return err
 			}

@@ -27,6 +27,7 @@ var Command = cli.Command{
 		flags := []cli.Flag{
 			{Name: "detach", Aliases: []string{"d"}, Value: &o.Detach, Help: "leave when the program runs, in a session of its own"},
 			{Name: "pidfile", Value: &o.PIDFile, Arg: "FILE", Help: "write the restored process id there"},
+			{Name: "prepared", Value: &o.Prepared, Help: "for ckpt-commit --move: build all, and let it run when the other side says so; like --detach then"},
 			{Name: "check", Value: &o.Check, Help: "say whether the stream can be restored here, restore nothing"},
 			{Name: "pids", Value: &o.PIDs, Arg: "WHICH", OneOf: []string{PIDsAuto, PIDsKeep, PIDsNamespace, PIDsNew},
 				Help: "the process ids: keep, where they must be free; namespace, the same in a pid namespace of its own; new, others; or auto, keep if this user may choose ids"},
@@ -63,6 +64,10 @@ var Command = cli.Command{
 			if err := cli.RefuseTerminal(inv.Stdin, "ckpt-read < img | ckpt-apply"); err != nil {
 				return err
 			}
+			if o.Prepared && o.Check {
+				return cli.Exit(cli.StatusUsage, errors.New("--prepared and --check exclude each other"))
+			}
+			o.Detach, o.Stdout = o.Detach || o.Prepared, inv.Stdout
 			o.Note, o.Step, o.Running = inv.Log.Note, inv.Log.Step, inv.ReleaseSignals
 			return command(ctx, &o, inv)
 		}

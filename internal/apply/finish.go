@@ -292,6 +292,9 @@ func (b *builder) stop(t *judge.Task, threads []ready) error {
 // release lets all threads run. None of them runs before the last one has lost
 // PTRACE_O_EXITKILL.
 func (b *builder) release(k keeper, all []ready) error {
+	if err := k.loosen(); err != nil {
+		return err
+	}
 	for _, r := range all {
 		if err := r.puppet.Tracee().LetGo(); err != nil {
 			return err
@@ -311,7 +314,10 @@ func (b *builder) release(k keeper, all []ready) error {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return errors.Join(err, k.loosen()) // they are killed, so it has not run
+	}
+	return nil
 }
 
 // ended is for a thread that was ended by another, which was already running, before

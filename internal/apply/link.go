@@ -15,6 +15,8 @@ const (
 	sayRoot    = 'r' // init: this is the first process; it waits for an answer
 	sayBegin   = 'b' // init: it is about to run; it waits for an answer
 	sayLend    = 'l' // init: the same, and this process group gets the terminal
+	sayAllow   = 'a' // init: all is built, of this checkpoint; it waits for an answer
+	sayLoosen  = 'o' // init: the first task is about to be loosened; it waits for an answer
 	sayRuns    = 'w' // init: it runs
 	sayStopped = 's' // init: it was stopped
 	sayDone    = 'd' // outside: an answer, with what went wrong, if anything did

@@ -178,7 +178,7 @@ func (h *host) run(ctx context.Context) (int, error) {
 			if !ok {
 				return h.reap()
 			}
-			if done, err := h.answer(m); done || err != nil {
+			if done, err := h.answer(ctx, m); done || err != nil {
 				return 0, err
 			}
 		}
@@ -186,10 +186,14 @@ func (h *host) run(ctx context.Context) (int, error) {
 }
 
 // answer does what a message of the init asks for. It reports whether all is done.
-func (h *host) answer(m said) (done bool, err error) {
+func (h *host) answer(ctx context.Context, m said) (done bool, err error) {
 	switch m.kind {
 	case sayRoot:
 		err = h.announce(m.pid)
+	case sayAllow:
+		err = h.allow(ctx, string(m.text))
+	case sayLoosen:
+		err = h.loosen()
 	case sayBegin:
 		err = h.begin(0, nil)
 	case sayLend:

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/signal"
@@ -17,9 +18,13 @@ var forwarded = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT
 type keeper interface {
 	// announce tells the process id of the program before the host notices anything.
 	announce(pid int) error
+	// allow waits until whoever hands the tree over says that it may run, if --prepared asks for that.
+	allow(ctx context.Context, checkpoint string) error
 	// begin is called when nothing is left that may fail but to let the program run.
 	// group, if not 0, gets the terminal, with these settings.
 	begin(group int, termios []byte) error
+	// loosen is called when the first task is about to run even if we die.
+	loosen() error
 	// leave is called when the program is about to run. With --detach, our death does not
 	// end it from now on.
 	leave() error
@@ -65,11 +70,18 @@ func (s *supervisor) begin(group int, termios []byte) error {
 	return nil
 }
 
-func (s *supervisor) leave() error { return nil }
+func (s *supervisor) leave() error {
+	s.free()
+	return nil
+}
 
 // runs also tells the foreground group to look at the terminal's size. A program with a
 // screen of its own, such as vim, then draws it again; any other doesn't notice.
 func (s *supervisor) runs() (wait bool, err error) {
+	if s.o.target != nil {
+		s.free()
+		s.o.target.Yes()
+	}
 	if s.term != nil {
 		_ = unix.Kill(-s.term.lentTo, unix.SIGWINCH) // it may just have ended
 	}

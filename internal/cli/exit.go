@@ -9,20 +9,22 @@ import (
 // Exit statuses. They are part of the interface. After a signal it is 128 and
 // the signal's number.
 const (
-	StatusOK      = 0
-	StatusFailed  = 1 // failed, the target is as before
-	StatusUsage   = 2
-	StatusRefused = 3 // refused, nothing written
-	StatusInput   = 4 // the input is not a valid or complete stream
-	StatusChanged = 5 // failed, and the target was changed or lost
-	StatusOwn     = 125
-	StatusPipe    = 128 + int(unix.SIGPIPE)
+	StatusOK        = 0
+	StatusFailed    = 1 // failed, the target is as before
+	StatusUsage     = 2
+	StatusRefused   = 3 // refused, nothing written
+	StatusInput     = 4 // the input is not a valid or complete stream
+	StatusChanged   = 5 // failed, and the target was changed or lost
+	StatusUndecided = 6 // moved, or not: the other side must be asked; the target stands still
+	StatusOwn       = 125
+	StatusPipe      = 128 + int(unix.SIGPIPE)
 )
 
 // exitError carries an exit status.
 type exitError struct {
 	status int
 	err    error // nil: another filter has told the user
+	exact  bool  // also with Own125
 }
 
 func (e *exitError) Error() string {
@@ -36,7 +38,12 @@ func (e *exitError) Unwrap() error { return e.err }
 
 // Exit returns err with an exit status. A nil err is silent: the cause was told
 // by another filter.
-func Exit(status int, err error) error { return &exitError{status, err} }
+func Exit(status int, err error) error { return &exitError{status: status, err: err} }
+
+// ExitExactly is Exit for a status that a command with Own125 has, too.
+func ExitExactly(status int, err error) error {
+	return &exitError{status: status, err: err, exact: true}
+}
 
 // hinted carries what the user can do.
 type hinted struct {
@@ -58,14 +65,14 @@ type Passthrough struct{ Status int }
 
 func (*Passthrough) Error() string { return "the program ended" }
 
-// statusOf returns the exit status of a failure. A lost target goes before
+// statusOf returns the exit status of a failure. A lost target, or one that stands still, goes before
 // everything else, then a signal, which explains the rest, and then a given status,
 // which explains a broken pipe.
 func statusOf(err error) int {
 	given := exits(err)
 	var sig *Signalled
 	for _, s := range given {
-		if s == StatusChanged {
+		if s == StatusChanged || s == StatusUndecided {
 			return s
 		}
 	}

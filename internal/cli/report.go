@@ -21,7 +21,9 @@ func (l *Log) report(err error, own125 bool) int {
 	}
 	status := statusOf(err)
 	l.printErrors(err, status)
-	if own125 && status < 128 && status != StatusUsage {
+	var given *exitError
+	exact := errors.As(err, &given) && given.exact
+	if own125 && !exact && status < 128 && status != StatusUsage {
 		return StatusOwn
 	}
 	return status

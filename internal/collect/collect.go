@@ -19,6 +19,7 @@ import (
 	"ckpt/internal/hold"
 	"ckpt/internal/loan"
 	"ckpt/internal/memory"
+	"ckpt/internal/move"
 	"ckpt/internal/proc"
 	"ckpt/internal/repair"
 	"ckpt/internal/sys"
@@ -155,9 +156,11 @@ type collection struct {
 	description *description
 	dog         *watchdog
 	outsiders   *outsiders
-	notes       []string // for the user, when the tree runs again
-	begun       bool     // the stream has begun
-	done        bool     // the target was let go
+	notes       []string     // for the user, when the tree runs again
+	begun       bool         // the stream has begun
+	done        bool         // the target was let go
+	kept        bool         // its threads have done what they do before a kill
+	moving      *move.Source // nil: it was not stopped for a move
 }
 
 func (c *collection) run(ctx context.Context, out *os.File) error {
@@ -321,12 +324,15 @@ func (c *collection) finish(ctx context.Context, out *os.File, h *hold.Hold) err
 	if err := out.Close(); err != nil {
 		return err
 	}
-	wait := hold.WaitOptions{NeedCommit: c.Leave == LeaveKilled}
+	wait := hold.WaitOptions{NeedCommit: c.Leave == LeaveKilled, Stop: c.stopForGood}
 	if pipe { // into a file, nobody could follow the HEADER to the hold in time
 		wait.FirstTimeout = c.HoldTimeout
 	}
 	c.dog.enter(phaseWait)
 	res, err := h.Wait(ctx, wait)
+	if c.moving != nil {
+		return c.handOver(h, res, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -392,7 +398,10 @@ func (c *collection) letGo(leave string) error {
 		defer c.dog.stop()
 		return errors.Join(err, c.description.files.LetGo(), c.tree.end(leave))
 	}
-	kerr := c.description.keep()
+	var kerr error
+	if !c.kept {
+		kerr = c.description.keep()
+	}
 	c.dog.stop() // a target that is killed no longer waits for us
 	var after func(dead bool) error
 	if kerr == nil {

@@ -461,7 +461,7 @@ func (t *tree) release() error {
 func (t *tree) end(leave string) error {
 	switch leave {
 	case LeaveStopped:
-		t.volley(unix.SIGSTOP)
+		t.volley(unix.SIGSTOP, lives)
 		for _, p := range t.procs {
 			if p.zombie {
 				continue

@@ -46,7 +46,7 @@ func (t *tree) kill() error {
 			return errors.Join(t.notEnded(p, "killed", err), t.release())
 		}
 	}
-	t.volley(unix.SIGKILL)
+	t.volley(unix.SIGKILL, lives)
 	var errs []error
 	for _, p := range t.procs { // whom that did not reach
 		if err := unix.Kill(p.pid, unix.SIGKILL); err != nil && err != unix.ESRCH && !p.zombie {

@@ -71,16 +71,16 @@ func (v *volley) close() {
 	}
 }
 
-// volley sends a signal to all processes of the tree that have not ended, in one call if
+// volley sends a signal to those processes of the tree that are meant, in one call if
 // the limit on our descriptors has room for it. Who was not reached is left to the caller.
-func (t *tree) volley(sig unix.Signal) {
+func (t *tree) volley(sig unix.Signal, meant func(*process) bool) {
 	v, err := newVolley(sig)
 	if err != nil {
 		return
 	}
 	defer v.close()
 	for _, p := range t.procs {
-		if p.zombie {
+		if !meant(p) {
 			continue
 		}
 		if v.aim(p.pid) != nil {
@@ -89,3 +89,6 @@ func (t *tree) volley(sig unix.Signal) {
 	}
 	_ = v.fire()
 }
+
+// lives reports whether a process has not ended.
+func lives(p *process) bool { return !p.zombie }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,6 +32,7 @@ var ErrNotKilled = errors.New("it is stored, but ckpt-collect has not waited for
 // Options are what the user asks for.
 type Options struct {
 	Program *Program
+	Move    time.Duration                    // not 0: hand the target over, answers being waited for so long
 	Step    func(format string, args ...any) // something for -v
 	Note    func(format string, args ...any) // something the user should know
 }
@@ -42,11 +44,20 @@ func Run(ctx context.Context, o Options, in *os.File) error {
 	sys.GrowPipes(in)
 	t := &transfer{Options: o, in: in}
 	err := t.run(ctx)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !t.handed {
 		err = context.Cause(ctx)
+	}
+	if t.handed && err != nil {
+		_ = t.holder.Failed() // what is to become of the target stands in its record
+		t.Program.hangUp()
+		return err
 	}
 	if err != nil {
 		return t.giveUp(err)
+	}
+	if o.Move > 0 {
+		o.Step("it runs on the other side, and was ended here")
+		return nil
 	}
 	o.Step("%s has %d bytes of it, and ended well", o.Program, t.bytes)
 	if err := t.holder.Committed(t.bytes); errors.Is(err, hold.ErrGone) && t.killed {
@@ -66,7 +77,9 @@ type transfer struct {
 	bytes  int64
 	pump   stream.Pump // of a stream
 	holder *hold.Holder
-	killed bool // the target is to be, when all is stored
+	killed bool   // the target is to be, when all is stored
+	handed bool   // all was given to the program, and it is for the other side to answer
+	check  string // the checkpoint's id
 }
 
 // run passes all on and waits for the program's end.
@@ -86,6 +99,15 @@ func (t *transfer) run(ctx context.Context) error {
 		return err
 	}
 	t.holder.InputRead()
+	if t.Move > 0 {
+		m := &mover{timeout: t.Move, program: t.Program, holder: t.holder, check: t.check, step: t.Step}
+		t.handed = true
+		err := m.handOver(ctx)
+		if err == nil {
+			t.Program.hangUp()
+		}
+		return err
+	}
 	return t.Program.finish(ctx)
 }
 
@@ -145,9 +167,15 @@ func (t *transfer) begin(first *stream.Record) error {
 	if h.Stage != record.StageShared {
 		return ErrRaw
 	}
-	t.killed = h.Leave == record.LeaveKilled
+	t.killed, t.check = h.Leave == record.LeaveKilled, h.Checkpoint
 	t.holder = hold.TakeToStore(&h, "commit", t.Step, t.Note)
 	t.holder.Beat(t.in)
+	if t.Move > 0 {
+		t.Program.Answers = true
+		if err := t.ready(); err != nil {
+			return err
+		}
+	}
 	return t.Program.start()
 }
 

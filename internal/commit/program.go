@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,12 +29,15 @@ type Program struct {
 	path   string
 	args   []string
 	stdout *os.File
+	// Answers: what it writes to its standard output is for us.
+	Answers bool
 
-	stop  context.CancelCauseFunc // is told if it ends too early, or not well
-	cmd   *exec.Cmd               // nil: not started
-	in    *os.File                // the other end of its standard input
-	ended chan struct{}           // closed when it has
-	early bool                    // it has ended, and left its standard input to somebody
+	stop    context.CancelCauseFunc // is told if it ends too early, or not well
+	cmd     *exec.Cmd               // nil: not started
+	in      *os.File                // the other end of its standard input
+	answers *os.File                // the other end of its standard output, with Answers
+	ended   chan struct{}           // closed when it has
+	early   bool                    // it has ended, and left its standard input to somebody
 }
 
 // Find looks for the program of a command line.
@@ -57,7 +61,16 @@ func (p *Program) start() error {
 	}
 	defer r.Close()
 	sys.GrowPipes(w)
-	cmd := &exec.Cmd{Path: p.path, Args: p.args, Stdin: r, Stdout: p.stdout, Stderr: os.Stderr,
+	out, err := p.output()
+	if err != nil {
+		return errors.Join(err, w.Close())
+	}
+	defer func() {
+		if p.Answers {
+			out.Close()
+		}
+	}()
+	cmd := &exec.Cmd{Path: p.path, Args: p.args, Stdin: r, Stdout: out, Stderr: os.Stderr,
 		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM}}
 	runtime.LockOSThread() // whose end the kernel takes for ours, see PR_SET_PDEATHSIG
 	if err := cmd.Start(); err != nil {
@@ -70,12 +83,38 @@ func (p *Program) start() error {
 	return nil
 }
 
+// output is what becomes its standard output.
+func (p *Program) output() (*os.File, error) {
+	if !p.Answers {
+		return p.stdout, nil
+	}
+	r, w, err := os.Pipe()
+	p.answers = r
+	return w, err
+}
+
+// hangUp ends the line to it, and it too, if it does not end by itself.
+func (p *Program) hangUp() {
+	p.in.Close()
+	for _, sig := range []os.Signal{nil, unix.SIGTERM, unix.SIGKILL} {
+		if sig != nil {
+			_ = p.cmd.Process.Signal(sig)
+		}
+		select {
+		case <-p.ended:
+			p.answers.Close()
+			return
+		case <-time.After(endTime):
+		}
+	}
+}
+
 // wait waits for its end. Who ends and leaves its standard input to another process, which
 // reads on, can't know that all was stored.
 func (p *Program) wait() {
 	_ = p.cmd.Wait()
 	p.early = sys.HasReaders(p.in)
-	if end := p.how(p.early); end != nil {
+	if end := p.how(p.early); end != nil && p.stop != nil {
 		p.stop(end)
 	}
 	close(p.ended)

@@ -11,6 +11,8 @@
 //	<name> hold description     at once: until I am done, the target must not run
 //	<name> hold data            at once: and I am not done before I consumed all data
 //	<name> alive                now and then: I am at work
+//	<name> stop <id>            once: the other side of a move is ready, see package move;
+//	                            from now on the target's record there decides
 //	<name> ok                   last: done
 //	<name> committed <bytes> shared
 //	                            last: done, and the image of a shared stream is

@@ -168,6 +168,8 @@ type WaitOptions struct {
 	// for another one that does: as long again, or a moment if one has held the data
 	// to the end.
 	NeedCommit bool
+	// Stop is called once if a holder asks that the target be stopped for a move.
+	Stop func(id string) error
 }
 
 // patience is how long to wait for another holder when there is none any more.
@@ -199,6 +201,9 @@ func (h *Hold) Wait(ctx context.Context, o WaitOptions) (Outcome, error) {
 			return Outcome{}, context.Cause(ctx)
 		}
 		eof, out := h.look()
+		if err := h.stop(&o); err != nil {
+			return Outcome{}, err
+		}
 		if out == nil { // there is a holder
 			held = time.Now()
 		} else if time.Since(held) >= o.patience(out) {
@@ -208,6 +213,19 @@ func (h *Hold) Wait(ctx context.Context, o WaitOptions) (Outcome, error) {
 			return Outcome{}, err
 		}
 	}
+}
+
+// stop has the target stopped for a move, if that is asked for.
+func (h *Hold) stop(o *WaitOptions) error {
+	h.mu.Lock()
+	id := h.said.stop
+	h.mu.Unlock()
+	if id == "" || o.Stop == nil {
+		return nil
+	}
+	stop := o.Stop
+	o.Stop = nil
+	return stop(id)
 }
 
 // look reads what holders wrote, and returns the outcome if there is no holder.

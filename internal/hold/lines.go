@@ -25,7 +25,8 @@ type ledger struct {
 	failures  []string
 	committed bool
 	bytes     int64
-	rounds    int // how often every holder wrote a line, or one came or went
+	rounds    int    // how often every holder wrote a line, or one came or went
+	stop      string // the id of a move, when the target is to be stopped for it
 	bad       error
 }
 
@@ -75,6 +76,8 @@ func (l *ledger) line(s string) {
 	switch {
 	case verb == "hold":
 		h.hold(what)
+	case verb == "stop" && h.data > h.done && l.stop == "":
+		l.stop = strings.TrimPrefix(what, "stop ")
 	case what == "ok":
 		h.last()
 	case verb == "committed":

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
+	"ckpt/internal/sys"
 	"ckpt/stream/record"
 )
 
@@ -92,6 +93,12 @@ func (h *Holder) last(line string) error {
 	}
 	return err
 }
+
+// Stop asks that the target be stopped for a move.
+func (h *Holder) Stop(id string) error { return h.say("stop " + id) }
+
+// Gone reports whether there is no collector any more.
+func (h *Holder) Gone() bool { return h == nil || h.f == nil || !sys.HasReaders(h.f) }
 
 // OK says that the holder is done.
 func (h *Holder) OK() error { return h.last("ok") }

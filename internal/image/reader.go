@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -13,6 +14,9 @@ import (
 type ReaderOptions struct {
 	// Threads is how many goroutines decompress: 0 for one for each processor, at most 4.
 	Threads int
+	// Tail is what may follow the image. If it does, the image ends there, and Rest returns what is
+	// behind, Tail included. "": nothing may follow.
+	Tail string
 }
 
 // Reader returns the stream inside an image. It reads its source once, from front to back, so the source
@@ -95,6 +99,14 @@ func (r *Reader) WriteTo(w io.Writer) (int64, error) {
 	}
 }
 
+// Rest returns what follows the image, after io.EOF was returned.
+func (r *Reader) Rest() io.Reader {
+	if r.scan == nil || !r.scan.followed {
+		return strings.NewReader("")
+	}
+	return io.MultiReader(strings.NewReader(r.opts.Tail), r.scan.src)
+}
+
 // Close stops the goroutines; a read of the source that is in progress is not interrupted. It does not
 // close the source, and says nothing about the image.
 func (r *Reader) Close() error {
@@ -161,6 +173,7 @@ func (r *Reader) start() error {
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.scan = newScanner(bufio.NewReaderSize(r.src, tableBufBytes))
+	r.scan.follows = r.opts.Tail
 	for range threads {
 		go r.decompress()
 	}

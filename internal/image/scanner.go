@@ -11,14 +11,16 @@ import (
 // scanner reads an image from front to back and finds its frames. Of the data frames it keeps no more than
 // hashes of what the index and the seek table must say about them.
 type scanner struct {
-	src    io.Reader
-	offset int64 // bytes read
-	frames int64 // data frames found
-	number int64 // the frame being read
-	total  int64 // content of the data frames
-	crcs   xxhash.Digest
-	seeks  xxhash.Digest
-	tmp    []byte
+	src      io.Reader
+	offset   int64 // bytes read
+	frames   int64 // data frames found
+	number   int64 // the frame being read
+	total    int64 // content of the data frames
+	crcs     xxhash.Digest
+	seeks    xxhash.Digest
+	tmp      []byte
+	follows  string // what may follow
+	followed bool   // it does
 }
 
 func newScanner(src io.Reader) *scanner {
@@ -101,7 +103,7 @@ func (s *scanner) next(p *piece) error {
 }
 
 // tail reads index and seek table, the first's magic being read already, and returns io.EOF if they
-// are good and nothing follows.
+// are good and nothing follows but what may.
 func (s *scanner) tail() error {
 	seekCRC, err := s.index()
 	if err != nil {
@@ -112,8 +114,11 @@ func (s *scanner) tail() error {
 		return err
 	}
 	s.number++
-	var one [1]byte
-	n, err := io.ReadFull(s.src, one[:])
+	more := make([]byte, max(1, len(s.follows)))
+	n, err := io.ReadFull(s.src, more)
+	if s.followed = n > 0 && string(more[:n]) == s.follows; s.followed {
+		return io.EOF
+	}
 	if n > 0 {
 		return s.fail(s.offset, corrupt("something follows its end"))
 	}

@@ -2,12 +2,14 @@
 package read
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"os"
 
 	"ckpt/internal/image"
+	"ckpt/internal/move"
 	"ckpt/internal/sys"
 	"ckpt/stream"
 )
@@ -27,14 +29,18 @@ type Options struct {
 func Run(ctx context.Context, o Options, in, out *os.File) error {
 	sys.GrowPipes(in, out)
 	w := stream.NewWriter(out)
-	err := run(ctx, o, in, w)
+	asked, err := question(in, out)
+	if asked || err != nil {
+		return err
+	}
+	err = run(ctx, o, in, out, w)
 	if err != nil {
 		w.Abort(Tool, err)
 	}
 	return err
 }
 
-func run(ctx context.Context, o Options, in *os.File, w *stream.Writer) error {
+func run(ctx context.Context, o Options, in, out *os.File, w *stream.Writer) error {
 	if st, err := in.Stat(); err == nil && st.Mode().IsRegular() {
 		at, err := in.Seek(0, io.SeekCurrent)
 		if err != nil {
@@ -45,10 +51,32 @@ func run(ctx context.Context, o Options, in *os.File, w *stream.Writer) error {
 		}
 		o.Step("image of %d bytes verified", st.Size()-at)
 	}
-	img := image.NewReader(in, image.ReaderOptions{Threads: o.Threads})
+	img := image.NewReader(in, image.ReaderOptions{Threads: o.Threads, Tail: move.Prefix})
 	defer img.Close()
 	p := stream.Pump{Reader: stream.NewReader(img), Writer: w}
-	return imageError(p.Run(ctx)) // only behind END is the image known to be whole
+	if err := p.Run(ctx); err != nil {
+		return imageError(err)
+	}
+	// Behind END the image is known to be whole. What is said behind it is for ckpt-apply.
+	_, err := io.Copy(out, img.Rest())
+	return err
+}
+
+// question passes on what is for ckpt-apply, where that comes in place of an image: somebody
+// asks what became of a move.
+func question(in, out *os.File) (asked bool, err error) {
+	first, ok, err := sys.FirstByte(in)
+	if err != nil || !ok || first != move.Prefix[0] {
+		return false, nil // reading tells
+	}
+	head, ok, err := move.Follows(in)
+	if err == nil && !ok {
+		err = image.ErrForeign
+	}
+	if err == nil {
+		_, err = io.Copy(out, io.MultiReader(bytes.NewReader(head), in))
+	}
+	return true, err
 }
 
 // imageError prefers what package image found wrong to what it led to.

@@ -1,0 +1,223 @@
+package move
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
+)
+
+// State is that of a record.
+type State string
+
+// Those of a record here.
+const (
+	Held    State = "held"
+	Stopped State = "stopped"
+	Sent    State = "sent"
+	Moved   State = "moved"
+	Stays   State = "stays"
+)
+
+// Proc is a process of the tree. One that was stopped before stays so.
+type Proc struct {
+	PID     int
+	Start   uint64 // clock ticks, /proc/PID/stat field 22
+	Stopped bool   `json:",omitempty"`
+}
+
+// Source is the record here.
+type Source struct {
+	sourceFacts
+	Command []string // ckpt-commit adds it
+	note    *note
+}
+
+// sourceFacts is what ckpt-collect knows.
+type sourceFacts struct {
+	ID, Checkpoint, Boot string
+	Procs                []Proc // parents before their children
+}
+
+func sourceName(id string) string { return "here-" + id }
+
+// Begin makes the record of a tree that is to be stopped for good.
+func Begin(id, checkpoint string, procs []Proc) (*Source, error) {
+	boot, err := proc.BootID()
+	if err != nil {
+		return nil, err
+	}
+	s := &Source{sourceFacts: sourceFacts{ID: id, Checkpoint: checkpoint, Boot: boot, Procs: procs}}
+	s.note, err = create(sourceName(id), Held, &s.sourceFacts)
+	return s, err
+}
+
+// Find returns the record of a move, or ErrNone.
+func Find(id string) (*Source, error) {
+	s := &Source{}
+	var err error
+	if s.note, err = find(sourceName(id), &s.sourceFacts, &s.Command); err != nil {
+		return nil, err
+	}
+	boot, err := proc.BootID()
+	if err == nil && s.Boot != "" && boot != s.Boot {
+		err = errors.Join(ErrNone, s.Remove())
+	}
+	return s, err
+}
+
+// AwaitStopped waits until the tree is stopped for good. gone tells that nobody will do that any more.
+func AwaitStopped(ctx context.Context, id string, limit time.Duration, gone func() bool) (s *Source, err error) {
+	err = until(ctx, limit, func() (bool, error) {
+		left := gone() // before the look at the record
+		s, err = Find(id)
+		switch {
+		case errors.Is(err, ErrNone) && !left:
+			return false, nil
+		case err != nil:
+			return false, err
+		}
+		state, err := s.State()
+		if err == nil && state == Stopped {
+			return true, nil
+		}
+		err = errors.Join(err, s.Close())
+		if err == nil && left {
+			err = ErrNone
+		}
+		return false, err
+	})
+	return s, err
+}
+
+// State is where it stands.
+func (s *Source) State() (State, error) { return s.note.state() }
+
+// Advance changes the state, if it is one of from, and returns the one it had.
+func (s *Source) Advance(to State, from ...State) (State, error) { return s.note.advance(to, from...) }
+
+// Send notes that go is about to be said, and by which command to ask what became of it.
+func (s *Source) Send(command []string) error {
+	if err := s.note.append(command); err != nil {
+		return err
+	}
+	was, err := s.Advance(Sent, Stopped)
+	if err == nil && was != Stopped {
+		err = ErrNone
+	}
+	return err
+}
+
+// Close leaves the record as it is.
+func (s *Source) Close() error { return s.note.close() }
+
+// Remove removes it, when all is done.
+func (s *Source) Remove() error { return errors.Join(s.note.remove(), s.note.close()) }
+
+// Root is the first process.
+func (s *Source) Root() int {
+	if len(s.Procs) == 0 {
+		return 0
+	}
+	return s.Procs[0].PID
+}
+
+// Settle does what was decided, Moved or Stays, and removes the record: ckpt-collect, if it
+// lives, or else this process does it.
+func (s *Source) Settle(ctx context.Context, limit time.Duration) error {
+	collector := func() (bool, error) {
+		_, err := s.State()
+		if errors.Is(err, ErrNone) {
+			return true, nil
+		}
+		return !s.note.owned(), err
+	}
+	state, err := s.State()
+	if errors.Is(err, ErrNone) {
+		return s.Close()
+	}
+	if err == nil {
+		err = until(ctx, limit, collector)
+	}
+	if _, gone := s.State(); errors.Is(gone, ErrNone) {
+		return s.Close()
+	}
+	switch {
+	case state == Moved: // even if ckpt-collect is stuck
+		err = s.signal(unix.SIGKILL)
+	case err == nil && state == Stays:
+		err = s.signal(unix.SIGCONT)
+	}
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	return s.Remove()
+}
+
+// signal sends a signal to all processes that are still those of the tree; children first, for when
+// a parent ends, the kernel continues children that are stopped, see credentials(7) on orphaned process groups.
+func (s *Source) signal(sig unix.Signal) error {
+	var errs []error
+	for _, p := range slices.Backward(s.Procs) {
+		if sig == unix.SIGCONT && p.Stopped {
+			continue
+		}
+		if err := p.signal(sig); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (p Proc) signal(sig unix.Signal) error {
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if err != nil {
+		if err == unix.ESRCH {
+			err = nil
+		}
+		return os.NewSyscallError("pidfd_open", err)
+	}
+	defer unix.Close(fd)
+	if stat, err := proc.ReadStat(p.PID); err != nil || stat.StartTime != p.Start {
+		return nil // another one has its id
+	}
+	if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil && err != unix.ESRCH {
+		return fmt.Errorf("%s can't be signalled: %w", proc.Named(p.PID), err)
+	}
+	return nil
+}
+
+// ErrUndecided: nobody knows whether the target runs on the other side.
+var ErrUndecided = errors.New("undecided")
+
+// Undecided is the error for a target that stands still, because nobody knows whether it runs on the other side.
+func Undecided(who, id string, why error) error {
+	return &undecidedError{who, id, why}
+}
+
+type undecidedError struct {
+	who, id string
+	why     error
+}
+
+func (e *undecidedError) Error() string {
+	text := fmt.Sprintf("%s stays stopped, for nobody knows whether it runs on the other side, which was told to let it run and did not answer", e.who)
+	if e.why != nil {
+		text += ": " + e.why.Error()
+	}
+	return text
+}
+
+func (e *undecidedError) Is(to error) bool { return to == ErrUndecided }
+
+func (e *undecidedError) Unwrap() error { return e.why }
+
+func (e *undecidedError) Hint() string {
+	return "ask the other side, and end or continue it here by what that says: ckpt-commit --resolve " + e.id
+}
