@@ -77,6 +77,13 @@ func furnish() error {
 	if err := unix.Mount("shm", "/dev/shm", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777"); err != nil {
 		return os.NewSyscallError("mount /dev/shm", err)
 	}
+	// Records of moves would be seen by the host's.
+	if err := os.MkdirAll(recordsDir, 0o700); err != nil {
+		return err
+	}
+	if err := unix.Mount("moves", recordsDir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700"); err != nil {
+		return os.NewSyscallError("mount "+recordsDir, err)
+	}
 	return errors.Join(raiseLoopback(), raisePIDMax())
 }
 
