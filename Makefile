@@ -33,7 +33,7 @@ MAN_PAGES := $(patsubst man/%.md,bin/man/%,$(wildcard man/*.[1-8].md))
 COVERED       := $(addprefix ./internal/,tracee loan puppet memory collect write read)
 LEAST_PERCENT := 70
 
-.PHONY: all build test cover storm race lint format vet staticcheck cross vuln fuzz bench security property test-vm plenty demo man install clean help
+.PHONY: all build test cover storm race lint format vet staticcheck cross vuln fuzz bench security property move test-vm plenty demo man install clean help
 .DELETE_ON_ERROR:
 
 all: build ## build
@@ -107,6 +107,9 @@ test-vm: ## save on each of three kernels, in emulated machines and here, and re
 
 property: ## save and restore 500 random trees of random state
 	CKPT_PROPERTY=500 $(GO) test ./tests -run '^TestProperty$$' -count=1 -v -timeout 2h
+
+move: ## move a program 100 times, while tools are killed and the line is cut
+	CKPT_MOVES=100 $(GO) test ./tests -run '^TestMove$$' -count=1 -v -timeout 2h
 
 plenty: ## save and restore a tree with 100 000 open files
 	CKPT_PLENTY=1250 $(GO) test ./tests -run '^TestPlenty$$' -count=1 -v -timeout 2h

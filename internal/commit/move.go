@@ -54,10 +54,10 @@ type mover struct {
 // ready refuses what can't be moved.
 func (t *transfer) ready() error {
 	switch {
-	case !t.killed:
-		return stays(errNotKilled)
 	case t.holder == nil:
 		return stays(errNotHeld)
+	case !t.killed:
+		return stays(errNotKilled)
 	}
 	return nil
 }
@@ -105,13 +105,28 @@ func (m *mover) handOver(ctx context.Context) error {
 // prepared waits until the other side has built all, and returns the id that it gives the move.
 func (m *mover) prepared(ctx context.Context) (string, error) {
 	if err := m.line.Say(ctx, move.Message{Verb: move.Open, ID: m.check}); err != nil {
-		return "", err
+		return "", m.cause(err)
 	}
 	a, err := m.line.Hear(ctx, m.timeout)
 	if err == nil && (a.Verb != move.Prepared || a.Checkpoint != m.check) {
 		err = move.ErrLine
 	}
-	return a.ID, err
+	return a.ID, m.cause(err)
+}
+
+// cause prefers how the command has ended to that it says nothing any more.
+func (m *mover) cause(err error) error {
+	if !errors.Is(err, move.ErrBroken) {
+		return err
+	}
+	select {
+	case <-m.program.ended:
+		if end := m.program.how(false); end != nil {
+			return end
+		}
+	case <-time.After(endTime):
+	}
+	return err
 }
 
 // answer waits for what became of a move.

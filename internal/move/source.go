@@ -150,7 +150,9 @@ func (s *Source) Settle(ctx context.Context, limit time.Duration) error {
 	}
 	switch {
 	case state == Moved: // even if ckpt-collect is stuck
-		err = s.signal(unix.SIGKILL)
+		if err = s.signal(unix.SIGKILL); err == nil {
+			err = until(ctx, limit, s.over)
+		}
 	case err == nil && state == Stays:
 		err = s.signal(unix.SIGCONT)
 	}
@@ -173,6 +175,17 @@ func (s *Source) signal(sig unix.Signal) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// over reports whether none of them is left that could run.
+func (s *Source) over() (bool, error) {
+	for _, p := range s.Procs {
+		stat, err := proc.ReadStat(p.PID)
+		if err == nil && stat.StartTime == p.Start && stat.State != 'Z' && stat.State != 'X' {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 func (p Proc) signal(sig unix.Signal) error {
