@@ -51,7 +51,7 @@ func TestMove(t *testing.T) {
 	t.Logf("in %v each: %v", takes, seen)
 }
 
-// harmsOfMoves are what is done; all but the last two are done to one program.
+// harmsOfMoves are what is done; all but the last four are done to one program.
 var harmsOfMoves = []struct {
 	name string
 	whom func(m *mover, p *pipeline) []int
@@ -60,11 +60,13 @@ var harmsOfMoves = []struct {
 	{"commit", func(_ *mover, p *pipeline) []int { return ofCommit(p) }},
 	{"apply", func(m *mover, _ *pipeline) []int { return m.named("ckpt-apply") }},
 	{"ssh", func(_ *mover, p *pipeline) []int { return ofCommand(p) }},
-	{"init", func(m *mover, _ *pipeline) []int { return m.named("ckpt-init") }},
 	{"dedup", func(_ *mover, p *pipeline) []int { return []int{p.cmds[1].Process.Pid} }},
 	{"cut", nil},
 	{"here", func(_ *mover, p *pipeline) []int { return ofAll(p) }},
-	{"all", func(m *mover, p *pipeline) []int { return append(ofAll(p), m.named("ckpt-apply")...) }},
+	{"here with the warden", func(m *mover, p *pipeline) []int { return append(ofAll(p), m.wardens()...) }},
+	{"all", func(m *mover, p *pipeline) []int {
+		return slices.Concat(ofAll(p), m.wardens(), m.named("ckpt-apply"))
+	}},
 }
 
 // mover is two hosts and a program that moves.
@@ -222,7 +224,10 @@ func (m *mover) round(meanwhile func(p *pipeline) string) (outcome string) {
 func (m *mover) records() (ids []string) {
 	files, _ := filepath.Glob(filepath.Join(recordsDir, "here-*"))
 	for _, f := range files {
-		ids = append(ids, strings.TrimPrefix(filepath.Base(f), "here-"))
+		b, _ := os.ReadFile(f)
+		if bytes.Contains(b, fmt.Appendf(nil, `"Procs":[{"PID":%d,`, m.pid())) {
+			ids = append(ids, strings.TrimPrefix(filepath.Base(f), "here-"))
+		}
 	}
 	return ids
 }
@@ -278,6 +283,20 @@ func (m *mover) named(names ...string) (pids []int) {
 		comm, err := proc.ReadComm(pid, pid)
 		if err == nil && slices.Contains(names, comm) && (pid == m.pid() || m.has(pid)) {
 			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// wardens are those who keep the program still.
+func (m *mover) wardens() (pids []int) {
+	all, _ := proc.Processes()
+	for _, pid := range all {
+		line, _ := proc.ReadCmdline(pid)
+		for _, id := range m.records() {
+			if bytes.Contains(line, []byte("ckpt-warden\x00"+id)) {
+				pids = append(pids, pid)
+			}
 		}
 	}
 	return pids
@@ -348,9 +367,8 @@ func (m *mover) end() {
 	if m.ended != nil {
 		<-m.ended
 	}
-	files, _ := filepath.Glob(filepath.Join(recordsDir, "*"))
-	for _, f := range files {
-		os.Remove(f)
+	for _, id := range m.records() {
+		os.Remove(filepath.Join(recordsDir, "here-"+id))
 	}
 }
 
@@ -358,7 +376,7 @@ func (m *mover) end() {
 // it matters.
 func (m *mover) disturb(i int, p *pipeline, rng *rand.Rand, takes time.Duration) string {
 	harm := harmsOfMoves[i%len(harmsOfMoves)]
-	m.single = i%len(harmsOfMoves) < len(harmsOfMoves)-3
+	m.single = i%len(harmsOfMoves) < len(harmsOfMoves)-4
 	when := "any moment"
 	if rng.IntN(4) == 0 {
 		moment(rng, 0, takes)

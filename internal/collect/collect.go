@@ -161,6 +161,7 @@ type collection struct {
 	done        bool         // the target was let go
 	kept        bool         // its threads have done what they do before a kill
 	moving      *move.Source // nil: it was not stopped for a move
+	life        *os.File     // whose end tells the warden of ours
 }
 
 func (c *collection) run(ctx context.Context, out *os.File) error {

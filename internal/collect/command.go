@@ -15,11 +15,14 @@ import (
 	"ckpt/internal/repair"
 )
 
-// Main is the main function of ckpt-collect, and of the guard of TCP connections, for which
-// it is started again.
+// Main is the main function of ckpt-collect, and of the guard of TCP connections and the warden of
+// a move, for which it is started again.
 func Main(args []string) int {
 	if args[0] == repair.GuardName {
 		return repair.Guard()
+	}
+	if args[0] == wardenName {
+		return warden(args[1])
 	}
 	return cli.Main(&Command, args)
 }

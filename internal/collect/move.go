@@ -39,6 +39,9 @@ func (c *collection) stopForGood(id string) error {
 	if c.moving, err = move.Begin(id, c.description.header.Checkpoint, procs); err != nil {
 		return err
 	}
+	if c.life, err = startWarden(c.moving); err != nil {
+		return err
+	}
 	if err := c.tree.stop(); err != nil {
 		return err
 	}
@@ -91,6 +94,7 @@ func (t *tree) signalRunning(sig unix.Signal, word string) error {
 // wait for them.
 func (c *collection) handOver(h *hold.Hold, res hold.Outcome, err error) error {
 	defer c.moving.Close()
+	defer c.life.Close()
 	state, serr := c.refuse()
 	for serr == nil && state == move.Sent && err != nil && !signalled(err) {
 		// Whatever limit was reached, it can't run: the wait harms nobody any more.

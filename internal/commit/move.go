@@ -81,7 +81,7 @@ func (m *mover) handOver(ctx context.Context) error {
 	}
 	src, err := move.AwaitStopped(ctx, id, stopTime, m.holder.Gone)
 	if err != nil {
-		return stays(fmt.Errorf("ckpt-collect has not stopped it: %w", err))
+		return m.abandon(id, fmt.Errorf("ckpt-collect has not stopped it: %w", err))
 	}
 	if ctx.Err() != nil {
 		return m.settle(src, move.Stays, context.Cause(ctx))
@@ -139,6 +139,14 @@ func answer(ctx context.Context, line *move.Line, id string, limit time.Duration
 		return move.Unknown, move.ErrLine
 	}
 	return a.Verb, nil
+}
+
+// abandon has a target go on that ckpt-collect has not stopped, or not told.
+func (m *mover) abandon(id string, why error) error {
+	if src, err := move.Find(id); err == nil {
+		return m.settle(src, move.Stays, why)
+	}
+	return stays(why)
 }
 
 // settle notes what was decided and has it done. A target that was to go on goes on for the reason why.

@@ -114,6 +114,9 @@ func (s *Source) Send(command []string) error {
 	return err
 }
 
+// File is the record's file. Whoever has it open keeps its lock.
+func (s *Source) File() *os.File { return s.note.f }
+
 // Close leaves the record as it is.
 func (s *Source) Close() error { return s.note.close() }
 
@@ -128,8 +131,8 @@ func (s *Source) Root() int {
 	return s.Procs[0].PID
 }
 
-// Settle does what was decided, Moved or Stays, and removes the record: ckpt-collect, if it
-// lives, or else this process does it.
+// Settle does what was decided, Moved or Stays, and removes the record: ckpt-collect or its warden,
+// as long as one of them lives, or else this process does it.
 func (s *Source) Settle(ctx context.Context, limit time.Duration) error {
 	collector := func() (bool, error) {
 		_, err := s.State()
@@ -150,11 +153,14 @@ func (s *Source) Settle(ctx context.Context, limit time.Duration) error {
 	}
 	switch {
 	case state == Moved: // even if ckpt-collect is stuck
-		if err = s.signal(unix.SIGKILL); err == nil {
-			err = until(ctx, limit, s.over)
+		if err = s.Signal(unix.SIGKILL); err == nil {
+			err = s.Over(limit)
 		}
 	case err == nil && state == Stays:
-		err = s.signal(unix.SIGCONT)
+		err = s.Signal(unix.SIGCONT)
+	}
+	if errors.Is(err, ErrTimeout) {
+		err = errors.New("the process that keeps it stopped, ckpt-collect or ckpt-warden, does not let go of it")
 	}
 	if err != nil {
 		return errors.Join(err, s.Close())
@@ -162,12 +168,13 @@ func (s *Source) Settle(ctx context.Context, limit time.Duration) error {
 	return s.Remove()
 }
 
-// signal sends a signal to all processes that are still those of the tree; children first, for when
+// Signal sends a signal to all processes that are still those of the tree, but SIGSTOP and SIGCONT to those that
+// were not stopped before; children first, for when
 // a parent ends, the kernel continues children that are stopped, see credentials(7) on orphaned process groups.
-func (s *Source) signal(sig unix.Signal) error {
+func (s *Source) Signal(sig unix.Signal) error {
 	var errs []error
 	for _, p := range slices.Backward(s.Procs) {
-		if sig == unix.SIGCONT && p.Stopped {
+		if sig != unix.SIGKILL && p.Stopped {
 			continue
 		}
 		if err := p.signal(sig); err != nil {
@@ -175,6 +182,11 @@ func (s *Source) signal(sig unix.Signal) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Over waits until all processes have ended.
+func (s *Source) Over(limit time.Duration) error {
+	return until(context.Background(), limit, s.over)
 }
 
 // over reports whether none of them is left that could run.
