@@ -253,6 +253,9 @@ func (m *mover) resolve(id string, told func() string) {
 			return
 		case 6:
 		default:
+			if m.state(id) == "none" { // the warden was faster
+				return
+			}
 			m.t.Fatalf("it can't be resolved: exit status %d, %s: %s", cmd.ProcessState.ExitCode(), out, told())
 		}
 		if time.Now().After(end) {

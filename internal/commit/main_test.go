@@ -25,7 +25,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(commandEnv) != "" {
 		os.Exit(cli.Main(&Command, os.Args))
 	}
-	os.Exit(m.Run())
+	if script := os.Getenv(otherEnv); script != "" {
+		os.Exit(other(script))
+	}
+	os.Exit(testkit.WithOwnFolder("/run/ckpt", m.Run))
 }
 
 // command is ckpt-commit as a process to be.

@@ -346,7 +346,7 @@ func TestSettleWaits(t *testing.T) {
 	testkit.Check(t, s.note.write(Stays))
 	other, err := Find(s.ID)
 	testkit.Check(t, err)
-	if err := other.Settle(context.Background(), 50*time.Millisecond); !errors.Is(err, ErrTimeout) {
+	if err := other.Settle(context.Background(), 50*time.Millisecond); !errors.Is(err, errKept) {
 		t.Errorf("it did not wait: %v", err)
 	}
 	if _, err := s.State(); err != nil {

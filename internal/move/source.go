@@ -160,13 +160,15 @@ func (s *Source) Settle(ctx context.Context, limit time.Duration) error {
 		err = s.Signal(unix.SIGCONT)
 	}
 	if errors.Is(err, ErrTimeout) {
-		err = errors.New("the process that keeps it stopped, ckpt-collect or ckpt-warden, does not let go of it")
+		err = errKept
 	}
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
 	return s.Remove()
 }
+
+var errKept = errors.New("the process that keeps it stopped, ckpt-collect or ckpt-warden, does not let go of it")
 
 // Signal sends a signal to all processes that are still those of the tree, but SIGSTOP and SIGCONT to those that
 // were not stopped before; children first, for when
