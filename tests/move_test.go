@@ -39,11 +39,13 @@ func TestMove(t *testing.T) {
 		rounds = n
 	}
 	rng := random(t)
+	m.patience = "1m"
 	begin := time.Now()
 	if got := m.round(func(*pipeline) string { return "" }); got != "moved" {
 		t.Fatalf("left alone, it is %s", got)
 	}
 	takes := time.Since(begin)
+	m.patience = "4s"
 	seen := map[string]int{}
 	for i := range rounds {
 		seen[m.round(func(p *pipeline) string { return m.disturb(i, p, rng, takes) })]++
@@ -77,8 +79,8 @@ type mover struct {
 	out         string
 	target      *exec.Cmd
 	ended       chan struct{}
-	single      bool // one program was killed at the most
-	began       time.Time
+	patience    string // how long an answer is waited for
+	single      bool   // one program was killed at the most
 }
 
 func newMover(t *testing.T) *mover {
@@ -185,7 +187,7 @@ func (m *mover) round(meanwhile func(p *pipeline) string) (outcome string) {
 	m.start()
 	defer m.end()
 	p := startPipeline(m.t, nil, nil, fmt.Sprintf("ckpt-collect --leave killed %d", m.pid()), "ckpt-dedup",
-		fmt.Sprintf("ckpt-commit --move --timeout 4s %s/ssh %s/ckpt-apply --files append --pids namespace --prepared", m.dir, binDir))
+		fmt.Sprintf("ckpt-commit --move --timeout %s %s/ssh %s/ckpt-apply --files append --pids namespace --prepared", m.patience, m.dir, binDir))
 	m.single = true
 	harm := meanwhile(p)
 	status := p.wait()

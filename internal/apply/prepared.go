@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"fmt"
 	"os"
 
 	"ckpt/internal/judge"
@@ -40,7 +41,10 @@ func (s *supervisor) allow(ctx context.Context, checkpoint string) error {
 		return nil
 	}
 	s.o.Step("pid %d is prepared", s.pid)
-	return s.o.target.Prepare(ctx, checkpoint, s.pid)
+	if err := s.o.target.Prepare(ctx, checkpoint, s.pid); err != nil {
+		return fmt.Errorf("what was prepared is taken back: %w", err)
+	}
+	return nil
 }
 
 func (s *supervisor) loosen() error {
