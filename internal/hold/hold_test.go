@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ckpt/internal/testkit"
 )
 
 const (
@@ -242,4 +244,40 @@ func TestDescriptors(t *testing.T) {
 	if err := errors.Join(none.OK(), none.Failed(), none.Committed(1), none.Close()); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestStop: a holder of the data can have the target stopped for a move, once, and with one id.
+func TestStop(t *testing.T) {
+	h, err := New("00112233445566778899aabbccddeeff")
+	testkit.Check(t, err)
+	defer h.Close()
+	describes, err := Take(h.Ref(), "dedup", Description)
+	testkit.Check(t, err)
+	stores, err := Take(h.Ref(), "commit", Data)
+	testkit.Check(t, err)
+	testkit.Check(t, describes.Stop("no"))
+	testkit.Check(t, describes.OK())
+	testkit.Check(t, stores.Stop("one"))
+	testkit.Check(t, stores.Stop("two"))
+	if stores.Gone() {
+		t.Error("it is gone while somebody waits")
+	}
+	var ids []string
+	stopped := func(id string) error {
+		ids = append(ids, id)
+		return stores.Committed(1)
+	}
+	expect(t, wait(t, h, WaitOptions{NeedCommit: true, Stop: stopped}), Outcome{Taken: true, Stored: true, Committed: true, Bytes: 1})
+	if len(ids) != 1 || ids[0] != "one" {
+		t.Errorf("it was asked for %q", ids)
+	}
+	again, err := New("00112233445566778899aabbccddeeff")
+	testkit.Check(t, err)
+	stores, err = Take(again.Ref(), "commit", Data)
+	testkit.Check(t, err)
+	testkit.Check(t, again.Close())
+	if !stores.Gone() {
+		t.Error("nobody waits, and it is not gone")
+	}
+	testkit.Check(t, stores.Close())
 }

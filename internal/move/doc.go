@@ -32,7 +32,7 @@
 //	stays    it does not, and goes on here
 //
 // Only ckpt-commit writes sent, in place of stopped, and says go after that. Who wants the
-// target to go on, ckpt-collect or --resolve, writes stays in place of held or stopped, and
+// target to go on, ckpt-collect, its warden or --resolve, writes stays in place of held or stopped, and
 // continues it after that. So go is never said for a target that goes on. From sent, the
 // only ways on are the other side's answers.
 //

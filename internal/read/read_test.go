@@ -210,3 +210,58 @@ func TestCancelled(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSaidBehind: what the sides of a move say behind an image, or in its place, is passed on; nothing else
+// that follows is.
+func TestSaidBehind(t *testing.T) {
+	text := sample(t, 100<<10)
+	img := packed(t, text)
+	const said = "ckpt-move open 00112233445566778899aabbccddeeff\n"
+	for name, c := range map[string]struct {
+		in, want string
+		err      error
+	}{
+		"behind":         {string(img) + said, string(text) + said, nil},
+		"more":           {string(img) + said + said, string(text) + said + said, nil},
+		"in its place":   {said, said, nil},
+		"something else": {string(img) + strings.ToUpper(said), "", image.ErrCorrupt},
+		"the beginning":  {string(img) + said[:5], "", image.ErrCorrupt},
+		"alone":          {said[:5], "", image.ErrForeign},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := unpack(t, context.Background(), []byte(c.in), true, "")
+			if !errors.Is(err, c.err) || c.err == nil && string(got) != c.want {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+		})
+	}
+	if _, err := unpack(t, context.Background(), []byte(string(img)+said), false, ""); !errors.Is(err, image.ErrTruncated) {
+		t.Errorf("a file: %v", err)
+	}
+}
+
+// TestSaidAtOnce: what is said behind an image does not wait for the end.
+func TestSaidAtOnce(t *testing.T) {
+	r, w, err := os.Pipe()
+	testkit.Check(t, err)
+	defer r.Close()
+	back, out, err := os.Pipe()
+	testkit.Check(t, err)
+	defer back.Close()
+	text := sample(t, 1000)
+	over := make(chan error, 1)
+	go func() {
+		over <- Run(context.Background(), Options{Step: func(string, ...any) {}}, r, out)
+		out.Close()
+	}()
+	for _, part := range [][2]string{{string(packed(t, text)) + "ckpt-move open 1\n", string(text) + "ckpt-move open 1\n"}, {"ckpt-move go 2\n", "ckpt-move go 2\n"}} {
+		_, err := w.WriteString(part[0])
+		testkit.Check(t, err)
+		got := make([]byte, len(part[1]))
+		if _, err := io.ReadFull(back, got); err != nil || string(got) != part[1] {
+			t.Fatalf("%d bytes, %v", len(got), err)
+		}
+	}
+	testkit.Check(t, w.Close())
+	testkit.Check(t, <-over)
+}
