@@ -11,6 +11,7 @@ static int how;
 enum { JUST_ENDS = 1, ENDS_ALL, KILLED, LEADS };
 
 static volatile sig_atomic_t told;
+static int listening[2];
 
 static void tell(int sig) { told++; }
 
@@ -30,6 +31,8 @@ static void listens(void)
 
 	signal(SIGUSR1, tell);
 	prctl(PR_SET_PDEATHSIG, SIGUSR1);
+	close(listening[0]);
+	close(listening[1]); /* which tells the parent */
 	while (read(gate[0], &c, 1) == -1 && errno == EINTR)
 		;
 	_exit(told);
@@ -63,7 +66,10 @@ static void *goes_on(void *arg)
 		prctl(PR_SET_CHILD_SUBREAPER, 1);
 		zombie = grandchild(ends);
 		must(waitid(P_PID, zombie, &si, WEXITED | WNOWAIT) == 0);
+		char c;
+		must(pipe(listening) == 0);
 		listener = grandchild(listens);
+		must(close(listening[1]) == 0 && read(listening[0], &c, 1) == 0 && close(listening[0]) == 0);
 	}
 	wait_restored();
 	if (how == LEADS) {
