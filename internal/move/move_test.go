@@ -413,6 +413,26 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// TestThere: a process whose first thread has ended is there as long as another one is.
+func TestThere(t *testing.T) {
+	cmd := exec.Command("python3", "-c", "import ctypes, threading, time\nthreading.Thread(target=time.sleep, args=(1000,)).start()\nctypes.CDLL(None).syscall(60, 0)")
+	testkit.Check(t, cmd.Start())
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	becomes(t, cmd, 'Z')
+	stat, err := proc.ReadStat(cmd.Process.Pid)
+	testkit.Check(t, err)
+	p := Proc{PID: cmd.Process.Pid, Start: stat.StartTime}
+	s := &Source{sourceFacts: sourceFacts{Procs: []Proc{p}}}
+	if !p.there() || !p.lives() || s.Over(0) == nil {
+		t.Error("it is taken for dead")
+	}
+	testkit.Check(t, cmd.Process.Kill())
+	testkit.Check(t, s.Over(time.Minute))
+	if p.there() || p.lives() {
+		t.Error("it is taken for alive")
+	}
+}
+
 func FuzzLine(f *testing.F) {
 	f.Add("prepared 00112233445566778899aabbccddeeff 00112233445566778899aabbccddeeff")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -194,12 +194,17 @@ func (s *Source) Over(limit time.Duration) error {
 // over reports whether none of them is left that could run.
 func (s *Source) over() (bool, error) {
 	for _, p := range s.Procs {
-		stat, err := proc.ReadStat(p.PID)
-		if err == nil && stat.StartTime == p.Start && stat.State != 'Z' && stat.State != 'X' {
+		if p.there() {
 			return false, nil
 		}
 	}
 	return true, nil
+}
+
+// there reports whether a process has not ended. Its first thread may have.
+func (p Proc) there() bool {
+	stat, err := proc.ReadStat(p.PID)
+	return err == nil && stat.StartTime == p.Start && (stat.State != 'Z' && stat.State != 'X' || stat.NumThreads > 1)
 }
 
 func (p Proc) signal(sig unix.Signal) error {

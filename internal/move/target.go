@@ -242,8 +242,7 @@ func (t *Target) left(s State) (State, error) {
 func (p Proc) lives() bool {
 	const kill = 1 << (unix.SIGKILL - 1)
 	for end := time.Now().Add(dying); ; time.Sleep(10 * time.Millisecond) {
-		stat, err := proc.ReadStat(p.PID)
-		if err != nil || stat.StartTime != p.Start || stat.State == 'Z' || stat.State == 'X' {
+		if !p.there() {
 			return false
 		}
 		status, err := proc.ReadStatus(p.PID)
