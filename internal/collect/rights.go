@@ -138,7 +138,7 @@ func traceDenied(pid int) bool {
 // filesDenied reports whether this process may not open the files of another in proc(5),
 // which belong to that process's user.
 func filesDenied(pid int) bool {
-	return errors.Is(unix.Faccessat(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/auxv", pid), unix.R_OK, unix.AT_EACCESS), unix.EACCES)
+	return errors.Is(unix.Faccessat(unix.AT_FDCWD, proc.Path(pid, "auxv"), unix.R_OK, unix.AT_EACCESS), unix.EACCES)
 }
 
 // sharesMemory reports whether a process has memory that only its links in
@@ -170,7 +170,7 @@ func (e *examiner) whyNoTrace(pid int, status *proc.Status) error {
 		return slices.ContainsFunc(its[:3], func(id uint32) bool { return id != mine })
 	}
 	var st unix.Stat_t
-	err := unix.Stat(fmt.Sprintf("/proc/%d", pid), &st)
+	err := unix.Stat(proc.Path(pid, "."), &st)
 	scope := yamaScope("/proc/sys/kernel/yama/ptrace_scope")
 	switch {
 	case others(e.own.Uid[0], status.Uid) || others(e.own.Gid[0], status.Gid):

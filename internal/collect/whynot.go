@@ -55,7 +55,7 @@ func whyNoStop(pid, tid int) error {
 	if call, err := proc.ReadSyscall(pid, tid); err == nil && call >= 0 {
 		doing += fmt.Sprintf(", in system call %d", call)
 	}
-	if at, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/wchan", pid, tid)); err == nil && len(at) > 1 {
+	if at, err := os.ReadFile(proc.ThreadPath(pid, tid, "wchan")); err == nil && len(at) > 1 {
 		doing += fmt.Sprintf(", in the kernel's %s", at)
 	}
 	return fmt.Errorf("did not stop in time (--timeout): thread %d %s", tid, doing)

@@ -97,6 +97,17 @@ var rules = map[string]func(s *source, bad func(what string)){
 			return true
 		})
 	},
+	"processes are looked for in /proc by way of internal/proc": func(s *source, bad func(string)) {
+		if s.test || s.pkg == "internal/proc" || s.pkg == "internal/hold" || s.pkg == "internal/testkit" { // the hold is for filters outside
+			return
+		}
+		ast.Inspect(s.File, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok && strings.HasPrefix(lit.Value, `"/proc/%`) {
+				bad(lit.Value)
+			}
+			return true
+		})
+	},
 	"no linkname": func(s *source, bad func(string)) {
 		for _, group := range s.Comments {
 			for _, c := range group.List {

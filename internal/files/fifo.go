@@ -96,14 +96,14 @@ func (e *pipeEnds) outsider(s *Subject) (who string, err error) {
 			if pid == os.Getpid() || !strings.HasPrefix(link, "/") || !strings.HasSuffix(link, deletedSuffix) {
 				return
 			}
-			st, err := quietStat(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/fd/%d", pid, fd), unix.STATX_TYPE|unix.STATX_INO)
+			st, err := quietStat(unix.AT_FDCWD, proc.Usual.Path(pid, fmt.Sprintf("fd/%d", fd)), unix.STATX_TYPE|unix.STATX_INO)
 			if err == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO {
 				e.holders[inodeKey{unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino}] = pid
 			}
 		})
 	}
 	if pid := e.holders[s.inode()]; pid != 0 {
-		return proc.Named(pid) + " outside", nil
+		return proc.Usual.Named(pid) + " outside", nil
 	}
 	if !(e.readers[s.inode()] && e.writers[s.inode()]) {
 		f, err := borrow(s)

@@ -83,6 +83,8 @@ type Collector struct {
 
 	// InTree reports whether a process or thread is in the tree.
 	InTree func(id int) bool
+	// UsualInTree is InTree for ids of proc.Usual; nil where they are the same.
+	UsualInTree func(id int) bool
 	// Outsider names the process outside the tree that has a pipe or socket
 	// open, given its kind and inode number; "" if none is known.
 	Outsider func(kind string, ino uint64) string
@@ -177,7 +179,7 @@ func (c *Collector) Look(tid int) ([]*Subject, error) {
 		}
 	}
 	err = parallel.EachNamed(len(fds), func(i int) { c.Looking(tid, fds[i]) }, func(i int) error {
-		subjects[i] = &Subject{PID: tid, FD: fds[i], Link: fmt.Sprintf("/proc/%d/fd/%d", tid, fds[i]), getter: &c.getter}
+		subjects[i] = &Subject{PID: tid, FD: fds[i], Link: proc.Path(tid, fmt.Sprintf("fd/%d", fds[i])), getter: &c.getter}
 		if err := subjects[i].read(); err != nil {
 			return err
 		}

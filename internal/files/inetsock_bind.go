@@ -152,7 +152,7 @@ func occupant(s *record.InetSock) (who, hint string) {
 			continue
 		}
 		if pid := holderOf(l.Ino); pid != 0 {
-			return fmt.Sprintf("%s has it", proc.Named(pid)), "end that program first"
+			return fmt.Sprintf("%s has it", proc.Usual.Named(pid)), "end that program first"
 		}
 		return "another program has it", "end that program first"
 	}
@@ -171,11 +171,11 @@ func overlaps(l *sys.InetSocket, s *record.InetSock) bool {
 // holderOf returns a process that has a socket open, 0 if none is seen.
 func holderOf(ino uint64) int {
 	link := fmt.Sprintf("socket:[%d]", ino)
-	all, _ := proc.Processes()
+	all, _ := proc.Usual.Processes()
 	for _, pid := range all {
-		fds, _ := proc.FDs(pid)
+		fds, _ := proc.Usual.FDs(pid)
 		for _, fd := range fds {
-			if has, err := proc.FDLink(pid, fd); err == nil && has == link {
+			if has, err := proc.Usual.FDLink(pid, fd); err == nil && has == link {
 				return pid
 			}
 		}

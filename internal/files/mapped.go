@@ -25,7 +25,7 @@ func (c *Collector) DescribeMapped(pid int, m *proc.Mapping) (uint64, error) {
 	if err = ignoring(err, unix.EACCES); err != nil {
 		return 0, err
 	}
-	links := []string{fmt.Sprintf("/proc/%d/exe", pid)}
+	links := []string{proc.Path(pid, "exe")}
 	if fd >= 0 {
 		defer unix.Close(fd)
 		links = append(links, fmt.Sprintf("/proc/self/fd/%d", fd))
@@ -62,7 +62,7 @@ func (c *Collector) mappedLinks(pid int, m *proc.Mapping, links []string) iter.S
 			return
 		}
 		for _, fd := range fds {
-			if name, err := proc.FDLink(pid, fd); err == nil && name == m.Path && !yield(fmt.Sprintf("/proc/%d/fd/%d", pid, fd), nil) {
+			if name, err := proc.FDLink(pid, fd); err == nil && name == m.Path && !yield(proc.Path(pid, fmt.Sprintf("fd/%d", fd)), nil) {
 				return
 			}
 		}

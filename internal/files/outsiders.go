@@ -12,25 +12,29 @@ import (
 // searchLimit bounds the search through all processes, while the tree stands still.
 const searchLimit = 2 * time.Second
 
-// eachOutside calls visit with each descriptor of processes outside the tree, and returns
-// how many processes it did not get to.
+// eachOutside calls visit with each descriptor of processes outside the tree, whose
+// ids are those of proc.Usual, and returns how many processes it did not get to.
 func (c *Collector) eachOutside(patience time.Duration, visit func(pid, fd int, link string)) (left int) {
-	all, _ := proc.Processes()
+	inTree := c.InTree
+	if c.UsualInTree != nil {
+		inTree = c.UsualInTree
+	}
+	all, _ := proc.Usual.Processes()
 	until := time.Now().Add(patience)
 	for i, pid := range slices.Backward(all) {
 		if time.Now().After(until) {
 			return i + 1
 		}
-		if c.InTree(pid) {
+		if inTree(pid) {
 			continue
 		}
 		for tid := range tables(pid) {
 			if time.Now().After(until) {
 				return i + 1
 			}
-			fds, _ := proc.FDs(tid)
+			fds, _ := proc.Usual.FDs(tid)
 			for _, fd := range fds {
-				if link, err := proc.FDLink(tid, fd); err == nil {
+				if link, err := proc.Usual.FDLink(tid, fd); err == nil {
 					visit(tid, fd, link)
 				}
 			}
@@ -40,14 +44,15 @@ func (c *Collector) eachOutside(patience time.Duration, visit func(pid, fd int, 
 }
 
 // tables returns a thread for each descriptor table of a process, for some of them several:
-// the first thread may have ended, and others may have a table of their own.
+// the first thread may have ended, and others may have a table of their own. From within
+// another pid namespace tables can't be compared, and all threads are yielded.
 func tables(pid int) iter.Seq[int] {
 	const compared = 4 // with so many each, since somebody may have thousands
-	threads, _ := proc.Threads(pid)
+	threads, _ := proc.Usual.Threads(pid)
 	return func(yield func(int) bool) {
 		var tids []int
 		for _, tid := range threads {
-			shared := slices.ContainsFunc(tids, func(other int) bool {
+			shared := !proc.Apart() && slices.ContainsFunc(tids, func(other int) bool {
 				order, err := kcmp.Compare(other, tid, kcmp.Files, 0, 0)
 				return err == nil && order == kcmp.Equal
 			})

@@ -120,7 +120,7 @@ func (p *ptmxs) obstacle(s *Subject, rec *record.PTMX, line uint64) error {
 		return fmt.Errorf("%s, %w", name, err)
 	}
 	if pid != 0 {
-		return cli.WithHint(fmt.Errorf("%s, which only %s has open, which is not being saved", name, proc.Named(pid)), "save a tree that has both")
+		return cli.WithHint(fmt.Errorf("%s, which only %s has open, which is not being saved", name, proc.Usual.Named(pid)), "save a tree that has both")
 	}
 	return nil // nobody has opened it yet
 }

@@ -12,6 +12,7 @@ import (
 
 	"ckpt/internal/caps"
 	"ckpt/internal/cli"
+	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/stream/record"
 )
@@ -219,7 +220,7 @@ const maxNames = 20000
 func (u *unixSocks) findFile(s *Subject, d *sys.UnixSocket) (*os.File, error) {
 	path := string(d.Name)
 	if !filepath.IsAbs(path) {
-		cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", s.PID))
+		cwd, err := os.Readlink(proc.Path(s.PID, "cwd"))
 		if err != nil {
 			return nil, err
 		}

@@ -28,7 +28,7 @@ func Inherited(parent, child int, pages []tracee.Range) (inherited, own []tracee
 	}
 	var maps [2]*os.File
 	for i, pid := range []int{parent, child} {
-		f, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", pid))
+		f, err := os.Open(proc.Path(pid, "pagemap"))
 		if err != nil {
 			return nil, nil, fmt.Errorf("pages of pid %d: %w", pid, err)
 		}

@@ -50,7 +50,7 @@ type Mapped struct {
 
 // Collect emits a VMA record for every mapping and finds the pages to send.
 func (c *Collector) Collect(maps []proc.Mapping) error {
-	pagemap, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", c.At))
+	pagemap, err := os.Open(proc.Path(c.At, "pagemap"))
 	if err != nil {
 		return fmt.Errorf("pages of pid %d: %w", c.PID, err)
 	}

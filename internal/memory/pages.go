@@ -12,6 +12,7 @@ import (
 
 	"ckpt/internal/abi"
 	"ckpt/internal/loan"
+	"ckpt/internal/proc"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -106,7 +107,7 @@ func (s *Source) copy(w *stream.Writer, chunk []tracee.Range) (unsent []tracee.R
 }
 
 func (s *Source) readForced(buf []byte, addr uint64) (int, error) {
-	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", s.At))
+	mem, err := os.Open(proc.Path(s.At, "mem"))
 	if err != nil {
 		return 0, err
 	}

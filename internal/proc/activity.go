@@ -9,10 +9,10 @@ import (
 // in between. That of a thread asleep in a system call stays the same.
 func Activity(pid, tid int) (string, error) {
 	at := fmt.Sprintf("task/%d/", tid)
-	if b, err := readFile(pidPath(pid, at+"schedstat")); err == nil {
+	if b, err := readFile(Path(pid, at+"schedstat")); err == nil {
 		return string(b), nil
 	}
-	b, err := readFile(pidPath(pid, at+"status")) // a kernel without CONFIG_SCHED_INFO
+	b, err := readFile(Path(pid, at+"status")) // a kernel without CONFIG_SCHED_INFO
 	if err != nil {
 		return "", err
 	}

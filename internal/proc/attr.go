@@ -9,26 +9,26 @@ import (
 
 // ReadPersonality reads what personality(2) last set; the text is hexadecimal.
 func ReadPersonality(pid int) (uint32, error) {
-	v, err := readParsed(pid, pidPath(pid, "personality"), parseHex)
+	v, err := readParsed(pid, Path(pid, "personality"), parseHex)
 	return uint32(v), err
 }
 
 // ReadCoredumpFilter reads which mappings go to a core file (core(5)), a set of
 // bits; the text is hexadecimal. A zombie has none: that is an error.
 func ReadCoredumpFilter(pid int) (uint32, error) {
-	v, err := readParsed(pid, pidPath(pid, "coredump_filter"), parseHex)
+	v, err := readParsed(pid, Path(pid, "coredump_filter"), parseHex)
 	return uint32(v), err
 }
 
 // ReadOOMScoreAdj reads the adjustment of the out-of-memory score, -1000 to 1000.
 func ReadOOMScoreAdj(pid int) (int, error) {
-	return readParsed(pid, pidPath(pid, "oom_score_adj"), parseDecimal)
+	return readParsed(pid, Path(pid, "oom_score_adj"), parseDecimal)
 }
 
 // ReadTimerSlack reads the timer slack of a process's first thread in
 // nanoseconds, 0 under a real-time policy. To read another's takes CAP_SYS_NICE.
 func ReadTimerSlack(pid int) (uint64, error) {
-	return readParsed(pid, pidPath(pid, "timerslack_ns"), func(b []byte) (uint64, error) {
+	return readParsed(pid, Path(pid, "timerslack_ns"), func(b []byte) (uint64, error) {
 		v, err := strconv.ParseUint(string(bytes.TrimSpace(b)), 10, 64)
 		if err != nil {
 			return 0, malformed("number", b)
@@ -38,8 +38,10 @@ func ReadTimerSlack(pid int) (uint64, error) {
 }
 
 // ReadComm reads the name of a thread exactly as it was set.
-func ReadComm(pid, tid int) (string, error) {
-	b, err := readFile(threadPath(pid, tid, "comm"))
+func ReadComm(pid, tid int) (string, error) { return here.readComm(pid, tid) }
+
+func (v View) readComm(pid, tid int) (string, error) {
+	b, err := readFile(v.threadPath(pid, tid, "comm"))
 	if err != nil {
 		return "", ofPid(pid, err)
 	}
@@ -47,8 +49,11 @@ func ReadComm(pid, tid int) (string, error) {
 }
 
 // Named names a process for people: pid 7 (sh).
-func Named(pid int) string {
-	comm, err := ReadComm(pid, pid)
+func Named(pid int) string { return here.Named(pid) }
+
+// Named names a process for people: pid 7 (sh).
+func (v View) Named(pid int) string {
+	comm, err := v.readComm(pid, pid)
 	if err != nil {
 		return fmt.Sprintf("pid %d", pid)
 	}
@@ -64,7 +69,7 @@ func ReadCmdline(pid int) ([]byte, error) { return readRaw(pid, "cmdline") }
 func ReadAuxv(pid int) ([]byte, error) { return readRaw(pid, "auxv") }
 
 func readRaw(pid int, name string) ([]byte, error) {
-	b, err := readFile(pidPath(pid, name))
+	b, err := readFile(Path(pid, name))
 	if err != nil {
 		return nil, ofPid(pid, err)
 	}
@@ -80,7 +85,7 @@ type Autogroup struct {
 // ReadAutogroup reads /proc/PID/autogroup, which is missing without
 // CONFIG_SCHED_AUTOGROUP and empty for a task in another kind of group.
 func ReadAutogroup(pid int) (Autogroup, error) {
-	return readParsed(pid, pidPath(pid, "autogroup"), ParseAutogroup)
+	return readParsed(pid, Path(pid, "autogroup"), ParseAutogroup)
 }
 
 // ParseAutogroup parses "/autogroup-4 nice 0"; of an empty text it makes the
@@ -116,7 +121,7 @@ func parseDecimal(b []byte) (int, error) {
 // MergesMemory reports whether a process asked for all its memory to be merged
 // with equal pages, PR_SET_MEMORY_MERGE in prctl(2); kernels from 6.16 on tell.
 func MergesMemory(pid int) (bool, error) {
-	return readParsed(pid, pidPath(pid, "ksm_stat"), func(b []byte) (bool, error) {
+	return readParsed(pid, Path(pid, "ksm_stat"), func(b []byte) (bool, error) {
 		_, rest, found := strings.Cut(string(b), "ksm_merge_any:")
 		if !found {
 			return false, malformed("ksm_stat", b)

@@ -39,7 +39,7 @@ const (
 // process, nil if the kernel finds none: it reads the file without opening it.
 // Kernels before 6.11 can't, which is errors.ErrUnsupported.
 func BuildID(pid int, addr uint64) ([]byte, error) {
-	f, err := os.Open(pidPath(pid, "maps"))
+	f, err := os.Open(Path(pid, "maps"))
 	if err != nil {
 		return nil, ofPid(pid, err)
 	}

@@ -35,7 +35,7 @@ func (f *FDInfo) Get(key string) (string, bool) {
 
 // ReadFDInfo reads what /proc says about one descriptor.
 func ReadFDInfo(pid, fd int) (FDInfo, error) {
-	return parsed(pid, pidPath(pid, "fdinfo/"+strconv.Itoa(fd)), readPiece, ParseFDInfo)
+	return parsed(pid, Path(pid, "fdinfo/"+strconv.Itoa(fd)), readPiece, ParseFDInfo)
 }
 
 // ParseFDInfo parses the text of an fdinfo file; pos and flags must be there.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -32,16 +31,6 @@ var ErrFormat = errors.New("unexpected format")
 // asked for, does not exist any more.
 func Gone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
-}
-
-// pidPath returns the path of a file of a process.
-func pidPath(pid int, name string) string {
-	return "/proc/" + strconv.Itoa(pid) + "/" + name
-}
-
-// threadPath returns the path of a file of a thread.
-func threadPath(pid, tid int, name string) string {
-	return "/proc/" + strconv.Itoa(pid) + "/task/" + strconv.Itoa(tid) + "/" + name
 }
 
 // ofPid puts the process in front of an error.
@@ -164,10 +153,13 @@ func splitLF(data []byte, atEOF bool) (int, []byte, error) {
 	return 0, nil, nil
 }
 
-// readNumbers lists the entries of a directory that are numbers, ascending.
 // Processes lists all process ids.
-func Processes() ([]int, error) { return readNumbers("/proc") }
+func Processes() ([]int, error) { return here.Processes() }
 
+// Processes lists all process ids.
+func (v View) Processes() ([]int, error) { return readNumbers(v.root) }
+
+// readNumbers lists the entries of a directory that are numbers, ascending.
 func readNumbers(path string) ([]int, error) {
 	fd, err := openFD(path)
 	if err != nil {

@@ -26,7 +26,7 @@ var limitNames = [len(Limits{})]string{
 
 // ReadLimits reads the resource limits of a process.
 func ReadLimits(pid int) (Limits, error) {
-	return readParsed(pid, pidPath(pid, "limits"), ParseLimits)
+	return readParsed(pid, Path(pid, "limits"), ParseLimits)
 }
 
 // ParseLimits parses the text of a limits file, which must have all 16.

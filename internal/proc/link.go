@@ -7,8 +7,11 @@ import (
 )
 
 // FDs lists the open descriptors of a process, ascending.
-func FDs(pid int) ([]int, error) {
-	fds, err := readNumbers(pidPath(pid, "fd"))
+func FDs(pid int) ([]int, error) { return here.FDs(pid) }
+
+// FDs is the function of that name.
+func (v View) FDs(pid int) ([]int, error) {
+	fds, err := readNumbers(v.Path(pid, "fd"))
 	if err != nil {
 		return nil, ofPid(pid, err)
 	}
@@ -18,8 +21,11 @@ func FDs(pid int) ([]int, error) {
 // FDLink reads what a descriptor is open on: a path, or a text such as
 // "pipe:[123]", "socket:[123]", "anon_inode:[eventpoll]", "/memfd:x (deleted)".
 // A path longer than PATH_MAX (4096) is ENAMETOOLONG; open the link instead.
-func FDLink(pid, fd int) (string, error) {
-	text, err := os.Readlink(pidPath(pid, "fd/"+strconv.Itoa(fd)))
+func FDLink(pid, fd int) (string, error) { return here.FDLink(pid, fd) }
+
+// FDLink is the function of that name.
+func (v View) FDLink(pid, fd int) (string, error) {
+	text, err := os.Readlink(v.Path(pid, "fd/"+strconv.Itoa(fd)))
 	if err != nil {
 		return "", ofPid(pid, err)
 	}

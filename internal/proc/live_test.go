@@ -62,9 +62,9 @@ func TestSleepingChild(t *testing.T) {
 	if all := must[[]int](t)(Children(me)); !slices.Contains(all, pid) {
 		t.Errorf("children %v lack %d", all, pid)
 	}
-	scanned := must[[]int](t)(childrenByScan(me))
+	scanned := must[[]int](t)(here.childrenByScan(me))
 	equal(t, "children by scan", scanned, must[[]int](t)(Children(me)))
-	exe := must[string](t)(os.Readlink(pidPath(pid, "exe")))
+	exe := must[string](t)(os.Readlink(Path(pid, "exe")))
 	maps := must[[]Mapping](t)(ReadMaps(pid))
 	if !slices.ContainsFunc(maps, func(m Mapping) bool { return m.Path == exe && m.Prot&unix.PROT_EXEC != 0 }) {
 		t.Errorf("%s is not mapped", exe)

@@ -36,7 +36,7 @@ type Mapping struct {
 // Link is the link in /proc to what a mapping of a process maps. Following it takes
 // CAP_CHECKPOINT_RESTORE in the initial user namespace.
 func (m *Mapping) Link(pid int) string {
-	return fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.Start, m.End)
+	return Path(pid, fmt.Sprintf("map_files/%x-%x", m.Start, m.End))
 }
 
 // Len is the size of the mapping in bytes.
@@ -88,13 +88,15 @@ func (v VmFlags) List() []string { return strings.Fields(string(v)) }
 
 // ReadMappings reads all mappings with their attributes, from smaps, for which the
 // kernel walks all page tables.
-func ReadMappings(pid int) ([]Mapping, error) { return readMappings(pid, "smaps") }
+func ReadMappings(pid int) ([]Mapping, error) { return readMappings(pid, Path(pid, "smaps")) }
 
 // ReadMaps reads all mappings without the attributes only smaps has.
-func ReadMaps(pid int) ([]Mapping, error) { return readMappings(pid, "maps") }
+func ReadMaps(pid int) ([]Mapping, error) { return here.ReadMaps(pid) }
 
-func readMappings(pid int, name string) ([]Mapping, error) {
-	path := pidPath(pid, name)
+// ReadMaps is the function of that name.
+func (v View) ReadMaps(pid int) ([]Mapping, error) { return readMappings(pid, v.Path(pid, "maps")) }
+
+func readMappings(pid int, path string) ([]Mapping, error) {
 	fd, err := openFD(path)
 	if err != nil {
 		return nil, ofPid(pid, err)

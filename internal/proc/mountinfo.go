@@ -22,7 +22,7 @@ type Mount struct {
 // Mounts lists the mounts of a process's mount namespace, later ones over
 // earlier ones.
 func Mounts(pid int) ([]Mount, error) {
-	return readParsed(pid, pidPath(pid, "mountinfo"), ParseMounts)
+	return readParsed(pid, Path(pid, "mountinfo"), ParseMounts)
 }
 
 // ParseMounts parses lines such as

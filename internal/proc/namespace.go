@@ -38,7 +38,7 @@ func ThreadNamespaces(pid, tid int, first map[string]uint64) (map[string]uint64,
 
 // readNamespaces reads some of them by way of their folder, to which the walk is long.
 func readNamespaces(pid, tid int, kinds []string) (map[string]uint64, error) {
-	dir, err := unix.Open(threadPath(pid, tid, "ns"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	dir, err := unix.Open(ThreadPath(pid, tid, "ns"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, ofPid(tid, os.NewSyscallError("open", err))
 	}
@@ -66,7 +66,7 @@ func readNamespaces(pid, tid int, kinds []string) (map[string]uint64, error) {
 // Namespace returns the inode number of one namespace of a thread, by its name in
 // /proc/PID/ns.
 func Namespace(pid, tid int, kind string) (uint64, error) {
-	text, err := os.Readlink(threadPath(pid, tid, "ns/"+kind))
+	text, err := os.Readlink(ThreadPath(pid, tid, "ns/"+kind))
 	if err != nil {
 		return 0, ofPid(tid, err)
 	}

@@ -8,7 +8,7 @@ import (
 // ReadPlaced returns the mappings of a process, by their start, that have another
 // NUMA policy than the system's default, be it their own or their process's. The file is missing without CONFIG_NUMA.
 func ReadPlaced(pid int) (map[uint64]bool, error) {
-	return readParsed(pid, pidPath(pid, "numa_maps"), ParsePlaced)
+	return readParsed(pid, Path(pid, "numa_maps"), ParsePlaced)
 }
 
 // ParsePlaced parses the text of a numa_maps file: each line begins with the

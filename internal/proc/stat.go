@@ -63,13 +63,16 @@ func (s *Stat) TakeMemory(of *Stat) {
 }
 
 // ReadStat reads the stat of a process.
-func ReadStat(pid int) (Stat, error) {
-	return readParsed(pid, pidPath(pid, "stat"), ParseStat)
+func ReadStat(pid int) (Stat, error) { return here.ReadStat(pid) }
+
+// ReadStat is the function of that name.
+func (v View) ReadStat(pid int) (Stat, error) {
+	return readParsed(pid, v.Path(pid, "stat"), ParseStat)
 }
 
 // ReadThreadStat reads the stat of one thread of a process.
 func ReadThreadStat(pid, tid int) (Stat, error) {
-	return readParsed(pid, threadPath(pid, tid, "stat"), ParseStat)
+	return readParsed(pid, ThreadPath(pid, tid, "stat"), ParseStat)
 }
 
 // ParseStat parses the text of a stat file. The name ends at the last ')',

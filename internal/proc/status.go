@@ -49,12 +49,17 @@ type Status struct {
 
 // ReadStatus reads the status of a process, that is of its first thread.
 func ReadStatus(pid int) (Status, error) {
-	return readParsed(pid, pidPath(pid, "status"), ParseStatus)
+	return readParsed(pid, Path(pid, "status"), ParseStatus)
 }
 
 // ReadThreadStatus reads the status of one thread of a process.
 func ReadThreadStatus(pid, tid int) (Status, error) {
-	return readParsed(pid, threadPath(pid, tid, "status"), ParseStatus)
+	return here.ReadThreadStatus(pid, tid)
+}
+
+// ReadThreadStatus is the function of that name.
+func (v View) ReadThreadStatus(pid, tid int) (Status, error) {
+	return readParsed(pid, v.threadPath(pid, tid, "status"), ParseStatus)
 }
 
 // ParseStatus parses the text of a status file. Lines it does not know are

@@ -13,8 +13,11 @@ import (
 
 // Threads lists the thread ids of a process, ascending. The process's own id is
 // among them even if its first thread has ended, as a zombie.
-func Threads(pid int) ([]int, error) {
-	tids, err := readNumbers(pidPath(pid, "task"))
+func Threads(pid int) ([]int, error) { return here.Threads(pid) }
+
+// Threads is the function of that name.
+func (v View) Threads(pid int) ([]int, error) {
+	tids, err := readNumbers(v.Path(pid, "task"))
 	if err != nil {
 		return nil, ofPid(pid, err)
 	}
@@ -38,18 +41,21 @@ func Living(pid int) int {
 
 // Children lists the child processes of all threads of a process, zombies too,
 // ascending. It is reliable only if neither the process nor its children run.
-func Children(pid int) ([]int, error) {
-	tids, err := Threads(pid)
+func Children(pid int) ([]int, error) { return here.Children(pid) }
+
+// Children is the function of that name.
+func (v View) Children(pid int) ([]int, error) {
+	tids, err := v.Threads(pid)
 	if err != nil {
 		return nil, err
 	}
 	var all []int
 	for _, tid := range tids {
-		b, err := readFile(threadPath(pid, tid, "children"))
+		b, err := readFile(v.threadPath(pid, tid, "children"))
 		switch {
 		case err == nil:
-		case errors.Is(err, fs.ErrNotExist) && threadExists(pid, tid):
-			return childrenByScan(pid) // no CONFIG_PROC_CHILDREN
+		case errors.Is(err, fs.ErrNotExist) && v.threadExists(pid, tid):
+			return v.childrenByScan(pid) // no CONFIG_PROC_CHILDREN
 		case Gone(err):
 			continue // the thread ended; its children have moved to another
 		default:
@@ -74,20 +80,20 @@ func ParseChildren(b []byte) ([]int, error) {
 	return all, nil
 }
 
-func threadExists(pid, tid int) bool {
-	_, err := os.Lstat(strings.TrimSuffix(threadPath(pid, tid, ""), "/"))
+func (v View) threadExists(pid, tid int) bool {
+	_, err := os.Lstat(strings.TrimSuffix(v.threadPath(pid, tid, ""), "/"))
 	return err == nil
 }
 
 // childrenByScan finds children by asking every process for its parent.
-func childrenByScan(pid int) ([]int, error) {
-	pids, err := readNumbers("/proc")
+func (v View) childrenByScan(pid int) ([]int, error) {
+	pids, err := v.Processes()
 	if err != nil {
 		return nil, ofPid(pid, err)
 	}
 	var all []int
 	for _, p := range pids {
-		s, err := ReadStat(p)
+		s, err := v.ReadStat(p)
 		if Gone(err) {
 			continue
 		}
@@ -110,7 +116,7 @@ type Cgroup struct {
 
 // Cgroups lists the control groups a process is in.
 func Cgroups(pid int) ([]Cgroup, error) {
-	return readParsed(pid, pidPath(pid, "cgroup"), ParseCgroups)
+	return readParsed(pid, Path(pid, "cgroup"), ParseCgroups)
 }
 
 // ParseCgroups parses lines "4:memory:/path". A path has no newline, which
@@ -139,7 +145,7 @@ func ParseCgroups(b []byte) ([]Cgroup, error) {
 // ReadSyscall returns the number of the system call a thread is in, -1 if it is in
 // none, from /proc/PID/task/TID/syscall, for readers that may ptrace it.
 func ReadSyscall(pid, tid int) (int, error) {
-	return readParsed(tid, threadPath(pid, tid, "syscall"), func(b []byte) (int, error) {
+	return readParsed(tid, ThreadPath(pid, tid, "syscall"), func(b []byte) (int, error) {
 		word, _, _ := strings.Cut(strings.TrimSpace(string(b)), " ")
 		var n int
 		if word == "running" {
@@ -155,7 +161,7 @@ func ReadSyscall(pid, tid int) (int, error) {
 // ReadWchan returns the name of the kernel's function in which a thread sleeps, ""
 // if it runs or the kernel does not tell, see /proc/PID/wchan in proc_pid_wchan(5).
 func ReadWchan(pid, tid int) (string, error) {
-	return readParsed(tid, threadPath(pid, tid, "wchan"), func(b []byte) (string, error) {
+	return readParsed(tid, ThreadPath(pid, tid, "wchan"), func(b []byte) (string, error) {
 		if name := strings.TrimSpace(string(b)); name != "0" {
 			return name, nil
 		}
@@ -167,7 +173,7 @@ func ReadWchan(pid, tid int) (string, error) {
 // some moment at boot (se.exec_start in /proc/PID/task/TID/sched, kernels with
 // CONFIG_SCHED_DEBUG or newer ones).
 func ReadExecStart(pid, tid int) (time.Duration, error) {
-	return readParsed(tid, threadPath(pid, tid, "sched"), func(b []byte) (time.Duration, error) {
+	return readParsed(tid, ThreadPath(pid, tid, "sched"), func(b []byte) (time.Duration, error) {
 		_, rest, found := strings.Cut(string(b), "se.exec_start")
 		line, _, _ := strings.Cut(rest, "\n")
 		_, text, colon := strings.Cut(line, ":")

@@ -15,7 +15,7 @@ type TimeOffsets struct{ Monotonic, Boottime time.Duration }
 // ReadTimeOffsets reads those of the time namespace that a process's children
 // are born in. The file is missing without CONFIG_TIME_NS.
 func ReadTimeOffsets(pid int) (TimeOffsets, error) {
-	return readParsed(pid, pidPath(pid, "timens_offsets"), ParseTimeOffsets)
+	return readParsed(pid, Path(pid, "timens_offsets"), ParseTimeOffsets)
 }
 
 // ParseTimeOffsets parses the text of a timens_offsets file: a clock's name,
@@ -46,7 +46,7 @@ func ParseTimeOffsets(b []byte) (o TimeOffsets, err error) {
 // made for its children. It can be done until the first is born.
 func WriteTimeOffsets(pid int, o TimeOffsets) error {
 	text := offsetLine("monotonic", o.Monotonic) + offsetLine("boottime", o.Boottime)
-	return os.WriteFile(pidPath(pid, "timens_offsets"), []byte(text), 0)
+	return os.WriteFile(Path(pid, "timens_offsets"), []byte(text), 0)
 }
 
 func offsetLine(clock string, d time.Duration) string {

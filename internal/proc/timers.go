@@ -23,7 +23,7 @@ type Timer struct {
 // ReadTimers lists the POSIX timers of a process, for which the kernel needs
 // CONFIG_CHECKPOINT_RESTORE.
 func ReadTimers(pid int) ([]Timer, error) {
-	return readParsed(pid, pidPath(pid, "timers"), ParseTimers)
+	return readParsed(pid, Path(pid, "timers"), ParseTimers)
 }
 
 // ParseTimers parses the text of a timers file: for each timer the lines ID,

@@ -7,6 +7,7 @@ import (
 
 	"ckpt/internal/caps"
 	"ckpt/internal/kcmp"
+	"ckpt/internal/proc"
 	"ckpt/stream/record"
 )
 
@@ -15,7 +16,7 @@ var fsResource = row[record.FS]{
 	Type:  record.TypeFS,
 	Scope: Shared,
 	Collect: func(c *Collector) error {
-		cwd, err := c.DescribeLink(fmt.Sprintf("/proc/%d/cwd", c.TID))
+		cwd, err := c.DescribeLink(proc.Path(c.TID, "cwd"))
 		if err != nil {
 			return err
 		}
@@ -23,7 +24,7 @@ var fsResource = row[record.FS]{
 		if differs, err := hasOwnRoot(c.TID); err != nil {
 			return err
 		} else if differs {
-			if fs.Refs.Root, err = c.DescribeLink(fmt.Sprintf("/proc/%d/root", c.TID)); err != nil {
+			if fs.Refs.Root, err = c.DescribeLink(proc.Path(c.TID, "root")); err != nil {
 				return err
 			}
 		}
@@ -56,7 +57,7 @@ func hasOwnRoot(pid int) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	its, err := rootOf(fmt.Sprintf("/proc/%d/root", pid))
+	its, err := rootOf(proc.Path(pid, "root"))
 	return own != its, err
 }
 

@@ -2,7 +2,6 @@ package task
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strconv"
 
@@ -46,7 +45,7 @@ var loginUID = row[record.LoginUID]{
 // setLoginUID has the thread write to its own file, which we open for it: /proc may
 // be out of reach from its root folder.
 func (r *Restorer) setLoginUID(l *record.LoginUID) error {
-	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/task/%d/loginuid", l.PID, l.TID), os.O_WRONLY, 0)
+	f, err := os.OpenFile(proc.ThreadPath(l.PID, l.TID, "loginuid"), os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ var layout = row[record.MM]{
 		if err != nil {
 			return fmt.Errorf("pid %d: read its break: %w", c.PID, err)
 		}
-		exe, err := c.DescribeLink(fmt.Sprintf("/proc/%d/exe", c.TID))
+		exe, err := c.DescribeLink(proc.Path(c.TID, "exe"))
 		if err != nil {
 			return err
 		}

@@ -314,7 +314,7 @@ func (r *Restorer) give(f *os.File) (int, error) {
 
 // writeProc writes to a file in /proc/PID.
 func (r *Restorer) writeProc(name, value string) error {
-	path := fmt.Sprintf("/proc/%d/%s", r.PID, name)
+	path := proc.Path(r.PID, name)
 	if err := os.WriteFile(path, []byte(value), 0); err != nil {
 		return fmt.Errorf("set %s of pid %d to %s: %w", name, r.PID, value, err)
 	}

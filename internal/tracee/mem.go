@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/abi"
+	"ckpt/internal/proc"
 )
 
 // Range is a stretch of a process's memory.
@@ -53,7 +53,7 @@ func (t *Tracee) WriteMem(addr uint64, buf []byte) error {
 // OpenMem opens the process's memory for reading and writing regardless of protection:
 // pages of private mappings are copied first, as for a debugger's breakpoint.
 func (t *Tracee) OpenMem() (*os.File, error) {
-	return os.OpenFile("/proc/"+strconv.Itoa(t.TID)+"/mem", os.O_RDWR, 0)
+	return os.OpenFile(proc.Path(t.TID, "mem"), os.O_RDWR, 0)
 }
 
 // Poke writes buf at addr regardless of protection. The right to trace a process of another
