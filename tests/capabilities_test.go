@@ -25,8 +25,9 @@ type right struct {
 	takes   []string // all that it needs, without CAP_; CAP_SYS_ADMIN includes CAP_CHECKPOINT_RESTORE
 	kind    string   // of testdata/rights.c
 	user    int
-	options string // of the program
-	shell   string // put before the command
+	options string  // of the program
+	shell   string  // put before the command
+	apart   uintptr // see feature
 }
 
 var savingTakes = []right{
@@ -38,6 +39,7 @@ var savingTakes = []right{
 	{use: "not dumpable", takes: []string{"SYS_PTRACE", "DAC_READ_SEARCH"}, kind: "undumpable", user: nobody},
 	{use: "with capabilities of its own", takes: []string{"SYS_PTRACE"}, kind: "capability", user: nobody},
 	{use: "confined by seccomp", takes: []string{"SYS_ADMIN"}, kind: "seccomp", user: nobody},
+	{use: "that is the init of another pid namespace", takes: []string{"SYS_ADMIN"}, kind: "plain", user: nobody, apart: unix.CLONE_NEWPID},
 }
 
 var restoringTakes = []right{
@@ -66,6 +68,7 @@ var restoringTakes = []right{
 	{use: "with files that the user may not write", takes: []string{"CHECKPOINT_RESTORE", "DAC_OVERRIDE"}, kind: "write", user: nobody},
 	{use: "with signals of descriptors by the rights of another user", takes: []string{"CHECKPOINT_RESTORE", "SETUID"}, kind: "signals", user: nobody},
 	{use: "with a unix socket whose address is a path from the root", takes: []string{"CHECKPOINT_RESTORE", "SYS_CHROOT"}, kind: "socket", user: nobody},
+	{use: "that was the init of a pid namespace", takes: []string{"SYS_ADMIN"}, kind: "plain", user: nobody, apart: unix.CLONE_NEWPID},
 	{use: "with clocks that go on", takes: []string{"SYS_ADMIN", "SYS_TIME"}, kind: "plain", user: nobody, options: "--clock keep"},
 }
 
@@ -76,7 +79,7 @@ type bearer struct {
 }
 
 func newBearer(t *testing.T, r *right) *bearer {
-	b := &bearer{&feature{t: t, dir: t.TempDir()}, r}
+	b := &bearer{&feature{t: t, dir: t.TempDir(), apart: r.apart}, r}
 	for d := b.dir; d != "/" && d != os.TempDir(); d = filepath.Dir(d) { // everybody may enter it
 		if err := os.Chmod(d, 0o755); err != nil {
 			t.Fatal(err)
@@ -187,11 +190,12 @@ func (b *bearer) notRestored(rest []string, says string) {
 func (b *bearer) restored() {
 	b.t.Helper()
 	for _, check := range []string{"--check", "--detach"} {
-		status, said := b.having(b.r.takes, fmt.Sprintf("ckpt-read <img | ckpt-apply %s %s", check, b.r.options))
+		status, said := b.having(b.r.takes, fmt.Sprintf("ckpt-read <img | ckpt-apply --pidfile pid %s %s", check, b.r.options))
 		if status != 0 {
 			b.t.Errorf("%s: status %d:\n%s", check, status, said)
 		}
 	}
+	b.pid = int(b.number("pid")) // another one outside, if it is an init
 	if err := unharmed(b.pid); err != nil {
 		b.t.Error(err)
 	}

@@ -28,29 +28,35 @@ func TestKillFilter(t *testing.T) {
 	want := expected(t)
 	for victim, name := range []string{"collect", "dedup", "write"} {
 		for _, leave := range []string{"running", "killed"} {
-			t.Run(name+"/leave-"+leave, func(t *testing.T) { killFilter(t, victim, leave, want) })
+			t.Run(name+"/leave-"+leave, func(t *testing.T) { killFilter(t, victim, leave, want, 0) })
 		}
 	}
 }
 
-func killFilter(t *testing.T, victim int, leave, want string) {
+// killFilter kills the victim of the pipeline's programs, or the child of the first, if that
+// has one. The target is in namespaces of its own, if apart says so.
+func killFilter(t *testing.T, victim int, leave, want string, apart uintptr) {
 	dir := t.TempDir()
 	img := filepath.Join(dir, "img")
-	w, rng := startWorker(t, dir), random(t)
+	w, rng := startWorkerApart(t, dir, apart), random(t)
 	killed, survived := 0, 0
 	for range killRepetitions {
 		if w.ended() {
 			if got := w.result(); got != want {
 				t.Fatalf("the target's output is wrong:\n%s", got)
 			}
-			w = startWorker(t, dir)
+			w = startWorkerApart(t, dir, apart)
 		}
 		p := startPipeline(t, nil, nil,
 			fmt.Sprintf("ckpt-collect --leave %s %d", leave, w.pid()), "ckpt-dedup", "ckpt-write -o "+img)
 		moment(rng, 0, 60*time.Millisecond)
-		_ = p.cmds[victim].Process.Kill()
+		if victim < len(p.cmds) {
+			_ = p.cmds[victim].Process.Kill()
+		} else if kids, _ := proc.Children(p.cmds[0].Process.Pid); len(kids) > 0 {
+			_ = unix.Kill(kids[0], unix.SIGKILL)
+		}
 		status := p.wait()
-		if status[victim] == -1 {
+		if victim < len(p.cmds) && status[victim] == -1 || victim == len(p.cmds) && strings.Contains(p.said(), "was ended by SIGKILL") {
 			killed++
 		}
 		if leave == "killed" && w.gone() {
@@ -63,7 +69,7 @@ func killFilter(t *testing.T, victim int, leave, want string) {
 			if got := w.result(); got != want {
 				t.Fatalf("the restored target's output is wrong:\n%s", got)
 			}
-			w = startWorker(t, dir)
+			w = startWorkerApart(t, dir, apart)
 		} else if err := unharmed(w.pid()); err != nil && !w.ended() {
 			t.Fatalf("%v; exit statuses %v\n%s", err, status, p.said())
 		} else {
@@ -103,12 +109,13 @@ func restoreWorker(t *testing.T, in *os.File) {
 	}
 }
 
-// savedWorker returns a worker that was saved and killed at work, and its image.
-func savedWorker(t *testing.T) (w *worker, img string) {
+// savedWorker returns a worker that was saved and killed at work, and its image. It is
+// started in namespaces of its own, if apart says so.
+func savedWorker(t *testing.T, apart uintptr) (w *worker, img string) {
 	t.Helper()
 	dir := t.TempDir()
 	img = filepath.Join(dir, "img")
-	w = startWorker(t, dir)
+	w = startWorkerApart(t, dir, apart)
 	w.works()
 	if status, said := runPipeline(t, nil, nil, fmt.Sprintf("ckpt-collect --leave killed %d", w.pid()), "ckpt-dedup", "ckpt-write -o "+img); status[0]+status[1]+status[2] != 0 {
 		t.Fatalf("exit statuses %v\n%s", status, said)
@@ -122,7 +129,7 @@ func savedWorker(t *testing.T) (w *worker, img string) {
 func TestKillReader(t *testing.T) {
 	t.Parallel()
 	want := expected(t)
-	w, img := savedWorker(t)
+	w, img := savedWorker(t, 0)
 	saved, err := os.Stat(filepath.Join(w.dir, "out"))
 	if err != nil {
 		t.Fatal(err)
@@ -185,25 +192,35 @@ func TestKillReader(t *testing.T) {
 // random moments: no process, and so no namespace and no mount, is left.
 func TestKillNamespace(t *testing.T) {
 	t.Parallel()
-	_, img := savedWorker(t)
+	_, img := savedWorker(t, 0)
+	killApart(t, img, "ckpt-apply --files append --pids namespace", false)
+}
+
+// killApart kills a ckpt-apply, or one of its children, at random moments. mayStay: if it
+// comes too late, the tree stays.
+func killApart(t *testing.T, img, apply string, mayStay bool) {
+	t.Helper()
 	rng := random(t)
 	for i := range 2 * killRepetitions {
 		in, err := os.Open(img)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := startPipeline(t, in, nil, "ckpt-read", "ckpt-apply --files append --pids namespace")
+		p := startPipeline(t, in, nil, "ckpt-read", apply)
 		moment(rng, 0, 100*time.Millisecond)
-		apply := p.cmds[1].Process.Pid
-		victim := apply
-		if kids, _ := proc.Children(apply); i%2 == 1 && len(kids) > 0 {
-			victim = kids[0]
+		victim := p.cmds[1].Process.Pid
+		within := below(victim)
+		if kids, _ := proc.Children(victim); i%2 == 1 && len(kids) > 0 {
+			victim = kids[i/2%len(kids)]
 		}
-		within := below(apply)
 		_ = unix.Kill(victim, unix.SIGKILL)
 		p.wait()
 		in.Close()
 		for _, pid := range within {
+			// A tree that was let go already lives on without ckpt-apply.
+			if status, err := proc.ReadStatus(pid); err == nil && mayStay && status.NSpid[len(status.NSpid)-1] == 1 && !goneSoon(pid) && unharmed(pid) == nil {
+				_ = unix.Kill(pid, unix.SIGKILL)
+			}
 			tries := 0
 			for ; tries < 50 && !goneSoon(pid); tries++ {
 			}

@@ -28,6 +28,7 @@ type feature struct {
 	moves bool          // what /proc shows of it changes by itself, with time
 	goes  string        // the file below dir that it waits for
 	wake  func(pid int) // wakes it, instead of the file
+	apart uintptr       // CLONE_NEW flags: it is started in namespaces of its own, the init of one
 }
 
 // run saves, kills and restores the program, and checks what /proc shows of it and
@@ -62,7 +63,7 @@ func (f *feature) start() {
 	}
 	defer out.Close()
 	cmd := &exec.Cmd{Path: f.args[0], Args: f.args, Dir: f.dir, Stdout: out, Stderr: out,
-		Env: []string{"LC_ALL=C.UTF-8"}, SysProcAttr: &unix.SysProcAttr{Setsid: true}}
+		Env: []string{"LC_ALL=C.UTF-8"}, SysProcAttr: &unix.SysProcAttr{Setsid: true, Cloneflags: f.apart}}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +159,7 @@ func (f *feature) restore(options ...string) *pipeline {
 	defer img.Close()
 	p := startPipeline(f.t, img, nil, "ckpt-read", strings.Join(append([]string{"ckpt-apply"}, options...), " "))
 	for range 12000 {
-		if unharmed(f.pid) == nil {
+		if f.apart == 0 && unharmed(f.pid) == nil || f.apart != 0 {
 			break
 		}
 		if f.ended(p) {
@@ -216,7 +217,7 @@ func (f *feature) judge(p *pipeline) {
 
 // apart are the programs of testdata/c that need more than to be started and woken
 // by the file "go".
-var apart = []string{"registers", "chroot", "exe", "sharing", "syscalls", "tty", "waits_often", "paths", "keyring", "fuse", "tcp_kept"}
+var apart = []string{"registers", "chroot", "exe", "sharing", "syscalls", "tty", "waits_often", "paths", "keyring", "fuse", "tcp_kept", "pid_namespace", "uts_namespace"}
 
 // moving are those of which what /proc shows changes by itself, with time.
 var moving = []string{"waits_left", "waits_children", "tcp_connecting", "spawns"}

@@ -98,11 +98,14 @@ const workSeconds = 6
 
 // startWorker starts a program that writes a line for each part of its work and
 // its sum in the end.
-func startWorker(t *testing.T, dir string) *worker {
+func startWorker(t *testing.T, dir string) *worker { return startWorkerApart(t, dir, 0) }
+
+// startWorkerApart starts one in namespaces of its own, which these CLONE_NEW flags make.
+func startWorkerApart(t *testing.T, dir string, flags uintptr) *worker {
 	t.Helper()
 	w := &worker{t: t, dir: dir, done: make(chan struct{})}
 	w.cmd = exec.Command(buildC(t, "worker.c"), fmt.Sprint(workSeconds*1000))
-	w.cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
+	w.cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true, Cloneflags: flags}
 	out, err := os.Create(filepath.Join(dir, "out"))
 	if err != nil {
 		t.Fatal(err)

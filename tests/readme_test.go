@@ -56,7 +56,8 @@ func TestReadme(t *testing.T) {
 		files, _ := filepath.Glob(pattern)
 		for _, f := range files {
 			name := strings.TrimSuffix(filepath.Base(f), filepath.Ext(f))
-			if apart := map[string]string{"sharing": "TestSharing", "syscalls": "TestSystemCalls", "paths": "TestPaths", "tty": "TestTerminal", "fuse": "TestFUSE", "waits_often": "TestWaitsOften"}[name]; apart != "" {
+			if apart := map[string]string{"sharing": "TestSharing", "syscalls": "TestSystemCalls", "paths": "TestPaths", "tty": "TestTerminal", "fuse": "TestFUSE", "waits_often": "TestWaitsOften",
+				"pid_namespace": "TestInits", "uts_namespace": "TestInits"}[name]; apart != "" {
 				name, test = "", apart
 			}
 			if !named[test+name] {

@@ -3,8 +3,10 @@
 package apply
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"runtime"
 	"time"
@@ -22,6 +24,7 @@ import (
 	"ckpt/internal/sys"
 	"ckpt/internal/task"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // Options are what the user asks for.
@@ -51,7 +54,7 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 	if err := proc.CheckKernel(); err != nil {
 		return 0, &judge.Refused{Reasons: []error{err}}
 	}
-	if o.Prepared && !isInit() {
+	if o.Prepared && !isInit() && !isBeside() {
 		return prepared(ctx, &o, in, func() (int, error) { return runHere(ctx, &o, in) })
 	}
 	return runHere(ctx, &o, in)
@@ -59,18 +62,38 @@ func Run(ctx context.Context, o Options, in *os.File) (status int, err error) {
 
 func runHere(ctx context.Context, o *Options, in *os.File) (status int, err error) {
 	switch {
-	case isInit():
-		return runInit(ctx, o, in)
-	case o.PIDs == PIDsNamespace, o.PIDs == PIDsAuto && !sys.MayChooseIDs() && sys.MayHaveUserNamespace():
-		return apart(ctx, o, in)
+	case isInit(), isBeside():
+		return runInside(ctx, o, in)
 	}
 	sys.GrowPipes(in)
-	return restore(ctx, o, newBuilder(o, stream.NewReader(in), in), newSupervisor(o))
+	first, root := peek(in)
+	switch {
+	case root == initPID:
+		return aroundInit(ctx, o, first, in)
+	case o.PIDs == PIDsNamespace, o.PIDs == PIDsAuto && !sys.MayChooseIDs() && sys.MayHaveUserNamespace():
+		return apart(ctx, o, first, in)
+	}
+	return restore(ctx, o, newBuilder(o, stream.NewReaderAfter(bytes.NewReader(first), in), in), newSupervisor(o))
 }
 
-// runInit is Run in the init of a pid namespace.
-func runInit(ctx context.Context, o *Options, in *os.File) (status int, err error) {
-	l, head, ctx, err := newInit(ctx, o)
+// initPID is the process id of the first process of a pid namespace.
+const initPID = 1
+
+// peek reads HEADER and returns its bytes and the root that it names. If it is not as it
+// should be, who reads it again will say so.
+func peek(in *os.File) (first []byte, root int) {
+	var read bytes.Buffer
+	var h record.Header
+	rec, err := stream.NewReader(io.TeeReader(in, &read)).Next()
+	if err == nil && rec.Type == record.TypeHeader && rec.Decode(&h) == nil {
+		root = h.RootPID
+	}
+	return read.Bytes(), root
+}
+
+// runInside is Run in the init of a pid namespace, or beside that.
+func runInside(ctx context.Context, o *Options, in *os.File) (status int, err error) {
+	l, head, ctx, err := newLink(ctx, o)
 	if err != nil {
 		return 0, err
 	}
@@ -123,7 +146,7 @@ func (b *builder) run(ctx context.Context, o *Options, k keeper) (wait bool, err
 		b.note("%s", b.newIDs.Told(b.model.Tasks))
 	}
 	b.noteSpaces()
-	if b.stub, err = puppet.StartStub(len(b.model.ByTID) >= manyThreads); err != nil {
+	if b.stub, err = b.startStub(len(b.model.ByTID) >= manyThreads); err != nil {
 		return false, err
 	}
 	if b.xarea, err = checkCPU(b.model, o.CPU, b.stub); err != nil {
@@ -157,6 +180,14 @@ func (b *builder) patiently(ctx context.Context, o *Options) (stop func() bool) 
 			os.Exit(cli.StatusOwn)
 		})
 	})
+}
+
+// startStub returns the puppet from which all others come.
+func (b *builder) startStub(sameCPU bool) (*puppet.Puppet, error) {
+	if b.model.IsInit() {
+		return puppet.Adopt(b.model.Tasks[0].PID, sameCPU)
+	}
+	return puppet.StartStub(sameCPU)
 }
 
 // readOut reads a stream to its end, to make sure that it is complete and that its data

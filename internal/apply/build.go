@@ -59,13 +59,15 @@ func (b *builder) discard() error {
 		_ = unix.Kill(p.Tracee().PID, unix.SIGKILL)
 	}
 	for _, p := range b.puppets {
-		if t := p.Tracee(); t.TID == t.PID {
+		if t := p.Tracee(); b.isInit(t.PID) {
+			continue
+		} else if t.TID == t.PID {
 			leaders = append(leaders, p) // a leader's end is reported last
 		} else {
 			errs = append(errs, t.AwaitEnd())
 		}
 	}
-	if b.stub != nil && !slices.Contains(leaders, b.stub) {
+	if b.stub != nil && !b.isInit(b.stub.Tracee().PID) && !slices.Contains(leaders, b.stub) {
 		leaders = append(leaders, b.stub)
 	}
 	for _, p := range leaders {
@@ -79,6 +81,10 @@ func (b *builder) discard() error {
 	}
 	return errors.Join(append(errs, b.objects.Undo(), b.close())...)
 }
+
+// isInit reports whether a process is the init of our pid namespace. We can't kill that, but
+// it dies with us.
+func (b *builder) isInit(pid int) bool { return b.model.IsInit() && pid == b.model.Tasks[0].PID }
 
 // close drops everything that was open only for building.
 func (b *builder) close() error {

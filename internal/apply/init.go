@@ -16,10 +16,13 @@ import (
 
 	"ckpt/internal/caps"
 	"ckpt/internal/cli"
+	"ckpt/internal/proc"
+	"ckpt/internal/puppet"
 	"ckpt/internal/sys"
 )
 
-// initVar is the environment variable that makes ckpt-apply the init of a pid namespace.
+// initVar is the environment variable that makes ckpt-apply the init of a pid namespace, or
+// one beside that.
 const initVar = "CKPT_APPLY_INIT"
 
 // initSetting is what the init is told by that.
@@ -28,11 +31,12 @@ type initSetting struct {
 	head   int      // the descriptor of the description
 	first  int      // the process id from which on its threads are to have theirs; 0 if they have
 	user   bool     // it is in a user namespace, too
+	beside bool     // it is not the init, but restores that
 	groups []uint32 // the supplementary groups, which /proc may not tell there
 }
 
 func (s initSetting) String() string {
-	text := fmt.Sprintf("%s=%d,%d,%d,%t", initVar, s.line, s.head, s.first, s.user)
+	text := fmt.Sprintf("%s=%d,%d,%d,%t,%t", initVar, s.line, s.head, s.first, s.user, s.beside)
 	for _, g := range s.groups {
 		text += fmt.Sprintf(",%d", g)
 	}
@@ -42,7 +46,7 @@ func (s initSetting) String() string {
 // parseSetting is the inverse of String, without the name of the variable.
 func parseSetting(text string) (s initSetting, err error) {
 	words := strings.Split(text, ",")
-	if len(words) < 4 {
+	if len(words) < 5 {
 		return s, errNotForUsers
 	}
 	number := func(word string) uint64 {
@@ -50,8 +54,8 @@ func parseSetting(text string) (s initSetting, err error) {
 		err = errors.Join(err, e)
 		return n
 	}
-	s = initSetting{line: line(number(words[0])), head: int(number(words[1])), first: int(number(words[2])), user: words[3] == "true"}
-	for _, word := range words[4:] {
+	s = initSetting{line: line(number(words[0])), head: int(number(words[1])), first: int(number(words[2])), user: words[3] == "true", beside: words[4] == "true"}
+	for _, word := range words[5:] {
 		s.groups = append(s.groups, uint32(number(word)))
 	}
 	if err != nil {
@@ -68,10 +72,12 @@ func init() { runtime.LockOSThread() }
 // isInit reports whether this process was started by puppet.StartInit.
 func isInit() bool { return os.Getpid() == 1 && os.Getenv(initVar) != "" }
 
-// initLink is how the init of a pid namespace is in touch with the ckpt-apply outside, and
-// the keeper there. Who is outside has the terminal, and is sent the user's signals.
+// initLink is how the init of a pid namespace, or a ckpt-apply beside that, is in touch with
+// the ckpt-apply outside, and the keeper there. Who is outside has the terminal, and is sent
+// the user's signals.
 type initLink struct {
 	line
+	beside   bool
 	o        *Options
 	own      *caps.Process
 	given    []int // descriptors that the user gave to ckpt-apply
@@ -83,9 +89,9 @@ type initLink struct {
 	detached atomic.Bool
 }
 
-// newInit makes this process the init of its namespace. The context that it returns ends
-// when the user wants that. head is the description, which was read outside.
-func newInit(ctx context.Context, o *Options) (l *initLink, head io.Reader, _ context.Context, err error) {
+// newLink makes this process the init of its namespace, or the one beside. The context that
+// it returns ends when the user wants that. head is the description, which was read outside.
+func newLink(ctx context.Context, o *Options) (l *initLink, head io.Reader, _ context.Context, err error) {
 	// A signal of the terminal comes to both. What is to be done about it is told from outside.
 	signal.Notify(make(chan os.Signal, 1), append(forwarded, unix.SIGTTIN, unix.SIGTTOU)...)
 	o.Running()
@@ -94,19 +100,25 @@ func newInit(ctx context.Context, o *Options) (l *initLink, head io.Reader, _ co
 		return nil, nil, nil, err
 	}
 	os.Unsetenv(initVar)
-	if s.first != 0 {
-		return nil, nil, nil, startAgain(s)
+	if s.beside {
+		err = puppet.DieWithParent()
+	}
+	if err == nil && s.first != 0 {
+		err = startAgain(s)
+	}
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	if s.user {
 		sys.TellGroups(s.groups)
 	}
-	l = &initLink{o: o, line: s.line, answers: make(chan said), signals: make(chan unix.Signal, 16)}
+	l = &initLink{o: o, line: s.line, beside: s.beside, answers: make(chan said), signals: make(chan unix.Signal, 16)}
 	unix.CloseOnExec(int(l.line))
 	unix.CloseOnExec(s.head)
-	if err := errors.Join(ownProc(), os.WriteFile("/proc/self/comm", []byte("ckpt-init"), 0)); err != nil {
+	if err := l.moveIn(); err != nil { // before it is looked for in /proc
 		return nil, nil, nil, err
 	}
-	if l.own, err = caps.Own(); err != nil { // not before /proc has this process
+	if l.own, err = caps.Own(); err != nil {
 		return nil, nil, nil, err
 	}
 	l.own.UserNS = s.user
@@ -129,13 +141,33 @@ func (r untilEnd) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// moveIn gives this process a /proc of its pid namespace, and its name.
+func (l *initLink) moveIn() error {
+	move, name := ownProc, "ckpt-init"
+	if l.beside { // the tree has the mounts that are here
+		move, name = proc.UseOwn, Tool
+	}
+	if err := errors.Join(move(), os.WriteFile("/proc/self/comm", []byte(name), 0)); err != nil || !l.beside {
+		return err
+	}
+	return l.say(sayHere, nil, os.Getpid())
+}
+
 // startAgain starts this program anew, with threads whose ids begin with first: a Go program
-// has several before its first line, and so they have ids that the tree may need.
+// has several before its first line, and so they have ids that the tree may need. The id of
+// one that is not the init may be among them, too, and so another takes its place. It
+// returns only an error.
 func startAgain(s initSetting) error {
 	if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(s.first-1)), 0); err != nil {
 		return fmt.Errorf("choose the process ids of a pid namespace: %w", err)
 	}
 	s.first = 0
+	if s.beside {
+		if err := puppet.StartSibling(os.Args, append(os.Environ(), s.String())); err != nil {
+			return err
+		}
+		os.Exit(0)
+	}
 	return os.NewSyscallError("execve", unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), s.String())))
 }
 
@@ -216,7 +248,7 @@ func (l *initLink) begin(group int, termios []byte) error {
 }
 
 func (l *initLink) leave() error {
-	if !l.o.Detach {
+	if !l.o.Detach && !l.beside {
 		return nil
 	}
 	l.detached.Store(true)
@@ -224,6 +256,10 @@ func (l *initLink) leave() error {
 }
 
 func (l *initLink) runs() (wait bool, err error) {
+	if l.beside { // the one outside, if it is still there, is its parent
+		_ = l.say(sayRuns, nil, 0)
+		return false, nil
+	}
 	if !l.o.Detach {
 		return true, l.say(sayRuns, nil, 0)
 	}

@@ -8,10 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the init of a pid namespace and the ckpt-apply outside say to each other, in a
+// What the init of a pid namespace, or who is beside it, and the ckpt-apply outside say to each other, in a
 // message each that begins with one of these. Process ids are said in the credentials of a
 // message, which the kernel translates from one namespace to the other.
 const (
+	sayHere    = 'h' // beside: this is its own process id
 	sayRoot    = 'r' // init: this is the first process; it waits for an answer
 	sayBegin   = 'b' // init: it is about to run; it waits for an answer
 	sayLend    = 'l' // init: the same, and this process group gets the terminal

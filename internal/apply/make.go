@@ -33,6 +33,10 @@ func (b *builder) makeRoot() error {
 		return err
 	}
 	b.newKeyring()
+	root := b.model.Tasks[0]
+	if b.model.IsInit() {
+		return b.makeInit(root)
+	}
 	b.puppets[0] = b.stub
 	for _, s := range b.plan.Root {
 		if err := b.doStep(s); err != nil {
@@ -42,8 +46,18 @@ func (b *builder) makeRoot() error {
 	delete(b.puppets, 0)
 	err := b.stub.Tracee().Kill()
 	b.stub = nil
-	root := b.model.Tasks[0]
 	return errors.Join(err, b.puppets[root.PID].CloseAll(), b.newSpace(root, nil))
+}
+
+// makeInit makes the root task of what is the init of its pid namespace: there, nobody
+// makes it anew. From now on it dies with us, not with who started it.
+func (b *builder) makeInit(root *judge.Task) error {
+	b.puppets[root.PID], b.stub = b.stub, nil
+	p := b.puppets[root.PID]
+	if err := tracee.CallOK(p, "outlive ckpt-apply", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, 0, 0, 0, 0); err != nil {
+		return err
+	}
+	return errors.Join(b.fillNamespaces(), p.CloseAll(), b.newSpace(root, nil))
 }
 
 // newKeyring gives the stub, and so all puppets, a new session keyring: the keys in

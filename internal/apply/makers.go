@@ -24,6 +24,7 @@ import (
 type maker struct {
 	puppet *puppet.Puppet // nil if the id is taken
 	cred   *record.PeerCred
+	own    bool              // it is the stub, which had to take on a user for that
 	given  map[[2]uint64]int // see via
 	note   string            // what is not as it was, until it is told
 }
@@ -128,7 +129,7 @@ func (b *builder) newMaker(c *record.PeerCred) error {
 	if err := b.endMaker(); err != nil {
 		return err
 	}
-	p, err := b.stub.Clone(c.PID, unix.CLONE_PARENT, 0)
+	p, err := b.cloneMaker(c.PID)
 	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) { // EINVAL: above kernel.pid_max
 		b.maker = &maker{cred: c, note: fmt.Sprintf("SO_PEERCRED of a unix socket names ckpt-apply: it named pid %d, %s", c.PID, takenOr(c.PID, "which can't be made here"))}
 		return nil
@@ -136,7 +137,10 @@ func (b *builder) newMaker(c *record.PeerCred) error {
 	if err != nil {
 		return err
 	}
-	b.maker, b.puppets[c.PID] = &maker{puppet: p, cred: c, given: map[[2]uint64]int{}}, p
+	b.maker = &maker{puppet: p, cred: c, own: p == b.stub, given: map[[2]uint64]int{}}
+	if !b.maker.own {
+		b.puppets[c.PID] = p
+	}
 	err = become(p, c)
 	if errors.Is(err, unix.EPERM) {
 		b.maker.note = fmt.Sprintf("SO_PEERCRED of a unix socket no longer names user %d and group %d, which takes CAP_SETUID and CAP_SETGID", c.UID, c.GID)
@@ -146,6 +150,18 @@ func (b *builder) newMaker(c *record.PeerCred) error {
 		return fmt.Errorf("take on user %d for a unix socket: %w", c.UID, err)
 	}
 	return nil
+}
+
+// cloneMaker returns a process with an id. The init of a pid namespace has that from the
+// beginning, and no siblings.
+func (b *builder) cloneMaker(pid int) (*puppet.Puppet, error) {
+	switch {
+	case b.isInit(pid):
+		return b.stub, nil
+	case b.model.IsInit():
+		return b.stub.Clone(pid, 0, unix.SIGCHLD)
+	}
+	return b.stub.Clone(pid, unix.CLONE_PARENT, 0)
 }
 
 func takenOr(pid int, other string) string {
@@ -182,6 +198,29 @@ func become(p *puppet.Puppet, c *record.PeerCred) error {
 	return nil
 }
 
+// becomeAgain gives a puppet our groups and effective ids back.
+func becomeAgain(p *puppet.Puppet) error {
+	const keep = uint64(^uint32(0))
+	if err := tracee.CallOK(p, "be its own user again", unix.SYS_SETRESUID, keep, uint64(unix.Geteuid()), keep); err != nil {
+		return err
+	}
+	if err := tracee.CallOK(p, "be of its own group again", unix.SYS_SETRESGID, keep, uint64(unix.Getegid()), keep); err != nil {
+		return err
+	}
+	own, err := os.Getgroups()
+	if err != nil {
+		return err
+	}
+	groups := make([]uint32, len(own))
+	for i, g := range own {
+		groups[i] = uint32(g)
+	}
+	if err := p.Tracee().WriteMem(p.Scratch().Addr, task.PackGroups(groups)); err != nil {
+		return err
+	}
+	return tracee.CallOK(p, "have its own groups again", unix.SYS_SETGROUPS, uint64(len(groups)), p.Scratch().Addr)
+}
+
 // pairIn makes a pair of sockets in a puppet and moves both ends here.
 func pairIn(p *puppet.Puppet, kind int) (fds [2]int, err error) {
 	at := p.Scratch().Addr
@@ -213,6 +252,9 @@ func (b *builder) endMaker() error {
 	b.maker = nil
 	if m == nil || m.puppet == nil {
 		return nil
+	}
+	if m.own {
+		return errors.Join(m.puppet.CloseAll(), becomeAgain(m.puppet))
 	}
 	delete(b.puppets, m.cred.PID)
 	return m.puppet.Tracee().Kill()

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ const (
 // program again, does the work, so that whatever looks at or names a process sees what the
 // restored programs will see. What stays here is in their place for the shell: it has the
 // terminal and gets the signals.
-func apart(ctx context.Context, o *Options, in *os.File) (status int, err error) {
+func apart(ctx context.Context, o *Options, first []byte, in *os.File) (status int, err error) {
 	runtime.LockOSThread() // the init is killed when this thread ends
 	own, err := caps.Own()
 	if err != nil {
@@ -45,42 +46,49 @@ func apart(ctx context.Context, o *Options, in *os.File) (status int, err error)
 		missing := own.Need(caps.Of(unix.CAP_SYS_ADMIN), "", "make a pid namespace, because this user can't have a user namespace either")
 		return 0, &judge.Refused{Reasons: missing}
 	}
-	sys.GrowPipes(in)
-	head, ids, err := readHead(o, in)
+	head, b, err := readHead(o, first, in)
 	if err != nil {
 		return 0, err
 	}
-	first, err := firstFree(ids)
+	h := &host{supervisor: newSupervisor(o)}
+	err = h.start(head, b, initSetting{user: user, groups: own.Groups}, func(env []string) error {
+		h.init, err = puppet.StartInit(os.Args, env, user)
+		return err
+	})
 	if err != nil {
-		return 0, errors.Join(err, head.Close())
-	}
-	ours, its, err := newLine()
-	if err != nil {
-		return 0, errors.Join(err, head.Close())
-	}
-	setting := initSetting{line: its, head: int(head.Fd()), first: first, user: user, groups: own.Groups}
-	pid, err := puppet.StartInit(os.Args, append(os.Environ(), setting.String()), user)
-	if err := errors.Join(err, os.NewSyscallError("close", unix.Close(int(its))), head.Close()); err != nil {
 		return 0, err
 	}
-	o.Step("in a pid namespace, whose init is pid %d", pid)
+	o.Step("in a pid namespace, whose init is pid %d", h.init)
 	if user {
-		o.Note("the program is restored in a user namespace, because CAP_SYS_ADMIN is missing for a pid namespace alone: in there, programs like sudo give no rights, and files of other users and supplementary groups seem to be nobody's")
+		o.Note("the program is restored in a user namespace and a pid namespace, because this user may not choose process ids otherwise: in there, programs like sudo give no rights, and files of other users seem to be nobody's")
 	}
-	h := &host{line: ours, init: pid, supervisor: newSupervisor(o)}
 	return h.run(ctx)
 }
 
-// readHead reads the description, and returns it in a file that the init inherits, with all
-// process ids in it. What follows it stays in the input.
-func readHead(o *Options, in *os.File) (*os.File, map[int]bool, error) {
+// start starts the one inside, which gets the description from head.
+func (h *host) start(head *os.File, b *builder, setting initSetting, do func(env []string) error) error {
+	var err error
+	if setting.first, err = firstFree(b.allIDs()); err != nil {
+		return errors.Join(err, head.Close())
+	}
+	if h.line, setting.line, err = newLine(); err != nil {
+		return errors.Join(err, head.Close())
+	}
+	setting.head = int(head.Fd())
+	err = do(append(os.Environ(), setting.String()))
+	return errors.Join(err, os.NewSyscallError("close", unix.Close(int(setting.line))), head.Close())
+}
+
+// readHead reads the description, of which first has been read, and returns it in a file
+// that the one inside inherits. What follows it stays in the input.
+func readHead(o *Options, first []byte, in *os.File) (*os.File, *builder, error) {
 	fd, err := unix.MemfdCreate("description", 0)
 	if err != nil {
 		return nil, nil, os.NewSyscallError("memfd_create", err)
 	}
 	head := os.NewFile(uintptr(fd), "description")
 	w := bufio.NewWriter(head)
-	b := newBuilder(o, stream.NewReader(io.TeeReader(in, w)), in)
+	b := newBuilder(o, stream.NewReader(io.TeeReader(io.MultiReader(bytes.NewReader(first), in), w)), in)
 	b.model, _, err = judge.Read(b.reader, nil)
 	if err == nil {
 		err = w.Flush()
@@ -91,7 +99,7 @@ func readHead(o *Options, in *os.File) (*os.File, map[int]bool, error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, head.Close())
 	}
-	return head, b.allIDs(), nil
+	return head, b, nil
 }
 
 // allIDs returns every process id that the tree may need.
@@ -145,7 +153,9 @@ func firstFree(needed map[int]bool) (int, error) {
 // host is the supervisor outside of the namespace.
 type host struct {
 	line
-	init int // its process id
+	init int  // the process id of the one inside
+	root int  // that of the root, if the one inside is not its parent
+	ran  bool // the program runs
 	*supervisor
 }
 
@@ -163,7 +173,10 @@ func (h *host) run(ctx context.Context) (int, error) {
 			heard <- m
 		}
 	}()
-	ended := ctx.Done()
+	ended, signals := ctx.Done(), h.signals
+	if h.root != 0 { // the one inside will not stay: they wait here until it has ended
+		signals = nil
+	}
 	for {
 		select {
 		case <-ended:
@@ -172,7 +185,7 @@ func (h *host) run(ctx context.Context) (int, error) {
 			if s := new(cli.Signalled); errors.As(context.Cause(ctx), &s) {
 				h.pass(s.Signal)
 			}
-		case sig := <-h.signals:
+		case sig := <-signals:
 			h.pass(sig.(unix.Signal))
 		case m, ok := <-heard:
 			if !ok {
@@ -199,6 +212,7 @@ func (h *host) answer(ctx context.Context, m said) (done bool, err error) {
 	case sayLend:
 		err = h.begin(m.pid, m.text)
 	case sayRuns:
+		h.ran = true
 		wait, err := h.runs()
 		return !wait, err
 	case sayStopped:
@@ -222,6 +236,8 @@ func (h *host) reap() (int, error) {
 		case err == unix.EINTR:
 		case err != nil:
 			return 0, errors.Join(os.NewSyscallError("wait4", err), h.close())
+		case h.root != 0:
+			return h.besides(ws)
 		case ws.Signaled():
 			return 0, errors.Join(fmt.Errorf("the init of the pid namespace, and with it all that was in there, was ended by %s", unix.SignalName(ws.Signal())), h.close())
 		default:

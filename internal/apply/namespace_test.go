@@ -40,13 +40,13 @@ func TestFirstFree(t *testing.T) {
 }
 
 func TestInitSetting(t *testing.T) {
-	for _, s := range []initSetting{{line: 3, head: 4, first: 5}, {line: 3, head: 4, user: true, groups: []uint32{0, 27, 1<<32 - 1}}} {
+	for _, s := range []initSetting{{line: 3, head: 4, first: 5}, {line: 7, head: 8, beside: true}, {line: 3, head: 4, user: true, groups: []uint32{0, 27, 1<<32 - 1}}} {
 		_, text, _ := strings.Cut(s.String(), "=")
 		if got, err := parseSetting(text); err != nil || !reflect.DeepEqual(got, s) {
 			t.Errorf("%q is %+v, %v; want %+v", text, got, err, s)
 		}
 	}
-	for _, text := range []string{"", "1,2,3", "1,2,x,true", "1,2,3,true,-1", "1,2,3,true,"} {
+	for _, text := range []string{"", "1,2,3", "1,2,3,true", "1,2,x,true,false", "1,2,3,true,false,-1", "1,2,3,true,false,"} {
 		if _, err := parseSetting(text); err != errNotForUsers {
 			t.Errorf("%q: %v", text, err)
 		}

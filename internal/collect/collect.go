@@ -59,6 +59,7 @@ type Options struct {
 	TCPTrust    bool            // the target's user may use our CAP_NET_ADMIN while they are read
 	Copy        map[string]bool // shared memory that the image gets a copy of, by name
 	Version     string
+	Inside      *inside                          // of the target's pid namespace, and not where the user is; nil if that is the same
 	Note        func(format string, args ...any) // what the user should know
 	Step        func(format string, args ...any) // what -v shows
 	Die         func(err error)                  // reports the error and ends the program
@@ -92,17 +93,20 @@ func (c *collection) collect(ctx context.Context, out *os.File, stuck func(error
 	if err := proc.CheckKernel(); err != nil {
 		return cli.Exit(cli.StatusRefused, err)
 	}
-	if err := admit(o.PID); err != nil {
+	err := admit(o.PID)
+	if err == nil {
+		err = rights(o)
+	}
+	if err != nil {
 		return err
 	}
-	if err := rights(o); err != nil {
+	if c.ids, err = newIDs(o.PID, o.Inside); err != nil {
 		return err
 	}
 	if err := awaitVfork(ctx, o.PID, o.Timeout); err != nil {
 		return err
 	}
-	c.outsiders = lookOutside(o.PID)
-	var err error
+	c.outsiders = lookOutside(c.ids)
 	for pause := time.Millisecond; ; pause *= 2 {
 		err = c.attempt(ctx, out, stuck)
 		if pause > longestPause || !passes(err) {
@@ -136,10 +140,19 @@ func (c *collection) attempt(ctx context.Context, out *os.File, stuck func(error
 	if err != nil {
 		return err
 	}
-	c.outsiders.settle(t.procs)
+	if err := c.ids.learn(t); err != nil {
+		return errors.Join(err, t.release())
+	}
+	c.outsiders.settle(t.procs, c.ids)
 	c.tree, c.description, c.done, c.notes = t, newDescription(t), false, nil
-	c.description.kills, c.description.header.Leave = o.Leave == LeaveKilled, o.Leave
+	c.description.ids = c.ids
+	if c.ids.of != nil {
+		c.description.files.UsualInTree = c.outsiders.inTree
+	}
+	c.description.dry, c.description.kills, c.description.header.Leave = c.DryRun, o.Leave == LeaveKilled, o.Leave
 	c.description.header.CPUVendor, c.description.header.CPUFeatures = cpu.Vendor, cpu.Flags
+	c.description.header.RootPID = o.PID
+	c.description.ownUTS = o.Inside != nil && o.Inside.uts
 	c.description.note, c.description.files.Dry, c.description.files.Outsider = c.Note, c.DryRun, c.outsiders.name
 	if o.TCP == TCPKeep {
 		c.description.trusts = o.TCPTrust
@@ -152,6 +165,7 @@ func (c *collection) attempt(ctx context.Context, out *os.File, stuck func(error
 // collection is one checkpoint under way.
 type collection struct {
 	Options
+	ids         *ids
 	tree        *tree
 	description *description
 	dog         *watchdog
@@ -231,8 +245,8 @@ func (c *collection) header(ref hold.Ref) error {
 	h.Processes, h.Threads = len(c.tree.procs), c.tree.threads()
 	h.StopUS, h.DescribeUS = c.tree.frozen.Sub(c.tree.began).Microseconds(), time.Since(c.tree.frozen).Microseconds()
 	h.Arch, h.PageSize = runtime.GOARCH, int64(os.Getpagesize())
-	h.RootPID, h.Tracer = c.PID, unix.Gettid()
-	h.Hold = &record.Hold{PID: ref.PID, StartTime: ref.StartTime, FD: ref.FD, BootID: ref.BootID, Mark: ref.Mark}
+	h.Tracer = c.ids.usual(unix.Gettid())
+	h.Hold = &record.Hold{PID: c.ids.usual(ref.PID), StartTime: ref.StartTime, FD: ref.FD, BootID: ref.BootID, Mark: ref.Mark}
 	var err error
 	if h.Host, err = os.Hostname(); err != nil {
 		return err
@@ -404,15 +418,18 @@ func (c *collection) letGo(leave string) error {
 		kerr = c.description.keep()
 	}
 	c.dog.stop() // a target that is killed no longer waits for us
-	var after func(dead bool) error
+	var left *files.Survivors
 	if kerr == nil {
-		after, kerr = c.description.files.BeforeKill(c.PID)
+		left, kerr = c.description.files.BeforeKill(c.PID)
 	}
 	if kerr != nil {
 		return errors.Join(err, kerr, c.description.files.LetGo(), c.tree.release()) // threads on loan walk home
 	}
+	if c.Inside != nil {
+		return errors.Join(err, c.Inside.kill(left), left.End(false), c.tree.release())
+	}
 	kerr = c.tree.end(leave)
-	err = errors.Join(err, kerr, after(kerr == nil))
+	err = errors.Join(err, kerr, left.End(kerr == nil))
 	if held := c.description.files.Held; held != "" {
 		c.tell("%s", held)
 	}

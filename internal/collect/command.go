@@ -97,8 +97,24 @@ func command(ctx context.Context, inv *cli.Invocation, o *Options) error {
 			inv.Log.Error("pid %d runs on: ckpt-collect can't be suspended, because the target would stand still as long, so it ends", pid)
 		}
 	})()
+	switch {
+	case isInside():
+		if o.Inside, err = newInside(); err != nil {
+			return err
+		}
+		o.PID = initPID
+		return o.Inside.explain(status(Run(ctx, *o, inv.Stdout), o, inv))
+	case isOtherInit(pid):
+		if err := runFront(ctx, o, inv.Stdout); err != nil {
+			return status(err, o, inv)
+		}
+		return nil
+	}
 	return status(Run(ctx, *o, inv.Stdout), o, inv)
 }
+
+// initPID is the process id of the first process of a pid namespace.
+const initPID = 1
 
 // status adds the exit status to an error.
 func status(err error, o *Options, inv *cli.Invocation) error {
@@ -118,7 +134,7 @@ func status(err error, o *Options, inv *cli.Invocation) error {
 			return cli.Exit(cli.StatusFailed, holder.unreported())
 		}
 	case err == nil && o.DryRun:
-		inv.Log.Note("pid %d can be saved", o.PID)
+		inv.Log.Note("pid %d can be saved", o.named())
 	}
 	return err
 }

@@ -30,6 +30,7 @@ type description struct {
 	lender  lender
 
 	tree     *tree
+	ids      *ids
 	note     func(format string, args ...any)
 	looking  func(pid, fd int) // called with what is looked at next
 	lastID   uint64
@@ -40,8 +41,11 @@ type description struct {
 	mapped   map[memory.Mapped]uint64
 	// timeNamespace is that of the root.
 	timeNamespace uint64
-	kills         bool // the tree is to be killed
-	trusts        bool // its user may use our CAP_NET_ADMIN
+	namespaceRefs *record.NamespaceRefs // of all tasks
+	ownUTS        bool                  // its UTS namespace is another than where the user is
+	dry           bool                  // no filter will see the records
+	kills         bool                  // the tree is to be killed
+	trusts        bool                  // its user may use our CAP_NET_ADMIN
 	keeps         []keep
 	blank         int            // task without some objects, see findBlank
 	stub          *puppet.Puppet // blank, if it is ours
@@ -77,7 +81,7 @@ func (s *space) bytes() (n uint64) {
 }
 
 func newDescription(t *tree) *description {
-	d := &description{tree: t, about: map[*process]*about{}, mapped: map[memory.Mapped]uint64{}}
+	d := &description{tree: t, ids: new(ids), about: map[*process]*about{}, mapped: map[memory.Mapped]uint64{}}
 	var id [16]byte
 	rand.Read(id[:])
 	d.header.Checkpoint = hex.EncodeToString(id[:])
@@ -110,6 +114,9 @@ func (d *description) encode() error {
 		return err
 	}
 	for _, rec := range all {
+		if err := d.forFilters(rec); err != nil {
+			return err
+		}
 		if len(rec.Meta) <= stream.MaxMetaBytes-rewriteBytes {
 			d.records = append(d.records, rec)
 		} else if err := d.tooLarge(rec); err != nil {
@@ -151,7 +158,7 @@ func (d *description) newID() uint64 {
 // is added to d.blockers.
 func (d *description) describe() (err error) {
 	defer func() { err = errors.Join(err, d.endStub()) }()
-	if err := d.readFacts(); err != nil {
+	if err := errors.Join(d.readFacts(), d.guests()); err != nil {
 		return err
 	}
 	if err := d.distrust(); err != nil {
@@ -166,6 +173,9 @@ func (d *description) describe() (err error) {
 		return nil
 	}
 	if err := errors.Join(d.findBlank(), d.readMappings()); err != nil {
+		return err
+	}
+	if err := d.ownNamespaces(); err != nil {
 		return err
 	}
 	for _, p := range d.tree.procs {
@@ -258,6 +268,10 @@ func (d *description) task(p *process) error {
 	if p.parent != nil {
 		t.PPID = p.parent.pid
 	}
+	if d.refersOut() {
+		t.UsualPID = d.ids.usual(p.pid)
+	}
+	t.Refs = d.namespaceRefs
 	t.SIDOutside, t.PGIDOutside = d.outside(s.Session), d.outside(s.PGRP)
 	if p.zombie {
 		t.Status = s.ExitCode

@@ -23,6 +23,8 @@ func (c *collection) stopForGood(id string) error {
 		return fmt.Errorf("%q is not the id of a move", id)
 	case c.Leave != LeaveKilled:
 		return errors.New("a move ends the target: --leave killed")
+	case c.Inside != nil:
+		return cli.WithHint(errors.New("it is the init of a pid namespace, which can't be moved (--move)"), "save it, and restore it on the other side: ckpt-commit COMMAND, without --move")
 	case c.TCP == TCPKeep:
 		return cli.WithHint(errors.New("TCP connections are kept on this system (--tcp keep), and can't be moved with the program"), "without --tcp keep they are reset")
 	}

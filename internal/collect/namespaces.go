@@ -1,12 +1,19 @@
 package collect
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"strings"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/cli"
 	"ckpt/internal/proc"
+	"ckpt/stream/record"
 )
 
 // namespaceWords maps kinds of namespaces to what people call them.
@@ -59,6 +66,54 @@ func (d *description) otherNamespaces(p *process, own, its map[string]uint64) {
 	for _, kind := range differing(own, its) {
 		d.blockers.add(p.pid, fmt.Errorf("is in another %s namespace than ckpt-collect, which can't be saved", kind))
 	}
+}
+
+// ownNamespaces describes the namespaces that are the tree's own.
+func (d *description) ownNamespaces() error {
+	if !proc.Apart() {
+		return nil
+	}
+	d.namespaceRefs = &record.NamespaceRefs{PID: d.newID()}
+	err := d.ownNamespace(&record.Namespace{Object: record.Object{ID: d.namespaceRefs.PID}, Kind: record.NamespacePID})
+	if err != nil || !d.ownUTS {
+		return err
+	}
+	var name unix.Utsname // of this process, which is in there, too
+	if err := unix.Uname(&name); err != nil {
+		return os.NewSyscallError("uname", err)
+	}
+	d.namespaceRefs.UTS = d.newID()
+	return d.ownNamespace(&record.Namespace{Object: record.Object{ID: d.namespaceRefs.UTS}, Kind: record.NamespaceUTS,
+		Host: upToNUL(name.Nodename[:]), Domain: upToNUL(name.Domainname[:])})
+}
+
+func upToNUL(b []byte) []byte {
+	text, _, _ := bytes.Cut(b, []byte{0})
+	return text
+}
+
+// ownNamespace describes one that the root is in.
+func (d *description) ownNamespace(ns *record.Namespace) error {
+	ns.Ident = fmt.Appendf(nil, "%v %s %d", record.TypeNamespace, ns.Kind, d.facts[d.tree.root().pid].Namespaces[ns.Kind])
+	return d.emit(record.TypeNamespace, ns)
+}
+
+// guests blocks processes that would end with the init of a pid namespace, and are not
+// saved.
+func (d *description) guests() error {
+	if !d.kills || !proc.Apart() {
+		return nil
+	}
+	all, err := proc.Processes()
+	if err != nil {
+		return err
+	}
+	for _, pid := range all {
+		if d.tree.byPID[pid] == nil && pid != ownPID() {
+			d.blockers.add(pid, cli.WithHint(errors.New("is in the pid namespace, but does not descend from its init, so it would be killed with that and not be saved"), "end it first, or leave the target running: --leave running"))
+		}
+	}
+	return nil
 }
 
 // namespacesOfChildren checks the namespaces that a thread's next child will be in: a

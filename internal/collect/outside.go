@@ -25,8 +25,11 @@ const (
 )
 
 // outsiders is what processes outside the tree had open or mapped shortly before the tree
-// was stopped.
+// was stopped. All ids in it are those of proc.Usual: the target may be in another pid
+// namespace, outside of which others share with it.
 type outsiders struct {
+	root   int
+	own    map[int]bool // ckpt-collect
 	tree   map[int]bool
 	links  map[string]bool    // pipes and sockets that the tree has open
 	peers  bool               // it has sockets: the other end of one has another link
@@ -49,10 +52,10 @@ func isLostAlone(m *proc.Mapping) bool {
 }
 
 // lookOutside looks around while the target still runs.
-func lookOutside(root int) *outsiders {
-	o := &outsiders{tree: map[int]bool{}, links: map[string]bool{}, open: map[string][]int{},
+func lookOutside(ids *ids) *outsiders {
+	o := &outsiders{root: ids.usual(ids.root), own: ids.own, tree: map[int]bool{}, links: map[string]bool{}, open: map[string][]int{},
 		mapped: map[sharedFile]int{}, wanted: map[sharedFile]bool{}, seen: map[int]bool{}}
-	o.addTree(root)
+	o.addTree(o.root)
 	for pid := range o.tree {
 		list, _ := readMaps(pid)
 		o.want(list)
@@ -62,7 +65,7 @@ func lookOutside(root int) *outsiders {
 		}
 	}
 	if len(o.links)+len(o.wanted) > 0 {
-		o.lookAround(root)
+		o.lookAround()
 	}
 	return o
 }
@@ -75,7 +78,7 @@ func linksOf(pid int) []string {
 	pid, fds := descriptors(pid)
 	links := make([]string, len(fds))
 	_ = parallel.Each(len(fds), func(i int) error {
-		if link, err := proc.FDLink(pid, fds[i]); err == nil && (strings.HasPrefix(link, "pipe:[") || isSocket(link)) {
+		if link, err := proc.Usual.FDLink(pid, fds[i]); err == nil && (strings.HasPrefix(link, "pipe:[") || isSocket(link)) {
 			links[i] = link
 		}
 		return nil
@@ -85,9 +88,9 @@ func linksOf(pid int) []string {
 
 // readMaps reads the mappings of a process, whose first thread may have ended.
 func readMaps(pid int) ([]proc.Mapping, error) {
-	list, err := proc.ReadMaps(pid)
+	list, err := proc.Usual.ReadMaps(pid)
 	if err == nil && len(list) == 0 {
-		return proc.ReadMaps(proc.Living(pid))
+		return proc.Usual.ReadMaps(proc.Usual.Living(pid))
 	}
 	return list, err
 }
@@ -95,9 +98,9 @@ func readMaps(pid int) ([]proc.Mapping, error) {
 // descriptors lists those of a process, and the id by which /proc shows them.
 func descriptors(pid int) (at int, fds []int) {
 	at = pid
-	if fds, _ = proc.FDs(pid); len(fds) == 0 {
-		at = proc.Living(pid)
-		fds, _ = proc.FDs(at)
+	if fds, _ = proc.Usual.FDs(pid); len(fds) == 0 {
+		at = proc.Usual.Living(pid)
+		fds, _ = proc.Usual.FDs(at)
 	}
 	return at, fds
 }
@@ -106,23 +109,23 @@ func descriptors(pid int) (at int, fds []int) {
 func hasOpen(pid int, link string) bool {
 	pid, fds := descriptors(pid)
 	return slices.ContainsFunc(fds, func(fd int) bool {
-		has, err := proc.FDLink(pid, fd)
+		has, err := proc.Usual.FDLink(pid, fd)
 		return err == nil && has == link
 	})
 }
 
 // lookAround looks at those that were not looked at yet.
-func (o *outsiders) lookAround(root int) {
+func (o *outsiders) lookAround() {
 	limit := nameLimit
 	if len(o.wanted) > 0 {
 		limit = shareLimit
 	}
 	until := time.Now().Add(limit)
-	for pid := range o.candidates(root) {
+	for pid := range o.candidates() {
 		if time.Now().After(until) {
 			break
 		}
-		if !o.tree[pid] && !o.seen[pid] && pid != ownPID() && pid != o.guard {
+		if !o.tree[pid] && !o.seen[pid] && !o.own[pid] && pid != o.guard {
 			o.seen[pid] = true
 			o.look(pid)
 		}
@@ -131,7 +134,7 @@ func (o *outsiders) lookAround(root int) {
 
 // lookAgain looks for processes that share memory with the tree by now: only at new ones,
 // unless the tree itself has new memory.
-func (o *outsiders) lookAgain(root int, maps [][]proc.Mapping) {
+func (o *outsiders) lookAgain(maps [][]proc.Mapping) {
 	known := len(o.wanted)
 	for _, list := range maps {
 		o.want(list)
@@ -140,23 +143,23 @@ func (o *outsiders) lookAgain(root int, maps [][]proc.Mapping) {
 		clear(o.seen)
 	}
 	if len(o.wanted) > 0 {
-		o.lookAround(root)
+		o.lookAround()
 	}
 }
 
 // candidates yields all processes, some twice: first the ancestors and their
 // children, for what is shared was mostly inherited.
-func (o *outsiders) candidates(root int) iter.Seq[int] {
+func (o *outsiders) candidates() iter.Seq[int] {
 	return func(yield func(int) bool) {
-		for stat, err := proc.ReadStat(root); err == nil && stat.PPID > 0; stat, err = proc.ReadStat(stat.PPID) {
-			children, _ := proc.Children(stat.PPID)
+		for stat, err := proc.Usual.ReadStat(o.root); err == nil && stat.PPID > 0; stat, err = proc.Usual.ReadStat(stat.PPID) {
+			children, _ := proc.Usual.Children(stat.PPID)
 			for _, pid := range append([]int{stat.PPID}, children...) {
 				if !yield(pid) {
 					return
 				}
 			}
 		}
-		all, _ := proc.Processes()
+		all, _ := proc.Usual.Processes()
 		for _, pid := range slices.Backward(all) {
 			if !yield(pid) {
 				return
@@ -170,7 +173,7 @@ func (o *outsiders) addTree(pid int) {
 		return
 	}
 	o.tree[pid] = true
-	children, _ := proc.Children(pid) // none if it has ended by now
+	children, _ := proc.Usual.Children(pid) // none if it has ended by now
 	for _, child := range children {
 		o.addTree(child)
 	}
@@ -207,12 +210,14 @@ func (o *outsiders) look(pid int) {
 
 // settle takes the processes that stand still as the tree, which may have changed
 // since it was looked at.
-func (o *outsiders) settle(procs []*process) {
+func (o *outsiders) settle(procs []*process, ids *ids) {
 	clear(o.tree)
 	for _, p := range procs {
-		o.tree[p.pid] = true
+		o.tree[ids.usual(p.pid)] = true
 	}
 }
+
+func (o *outsiders) inTree(pid int) bool { return o.tree[pid] }
 
 // stillOpen returns a process outside of the tree that has a link open, 0 for
 // none. Who had it when the tree still ran may have ended since, or be of the tree.
@@ -231,7 +236,7 @@ func (o *outsiders) name(kind string, ino uint64) string {
 	if pid == 0 {
 		return ""
 	}
-	return proc.Named(pid)
+	return proc.Usual.Named(pid)
 }
 
 // sharedMemory blocks memory that the tree shares with others, unless the user wants a
@@ -243,7 +248,7 @@ func (c *collection) sharedMemory() {
 		all = append(all, d.about[p].maps)
 	}
 	c.outsiders.guard = d.files.GuardPID()
-	c.outsiders.lookAgain(c.PID, all)
+	c.outsiders.lookAgain(all)
 	for _, p := range d.tree.procs {
 		list := d.about[p].maps
 		for i := range list {
@@ -263,7 +268,7 @@ func (c *collection) sharedMemory() {
 // tree; then all processes are looked at again.
 func (c *collection) stillMapped(key sharedFile) int {
 	outside := func(pid int) bool {
-		if c.tree.byPID[pid] != nil || c.outsiders.tree[pid] {
+		if c.outsiders.tree[pid] {
 			return false
 		}
 		list, _ := readMaps(pid)
@@ -288,11 +293,11 @@ func (c *collection) judgeShared(pid int, m *proc.Mapping, other int) {
 		return
 	}
 	if c.Copy[name] {
-		c.tell("%s, which %s shares with %s, becomes a copy of its own", name, proc.Named(pid), proc.Named(other))
+		c.tell("%s, which %s shares with %s, becomes a copy of its own", name, proc.Named(pid), proc.Usual.Named(other))
 		return
 	}
-	err := fmt.Errorf("shares memory at %x (%s) with %s, which is not being saved, and would no longer share it", m.Start, name, proc.Named(other))
-	c.description.blockers.add(pid, cli.WithHint(err, fmt.Sprintf("save %s with it, or let it have a copy: ckpt-collect %s", proc.Named(other), ends.Flag(name, "copy"))))
+	err := fmt.Errorf("shares memory at %x (%s) with %s, which is not being saved, and would no longer share it", m.Start, name, proc.Usual.Named(other))
+	c.description.blockers.add(pid, cli.WithHint(err, fmt.Sprintf("save %s with it, or let it have a copy: ckpt-collect %s", proc.Usual.Named(other), ends.Flag(name, "copy"))))
 }
 
 // maxEnds is how many ends are named one by one.
@@ -417,7 +422,7 @@ func (c *collection) nameGuests() {
 			return
 		}
 		if pid := c.outsiders.stillOpen(link); pid != 0 {
-			c.tell("%s has %s open, and so has %s; the restored tree gets one of its own", proc.Named(pid), link, proc.Named(inner[link]))
+			c.tell("%s has %s open, and so has %s; the restored tree gets one of its own", proc.Usual.Named(pid), link, proc.Named(inner[link]))
 			told++
 		}
 	}

@@ -78,12 +78,12 @@ func newMemfd(t *testing.T) (f *os.File, key sharedFile) {
 func TestNewOutsider(t *testing.T) {
 	memfd, key := newMemfd(t)
 	target := newSharer(t, memfd)
-	o := lookOutside(target)
+	o := lookOutside(idsOf(t, target))
 	if pid := o.mapped[key]; pid != 0 {
 		t.Fatalf("pid %d shares the memory, too", pid)
 	}
 	other := newSharer(t, memfd)
-	o.lookAgain(target, mappings(t, target))
+	o.lookAgain(mappings(t, target))
 	if pid := o.mapped[key]; pid != other {
 		t.Errorf("pid %d shares the memory, it is said, and not %d", pid, other)
 	}
@@ -97,12 +97,12 @@ func TestNewlyShared(t *testing.T) {
 	if err := quiet.Start(); err != nil {
 		t.Fatal(err)
 	}
-	o := lookOutside(quiet.Process.Pid)
+	o := lookOutside(idsOf(t, quiet.Process.Pid))
 	_ = quiet.Process.Kill()
 	_ = quiet.Wait()
 	target := newSharer(t, memfd)
 	o.tree = map[int]bool{target: true}
-	o.lookAgain(target, mappings(t, target))
+	o.lookAgain(mappings(t, target))
 	if pid := o.mapped[key]; pid != other {
 		t.Errorf("pid %d shares the memory, it is said, and not %d", pid, other)
 	}
@@ -135,9 +135,9 @@ func TestWhoHasIt(t *testing.T) {
 	other, endOther := start()
 	r.Close()
 	w.Close()
-	o := lookOutside(target)
+	o := lookOutside(idsOf(t, target))
 	endEarly()
-	o.settle([]*process{{pid: target}, {pid: child}})
+	o.settle([]*process{{pid: target}, {pid: child}}, idsOf(t, target))
 	if got, want := o.name("pipe", st.Ino), proc.Named(other); got != want {
 		t.Errorf("the pipe is open in %q, it is said, and not in %q", got, want)
 	}
@@ -154,4 +154,13 @@ func mappings(t *testing.T, pid int) [][]proc.Mapping {
 		t.Fatal(err)
 	}
 	return [][]proc.Mapping{list}
+}
+
+func idsOf(t *testing.T, pid int) *ids {
+	t.Helper()
+	ids, err := newIDs(pid, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids
 }

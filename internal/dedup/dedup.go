@@ -148,14 +148,21 @@ func (f *filter) checkTask(rec *stream.Record) error {
 	if err := rec.Decode(&t); err != nil {
 		return err
 	}
-	stat, err := proc.ReadStat(t.PID)
+	pid := t.PID
+	if t.UsualPID != 0 {
+		pid = t.UsualPID
+		if err := rec.Set(map[string]any{"usual_pid": nil}); err != nil {
+			return err
+		}
+	}
+	stat, err := proc.ReadStat(pid)
 	if err == nil && t.Zombie && stat.StartTime == t.StartTime {
 		return nil
 	}
 	if err != nil || stat.StartTime != t.StartTime {
 		return fmt.Errorf("pid %d (%s) is no longer the process that was described: %w", t.PID, t.Comm, hold.ErrGone)
 	}
-	status, err := proc.ReadThreadStatus(t.PID, proc.Living(t.PID))
+	status, err := proc.ReadThreadStatus(pid, proc.Living(pid))
 	if err != nil || status.TracerPid != f.header.Tracer {
 		return fmt.Errorf("pid %d (%s) is not held by the ckpt-collect that described it: %w", t.PID, t.Comm, hold.ErrGone)
 	}

@@ -30,47 +30,63 @@ func (c *Collector) notePort(s *Subject, rec *record.InetSock) {
 	}
 }
 
-// BeforeKill is called right before the tree with this first process is killed, and what it returns after
-// that. What is left of a connection after the kill would keep its port for a minute,
+// BeforeKill is called right before the tree with this first process is killed, and what it returns is ended
+// after that. What is left of a connection after the kill would keep its port for a minute,
 // and the restored tree would not have it, unless the connection has SO_REUSEADDR. So
 // we hold those connections, and give it to them when the tree is dead: it is no
 // longer anything that a program sees. One of which the tree has both ends is made
 // again with the same two addresses, so nothing of it may be left.
-func (c *Collector) BeforeKill(root int) (after func(dead bool) error, err error) {
+func (c *Collector) BeforeKill(root int) (*Survivors, error) {
 	if err := c.armKeeper(root); err != nil {
 		return nil, err
 	}
-	var held []int
-	hold := func(l ported) bool {
+	s := &Survivors{after: c.endKeeping}
+	hold := func(l ported, to *[]int) bool {
 		fd, err := c.getter.Get(l.pid, l.fd)
 		if err == nil {
-			held = append(held, fd)
+			*to = append(*to, fd)
 		}
 		return err == nil // if there are too many, they take their minute
 	}
 	for _, l := range c.lingering {
-		if c.ports[l.port] && !hold(l) {
+		if c.ports[l.port] && !hold(l, &s.Reuse) {
 			break
 		}
 	}
-	reused := len(held)
 	for _, l := range c.paired {
-		if !hold(l) {
+		if !hold(l, &s.Abort) {
 			break
 		}
 	}
-	return func(dead bool) error {
-		var errs []error
-		for i, fd := range held {
-			switch {
-			case dead && i >= reused:
-				abort := unix.Linger{Onoff: 1}
-				errs = append(errs, os.NewSyscallError("setsockopt", unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &abort)))
-			case dead:
-				errs = append(errs, os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)))
-			}
-			errs = append(errs, os.NewSyscallError("close", unix.Close(fd)))
+	return s, nil
+}
+
+// Survivors are descriptors of connections of a tree that is being killed.
+type Survivors struct {
+	Reuse []int // their ports are to be free
+	Abort []int // nothing of them is to be left
+	after func(dead bool) error
+}
+
+// End closes the connections. dead: the tree was killed.
+func (s *Survivors) End(dead bool) error {
+	var errs []error
+	for _, fd := range s.Abort {
+		if dead {
+			abort := unix.Linger{Onoff: 1}
+			errs = append(errs, os.NewSyscallError("setsockopt", unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &abort)))
 		}
-		return errors.Join(append(errs, c.endKeeping(dead))...)
-	}, nil
+	}
+	for _, fd := range s.Reuse {
+		if dead {
+			errs = append(errs, os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)))
+		}
+	}
+	for _, fd := range append(s.Reuse, s.Abort...) {
+		errs = append(errs, os.NewSyscallError("close", unix.Close(fd)))
+	}
+	if s.after != nil {
+		errs = append(errs, s.after(dead))
+	}
+	return errors.Join(errs...)
 }

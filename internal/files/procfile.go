@@ -80,6 +80,8 @@ func (c *Collector) procFile(s *Subject) (uint64, error) {
 		return 0, nil
 	}
 	switch {
+	case owner != 0 && c.UsualInTree != nil:
+		return block("whose process is shown there under the id that it has outside of its pid namespace, which can't be saved")
 	case !there && owner == 0:
 		return block("which no longer exists and can't be saved")
 	case !there && thread != 0 && c.InTree(owner):

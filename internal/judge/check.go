@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/cli"
 	"ckpt/internal/files"
 	"ckpt/internal/memory"
 	"ckpt/internal/object"
@@ -28,8 +29,9 @@ func (m *Model) check(f *files.Restorer, objects *object.Set) (reasons []error) 
 	if c := m.Header.Clocks; c != nil {
 		add(task.CheckClocks(c)...)
 	}
-	for _, t := range m.Tasks {
-		add(checkTask(t)...)
+	add(m.checkNamespaces()...)
+	for i, t := range m.Tasks {
+		add(checkTask(t, i == 0 && m.IsInit())...)
 	}
 	for _, rec := range m.Objects {
 		if task.Find(rec.Type) != nil {
@@ -78,8 +80,10 @@ func (m *Model) checkHere(cgroups task.CgroupPolicy) (reasons []error) {
 		}
 		reasons = append(reasons, errs...)
 	}
-	for _, t := range m.Tasks {
-		taken(t.PID)
+	for i, t := range m.Tasks {
+		if i > 0 || !m.IsInit() {
+			taken(t.PID)
+		}
 		for _, th := range t.Threads {
 			if th.TID != t.PID {
 				taken(th.TID)
@@ -90,16 +94,18 @@ func (m *Model) checkHere(cgroups task.CgroupPolicy) (reasons []error) {
 	return reasons
 }
 
-// checkTask judges a process and its threads.
-func checkTask(t *Task) (errs []error) {
+// checkTask judges a process and its threads. isInit: it may be the init of a pid namespace.
+func checkTask(t *Task, isInit bool) (errs []error) {
 	check := func(id int) {
 		if id < 2 || id > maxPID {
 			errs = append(errs, fmt.Errorf("%w: process id %d", stream.ErrCorrupt, id))
 		}
 	}
-	if t.PID == 1 {
-		errs = append(errs, fmt.Errorf("pid 1 (%s) is the init of its pid namespace, which can't be restored", t.Comm))
-	} else {
+	switch {
+	case isInit:
+	case t.PID == initPID:
+		errs = append(errs, cli.WithHint(fmt.Errorf("pid 1 (%s) is the init of its pid namespace, which can't be restored when it was saved from inside of that", t.Comm), "run ckpt-collect outside of the pid namespace"))
+	default:
 		check(t.PID)
 	}
 	if t.PGID < 0 || t.PGID > maxPID || t.SID < 0 || t.SID > maxPID || t.ExitSignal < 0 || t.ExitSignal > lastSignal {

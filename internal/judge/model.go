@@ -24,10 +24,11 @@ type Model struct {
 	ByTID         map[int]*Thread
 	Spaces        map[uint64]*Space // by the objref of the MM
 	Tables        map[uint64]*Table // by the objref of the FDTABLE
-	ForeignVDSO   []byte            // see memory.ForeignVDSO; set when it is judged here
-	Bytes         int64             // about how much memory it takes
-	New           *NewIDs           // nil: the tasks keep their ids
-	links         stream.Links      // of the record that is added
+	Namespaces    map[uint64]*record.Namespace
+	ForeignVDSO   []byte       // see memory.ForeignVDSO; set when it is judged here
+	Bytes         int64        // about how much memory it takes
+	New           *NewIDs      // nil: the tasks keep their ids
+	links         stream.Links // of the record that is added
 	mapped        map[uint64]files.Mapped
 	usedElsewhere map[uint64]bool // objects that others than open file descriptions refer to
 }
@@ -115,7 +116,7 @@ const recordBytes = 512
 // New returns the model of a stream that begins with header.
 func New(header *record.Header) *Model {
 	return &Model{Header: *header, Defined: map[uint64]*stream.Record{}, ByPID: map[int]*Task{}, ByTID: map[int]*Thread{},
-		Spaces: map[uint64]*Space{}, Tables: map[uint64]*Table{}, usedElsewhere: map[uint64]bool{}, mapped: map[uint64]files.Mapped{}}
+		Spaces: map[uint64]*Space{}, Tables: map[uint64]*Table{}, Namespaces: map[uint64]*record.Namespace{}, usedElsewhere: map[uint64]bool{}, mapped: map[uint64]files.Mapped{}}
 }
 
 // Read reads up to the first bulk record, or END, and returns that record. If ids is not
@@ -414,6 +415,12 @@ func (m *Model) define(rec *stream.Record) error {
 		m.Spaces[objref] = &Space{Rec: rec}
 	case record.TypeFDTable:
 		m.Tables[objref] = &Table{}
+	case record.TypeNamespace:
+		ns := new(record.Namespace)
+		if err := rec.Decode(ns); err != nil {
+			return err
+		}
+		m.Namespaces[objref] = ns
 	default:
 		if r := task.Find(rec.Type); (r == nil || r.Scope != task.Shared) && rec.Type != record.TypeFile && !isThing(rec.Type) {
 			return fmt.Errorf("%w: it can't be an object", stream.ErrCorrupt)

@@ -135,10 +135,19 @@ func (p *Plan) begin(pid int) Step {
 	return Step{Kind: StepSetsid, PID: pid}
 }
 
-// planRoot plans the root: it is made by the stub, or by a helper in its session.
+// planRoot plans the root: it is made by the stub, or by a helper in its session; unless it
+// is the init of a pid namespace.
 func (p *Plan) planRoot(t *Task) {
 	b := &being{refs: p.born(t), exit: unix.SIGCHLD}
 	by := 0
+	if p.m.IsInit() { // it is there before all
+		if s := p.birthSession(t); s != 0 && s != anySession {
+			p.errs = append(p.errs, fmt.Errorf("pid %d (%s) is the init of its pid namespace and can't have been in session %d", t.PID, t.Comm, s))
+			return
+		}
+		p.add(t.PID, b)
+		return
+	}
 	if s := p.birthSession(t); s != 0 && s != anySession {
 		p.Root = append(p.Root, Step{Kind: StepMake, PID: s, Flags: unix.CLONE_PARENT}, Step{Kind: StepSetsid, PID: s})
 		p.add(s, &being{session: s, exit: unix.SIGCHLD})
@@ -166,7 +175,7 @@ func (p *Plan) findNeeds() {
 		p.needs[t] = anySession
 		for _, c := range t.Children {
 			n := p.birthSession(c)
-			if n == anySession || n == t.PID {
+			if n == anySession || n == t.PID || n != 0 && p.m.isInit(t) { // one is given all that lost their parents
 				continue
 			}
 			if l := p.m.ByPID[n]; l == nil || !p.kin.below(l, t) {

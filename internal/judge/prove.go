@@ -35,7 +35,14 @@ type simulation struct {
 // its own fault.
 func prove(m *Model, p *Plan) []error {
 	g := &simulation{m: m, actors: map[int]*actor{}, members: map[int]int{}}
-	g.actors[0] = g.fresh(&actor{parent: outside})
+	first := g.fresh(&actor{parent: outside})
+	if m.IsInit() { // children of who ends become its own
+		first.subreaper = true
+		g.actors[m.Tasks[0].PID] = first
+		g.enter(first, 0)
+	} else {
+		g.actors[0] = first
+	}
 	for _, s := range p.Root {
 		g.do(s)
 	}

@@ -21,12 +21,15 @@ var (
 	folders  = []record.Type{record.TypeDir, record.TypeProcFile}
 	programs = []record.Type{record.TypeReg, record.TypeMemFD}
 	opened   = []record.Type{record.TypeFile}
+
+	namespaces = []record.Type{record.TypeNamespace}
 )
 
 // references lists all references, except for those to objects that clone(2) shares
 // and to the object that a record is part of. Later, the object of a reference is
 // opened, mapped or entered without further checks.
 var references = map[record.Type][]reference{
+	record.TypeTask:         {{record.NamespacePID, namespaces, false}, {record.NamespaceUTS, namespaces, false}},
 	record.TypeMM:           {{"exe", programs, true}},
 	record.TypeFS:           {{"cwd", folders, true}, {"root", folders, false}},
 	record.TypeFile:         {{"inode", files.Types(), true}},

@@ -71,8 +71,11 @@ func (v View) ReadStat(pid int) (Stat, error) {
 }
 
 // ReadThreadStat reads the stat of one thread of a process.
-func ReadThreadStat(pid, tid int) (Stat, error) {
-	return readParsed(pid, ThreadPath(pid, tid, "stat"), ParseStat)
+func ReadThreadStat(pid, tid int) (Stat, error) { return here.ReadThreadStat(pid, tid) }
+
+// ReadThreadStat is the function of that name.
+func (v View) ReadThreadStat(pid, tid int) (Stat, error) {
+	return readParsed(pid, v.threadPath(pid, tid, "stat"), ParseStat)
 }
 
 // ParseStat parses the text of a stat file. The name ends at the last ')',

@@ -26,11 +26,14 @@ func (v View) Threads(pid int) ([]int, error) {
 
 // Living returns the id by which /proc shows the memory and the files of a process: its
 // own, or, if its first thread has ended while others go on, that of another.
-func Living(pid int) int {
-	if stat, err := ReadStat(pid); err == nil && stat.State == 'Z' && stat.NumThreads > 1 {
-		if tids, err := Threads(pid); err == nil {
+func Living(pid int) int { return here.Living(pid) }
+
+// Living is the function of that name.
+func (v View) Living(pid int) int {
+	if stat, err := v.ReadStat(pid); err == nil && stat.State == 'Z' && stat.NumThreads > 1 {
+		if tids, err := v.Threads(pid); err == nil {
 			for _, tid := range tids {
-				if stat, err := ReadThreadStat(pid, tid); err == nil && stat.State != 'Z' && stat.State != 'X' {
+				if stat, err := v.ReadThreadStat(pid, tid); err == nil && stat.State != 'Z' && stat.State != 'X' {
 					return tid
 				}
 			}

@@ -79,12 +79,17 @@ func start(name string, sameCPU bool, fds []uintptr) (*Puppet, error) {
 	if err := errors.Join(err, t.Reseize(puppetOptions)); err != nil {
 		return nil, errors.Join(err, t.Kill())
 	}
-	s := &Puppet{t: t, pidfd: new(int), singly: new(bool)}
-	*s.pidfd = -1
+	s := newPuppet(t)
 	if err := s.begin(); err != nil {
 		return nil, errors.Join(err, t.Kill())
 	}
 	return s, nil
+}
+
+func newPuppet(t *tracee.Tracee) *Puppet {
+	s := &Puppet{t: t, pidfd: new(int), singly: new(bool)}
+	*s.pidfd = -1
+	return s
 }
 
 // shareCPU ties a task and this thread to the CPU on which this thread runs. Whoever makes

@@ -131,3 +131,13 @@ func (t *Tracee) End(sig unix.Signal) error {
 	}
 	return t.Wrap("end", errNoEnd)
 }
+
+// Adopt takes over a task that nobody traces and that waits in a system call. It dies with
+// us if the options say so.
+func Adopt(pid int, options uintptr, sameCPU bool) (*Tracee, error) {
+	t := &Tracee{PID: pid, TID: pid, sameCPU: sameCPU}
+	if err := seize(pid, options); err != nil {
+		return nil, t.Wrap("attach", err)
+	}
+	return t, t.interrupt(0)
+}

@@ -24,6 +24,11 @@ type Task struct {
 	// neither outside nor in the tree has ended.
 	SIDOutside  bool `cbor:"sid_outside,omitempty"`
 	PGIDOutside bool `cbor:"pgid_outside,omitempty"` // likewise the leader of its process group
+	// UsualPID is, in a raw stream, its process id where the filters are, if the tree is
+	// in a pid namespace of its own. So is then what HEADER says of tracer and hold, and
+	// what an object says of kcmp.
+	UsualPID int            `cbor:"usual_pid,omitempty" range:"pid" since:"0.2"`
+	Refs     *NamespaceRefs `cbor:"refs,omitempty" since:"0.2"` // its namespaces, unless they are those of ckpt-collect
 }
 
 // Thread is one thread of a process, with names of what it shares with others.

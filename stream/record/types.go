@@ -69,6 +69,8 @@ const (
 	TypeInetSock     Type = 89 // InetSock
 	TypeNetlink      Type = 90 // Netlink
 	TypeSockSent     Type = 91 // SockSent, with bytes that nobody has acknowledged
+
+	TypeNamespace Type = 93 // Namespace
 )
 
 // v01 is the version that has had a record from the beginning. A field that came
@@ -145,4 +147,5 @@ var types = [...]TypeInfo{
 	row[Netlink](v02, TypeNetlink, "NETLINK", Critical|Shareable),
 	row[SockSent](v02, TypeSockSent, "SOCKSENT", Critical|Bulk),
 	row[MQueue](v02, TypeMQueue, "MQUEUE", Critical|Shareable),
+	row[Namespace](v02, TypeNamespace, "NAMESPACE", Critical|Shareable),
 }

@@ -1,0 +1,24 @@
+package record
+
+// Namespace is a namespace of the tree's own, see namespaces(7). The root is the init of
+// one of process ids.
+type Namespace struct {
+	Object
+	Kind string `cbor:"kind" range:"pid|uts"` // what is apart in it, as /proc/PID/ns names it
+	// Of one of uts.
+	Host   []byte `cbor:"host,omitempty" range:"..64"`   // the host's name, see sethostname(2)
+	Domain []byte `cbor:"domain,omitempty" range:"..64"` // its NIS domain, see setdomainname(2)
+}
+
+// Kinds of namespaces.
+const (
+	NamespacePID = "pid"
+	NamespaceUTS = "uts"
+)
+
+// NamespaceRefs is Task's refs map: the namespaces that the process is in, but for those
+// that ckpt-collect is in, too.
+type NamespaceRefs struct {
+	PID uint64 `cbor:"pid,omitempty" since:"0.2"` // a NAMESPACE
+	UTS uint64 `cbor:"uts,omitempty" since:"0.2"` // a NAMESPACE
+}
