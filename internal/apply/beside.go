@@ -134,6 +134,9 @@ func waitFor(pid int) (ws unix.WaitStatus, err error) {
 func (h *host) besides(ws unix.WaitStatus) (int, error) {
 	if h.ran {
 		h.pass = func(sig unix.Signal) { _ = unix.Kill(h.root, sig) } // it may just have ended
+		if wait, err := h.runs(); !wait {
+			return 0, err
+		}
 		return h.supervisor.wait()
 	}
 	err := errors.Join(h.endRoot(), h.close())

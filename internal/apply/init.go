@@ -258,7 +258,7 @@ func (l *initLink) leave() error {
 func (l *initLink) runs() (wait bool, err error) {
 	if l.beside { // the one outside, if it is still there, is its parent
 		_ = l.say(sayRuns, nil, 0)
-		return false, nil
+		return false, l.leaveAll()
 	}
 	if !l.o.Detach {
 		return true, l.say(sayRuns, nil, 0)
@@ -266,6 +266,17 @@ func (l *initLink) runs() (wait bool, err error) {
 	err = l.detach()
 	_ = l.say(sayRuns, nil, 0) // there may be nobody any more
 	return true, err
+}
+
+// leaveAll closes what the user gave us, so that the tree, which our end lets run, can't get it
+// from us in that moment.
+func (l *initLink) leaveAll() error {
+	for _, fd := range append([]int{0, 1, 2, int(l.line)}, l.given...) {
+		if err := unix.Close(fd); err != nil && err != unix.EBADF {
+			return os.NewSyscallError("close", err)
+		}
+	}
+	return nil
 }
 
 // detach leaves everything that the one outside and its user might wait for.

@@ -213,6 +213,9 @@ func (h *host) answer(ctx context.Context, m said) (done bool, err error) {
 		err = h.begin(m.pid, m.text)
 	case sayRuns:
 		h.ran = true
+		if h.root != 0 { // when the one inside has ended
+			return false, nil
+		}
 		wait, err := h.runs()
 		return !wait, err
 	case sayStopped:

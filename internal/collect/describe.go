@@ -14,7 +14,6 @@ import (
 	"ckpt/internal/loan"
 	"ckpt/internal/memory"
 	"ckpt/internal/proc"
-	"ckpt/internal/puppet"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -47,8 +46,8 @@ type description struct {
 	kills         bool                  // the tree is to be killed
 	trusts        bool                  // its user may use our CAP_NET_ADMIN
 	keeps         []keep
-	blank         int            // task without some objects, see findBlank
-	stub          *puppet.Puppet // blank, if it is ours
+	blank         int    // task without some objects, see findBlank
+	endBlank      func() // nil if it is not ours
 }
 
 // about is what is known about a process while it is described.
@@ -156,8 +155,12 @@ func (d *description) newID() uint64 {
 
 // describe fills d with everything about the tree but the bulk data. What can't be saved
 // is added to d.blockers.
-func (d *description) describe() (err error) {
-	defer func() { err = errors.Join(err, d.endStub()) }()
+func (d *description) describe() error {
+	defer func() {
+		if d.endBlank != nil {
+			d.endBlank()
+		}
+	}()
 	if err := errors.Join(d.readFacts(), d.guests()); err != nil {
 		return err
 	}

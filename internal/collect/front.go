@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,19 +22,29 @@ import (
 // front is ckpt-collect where the user is, while one in the target's pid namespace does the
 // work. The target is the init of that.
 //
-// What can the target do to the one inside, which it can see? It may not trace it, nor open
-// anything of it in proc(5), such as the program that it runs: that takes all capabilities
-// that it has, in its user namespace (ptrace(2)), and it keeps those of the user. A program
-// with as many could do the same to ckpt-collect anywhere. A signal ends it, and that
-// lets the target go.
+// What can the target do to the one inside, which it can see? It can't trace it, nor open
+// anything of it in proc(5), see members. It may send it signals, lower its limits and its
+// priority, if its user is the same: then the one inside ends, or does not go on, and is ended
+// from here. That lets the target go.
 type front struct {
 	pid    int // the target
 	pidfd  int
 	worker int
+	end    int // a pidfd of the worker
 	line   int
 	left   files.Survivors
 	killed bool
 }
+
+const (
+	// lifeSign is how often the one inside says that it lives, and silence how long it may
+	// say nothing.
+	lifeSign = time.Second
+	silence  = 30 * time.Second
+	// endLimit is how long what was killed may take to end.
+	endLimit = 10 * time.Second
+	lookTick = 100 * time.Millisecond
+)
 
 // isOtherInit reports whether a process is the init of another pid namespace than ours.
 func isOtherInit(pid int) bool {
@@ -70,8 +81,9 @@ func runFront(ctx context.Context, o *Options, out *os.File) error {
 		return err
 	}
 	defer unix.Close(f.pidfd)
+	defer unix.Close(f.end)
 	if err := out.Close(); err != nil { // the one inside has it
-		return errors.Join(err, os.NewSyscallError("kill", unix.Kill(f.worker, unix.SIGKILL)), f.reap())
+		return errors.Join(err, f.giveUp())
 	}
 	return f.run(ctx)
 }
@@ -84,7 +96,7 @@ func (f *front) start(o *Options) error {
 	if err != nil {
 		return err
 	}
-	if missing := own.Need(caps.Of(unix.CAP_SYS_ADMIN), proc.Named(f.pid), "save %s, which is in a pid namespace of its own"); len(missing) > 0 {
+	if missing := own.Need(caps.Of(unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE), proc.Named(f.pid), "save %s, which is in a pid namespace of its own"); len(missing) > 0 {
 		return &denied{missing}
 	}
 	if err := admit(f.pid); err != nil {
@@ -92,6 +104,13 @@ func (f *front) start(o *Options) error {
 	}
 	if f.pidfd, err = unix.PidfdOpen(f.pid, 0); err != nil {
 		return noSuch(f.pid, err)
+	}
+	m, err := newMembers(own, f.pid)
+	if err == nil {
+		err = m.refuse(f.pid)
+	}
+	if err != nil {
+		return err
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -105,6 +124,9 @@ func (f *front) start(o *Options) error {
 	if err != nil {
 		return fmt.Errorf("pid %d: %w", f.pid, err)
 	}
+	if f.end, err = unix.PidfdOpen(f.worker, 0); err != nil { // not reaped yet, so it is that one
+		return errors.Join(os.NewSyscallError("pidfd_open", err), os.NewSyscallError("kill", unix.Kill(f.worker, unix.SIGKILL)))
+	}
 	o.Step("pid %d is the init of a pid namespace; pid %d works in there", f.pid, f.worker)
 	return os.NewSyscallError("close", unix.Close(pair[1]))
 }
@@ -113,10 +135,17 @@ func (f *front) start(o *Options) error {
 func (f *front) run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() {
 		if s := new(cli.Signalled); errors.As(context.Cause(ctx), &s) {
-			_ = unix.Kill(f.worker, s.Signal)
+			_ = unix.PidfdSendSignal(f.end, s.Signal, nil, 0)
 		}
 	})()
 	for {
+		ended, err := f.await()
+		if err != nil {
+			return errors.Join(err, f.giveUp())
+		}
+		if ended {
+			return f.reap()
+		}
 		kind, _, fds, err := hear(f.line)
 		if err != nil {
 			return f.reap()
@@ -129,7 +158,7 @@ func (f *front) run(ctx context.Context) error {
 		case sayKill:
 			if err := unix.PidfdSendSignal(f.pidfd, unix.SIGKILL, nil, 0); err != nil && err != unix.ESRCH {
 				if err := say(f.line, sayNot, err.Error(), nil); err != nil {
-					return errors.Join(err, f.reap())
+					return errors.Join(err, f.giveUp())
 				}
 				continue
 			}
@@ -139,35 +168,117 @@ func (f *front) run(ctx context.Context) error {
 	}
 }
 
-// reap waits for the one inside. It has told the user what went wrong, unless it was killed.
-func (f *front) reap() error {
-	var ws unix.WaitStatus
-	for {
-		_, err := unix.Wait4(f.worker, &ws, 0, nil)
-		if err == nil {
-			break
+// await waits until the one inside says something, or has ended and said all. It returns an
+// error if that was stopped: then the target may stand still, too.
+func (f *front) await() (ended bool, err error) {
+	for since := time.Now(); ; {
+		if ended, err = readyWithin(f.end, 0); err != nil {
+			return false, err
 		}
-		if err != unix.EINTR {
-			return os.NewSyscallError("wait4", err)
+		switch heard, err := readyWithin(f.line, lookTick); {
+		case heard || err != nil:
+			return false, err
+		case ended:
+			return true, nil
+		case f.stopped():
+			return false, fmt.Errorf("pid %d runs on, because the ckpt-collect in its pid namespace, pid %d, was stopped by somebody", f.pid, f.worker)
+		case time.Since(since) > silence:
+			return false, fmt.Errorf("pid %d runs on, because the ckpt-collect in its pid namespace, pid %d, has not moved for %v", f.pid, f.worker, silence)
 		}
 	}
+}
+
+// stopped reports whether a signal has stopped the one inside. The stop is reported once.
+func (f *front) stopped() bool {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, f.worker, &info, unix.WSTOPPED|unix.WNOHANG, nil)
+	return err == nil && info.Signo != 0
+}
+
+// readyWithin reports whether a descriptor can be read: a pidfd when its process has ended.
+func readyWithin(fd int, limit time.Duration) (bool, error) {
+	for until := time.Now().Add(limit); ; {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(max(0, time.Until(until))/time.Millisecond))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return false, os.NewSyscallError("poll", err)
+		default:
+			return n > 0, nil
+		}
+	}
+}
+
+// giveUp ends the one inside.
+func (f *front) giveUp() error {
+	if err := unix.PidfdSendSignal(f.end, unix.SIGKILL, nil, 0); err != nil && err != unix.ESRCH {
+		return os.NewSyscallError("pidfd_send_signal", err)
+	}
+	_, err := f.status()
+	return err
+}
+
+// reap ends with the one inside, which is about to. It has told the user what went wrong,
+// unless it was ended by others.
+func (f *front) reap() error {
+	ws, err := f.status()
 	switch {
+	case err != nil:
+		return err
 	case f.killed:
 		return f.awaitEnd()
 	case ws.Signaled():
 		return fmt.Errorf("pid %d runs on, because the ckpt-collect in its pid namespace was ended by %s", f.pid, unix.SignalName(ws.Signal()))
+	case ws.ExitStatus() == cli.StatusUsage: // the options are the same here, so this is Go's status for a crash
+		return fmt.Errorf("pid %d runs on, because the ckpt-collect in its pid namespace ended with status %d", f.pid, ws.ExitStatus())
 	case ws.ExitStatus() != 0:
 		return cli.Exit(ws.ExitStatus(), nil)
 	}
 	return nil
 }
 
-// awaitEnd waits until the target has ended, which it does last of its namespace.
-func (f *front) awaitEnd() error {
-	p := []unix.PollFd{{Fd: int32(f.pidfd), Events: unix.POLLIN}}
-	for {
-		if _, err := unix.Poll(p, -1); err != unix.EINTR {
-			return os.NewSyscallError("poll", err)
+// status waits for the end of the one inside, and hastens it if it does not come.
+func (f *front) status() (ws unix.WaitStatus, err error) {
+	ended, err := readyWithin(f.end, endLimit)
+	if err == nil && !ended {
+		if err := unix.PidfdSendSignal(f.end, unix.SIGKILL, nil, 0); err != nil && err != unix.ESRCH {
+			return 0, os.NewSyscallError("pidfd_send_signal", err)
+		}
+		ended, err = readyWithin(f.end, endLimit)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if !ended {
+		return 0, fmt.Errorf("the ckpt-collect in the pid namespace of pid %d, pid %d, was killed and has not ended for %v", f.pid, f.worker, endLimit)
+	}
+	for until := time.Now().Add(endLimit); ; time.Sleep(lookTick / 10) {
+		switch got, err := unix.Wait4(f.worker, &ws, unix.WNOHANG, nil); {
+		case err == unix.EINTR:
+		case err != nil:
+			return 0, os.NewSyscallError("wait4", err)
+		case got == f.worker:
+			return ws, nil
+		case time.Now().After(until): // its tracer must wait for it first
+			return 0, f.traced()
 		}
 	}
+}
+
+// traced says why the one inside can't be waited for.
+func (f *front) traced() error {
+	by := "somebody"
+	if status, err := proc.ReadStatus(f.worker); err == nil && status.TracerPid != 0 {
+		by = proc.Named(status.TracerPid)
+	}
+	return fmt.Errorf("how the ckpt-collect in the pid namespace of pid %d ended can't be known, because it is traced by %s", f.pid, by)
+}
+
+// awaitEnd waits until the target, which was killed, has ended. It does last of its namespace.
+func (f *front) awaitEnd() error {
+	ended, err := readyWithin(f.pidfd, endLimit)
+	if err == nil && !ended {
+		err = fmt.Errorf("pid %d was killed and has not ended for %v", f.pid, endLimit)
+	}
+	return err
 }

@@ -5,14 +5,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/cli"
 	"ckpt/internal/files"
 	"ckpt/internal/proc"
-	"ckpt/internal/puppet"
 )
 
 // insideVar is the environment variable that makes ckpt-collect the one that works inside of
@@ -44,6 +43,7 @@ const (
 	sayReuse = 'r' // inside: these are files.Survivors.Reuse
 	sayAbort = 'a' // inside: these are files.Survivors.Abort
 	sayKill  = 'k' // inside: kill the target, and with it this process
+	sayLives = 'l' // inside: it lives
 	sayNot   = 'n' // outside: it could not be killed, and why
 )
 
@@ -60,22 +60,24 @@ func newInside() (*inside, error) {
 	if err := unix.Setpgid(0, 0); err != nil {
 		return nil, os.NewSyscallError("setpgid", err)
 	}
-	if err := os.WriteFile("/proc/self/comm", []byte(Tool), 0); err != nil {
-		return nil, err
-	}
 	if err := proc.UseOwn(); err != nil {
 		return nil, fmt.Errorf("have a /proc for the pid namespace of pid %d: %w", in.outside, err)
 	}
-	tied := make(chan error)
-	go in.listen(tied)
-	return in, <-tied
+	go in.listen()
+	go in.lives()
+	return in, nil
+}
+
+// lives tells the one outside again and again that this process is not kept from running.
+func (in *inside) lives() {
+	for say(in.line, sayLives, "", nil) == nil {
+		time.Sleep(lifeSign)
+	}
 }
 
 // listen ends this process when nobody is outside any more, which lets the target go. If it
-// can't, because all of this process was stopped, the kernel does.
-func (in *inside) listen(tied chan<- error) {
-	runtime.LockOSThread()
-	tied <- puppet.DieWithParent()
+// can't, because all of this process was stopped, the kernel does, see puppet.StartInside.
+func (in *inside) listen() {
 	for {
 		kind, text, _, err := hear(in.line)
 		switch {

@@ -109,11 +109,19 @@ func (d *description) guests() error {
 		return err
 	}
 	for _, pid := range all {
-		if d.tree.byPID[pid] == nil && pid != ownPID() {
+		if d.tree.byPID[pid] == nil && pid != ownPID() && !hasEndedWhole(pid) {
 			d.blockers.add(pid, cli.WithHint(errors.New("is in the pid namespace, but does not descend from its init, so it would be killed with that and not be saved"), "end it first, or leave the target running: --leave running"))
 		}
 	}
 	return nil
+}
+
+// hasEndedWhole reports whether all threads of a process have ended. Nothing of it is lost if
+// it ends with others: a ckpt-apply or a ckpt-collect may be there like that, until the one
+// outside waits for it.
+func hasEndedWhole(pid int) bool {
+	stat, err := proc.ReadStat(pid)
+	return proc.Gone(err) || err == nil && (stat.State == 'Z' || stat.State == 'X') && stat.NumThreads <= 1
 }
 
 // namespacesOfChildren checks the namespaces that a thread's next child will be in: a

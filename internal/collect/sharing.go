@@ -3,7 +3,7 @@ package collect
 import (
 	"ckpt/internal/kcmp"
 	"ckpt/internal/proc"
-	"ckpt/internal/puppet"
+	"ckpt/internal/sys"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream/record"
@@ -82,7 +82,7 @@ func resource(typ record.Type, c *task.Collector) (uint64, error) {
 
 // has reports whether a thread has an object that not every task has. For two tasks
 // without one, kcmp(2) says that they are equal, so the thread is compared with a task
-// that certainly has none; that can't be us, because Go's threads share an undo list.
+// that certainly has none; not with any of us, for Go's threads share an undo list.
 func (d *description) has(kind kcmp.Type, th *tracee.Tracee) (bool, error) {
 	o, err := kcmp.Compare(th.TID, d.blank, kind, 0, 0)
 	return o != kcmp.Equal, err
@@ -92,29 +92,17 @@ func (d *description) has(kind kcmp.Type, th *tracee.Tracee) (bool, error) {
 // semaphores.
 const kthreadd = 2
 
-// findBlank finds a task that has neither I/O context nor undo list: kthreadd; or a stub,
-// which it starts, if kthreadd can't be seen from our pid namespace, or this user may not
-// compare with it.
-func (d *description) findBlank() error {
+// findBlank finds a task that has neither I/O context nor undo list: kthreadd; or a thread of
+// ours, if kthreadd can't be seen from our pid namespace, or this user may not compare with
+// it. A process of ours would be left to the target, if that is the init of our pid namespace,
+// when we are killed.
+func (d *description) findBlank() (err error) {
 	if stat, err := proc.ReadStat(kthreadd); err == nil && proc.IsKernelThread(stat) {
 		if _, err := kcmp.Compare(ownPID(), kthreadd, kcmp.IO, 0, 0); err == nil {
 			d.blank = kthreadd
 			return nil
 		}
 	}
-	stub, err := puppet.StartStub(false)
-	if err != nil {
-		return err
-	}
-	d.blank, d.stub = stub.Tracee().TID, stub
-	return nil
-}
-
-// endStub ends the stub that findBlank may have started.
-func (d *description) endStub() error {
-	if d.stub == nil {
-		return nil
-	}
-	defer func() { d.blank, d.stub = 0, nil }()
-	return d.stub.Tracee().Kill()
+	d.blank, d.endBlank, err = sys.BlankThread()
+	return err
 }

@@ -40,7 +40,7 @@ type Puppet struct {
 // stub, and so all puppets, are tied to the CPU on which this thread runs. That is good
 // for many calls, but bad for much data: other threads, which prepare the data, need a
 // CPU at the same time.
-func StartStub(sameCPU bool) (*Puppet, error) { return start("ckpt-stub", sameCPU, nil) }
+func StartStub(sameCPU bool) (*Puppet, error) { return start([]string{"ckpt-stub"}, nil, sameCPU, nil) }
 
 // StartHolder starts this very program, as StartStub does, with copies of our
 // descriptors, and returns their numbers there. A holder does nothing but keep them open.
@@ -56,14 +56,18 @@ func StartHolder(fds []int) (p *Puppet, numbers []int, err error) {
 	for n, i := range order {
 		numbers[i], inherited[n] = n, uintptr(fds[i])
 	}
-	p, err = start("ckpt-holder", false, inherited)
+	p, err = start([]string{"ckpt-holder"}, nil, false, inherited)
 	return p, numbers, err
 }
 
-// start starts this very program with copies of these descriptors.
-func start(name string, sameCPU bool, fds []uintptr) (*Puppet, error) {
-	pid, _, err := syscall.StartProcess("/proc/self/exe", []string{name}, &syscall.ProcAttr{
-		Env: []string{}, Files: fds,
+// start starts this very program with copies of these descriptors, stopped before its first
+// instruction.
+func start(args, env []string, sameCPU bool, fds []uintptr) (*Puppet, error) {
+	if env == nil {
+		env = []string{} // and not ours
+	}
+	pid, _, err := syscall.StartProcess("/proc/self/exe", args, &syscall.ProcAttr{
+		Env: env, Files: fds,
 		Sys: &syscall.SysProcAttr{Ptrace: true, Pdeathsig: syscall.SIGKILL},
 	})
 	if err != nil {
