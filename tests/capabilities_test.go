@@ -39,7 +39,7 @@ var savingTakes = []right{
 	{use: "not dumpable", takes: []string{"SYS_PTRACE", "DAC_READ_SEARCH"}, kind: "undumpable", user: nobody},
 	{use: "with capabilities of its own", takes: []string{"SYS_PTRACE"}, kind: "capability", user: nobody},
 	{use: "confined by seccomp", takes: []string{"SYS_ADMIN"}, kind: "seccomp", user: nobody},
-	{use: "that is the init of another pid namespace", takes: []string{"SYS_ADMIN"}, kind: "plain", user: nobody, apart: unix.CLONE_NEWPID},
+	{use: "that is the init of another pid namespace", takes: []string{"SYS_ADMIN", "SYS_PTRACE"}, kind: "plain", user: nobody, apart: unix.CLONE_NEWPID},
 }
 
 var restoringTakes = []right{

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"ckpt/internal/files"
 	"ckpt/internal/loan"
 	"ckpt/internal/memory"
@@ -274,7 +276,9 @@ func (d *description) task(p *process) error {
 	if d.refersOut() {
 		t.UsualPID = d.ids.usual(p.pid)
 	}
-	t.Refs = d.namespaceRefs
+	if t.Refs = d.namespaceRefs; t.Refs != nil && p == d.tree.root() {
+		t.ExitSignal = int(unix.SIGCHLD) // the parent that it will have is ckpt-apply
+	}
 	t.SIDOutside, t.PGIDOutside = d.outside(s.Session), d.outside(s.PGRP)
 	if p.zombie {
 		t.Status = s.ExitCode

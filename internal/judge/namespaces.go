@@ -1,7 +1,10 @@
 package judge
 
 import (
+	"bytes"
 	"fmt"
+
+	"golang.org/x/sys/unix"
 
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -56,10 +59,8 @@ func (m *Model) checkNamespaces() (errs []error) {
 			}
 		}
 	}
-	for _, ns := range m.Namespaces {
-		if len(ns.Host) > maxHostBytes || len(ns.Domain) > maxHostBytes || ns.Kind != record.NamespaceUTS && len(ns.Host)+len(ns.Domain) > 0 {
-			errs = append(errs, fmt.Errorf("%w: a namespace of kind %q with names of %d and %d bytes", stream.ErrCorrupt, ns.Kind, len(ns.Host), len(ns.Domain)))
-		}
+	for id, ns := range m.Namespaces {
+		errs = append(errs, m.checkNamespace(id, ns)...)
 	}
 	root := m.Tasks[0]
 	switch {
@@ -67,8 +68,33 @@ func (m *Model) checkNamespaces() (errs []error) {
 		errs = append(errs, fmt.Errorf("%w: pid %d (%s) is the root of a pid namespace of its own, and not its init", stream.ErrCorrupt, root.PID, root.Comm))
 	case m.IsInit() && m.Header.RootPID != initPID:
 		errs = append(errs, fmt.Errorf("%w: the root is the init of a pid namespace, and HEADER says pid %d", stream.ErrCorrupt, m.Header.RootPID))
+	case m.IsInit() && root.ExitSignal != int(unix.SIGCHLD):
+		errs = append(errs, fmt.Errorf("%w: the init of a pid namespace sends signal %d when it ends, and not SIGCHLD", stream.ErrCorrupt, root.ExitSignal))
 	case m.IsInit() && root.PPID != 0:
 		errs = append(errs, fmt.Errorf("%w: the init of a pid namespace has a parent, pid %d", stream.ErrCorrupt, root.PPID))
+	}
+	return errs
+}
+
+// checkNamespace judges one.
+func (m *Model) checkNamespace(id uint64, ns *record.Namespace) (errs []error) {
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%w: "+format, append([]any{stream.ErrCorrupt}, args...)...))
+	}
+	if refTo(m.Tasks[0].Task.Refs, ns.Kind) != id {
+		bad("namespace %d of kind %q is not that of the root", id, ns.Kind)
+	}
+	for what, name := range map[string][]byte{"host": ns.Host, "domain": ns.Domain} {
+		switch uts := ns.Kind == record.NamespaceUTS; {
+		case !uts && name != nil:
+			bad("a namespace of kind %q with a name for the %s", ns.Kind, what)
+		case uts && name == nil:
+			bad("a namespace of kind %q without a name for the %s", ns.Kind, what)
+		case len(name) > maxHostBytes:
+			bad("a namespace of kind %q with a name of %d bytes for the %s", ns.Kind, len(name), what)
+		case bytes.IndexByte(name, 0) >= 0:
+			bad("a namespace of kind %q with a zero byte in the name for the %s", ns.Kind, what)
+		}
 	}
 	return errs
 }

@@ -6,8 +6,8 @@ type Namespace struct {
 	Object
 	Kind string `cbor:"kind" range:"pid|uts"` // what is apart in it, as /proc/PID/ns names it
 	// Of one of uts.
-	Host   []byte `cbor:"host,omitempty" range:"..64"`   // the host's name, see sethostname(2)
-	Domain []byte `cbor:"domain,omitempty" range:"..64"` // its NIS domain, see setdomainname(2)
+	Host   []byte `cbor:"host,omitzero" range:"..64"`   // the host's name, see sethostname(2); may be empty
+	Domain []byte `cbor:"domain,omitzero" range:"..64"` // its NIS domain, see setdomainname(2); may be empty
 }
 
 // Kinds of namespaces.
