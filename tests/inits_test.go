@@ -13,7 +13,7 @@ import (
 
 // TestInits saves programs that are the init of a pid namespace.
 func TestInits(t *testing.T) {
-	for _, name := range []string{"pid_namespace", "carried", "clone_shared", "fd_owner_tree", "fork_tree", "memfd_shared_tree", "posix_timers", "pty_session",
+	for _, name := range []string{"pid_namespace", "init_thief", "carried", "clone_shared", "fd_owner_tree", "fork_tree", "memfd_shared_tree", "posix_timers", "pty_session",
 		"robust_shared", "sessions", "signals", "socketpair_creds", "subreaper", "tcp_pair", "threads", "unix_connected", "unix_listen", "uring", "waits_children", "zombies"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -38,6 +38,9 @@ func (f *feature) runApart() {
 	f.t.Helper()
 	f.start()
 	f.save("killed")
+	if err := os.WriteFile(filepath.Join(f.dir, "saved"), nil, 0o600); err != nil { // see init_thief.c
+		f.t.Fatal(err)
+	}
 	pidFile := filepath.Join(f.dir, "pid")
 	apply := f.restore("--pidfile " + pidFile)
 	for i := 0; !f.ended(apply); i++ {

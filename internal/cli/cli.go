@@ -46,6 +46,9 @@ type Command struct {
 	Own125 bool
 	// NoSuspend: SIGTSTP (^Z) does not stop the program but ends it.
 	NoSuspend bool
+	// Hidden reports whether this process is to stay as it is in proc(5): not even others of
+	// its user may look into it.
+	Hidden func() bool
 	// Setup is called once and returns the flags, bound to the variables that
 	// run uses.
 	Setup func() (flags []Flag, run func(ctx context.Context, inv *Invocation) error)
@@ -64,7 +67,9 @@ type Invocation struct {
 // Main runs the command and returns its exit status.
 func Main(c *Command, args []string) int {
 	log := &Log{name: c.Name, w: os.Stderr}
-	makeDumpable()
+	if c.Hidden == nil || !c.Hidden() {
+		makeDumpable()
+	}
 	collectLess()
 	ctx, release := watchSignals(c.NoSuspend)
 	defer release()

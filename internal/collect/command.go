@@ -29,7 +29,7 @@ func Main(args []string) int {
 
 // Command is ckpt-collect.
 var Command = cli.Command{
-	Name: Tool, Args: "PID", MinArgs: 1, MaxArgs: 1, NoSuspend: true,
+	Name: Tool, Args: "PID", MinArgs: 1, MaxArgs: 1, NoSuspend: true, Hidden: isHidden,
 	Summary: "describe a running process as a stream of records",
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
 		o := Options{Leave: LeaveRunning, HoldTimeout: 5 * time.Second, Timeout: 10 * time.Second, Stall: 10 * time.Second, TCP: TCPReset, Version: cli.Version()}

@@ -28,6 +28,11 @@ func insideSetting(line, target int, uts bool) string {
 // pid namespace.
 func isInside() bool { return os.Getppid() == 0 && os.Getenv(insideVar) != "" }
 
+// isHidden reports whether nobody in the target's pid namespace is to look into this process,
+// see puppet.StartInside. With another user than root it could not itself do so; it is
+// enough then that nobody has all its capabilities, see members.
+func isHidden() bool { return isInside() && os.Geteuid() == 0 }
+
 // inside is this process's part when it is in the target's pid namespace. All that it reads
 // and calls then means by a process id what the target means by it.
 type inside struct {

@@ -18,7 +18,8 @@ import (
 //
 // Whoever has CAP_SYS_PTRACE there can have the ckpt-collect inside do what he wants
 // (ptrace(2)), and so get all that it may do: in a container, also to the system outside. Other
-// members can't, for that one is not dumpable. So those are refused that have CAP_SYS_PTRACE,
+// members can't: also who has the same user ids needs all of its capabilities, and it has that
+// one. So those are refused that have CAP_SYS_PTRACE,
 // or can get it, and are not as powerful. The sets that are read only shrink: what is not in
 // them now will not be later, nor will it for a child.
 type members struct {

@@ -29,11 +29,11 @@ func (c *Collector) eachOutside(patience time.Duration, visit func(pid, fd int, 
 			continue
 		}
 		for tid := range tables(pid) {
-			if time.Now().After(until) {
-				return i + 1
-			}
 			fds, _ := proc.Usual.FDs(tid)
 			for _, fd := range fds {
+				if time.Now().After(until) {
+					return i + 1
+				}
 				if link, err := proc.Usual.FDLink(tid, fd); err == nil {
 					visit(tid, fd, link)
 				}
@@ -45,7 +45,8 @@ func (c *Collector) eachOutside(patience time.Duration, visit func(pid, fd int, 
 
 // tables returns a thread for each descriptor table of a process, for some of them several:
 // the first thread may have ended, and others may have a table of their own. From within
-// another pid namespace tables can't be compared, and all threads are yielded.
+// another pid namespace tables can't be compared, for kcmp(2) takes the ids of here, and all
+// threads are yielded: what bounds the search is its time.
 func tables(pid int) iter.Seq[int] {
 	const compared = 4 // with so many each, since somebody may have thousands
 	threads, _ := proc.Usual.Threads(pid)
