@@ -24,7 +24,7 @@ func TestEachID(t *testing.T) {
 		meta, want any
 		ids        []int
 	}{
-		"a task":   {&record.Task{PID: 7, PPID: 0, PGID: 9, SID: 8, StartTime: 7}, &record.Task{PID: 107, PPID: 100, PGID: 109, SID: 108, TPGID: 100, StartTime: 7}, []int{7, 0, 9, 8, 0}},
+		"a task":   {&record.Task{PID: 7, PPID: 0, PGID: 9, SID: 8, StartTime: 7}, &record.Task{PID: 107, PPID: 100, PGID: 109, SID: 108, TPGID: 100, StartTime: 7, UsualPID: 100}, []int{7, 0, 9, 8, 0, 0}},
 		"an owner": {&record.File{Owner: &record.Owner{Type: 2, PID: 7}}, &record.File{Owner: &record.Owner{Type: 2, PID: 107}}, []int{7}},
 		"none":     {&record.File{}, &record.File{}, nil},
 		"clocks": {&record.Timers{PID: 7, Timers: []record.Timer{{Clock: clock(7, 2), TID: 9}, {Clock: clock(9, 6)}, {Clock: clock(0, 2)}, {Clock: clock(3, 3)}, {Clock: 1}}},
