@@ -71,6 +71,11 @@ const (
 	TypeSockSent     Type = 91 // SockSent, with bytes that nobody has acknowledged
 
 	TypeNamespace Type = 93 // Namespace
+
+	TypeFilesystem Type = 101 // Filesystem
+	TypeMount      Type = 102 // Mount
+	TypeFSNode     Type = 103 // FSNode
+	TypeFSData     Type = 104 // FSData, with the bytes of a file
 )
 
 // v01 is the version that has had a record from the beginning. A field that came
@@ -148,4 +153,9 @@ var types = [...]TypeInfo{
 	row[SockSent](v02, TypeSockSent, "SOCKSENT", Critical|Bulk),
 	row[MQueue](v02, TypeMQueue, "MQUEUE", Critical|Shareable),
 	row[Namespace](v02, TypeNamespace, "NAMESPACE", Critical|Shareable),
+
+	row[Filesystem](v02, TypeFilesystem, "FILESYSTEM", Critical|Shareable),
+	row[Mount](v02, TypeMount, "MOUNT", Critical),
+	row[FSNode](v02, TypeFSNode, "FSNODE", Critical),
+	row[FSData](v02, TypeFSData, "FSDATA", Critical|Bulk),
 }
