@@ -127,7 +127,7 @@ func namespacesOf(t *testing.T, pid int) func(kind string, ino uint64) (*os.File
 func TestBubblewrap(t *testing.T) {
 	dir := t.TempDir()
 	sh(t, "mkdir "+dir+"/home; echo x > "+dir+"/home/x")
-	cmd := exec.Command("bwrap", "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
+	cmd := exec.Command("bwrap", "--die-with-parent", "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
 		"--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--dir", "/run/user", "--bind", dir+"/home", "/home/me", "--file", "0", "/etc/passwd", "--unshare-ipc", "--unshare-uts",
 		"sleep", "300")
 	cmd.Stdin = strings.NewReader("root:x:0:0::/:/bin/sh\n")
