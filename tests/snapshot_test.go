@@ -129,7 +129,11 @@ func (s snapshot) thread(dir string, add func(name, value string)) {
 		}
 	}
 	for _, ns := range []string{"mnt", "net", "ipc", "uts", "pid", "user", "cgroup"} {
-		add("namespace "+ns, readLink(dir, "ns/"+ns))
+		is := readLink(dir, "ns/"+ns)
+		if ns == "mnt" && is != readLink("/proc/self", "ns/mnt") { // that one was made anew
+			is = "its own"
+		}
+		add("namespace "+ns, is)
 	}
 }
 
@@ -168,6 +172,9 @@ func mapsOf(dir string) string {
 			}
 		case name == "KernelPageSize", name == "ProtectionKey":
 		case strings.Contains(fields[0], "-"):
+			if len(fields) > 5 && strings.HasPrefix(fields[3], "00:") && readLink(dir, "ns/mnt") != readLink("/proc/self", "ns/mnt") {
+				fields[3], fields[4] = "-", "-" // it may be on a file system that was made anew
+			}
 			if anonymous.MatchString(line) {
 				fields[3], fields[4] = "-", "-"
 				if !strings.HasPrefix(fields[5], "/memfd:") && !strings.HasPrefix(fields[5], "/SYSV") {

@@ -16,6 +16,7 @@ import (
 	"ckpt/internal/files"
 	"ckpt/internal/judge"
 	"ckpt/internal/memory"
+	"ckpt/internal/mounts"
 	"ckpt/internal/move"
 	"ckpt/internal/object"
 	"ckpt/internal/objhash"
@@ -44,6 +45,7 @@ type Options struct {
 	Stdio    files.Stdio
 	Ends     *ends.Decisions
 	Cgroups  task.CgroupPolicy
+	Root     string                           // a folder that takes the place of the tree's root file system
 	Note     func(format string, args ...any) // what the user should know
 	Step     func(format string, args ...any) // what -v shows
 }
@@ -107,7 +109,9 @@ func newBuilder(o *Options, r *stream.Reader, in *os.File) *builder {
 		puppets: map[int]*puppet.Puppet{}, spaces: map[uint64]*memory.Restorer{}, spaceTasks: map[uint64]int{}}
 	b.files = &files.Restorer{Restart: &object.Restart{Hash: objhash.New[object.Object](), Note: o.Note}, Policies: o.Policies, Stdio: o.Stdio, Ends: o.Ends, Checking: o.Check,
 		Lives: func(pid int) bool { return b.model.ByPID[pid] != nil }, Owns: func(uid, gid uint32) bool { return b.model.Owns(uid, gid) }, Pair: b.socketPair, Call: b.sockCall}
-	b.objects = judge.Objects(b.files)
+	b.mounts = &mounts.Restorer{Owns: b.files.Owns, Note: o.Note, Decided: o.Ends.Mount, Root: o.Root}
+	b.files.MadeDev = b.mounts.MadeDev
+	b.objects = judge.Objects(b.files, b.mounts.Kinds())
 	if o.PIDs == PIDsNew {
 		b.newIDs = new(judge.NewIDs)
 	}
@@ -136,6 +140,9 @@ const manyThreads = 32
 func (b *builder) run(ctx context.Context, o *Options, k keeper) (wait bool, err error) {
 	var next *stream.Record
 	if b.model, next, err = judge.Read(b.reader, b.newIDs); err != nil {
+		return false, err
+	}
+	if err := b.makeMounts(); err != nil {
 		return false, err
 	}
 	b.plan, err = judge.Here(b.model, &judge.Restore{Files: b.files, Objects: b.objects, Cgroups: o.Cgroups, Session: o.Session, Clock: o.Clock, CPU: o.CPU, Detach: o.Detach, Note: o.Note, Own: b.own})
@@ -234,7 +241,7 @@ func (b *builder) letRun(ctx context.Context, k keeper, all []ready) (wait bool,
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
-	if err := b.objects.Commit(); err != nil {
+	if err := errors.Join(b.objects.Commit(), b.mounts.Finish()); err != nil {
 		return false, err
 	}
 	group := 0

@@ -15,6 +15,7 @@ import (
 	"ckpt/internal/files"
 	"ckpt/internal/judge"
 	"ckpt/internal/memory"
+	"ckpt/internal/mounts"
 	"ckpt/internal/object"
 	"ckpt/internal/puppet"
 	"ckpt/internal/task"
@@ -33,6 +34,7 @@ type builder struct {
 	objects *object.Set
 	depot   *depot.Depot // where the objects are open
 	files   *files.Restorer
+	mounts  *mounts.Restorer
 	cgroups task.CgroupPolicy
 	note    func(format string, args ...any)
 	step    func(format string, args ...any)
@@ -95,7 +97,7 @@ func (b *builder) close() error {
 	clear(b.spaces)
 	b.files.Forget()
 	// The depot first: it ends each holder at once, instead of closing file by file.
-	return errors.Join(append(errs, b.depot.Close(), b.objects.Hash.Close())...)
+	return errors.Join(append(errs, b.depot.Close(), b.objects.Hash.Close(), b.mounts.Close())...)
 }
 
 // build makes everything up to the point where the tasks can be let go. next is the

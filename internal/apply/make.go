@@ -32,6 +32,9 @@ func (b *builder) makeRoot() error {
 	if err := b.enterTime(); err != nil {
 		return err
 	}
+	if err := b.enterMounts(); err != nil {
+		return err
+	}
 	b.newKeyring()
 	root := b.model.Tasks[0]
 	if b.model.IsInit() {

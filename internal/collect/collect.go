@@ -159,7 +159,7 @@ func (c *collection) attempt(ctx context.Context, out *os.File, stuck func(error
 		c.description.files.Keep = &files.Keep{Kill: o.Leave == LeaveKilled, Checkpoint: c.description.header.Checkpoint, Timeout: o.TCPHold}
 	}
 	err = c.run(ctx, out)
-	return errors.Join(err, c.letGo(LeaveRunning), c.description.files.Close())
+	return errors.Join(err, c.letGo(LeaveRunning), c.description.files.Close(), c.description.closeMounts())
 }
 
 // collection is one checkpoint under way.
@@ -295,6 +295,11 @@ func (c *collection) records(ctx context.Context, w *stream.Writer, consumed boo
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+	}
+	if d.mounts != nil {
+		if err := d.mounts.Send(w, byReference); err != nil {
+			return err
 		}
 	}
 	for _, s := range d.spaces {

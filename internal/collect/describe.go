@@ -15,6 +15,7 @@ import (
 	"ckpt/internal/files"
 	"ckpt/internal/loan"
 	"ckpt/internal/memory"
+	"ckpt/internal/mounts"
 	"ckpt/internal/proc"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
@@ -43,13 +44,16 @@ type description struct {
 	// timeNamespace is that of the root.
 	timeNamespace uint64
 	namespaceRefs *record.NamespaceRefs // of all tasks
-	ownUTS        bool                  // its UTS namespace is another than where the user is
-	dry           bool                  // no filter will see the records
-	kills         bool                  // the tree is to be killed
-	trusts        bool                  // its user may use our CAP_NET_ADMIN
-	keeps         []keep
-	blank         int    // task without some objects, see findBlank
-	endBlank      func() // nil if it is not ours
+	// mountNamespace is that of the tree, if it is another than ours; then mounts has it.
+	mountNamespace uint64
+	mounts         *mounts.Collector
+	ownUTS         bool // its UTS namespace is another than where the user is
+	dry            bool // no filter will see the records
+	kills          bool // the tree is to be killed
+	trusts         bool // its user may use our CAP_NET_ADMIN
+	keeps          []keep
+	blank          int    // task without some objects, see findBlank
+	endBlank       func() // nil if it is not ours
 }
 
 // about is what is known about a process while it is described.
@@ -426,10 +430,13 @@ func (d *description) collector(p *process, t *tracee.Tracee) *task.Collector {
 	f := d.facts[t.TID]
 	c := &task.Collector{
 		PID: p.pid, TID: t.TID, Leads: t == p.threads[0], Asleep: d.tree.asleep[t.TID], Stat: p.stat, Status: f.Status, Facts: f, Emit: d.emit, NewID: d.newID,
-		Note: d.note, Notes: &d.about[p].notes,
+		Note: d.note, Notes: &d.about[p].notes, Root: "/",
 		FactsOf:      func(tid int) *task.Facts { return d.facts[tid] },
 		DescribeLink: func(link string) (uint64, error) { return d.files.DescribeLink(p.at(), link) },
 		Block:        func(reason error) { d.blockers.add(p.pid, reason) },
+	}
+	if d.mounts != nil {
+		c.Root = fmt.Sprintf("/proc/self/fd/%d", d.mounts.View(d.namespaceRefs.Mnt).Root().Fd())
 	}
 	if d.kills {
 		c.Keep = func(k task.Keep) { d.keeps = append(d.keeps, keep{p, k}) }

@@ -12,6 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/cli"
+	"ckpt/internal/files"
+	"ckpt/internal/mounts"
 	"ckpt/internal/proc"
 	"ckpt/stream/record"
 )
@@ -63,6 +65,15 @@ func (d *description) otherNamespaces(p *process, own, its map[string]uint64) {
 		d.blockers.add(p.pid, fmt.Errorf("is in another time namespace than pid %d, which can't be saved", d.tree.root().pid))
 		own["time"] = its["time"]
 	}
+	if p == d.tree.root() && its["mnt"] != own["mnt"] {
+		d.mountNamespace = its["mnt"]
+	}
+	if d.mountNamespace != 0 {
+		if its["mnt"] != d.mountNamespace {
+			d.blockers.add(p.pid, fmt.Errorf("is in another mount namespace than pid %d, which can't be saved", d.tree.root().pid))
+		}
+		own["mnt"] = its["mnt"]
+	}
 	for _, kind := range differing(own, its) {
 		d.blockers.add(p.pid, fmt.Errorf("is in another %s namespace than ckpt-collect, which can't be saved", kind))
 	}
@@ -70,10 +81,13 @@ func (d *description) otherNamespaces(p *process, own, its map[string]uint64) {
 
 // ownNamespaces describes the namespaces that are the tree's own.
 func (d *description) ownNamespaces() error {
-	if !proc.Apart() {
-		return nil
+	if err := d.ownMounts(); err != nil || !proc.Apart() {
+		return err
 	}
-	d.namespaceRefs = &record.NamespaceRefs{PID: d.newID()}
+	if d.namespaceRefs == nil {
+		d.namespaceRefs = new(record.NamespaceRefs)
+	}
+	d.namespaceRefs.PID = d.newID()
 	err := d.ownNamespace(&record.Namespace{Object: record.Object{ID: d.namespaceRefs.PID}, Kind: record.NamespacePID})
 	if err != nil || !d.ownUTS {
 		return err
@@ -96,6 +110,27 @@ func upToNUL(b []byte) []byte {
 func (d *description) ownNamespace(ns *record.Namespace) error {
 	ns.Ident = fmt.Appendf(nil, "%v %s %d", record.TypeNamespace, ns.Kind, d.facts[d.tree.root().pid].Namespaces[ns.Kind])
 	return d.emit(record.TypeNamespace, ns)
+}
+
+// ownMounts describes the mount namespace of the tree, if it has one. From now on paths are
+// looked up in it.
+func (d *description) ownMounts() error {
+	if d.mountNamespace == 0 {
+		return nil
+	}
+	of := d.newID()
+	d.namespaceRefs = &record.NamespaceRefs{Mnt: of}
+	if err := d.ownNamespace(&record.Namespace{Object: record.Object{ID: of}, Kind: record.NamespaceMnt}); err != nil {
+		return err
+	}
+	d.mounts = &mounts.Collector{NewID: d.newID, Emit: d.emit, Block: d.blockers.add, Note: func(pid int, what error) {
+		d.note("%s %v", proc.Named(pid), what)
+	}, HasPty: func(uint64, int) bool { return false }}
+	if err := d.mounts.Add(d.tree.root().pid, of); err != nil {
+		return err
+	}
+	files.UseMounts(d.mounts.View(of))
+	return d.mounts.Describe()
 }
 
 // guests blocks processes that would end with the init of a pid namespace, and are not
@@ -156,4 +191,13 @@ func commOf(pid, tid int) string {
 		return "?"
 	}
 	return comm
+}
+
+// closeMounts lets go of the copy of the tree's mount namespace.
+func (d *description) closeMounts() error {
+	files.UseMounts(nil)
+	if d.mounts == nil {
+		return nil
+	}
+	return d.mounts.Close()
 }

@@ -75,6 +75,30 @@ type Decisions struct {
 	root  map[int]*Decision // descriptors of the first process
 	like  []pattern         // for what leads out; the last that matches counts
 	order []*Decision
+	// mounts are for mount points.
+	mounts map[string]*Decision
+}
+
+// splitMount splits mnt:POINT=PATH and mnt:POINT=close.
+func splitMount(v string) (point string, how Decision, ok bool) {
+	rest, ok := strings.CutPrefix(v, "mnt:")
+	if !ok {
+		return "", how, false
+	}
+	if point, ok = strings.CutSuffix(rest, "=close"); ok {
+		return point, Decision{Action: Close}, true
+	}
+	point, path, ok := strings.Cut(rest, "=/")
+	return point, Decision{Action: File, Path: "/" + path}, ok && strings.HasPrefix(point, "/")
+}
+
+// Mount returns what was decided for a mount point, or nil.
+func (d *Decisions) Mount(point string) *Decision {
+	if d == nil || d.mounts[point] == nil {
+		return nil
+	}
+	d.mounts[point].used = true
+	return d.mounts[point]
 }
 
 // pattern is a name in which * stands for anything.
@@ -99,8 +123,13 @@ func (p *pattern) matches(name string) bool {
 
 // Parse takes values of --end, NAME=DECISION, and of --fd, N=DECISION.
 func Parse(named, fds []string) (*Decisions, error) {
-	d := &Decisions{named: map[string]*Decision{}, root: map[int]*Decision{}}
+	d := &Decisions{named: map[string]*Decision{}, root: map[int]*Decision{}, mounts: map[string]*Decision{}}
 	for _, v := range named {
+		if point, what, ok := splitMount(v); ok {
+			d.mounts[point] = &Decision{Action: what.Action, Path: what.Path, Flag: "--end " + quote(v)}
+			d.order = append(d.order, d.mounts[point])
+			continue
+		}
 		name, how := split(v)
 		if how == nil || !isName(name) {
 			return nil, fmt.Errorf("--end %s: it takes NAME=DECISION, a name such as 'pid 7 fd 3', 'pipe:[4711]', 'unix:[4711]', 'unix:/run/x.sock', 'unix:*', 'tcp:10.0.0.5:5432' or a path, and %s", quote(v), Alternatives)

@@ -35,6 +35,7 @@ type Subject struct {
 	FUSE   string      // the type of the file system if it is FUSE; Stat is not filled in then
 	Info   proc.FDInfo // zero without a descriptor
 
+	placed whereabouts
 	socket *sockType        // of a socket that was asked
 	getter *tracee.FDGetter // gets a copy of the descriptor
 	birth  *int64           // nil if not known yet
@@ -366,12 +367,13 @@ func ident(t record.Type, dev, ino uint64) []byte {
 }
 
 func statOf(s *Subject) record.Stat {
+	at := s.place()
 	birth := s.birth
 	if birth == nil {
 		ns := birthOf(unix.AT_FDCWD, s.Link)
 		birth = &ns
 	}
-	return record.Stat{Path: s.Target, Dev: s.Stat.Dev, Ino: s.Stat.Ino, Mode: s.Stat.Mode, UID: s.Stat.Uid, GID: s.Stat.Gid,
+	return record.Stat{Path: s.Target, Mount: at.mount, Host: at.host, Dev: s.Stat.Dev, Ino: s.Stat.Ino, Mode: s.Stat.Mode, UID: s.Stat.Uid, GID: s.Stat.Gid,
 		MtimeNS: s.Stat.Mtim.Nano(), BtimeNS: *birth, FH: s.handle()}
 }
 

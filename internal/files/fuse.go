@@ -148,7 +148,7 @@ func (c *Collector) leadsTo(path string, st *unix.Stat_t) (bool, error) {
 // error besides if that can't be found out.
 func (c *Collector) openQuietly(path string) (int, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | resolveCached}
-	fd, err := unix.Openat2(unix.AT_FDCWD, path, &how)
+	fd, err := openFromRoot(path, &how)
 	if err == unix.EAGAIN || err == unix.EINVAL { // before Linux 5.12
 		fd, err = c.walkQuietly(path)
 	}
@@ -165,7 +165,7 @@ func (c *Collector) openQuietly(path string) (int, error) {
 // would look up anything in a folder on FUSE.
 func (c *Collector) walkQuietly(path string) (int, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS}
-	at, err := unix.Openat2(unix.AT_FDCWD, "/", &how)
+	at, err := openFromRoot("/", &how)
 	for name := range strings.SplitSeq(path, "/") {
 		if name == "" || err != nil {
 			continue

@@ -209,7 +209,7 @@ func (n *named) walk(flags int) (int, *unix.Stat_t, error) {
 	if n.Mode&unix.S_IFMT == unix.S_IFLNK {
 		how |= unix.O_NOFOLLOW
 	}
-	p, err := walkFD(n.Path, how, n.Follow)
+	p, err := walkPlaced(n.Stat, how, n.Follow)
 	switch {
 	case errors.Is(err, unix.ELOOP) && !n.Follow:
 		return -1, nil, cli.WithHint(fmt.Errorf("%s, %s the program had open, is reached by a symbolic link now%s", n.Path, n.what, firstLink(n.Path)),
@@ -254,16 +254,21 @@ func walk(path string, flags int, follow bool) (*os.File, error) {
 
 // walkFD is walk without an os.File.
 func walkFD(path string, flags int, follow bool) (int, error) {
+	return walkPlaced(&record.Stat{Path: path}, flags, follow)
+}
+
+// walkPlaced is walkFD for the path of a record.
+func walkPlaced(st *record.Stat, flags int, follow bool) (int, error) {
 	how := unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS}
 	if follow {
 		how.Resolve = unix.RESOLVE_NO_MAGICLINKS
 	}
 	for {
-		fd, err := unix.Openat2(unix.AT_FDCWD, path, &how)
+		f, err := openPlaced(st, &how)
 		if err == unix.EINTR || err == unix.EAGAIN {
 			continue
 		}
-		return fd, err
+		return f, err
 	}
 }
 
@@ -285,6 +290,9 @@ func firstLink(path string) string {
 // alone does not tell, because it may have been reused; the birth time or the
 // file handle does.
 func (n *named) isSame(p int, st *unix.Stat_t) bool {
+	if n.r.MadeDev != nil && n.r.MadeDev(st.Dev) {
+		return true
+	}
 	if !n.hasStat(st) {
 		return false
 	}

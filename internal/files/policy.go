@@ -132,7 +132,7 @@ func (r *Restorer) reg(reg *record.Reg) *named {
 // changed says, for a message, how a file differs from what the policy allows;
 // "" if it does not.
 func (r *Restorer) changed(reg *record.Reg, p int, st *unix.Stat_t, policy Policy) string {
-	sameInode, mtime := st.Ino == reg.Ino, st.Mtim.Nano()
+	sameInode, mtime := st.Ino == reg.Ino || r.MadeDev != nil && r.MadeDev(st.Dev), st.Mtim.Nano()
 	if sameInode && st.Size == reg.Size && mtime == reg.MtimeNS {
 		return ""
 	}

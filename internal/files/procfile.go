@@ -192,7 +192,7 @@ func (p *procFile) open(flags int) (*os.File, error) {
 	if flags&unix.O_PATH != 0 {
 		how.Flags = uint64(flags&(unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW) | unix.O_CLOEXEC) // openat2(2) takes no others
 	}
-	fd, err := unix.Openat2(unix.AT_FDCWD, p.path, &how)
+	fd, err := openFromRoot(p.path, &how)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: p.path, Err: err}
 	}

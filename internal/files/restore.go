@@ -55,6 +55,9 @@ type Restorer struct {
 	HasGroup func(sid, pgid int) bool
 	// Mapped says how address spaces use a file, by its objref.
 	Mapped map[uint64]Mapped
+	// MadeDev reports whether a device number is of a file system that this restart made; nil
+	// if it made none.
+	MadeDev func(dev uint64) bool
 	// Lives reports whether the image has this process.
 	Lives func(pid int) bool
 	// Owns reports whether all processes of the image have these user and group

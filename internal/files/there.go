@@ -21,6 +21,9 @@ func (p passing) Unwrap() error { return p.error }
 // look up has not necessarily been deleted.
 func (c *Collector) isThere(s *Subject) (there, known bool) {
 	there, err := c.leads(s)
+	if at := s.place(); at.mount != 0 || at.host {
+		return true, true
+	}
 	switch {
 	case err == nil:
 		return there, true

@@ -30,6 +30,7 @@ func (m *Model) check(f *files.Restorer, objects *object.Set) (reasons []error) 
 		add(task.CheckClocks(c)...)
 	}
 	add(m.checkNamespaces()...)
+	add(m.checkMounts()...)
 	for i, t := range m.Tasks {
 		add(checkTask(t, i == 0 && m.IsInit())...)
 	}
@@ -227,6 +228,9 @@ func (m *Model) tellHost(note func(string, ...any)) {
 		note("the image was made on %q, and this is %q: what the program remembers of its host, such as the name, the machine id or addresses, is of the other", m.Header.Host, name)
 	}
 }
+
+// IsThisBoot reports whether this system was not rebooted since the checkpoint.
+func (m *Model) IsThisBoot() bool { return isThisBoot(&m.Header) }
 
 // isThisBoot reports whether this system was not rebooted since the checkpoint.
 func isThisBoot(h *record.Header) bool {

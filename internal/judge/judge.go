@@ -10,6 +10,7 @@ import (
 	"ckpt/internal/caps"
 	"ckpt/internal/files"
 	"ckpt/internal/memory"
+	"ckpt/internal/mounts"
 	"ckpt/internal/object"
 	"ckpt/internal/task"
 	"ckpt/stream/record"
@@ -37,8 +38,27 @@ type Restore struct {
 }
 
 // Objects returns all kinds of objects, for a restart.
-func Objects(f *files.Restorer) *object.Set {
-	return object.NewSet(f.Hash, f.Kinds(), memory.Kinds(f.Restart))
+func Objects(f *files.Restorer, more ...[]object.Kind) *object.Set {
+	return object.NewSet(f.Hash, append(more, f.Kinds(), memory.Kinds(f.Restart))...)
+}
+
+// MountsOf gives the description of all mount namespaces to a restart.
+func (m *Model) MountsOf(r *mounts.Restorer) error {
+	for _, rec := range m.Mounts {
+		if err := r.Add(rec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkMounts judges the mount namespaces, as far as they don't depend on this system.
+func (m *Model) checkMounts() []error {
+	r := new(mounts.Restorer)
+	if err := m.MountsOf(r); err != nil {
+		return []error{err}
+	}
+	return r.CheckPaper()
 }
 
 // Here judges a restore on this system and plans it.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"ckpt/internal/files"
+	"ckpt/internal/mounts"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -25,10 +26,11 @@ type Model struct {
 	Spaces        map[uint64]*Space // by the objref of the MM
 	Tables        map[uint64]*Table // by the objref of the FDTABLE
 	Namespaces    map[uint64]*record.Namespace
-	ForeignVDSO   []byte       // see memory.ForeignVDSO; set when it is judged here
-	Bytes         int64        // about how much memory it takes
-	New           *NewIDs      // nil: the tasks keep their ids
-	links         stream.Links // of the record that is added
+	Mounts        []*stream.Record // of mount namespaces, and the file systems in them
+	ForeignVDSO   []byte           // see memory.ForeignVDSO; set when it is judged here
+	Bytes         int64            // about how much memory it takes
+	New           *NewIDs          // nil: the tasks keep their ids
+	links         stream.Links     // of the record that is added
 	mapped        map[uint64]files.Mapped
 	usedElsewhere map[uint64]bool // objects that others than open file descriptions refer to
 }
@@ -216,8 +218,12 @@ func (m *Model) Add(rec *stream.Record) error {
 	case record.TypeLock:
 		return m.lock(rec)
 	}
-	if files.IsPart(rec.Type) {
+	switch {
+	case files.IsPart(rec.Type):
 		return m.part(rec)
+	case mounts.IsPart(rec.Type):
+		m.Mounts = append(m.Mounts, rec)
+		return nil
 	}
 	return m.belongs(rec)
 }
@@ -421,6 +427,8 @@ func (m *Model) define(rec *stream.Record) error {
 			return err
 		}
 		m.Namespaces[objref] = ns
+	case record.TypeFilesystem:
+		m.Mounts = append(m.Mounts, rec)
 	default:
 		if r := task.Find(rec.Type); (r == nil || r.Scope != task.Shared) && rec.Type != record.TypeFile && !isThing(rec.Type) {
 			return fmt.Errorf("%w: it can't be an object", stream.ErrCorrupt)

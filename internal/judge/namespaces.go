@@ -30,11 +30,13 @@ func refTo(r *record.NamespaceRefs, kind string) uint64 {
 		return r.PID
 	case kind == record.NamespaceUTS:
 		return r.UTS
+	case kind == record.NamespaceMnt:
+		return r.Mnt
 	}
 	return 0
 }
 
-var namespaceKinds = []string{record.NamespacePID, record.NamespaceUTS}
+var namespaceKinds = []string{record.NamespacePID, record.NamespaceUTS, record.NamespaceMnt}
 
 // maxHostBytes is how long the names of a UTS namespace may be: __NEW_UTS_LEN of uapi
 // linux/utsname.h.
@@ -50,7 +52,7 @@ func (m *Model) checkNamespaces() (errs []error) {
 		if ns := m.Namespaces[ref]; ref != 0 && (ns == nil || ns.Kind != kind) {
 			errs = append(errs, fmt.Errorf("%w: object %d is not a namespace of kind %q", stream.ErrCorrupt, ref, kind))
 		}
-		if ref != 0 && kind != record.NamespacePID && !m.IsInit() {
+		if ref != 0 && kind == record.NamespaceUTS && !m.IsInit() {
 			errs = append(errs, fmt.Errorf("%w: a namespace of kind %q without one of process ids", stream.ErrCorrupt, kind))
 		}
 		for _, t := range m.Tasks[1:] {

@@ -460,6 +460,9 @@ func (b *builder) source(m *mount) (*os.File, error) {
 
 // attach puts a mount in its place, and opens the places on it while nothing covers them.
 func (m *mount) attach() error {
+	if err := m.findWanted(); err != nil {
+		return err
+	}
 	for _, k := range m.kids {
 		if k.left {
 			continue

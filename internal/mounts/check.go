@@ -136,7 +136,7 @@ func (m *mount) check() error {
 // resolve finds out where a mount comes from.
 func (r *Restorer) resolve(m *mount) error {
 	if r.Decided != nil {
-		if d := r.Decided(m.Point); d != nil && d.Leave && m.parent != nil {
+		if d := r.Decided(m.Point); d != nil && d.Action == ends.Close && m.parent != nil {
 			m.left = true
 			return nil
 		} else if d != nil && r.isMeant(m) {

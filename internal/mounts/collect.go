@@ -37,6 +37,8 @@ type space struct {
 	of   uint64 // the object that it is
 	root *mount
 	list []*mount // parents before children
+	// whole is its root folder when it is saved, below which all is still mounted.
+	whole *os.File
 }
 
 // fileSystem is a superblock, which may have mounts in several namespaces.
@@ -87,7 +89,7 @@ func (c *Collector) Add(pid int, of uint64) (err error) {
 // isForeign reports whether a process's mount namespace belongs to another user namespace
 // than ours: then its mounts are tied together (MNT_LOCKED), and a copy of them is, too.
 func isForeign(pid int) (bool, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", pid))
+	f, err := os.Open(proc.Path(pid, "ns/mnt"))
 	if err != nil {
 		return false, err
 	}
@@ -112,13 +114,13 @@ func (s *space) read() error {
 		return err
 	}
 	defer self.Close()
-	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", s.pid))
+	ns, err := os.Open(proc.Path(s.pid, "ns/mnt"))
 	if err != nil {
 		return err
 	}
 	defer ns.Close()
 	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/root", s.pid), unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &st); err != nil {
+	if err := unix.Statx(unix.AT_FDCWD, proc.Path(s.pid, "root"), unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &st); err != nil {
 		return fmt.Errorf("its root folder: %w", err)
 	}
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
@@ -126,6 +128,9 @@ func (s *space) read() error {
 	}
 	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
 		return os.NewSyscallError("setns", err)
+	}
+	if s.whole, err = openPath(unix.AT_FDCWD, "/", noLinks); err != nil {
+		return err
 	}
 	its, err := tableOf(self)
 	if err != nil {
@@ -346,4 +351,35 @@ func (c *Collector) newFS(pid int, m *proc.Mount) *fileSystem {
 		f.How = record.FSOther
 	}
 	return f
+}
+
+// View is a namespace that was added, as its processes see it.
+type View struct{ s *space }
+
+// View returns the view of the namespace that an object is.
+func (c *Collector) View(of uint64) *View {
+	for _, s := range c.spaces {
+		if s.of == of {
+			return &View{s}
+		}
+	}
+	return nil
+}
+
+// Root is the root folder of its processes, if they have not been confined to another.
+func (v *View) Root() *os.File { return v.s.whole }
+
+// Find opens what a path leads to on a mount with a number, below all that is mounted over it.
+func (v *View) Find(id int, p string) (*os.File, error) {
+	for _, m := range v.s.list {
+		rest, ok := under(m.Point, p)
+		if m.ID != id || !ok || m.f == nil {
+			continue
+		}
+		if rest == "/" {
+			return dup(m.f)
+		}
+		return openPath(int(m.f.Fd()), rest, beneath)
+	}
+	return nil, unix.ENOENT
 }

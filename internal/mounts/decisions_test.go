@@ -10,11 +10,13 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/ends"
 )
 
 // decided decides for mount points.
-func decided(d map[string]Decision) func(string) *Decision {
-	return func(point string) *Decision {
+func decided(d map[string]ends.Decision) func(string) *ends.Decision {
+	return func(point string) *ends.Decision {
 		if how, ok := d[point]; ok {
 			return &how
 		}
@@ -58,19 +60,19 @@ func TestOutsideEnds(t *testing.T) {
 		}
 	}
 	r := trusting(t)
-	r.Decided = decided(map[string]Decision{b: {Path: dir + "/file"}})
+	r.Decided = decided(map[string]ends.Decision{b: {Action: ends.File, Path: dir + "/file"}})
 	if said := checked(t, s, r); !strings.Contains(said, "is no folder") {
 		t.Errorf("a file for a folder: %q", said)
 	}
 	r = trusting(t)
-	r.Decided = decided(map[string]Decision{b: {Path: dir + "/new"}, dir + "/file": {Leave: true}})
+	r.Decided = decided(map[string]ends.Decision{b: {Action: ends.File, Path: dir + "/new"}, dir + "/file": {Action: ends.Close}})
 	n := restore(t, s, r).Made(1)
 	out := runIn(t, n, "umount -l "+b+"; cat "+b+"/f; cat /proc/self/mountinfo")
 	if !strings.HasPrefix(out, "new\n") || strings.Contains(out, dir+"/file") {
 		t.Errorf("the namespace has %s", out)
 	}
 	r = trusting(t)
-	r.Decided = decided(map[string]Decision{b: {Leave: true}, dir + "/file": {Leave: true}})
+	r.Decided = decided(map[string]ends.Decision{b: {Action: ends.Close}, dir + "/file": {Action: ends.Close}})
 	if out := runIn(t, restore(t, s, r).Made(1), "cat /proc/self/mountinfo"); strings.Contains(out, b) {
 		t.Errorf("what was left out, or is on that, is there: %s", out)
 	}

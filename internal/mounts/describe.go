@@ -107,7 +107,7 @@ func (c *Collector) view(f *fileSystem) error {
 	}
 	if kind == "pid" {
 		f.NS = pidNamespaceOf(f)
-	} else if dev, err := devInNamespace(f.Type, fmt.Sprintf("/proc/%d/ns/%s", f.pid, kind)); err != nil {
+	} else if dev, err := devInNamespace(f.Type, proc.Path(f.pid, "ns/"+kind)); err != nil {
 		return err
 	} else if dev == f.Dev {
 		f.NS = its
@@ -313,7 +313,7 @@ func splitLowers(value string) (paths []string) {
 // mounted by the program, or the host's, where that which started the container did.
 func (c *Collector) layer(f *fileSystem, l *record.FSLayerDir) error {
 	if isClean(l.Path) && f.mounts[0].parent != nil {
-		if dir, err := os.OpenFile(fmt.Sprintf("/proc/%d/root", f.pid), unix.O_PATH|unix.O_DIRECTORY, 0); err == nil {
+		if dir, err := os.OpenFile(proc.Path(f.pid, "root"), unix.O_PATH|unix.O_DIRECTORY, 0); err == nil {
 			inside, err := openPath(int(dir.Fd()), l.Path, noLinks|unix.RESOLVE_IN_ROOT)
 			dir.Close()
 			if err == nil {

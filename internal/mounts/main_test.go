@@ -148,7 +148,7 @@ func discard(record.Type, any) error { return nil }
 // loadOnly adds all records to a restart.
 func loadOnly(t testing.TB, s *saved, r *Restorer) {
 	t.Helper()
-	s.each(t, func(rec *stream.Record, _ io.Reader) error { return add(t, r, rec) })
+	s.each(t, func(rec *stream.Record, _ io.Reader) error { return addRec(t, r, rec) })
 }
 
 // load adds all records to a restart, makes all and fills it.
@@ -168,7 +168,7 @@ func load(t testing.TB, s *saved, r *Restorer) {
 		if rec.Type == record.TypeFSData {
 			return r.Fill(decode[record.FSData](t, rec), data, rec.DataLen)
 		}
-		return add(t, r, rec)
+		return addRec(t, r, rec)
 	})
 }
 
@@ -190,8 +190,8 @@ func (s *saved) each(t testing.TB, f func(*stream.Record, io.Reader) error) {
 	}
 }
 
-// add adds a record, whose file system is as in a shared stream.
-func add(t testing.TB, r *Restorer, rec *stream.Record) error {
+// addRec adds a record, whose file system is as in a shared stream.
+func addRec(t testing.TB, r *Restorer, rec *stream.Record) error {
 	switch rec.Type {
 	case record.TypeFilesystem:
 		f := decode[record.Filesystem](t, rec)

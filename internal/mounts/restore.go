@@ -6,16 +6,13 @@ import (
 	"os"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/ends"
 	"ckpt/internal/proc"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
-
-// Decision is what the user decided for a mount point.
-type Decision struct {
-	Path  string // a folder or file of the host that takes its place
-	Leave bool   // it is left out, with all that is mounted on it
-}
 
 // Restorer makes the mount namespaces of one restart: the records are added, then come
 // Check, Make, Fill for each record of bytes, Finish, and at the end, also of a restart that
@@ -24,7 +21,7 @@ type Restorer struct {
 	SameBoot bool   // the image is of this boot of this system
 	Root     string // a folder of the host that takes the place of what is at /; "": none
 	// Decided returns the user's decision for a mount point, or nil.
-	Decided func(point string) *Decision
+	Decided func(point string) *ends.Decision
 	// Owns reports whether all processes of the image belong to a user and group, so that
 	// what runs with their rights gives them nothing.
 	Owns func(uid, gid uint32) bool
@@ -53,11 +50,46 @@ type Namespace struct {
 // Root is its root folder, open with O_PATH.
 func (n *Namespace) Root() *os.File { return n.root.f }
 
-// Mount returns the root of the mount that had a number, open with O_PATH; nil if there is
-// none.
-func (n *Namespace) Mount(id int) *os.File {
-	if m := n.byID[id]; m != nil {
-		return m.f
+// Find opens what a path leads to on a mount with a number, below all that is mounted over it.
+// It was asked for before the namespace was made.
+func (n *Namespace) Find(id int, p string) (*os.File, error) {
+	m := n.byID[id]
+	if m == nil || m.found[p] == nil {
+		return nil, unix.ENOENT
+	}
+	return dup(m.found[p])
+}
+
+// Want asks that a path on a mount can be found in a namespace.
+func (r *Restorer) Want(of uint64, id int, p string) {
+	s := r.spaces[of]
+	if s == nil {
+		return
+	}
+	for _, m := range s.list {
+		if m.ID == id {
+			m.wanted = append(m.wanted, p)
+		}
+	}
+}
+
+// findWanted opens what is wanted on a mount, when nothing is mounted on that yet.
+func (m *mount) findWanted() error {
+	m.found = map[string]*os.File{}
+	for _, p := range m.wanted {
+		rest, ok := under(m.Point, p)
+		if !ok || !isClean(p) || m.found[p] != nil {
+			continue
+		}
+		f, err := openPath(int(m.f.Fd()), rest, beneath)
+		if rest == "/" {
+			f, err = dup(m.f)
+		}
+		if err == nil {
+			m.found[p] = f
+		} else if !errors.Is(err, unix.ENOENT) {
+			return err
+		}
 	}
 	return nil
 }
@@ -109,11 +141,10 @@ func (r *Restorer) Node(n *record.FSNode) error {
 // Made returns the namespace that an object is.
 func (r *Restorer) Made(of uint64) *Namespace { return r.made[of] }
 
-// MadeFile reports whether a file is in a file system that was made in this restart, so that
-// whatever is there is of the image.
-func (r *Restorer) MadeFile(f *os.File) bool {
-	st, err := statOf(f)
-	return err == nil && slices.ContainsFunc(r.order, func(fs *fileSystem) bool { return fs.newDev != 0 && fs.newDev == devOf(&st) })
+// MadeDev reports whether a device number is of a file system that was made in this restart, so
+// that whatever is there is of the image.
+func (r *Restorer) MadeDev(dev uint64) bool {
+	return slices.ContainsFunc(r.order, func(fs *fileSystem) bool { return fs.newDev != 0 && fs.newDev == dev })
 }
 
 // Close lets go of everything. A namespace in which no process is goes, with all its mounts.
@@ -122,6 +153,9 @@ func (r *Restorer) Close() error {
 	for _, s := range r.list {
 		for _, m := range s.list {
 			errs = append(errs, closed(m.f), closed(m.target))
+			for _, f := range m.found {
+				errs = append(errs, f.Close())
+			}
 		}
 		if n := r.made[s.of]; n != nil {
 			errs = append(errs, closed(n.File))

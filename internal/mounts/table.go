@@ -29,6 +29,8 @@ type mount struct {
 	from   origin
 	left   bool     // it is left out
 	target *os.File // what it is to be mounted on
+	wanted []string // paths on it that must be found, and what was found there
+	found  map[string]*os.File
 
 	f *os.File // its root
 }

@@ -269,6 +269,7 @@ func dup(f *os.File) (*os.File, error) {
 func (c *Collector) Close() error {
 	var errs []error
 	for _, s := range c.spaces {
+		errs = append(errs, closed(s.whole))
 		for _, m := range s.list {
 			if m.f != nil {
 				errs = append(errs, m.f.Close())

@@ -21,7 +21,7 @@ var fsResource = row[record.FS]{
 			return err
 		}
 		fs := record.FS{Object: c.object(kcmp.FS), TID: c.TID, Umask: c.Status.Umask, Refs: record.FSRefs{Cwd: cwd}}
-		if differs, err := hasOwnRoot(c.TID); err != nil {
+		if differs, err := hasOwnRoot(c.TID, c.Root); err != nil {
 			return err
 		} else if differs {
 			if fs.Refs.Root, err = c.DescribeLink(proc.Path(c.TID, "root")); err != nil {
@@ -50,10 +50,10 @@ var fsResource = row[record.FS]{
 	},
 }.resource()
 
-// hasOwnRoot reports whether a process has another root folder than we, by
+// hasOwnRoot reports whether a process has another root folder than its mount namespace, by
 // chroot(2).
-func hasOwnRoot(pid int) (bool, error) {
-	own, err := rootOf("/")
+func hasOwnRoot(pid int, root string) (bool, error) {
+	own, err := rootOf(root)
 	if err != nil {
 		return false, err
 	}

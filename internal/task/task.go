@@ -34,6 +34,8 @@ type Collector struct {
 	Loan    *loan.Loan
 	// Asleep is how long the thread had been asleep when it was stopped.
 	Asleep time.Duration
+	// Root is a path to the root folder of its mount namespace.
+	Root string
 	// ID is the number of the object that a Shared resource emits.
 	ID    uint64
 	NewID func() uint64

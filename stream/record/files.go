@@ -56,6 +56,11 @@ type Stat struct {
 	// Follow is for filters that edit Path: the way may have symbolic links, and
 	// what it leads to is opened with the task's own rights.
 	Follow bool `cbor:"follow,omitempty"`
+	// Mount is the MOUNT on which it is, if Path leads to it only from there, because something
+	// is mounted over it.
+	Mount int `cbor:"mount,omitempty" range:"0.." since:"0.2"`
+	// Host: the path is one of the host, and not of the tree's mount namespace.
+	Host bool `cbor:"host,omitempty" since:"0.2"`
 }
 
 // Reg is a regular file.

@@ -4,7 +4,7 @@ package record
 // one of process ids.
 type Namespace struct {
 	Object
-	Kind string `cbor:"kind" range:"pid|uts"` // what is apart in it, as /proc/PID/ns names it
+	Kind string `cbor:"kind" range:"pid|uts|mnt"` // what is apart in it, as /proc/PID/ns names it
 	// Of one of uts.
 	Host   []byte `cbor:"host,omitzero" range:"..64"`   // the host's name, see sethostname(2); may be empty
 	Domain []byte `cbor:"domain,omitzero" range:"..64"` // its NIS domain, see setdomainname(2); may be empty
@@ -14,6 +14,7 @@ type Namespace struct {
 const (
 	NamespacePID = "pid"
 	NamespaceUTS = "uts"
+	NamespaceMnt = "mnt" // its mounts are MOUNT records
 )
 
 // NamespaceRefs is Task's refs map: the namespaces that the process is in, but for those
@@ -21,4 +22,5 @@ const (
 type NamespaceRefs struct {
 	PID uint64 `cbor:"pid,omitempty" since:"0.2"` // a NAMESPACE
 	UTS uint64 `cbor:"uts,omitempty" since:"0.2"` // a NAMESPACE
+	Mnt uint64 `cbor:"mnt,omitempty" since:"0.2"` // a NAMESPACE
 }

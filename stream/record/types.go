@@ -70,8 +70,7 @@ const (
 	TypeNetlink      Type = 90 // Netlink
 	TypeSockSent     Type = 91 // SockSent, with bytes that nobody has acknowledged
 
-	TypeNamespace Type = 93 // Namespace
-
+	TypeNamespace  Type = 93  // Namespace
 	TypeFilesystem Type = 101 // Filesystem
 	TypeMount      Type = 102 // Mount
 	TypeFSNode     Type = 103 // FSNode
