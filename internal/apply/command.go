@@ -31,6 +31,7 @@ var Command = cli.Command{
 			{Name: "check", Value: &o.Check, Help: "say whether the stream can be restored here, restore nothing"},
 			{Name: "pids", Value: &o.PIDs, Arg: "WHICH", OneOf: []string{PIDsAuto, PIDsKeep, PIDsNamespace, PIDsNew},
 				Help: "the process ids: keep, where they must be free; namespace, the same in a pid namespace of its own; new, others; or auto, keep if this user may choose ids"},
+			{Name: "root", Value: &o.Root, Arg: "DIR", Help: "the root file system, in place of what was there, of a tree in a mount namespace of its own"},
 			{Name: "session", Value: &o.Session, Arg: "WHICH", OneOf: []string{judge.SessionNew, judge.SessionInherit},
 				Help: "what takes the place of a session whose leader is not in the image: new, or inherit, ckpt-apply's own"},
 			{Name: "files", Value: &policies, Arg: "POLICY[:PATTERN]",
