@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/caps"
 	"ckpt/internal/files"
 	"ckpt/internal/judge"
 	"ckpt/internal/mounts"
@@ -20,6 +21,16 @@ func (b *builder) makeMounts() error {
 	}
 	if len(b.model.Mounts) == 0 {
 		return nil
+	}
+	own := b.own
+	if own == nil {
+		var err error
+		if own, err = caps.Own(); err != nil {
+			return err
+		}
+	}
+	if missing := own.NeedHost(caps.Of(unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT), "", "make a mount namespace"); len(missing) > 0 {
+		return &judge.Refused{Reasons: missing}
 	}
 	if err := b.wantBelow(); err != nil {
 		return err

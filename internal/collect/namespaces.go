@@ -125,12 +125,32 @@ func (d *description) ownMounts() error {
 	}
 	d.mounts = &mounts.Collector{NewID: d.newID, Emit: d.emit, Block: d.blockers.add, Note: func(pid int, what error) {
 		d.note("%s %v", proc.Named(pid), what)
-	}, HasPty: func(uint64, int) bool { return false }}
+	}, HasPty: func(dev uint64, index int) bool { return d.hasPTY(d.mounts.View(of), dev, index) }}
 	if err := d.mounts.Add(d.tree.root().pid, of); err != nil {
 		return err
 	}
 	files.UseMounts(d.mounts.View(of))
 	return d.mounts.Describe()
+}
+
+// hasPTY reports whether a pseudoterminal of a devpts file system in the tree's mount namespace
+// is the tree's: by one master that was opened in there, and no other terminal is called the
+// same.
+func (d *description) hasPTY(in *mounts.View, dev uint64, index int) bool {
+	masters := 0
+	for _, a := range d.about {
+		for _, s := range a.subjects {
+			if n, ok := files.MasterIndex(s); ok && n == index {
+				if !in.Has(s.Info.MntID) {
+					return false
+				}
+				masters++
+			} else if n, ok := files.TerminalIndex(s); ok && n == index && s.Stat.Dev != dev {
+				return false
+			}
+		}
+	}
+	return masters > 0 && in.IsOnlyPTS(dev)
 }
 
 // guests blocks processes that would end with the init of a pid namespace, and are not

@@ -100,6 +100,7 @@ func (d *description) distrust() error {
 
 // process asks about one process, by way of a thread that has not ended.
 func (e *examiner) process(pid, at int, status *proc.Status) {
+	e.namespaces(at)
 	if traceDenied(pid) {
 		e.lacks = append(e.lacks, e.whyNoTrace(pid, status))
 	}
@@ -115,6 +116,17 @@ func (e *examiner) process(pid, at int, status *proc.Status) {
 	}
 	if its, err := proc.ReadThreadStatus(pid, at); err == nil && its.Seccomp != unix.SECCOMP_MODE_DISABLED {
 		e.need(caps.Of(unix.CAP_SYS_ADMIN), pid, "save %s, which is confined by seccomp")
+	}
+}
+
+// namespaces asks whether what is in a process's mount namespace can be looked at.
+func (e *examiner) namespaces(pid int) {
+	own, err := ownNamespaces()
+	if err != nil {
+		return // it will be said later
+	}
+	if its, err := proc.Namespace(pid, pid, "mnt"); err == nil && its != own["mnt"] {
+		e.need(caps.Of(unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT), pid, "save %s, which is in a mount namespace of its own")
 	}
 }
 

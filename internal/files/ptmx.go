@@ -52,6 +52,17 @@ func lineOfMaster(s *Subject) (line uint64, ok bool) {
 	return unix.Mkdev(ptsMajor, uint32(n)), err == nil
 }
 
+// MasterIndex returns the number of the pseudoterminal of which a descriptor is the master.
+func MasterIndex(s *Subject) (index int, ok bool) {
+	line, ok := lineOfMaster(s)
+	return int(unix.Minor(line)), ok
+}
+
+// TerminalIndex returns that of which a descriptor is the other side.
+func TerminalIndex(s *Subject) (index int, ok bool) {
+	return int(unix.Minor(s.Stat.Rdev)), isMode(s, unix.S_IFCHR) && unix.Major(s.Stat.Rdev) == ptsMajor
+}
+
 // ptmxs is what a checkpoint knows about masters.
 type ptmxs struct {
 	c    *Collector
@@ -102,8 +113,8 @@ func (p *ptmxs) collect(s *Subject) (uint64, error) {
 // obstacle says why a master can't be saved.
 func (p *ptmxs) obstacle(s *Subject, rec *record.PTMX, line uint64) error {
 	name := fmt.Sprintf("fd %d is the master side of the terminal %s", s.FD, rec.Slave.Path)
-	var st unix.Stat_t
-	if err := unix.Stat(rec.Slave.Path, &st); err != nil || st.Rdev != line {
+	st, err := statDevice(rec.Slave.Path)
+	if err != nil || st.Rdev != line {
 		return cli.WithHint(fmt.Errorf("%s, which is not found there; that can't be saved", name), "run ckpt-collect where the devpts file system is that the program uses, mounted at /dev/pts")
 	}
 	rec.Slave.Dev, rec.Slave.Ino, rec.Slave.Mode, rec.Slave.UID, rec.Slave.GID = st.Dev, st.Ino, st.Mode, st.Uid, st.Gid

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -108,7 +109,7 @@ func openMaster(number int) (fd int, err error) {
 		}
 	}()
 	for {
-		fd, err := unix.Open(ptmxPath, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+		fd, err := openPTMX()
 		if err == nil {
 			n, e := unix.IoctlGetInt(fd, unix.TIOCGPTN)
 			if e == nil && n == number {
@@ -125,6 +126,43 @@ func openMaster(number int) (fd int, err error) {
 		fd, low = low[0], low[1:] // the number is taken
 		return fd, nil
 	}
+}
+
+// openPTMX makes a pair of the devpts file system that the tree has at /dev/pts: a device
+// /dev/ptmx looks for that beside itself. In a container it is mostly a link to one in there.
+func openPTMX() (int, error) {
+	f, err := openDevice(ptmxPath)
+	if errors.Is(err, unix.ELOOP) {
+		f, err = openDevice(ptsDir + "ptmx")
+	}
+	if err != nil {
+		return -1, err
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(ownTTYMajor, ptmxMinor) {
+		return -1, errors.Join(errors.New("it is no master of pseudoterminals"), err)
+	}
+	// The other side gets another owner and mode, so it must not be that of others: a file of
+	// another devpts may be mounted here.
+	if in, err := isOfPTS(f); err != nil || !in {
+		return -1, errors.Join(fmt.Errorf("it is of another file system than %s", ptsDir), err)
+	}
+	return unix.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+}
+
+// isOfPTS reports whether a file, if it is of a devpts file system, is of that at /dev/pts.
+func isOfPTS(f *os.File) (bool, error) {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil || fs.Type != unix.DEVPTS_SUPER_MAGIC {
+		return err == nil, err
+	}
+	var own unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &own); err != nil {
+		return false, os.NewSyscallError("fstat", err)
+	}
+	st, err := statDevice(strings.TrimSuffix(ptsDir, "/"))
+	return st.Dev == own.Dev, err
 }
 
 // slave opens the other side of the pair. TIOCGPTPEER would leave O_CLOEXEC among the
@@ -151,7 +189,7 @@ type ptySlave struct {
 
 func (s *ptySlave) Open(flags int) (*os.File, error) {
 	if flags&unix.O_PATH != 0 {
-		return open(ptsDir+strconv.Itoa(s.pty.number), flags)
+		return s.pty.path()
 	}
 	return s.pty.slave(flags)
 }
@@ -262,7 +300,7 @@ func (m *ptmx) owner() error {
 // path returns an O_PATH descriptor of the file of the other side, which does not open
 // that.
 func (p *pty) path() (*os.File, error) {
-	f, err := open(ptsDir+strconv.Itoa(p.number), unix.O_PATH|unix.O_NOFOLLOW)
+	f, err := openDevice(ptsDir + strconv.Itoa(p.number))
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,25 @@ func openFromRoot(path string, how *unix.OpenHow) (int, error) {
 	return unix.Openat2(int(mounted.Root().Fd()), path, &within)
 }
 
+// openDevice opens a path of the tree with O_PATH, which opens no device.
+func openDevice(path string) (*os.File, error) {
+	fd, err := openFromRoot(path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS})
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// statDevice is stat(2) of such a path.
+func statDevice(path string) (st unix.Stat_t, err error) {
+	f, err := openDevice(path)
+	if err != nil {
+		return st, err
+	}
+	defer f.Close()
+	return st, unix.Fstat(int(f.Fd()), &st)
+}
+
 // openPlaced opens the path of a record with O_PATH, where that is to be looked up.
 func openPlaced(st *record.Stat, how *unix.OpenHow) (int, error) {
 	switch {

@@ -6,7 +6,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/caps"
 	"ckpt/internal/files"
+	"ckpt/internal/sys"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -115,3 +117,28 @@ func (m *Model) Owns(uid, gid uint32) bool {
 	}
 	return true
 }
+
+// Ordinary returns the users of an image in which no thread is root's or may administer the
+// system; nil if one is. Of what is no user nothing is believed.
+func (m *Model) Ordinary() (list []*sys.FSIdentity) {
+	for _, t := range m.Tasks {
+		for _, th := range t.Threads {
+			u := userOf(t, th)
+			if u == nil {
+				u = &files.User{Creds: &record.Creds{UID: []uint32{nobody, nobody, nobody, nobody}, GID: []uint32{nobody, nobody, nobody, nobody}}}
+			}
+			if slices.Contains(u.Creds.UID, 0) || caps.Set(u.Creds.Prm).Has(caps.Of(unix.CAP_SYS_ADMIN)) {
+				return nil
+			}
+			id := &sys.FSIdentity{UID: u.Creds.UID[3], GID: u.Creds.GID[3], Groups: u.Creds.Groups}
+			if !slices.ContainsFunc(list, func(o *sys.FSIdentity) bool {
+				return o.UID == id.UID && o.GID == id.GID && slices.Equal(o.Groups, id.Groups)
+			}) {
+				list = append(list, id)
+			}
+		}
+	}
+	return list
+}
+
+const nobody = 65534

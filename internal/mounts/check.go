@@ -47,6 +47,7 @@ func (r *Restorer) Check() (errs []error) {
 	if r.host, err = proc.Mounts(os.Getpid()); err != nil {
 		return []error{err}
 	}
+	r.confine()
 	for _, s := range r.list {
 		for _, m := range s.root.all() {
 			m.left = m.left || m.parent != nil && m.parent.left
@@ -54,6 +55,8 @@ func (r *Restorer) Check() (errs []error) {
 				continue
 			}
 			if err := r.resolve(m); err != nil {
+				errs = append(errs, err)
+			} else if err := r.checkReach(m); err != nil {
 				errs = append(errs, err)
 			} else if err := r.checkPlace(m); err != nil {
 				errs = append(errs, err)
@@ -193,6 +196,9 @@ var folderOrNot = map[bool]string{true: "is a folder", false: "is no folder"}
 
 // fromHost finds what a mount showed among the mounts of the host.
 func (r *Restorer) fromHost(m *mount) error {
+	if isServed(m.fs.Type) && !r.SameBoot { // one is as another
+		return r.undecided(m, "which can't be told from others after a reboot")
+	}
 	is := func(h *proc.Mount) bool {
 		return h.FSType == m.fs.Type && (!r.SameBoot || h.Dev == m.fs.Dev)
 	}
@@ -255,8 +261,11 @@ func (r *Restorer) viewOf(m *mount) error {
 			}
 		}
 	}
-	if t.hostOnly || t.single && m.Root != "/" {
+	if t.single {
 		return r.undecided(m, "which is not found here")
+	}
+	if m.fs.Type == "proc" && len(r.users()) > 0 && r.hidesLess(m.fs) {
+		return r.undecided(m, "which would show processes that /proc hides here from ordinary users")
 	}
 	if m.fs.NS != 0 && r.Namespace != nil {
 		if _, err := r.Namespace(t.ns, m.fs.NS); err != nil {
@@ -312,6 +321,9 @@ func hierarchy(options []string) (words []string) {
 
 // checkLayers makes sure that the folders of an overlay are there.
 func (r *Restorer) checkLayers(m *mount) error {
+	if len(r.users()) > 0 {
+		return r.undecided(m, "whose folders an image without a process of root's can't choose")
+	}
 	for i := range m.fs.Layers {
 		l := &m.fs.Layers[i]
 		switch {

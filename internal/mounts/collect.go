@@ -26,6 +26,7 @@ type Collector struct {
 	HasPty func(dev uint64, index int) bool
 
 	host   []proc.Mount // what we have mounted
+	table  *mount       // the same as a tree
 	spaces []*space
 	fs     []*fileSystem
 	sends  []fileContent
@@ -66,6 +67,9 @@ func (f *fileSystem) at() string {
 func (c *Collector) Add(pid int, of uint64) (err error) {
 	if c.host == nil {
 		if c.host, err = proc.Mounts(os.Getpid()); err != nil {
+			return err
+		}
+		if c.table, err = arrange(parentsFirst(c.host)); err != nil {
 			return err
 		}
 	}
@@ -277,6 +281,24 @@ func (m *mount) servedAbove() *mount {
 	return nil
 }
 
+// asksServer reports whether to look for a path of ours may be to ask who serves a file system.
+func (c *Collector) asksServer(p string) bool { return leadsThroughServed(c.table, p) }
+
+// leadsThroughServed reports whether names on a served file system are on the way that a path
+// leads, from the root of a table.
+func leadsThroughServed(root *mount, p string) bool {
+	m := root.lookup(p)
+	return m.servedAbove() != nil || isServed(m.src.FSType) && m.Point != p
+}
+
+// root is the root of the table in which a mount is.
+func (m *mount) root() *mount {
+	for m.parent != nil {
+		m = m.parent
+	}
+	return m
+}
+
 // open opens the root of a mount that nothing covers.
 func (m *mount) open() (*os.File, error) {
 	f, err := openPath(unix.AT_FDCWD, m.Point, noLinks)
@@ -382,4 +404,14 @@ func (v *View) Find(id int, p string) (*os.File, error) {
 		return openPath(int(m.f.Fd()), rest, beneath)
 	}
 	return nil, unix.ENOENT
+}
+
+// Has reports whether a mount with a number is in it.
+func (v *View) Has(id int) bool {
+	return slices.ContainsFunc(v.s.list, func(m *mount) bool { return m.ID == id })
+}
+
+// IsOnlyPTS reports whether a device number is that of the only devpts file system in it.
+func (v *View) IsOnlyPTS(dev uint64) bool {
+	return !slices.ContainsFunc(v.s.list, func(m *mount) bool { return m.fs.Type == "devpts" && m.fs.Dev != dev })
 }

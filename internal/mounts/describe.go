@@ -229,7 +229,7 @@ func (c *Collector) origin(m *mount) (err error) {
 	if slices.ContainsFunc(c.host, func(h proc.Mount) bool { return is(&h) && h.Point == m.Point && h.Root == m.Root }) {
 		first = m.Point
 	}
-	paths := candidates(first, c.host, is, m.Root)
+	paths := slices.DeleteFunc(candidates(first, c.host, is, m.Root), c.asksServer)
 	f, p := find(unix.AT_FDCWD, paths, m.Is, true)
 	if f == nil && len(paths) > 0 { // it is covered there
 		return nil
@@ -312,7 +312,7 @@ func splitLowers(value string) (paths []string) {
 // layer finds out whether the path of a layer is one of the namespace, where the overlay was
 // mounted by the program, or the host's, where that which started the container did.
 func (c *Collector) layer(f *fileSystem, l *record.FSLayerDir) error {
-	if isClean(l.Path) && f.mounts[0].parent != nil {
+	if m := f.mounts[0]; isClean(l.Path) && m.parent != nil && !leadsThroughServed(m.root(), l.Path) {
 		if dir, err := os.OpenFile(proc.Path(f.pid, "root"), unix.O_PATH|unix.O_DIRECTORY, 0); err == nil {
 			inside, err := openPath(int(dir.Fd()), l.Path, noLinks|unix.RESOLVE_IN_ROOT)
 			dir.Close()
@@ -322,7 +322,7 @@ func (c *Collector) layer(f *fileSystem, l *record.FSLayerDir) error {
 			}
 		}
 	}
-	if isClean(l.Path) {
+	if isClean(l.Path) && !c.asksServer(l.Path) {
 		if at, err := openPath(unix.AT_FDCWD, l.Path, noLinks); err == nil {
 			l.Is, err = identify(at)
 			return errors.Join(err, at.Close())

@@ -2,9 +2,7 @@ package mounts
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
-	"strconv"
 
 	"ckpt/internal/proc"
 	"ckpt/stream/record"
@@ -15,16 +13,12 @@ import (
 // eachNamespace calls f with a process and the mounts of each mount namespace of the system,
 // as far as processes tell, until f returns false.
 func eachNamespace(f func(pid int, ns uint64, mounts []proc.Mount) bool) error {
-	dirs, err := filepath.Glob("/proc/[0-9]*")
+	all, err := proc.Processes()
 	if err != nil {
 		return err
 	}
 	seen := map[uint64]bool{}
-	for _, dir := range dirs {
-		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil {
-			continue
-		}
+	for _, pid := range all {
 		ns, err := proc.Namespace(pid, pid, "mnt")
 		if err != nil || seen[ns] { // it may have ended, or be none of ours
 			continue

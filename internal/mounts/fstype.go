@@ -15,11 +15,9 @@ type fsType struct {
 	options []string // those that may be given when it is mounted; those with a value end with "="
 	// ns is the kind of namespace that a view shows, by its name in /proc/PID/ns.
 	ns string
-	// single: there is one for all of the system. Mounting it with other options would change
-	// them for everybody, so it is taken from where the host has it, if it has.
+	// single: there is one for all of the system, and mounting it once more would change its
+	// options for everybody. So it is taken from where the host has it, or not at all.
 	single bool
-	// hostOnly: it is never mounted anew.
-	hostOnly bool
 }
 
 // fsTypes are the types that are more than what the host has mounted.
@@ -34,9 +32,9 @@ var fsTypes = map[string]fsType{
 	"overlay": {how: record.FSLayer, options: []string{"default_permissions", "redirect_dir=", "index=", "uuid=", "nfs_export=", "xino=", "metacopy=",
 		"verity=", "volatile", "userxattr"}},
 	"cgroup":      {how: record.FSView, single: true, options: []string{"name=", "none", "all", "xattr", "noprefix", "clone_children", "cpuset_v2_mode"}},
-	"cgroup2":     {how: record.FSView, single: true, options: cgroup2Options},
-	"devtmpfs":    {how: record.FSView, single: true, hostOnly: true},
-	"binfmt_misc": {how: record.FSView, single: true, hostOnly: true},
+	"cgroup2":     {how: record.FSView, single: true},
+	"devtmpfs":    {how: record.FSView, single: true},
+	"binfmt_misc": {how: record.FSView, single: true},
 	"debugfs":     {how: record.FSView, single: true},
 	"tracefs":     {how: record.FSView, single: true},
 	"securityfs":  {how: record.FSView, single: true},
@@ -46,8 +44,6 @@ var fsTypes = map[string]fsType{
 	"fusectl":     {how: record.FSView, single: true},
 	"selinuxfs":   {how: record.FSView, single: true},
 }
-
-var cgroup2Options = []string{"nsdelegate", "favordynmods", "memory_localevents", "memory_recursiveprot", "memory_hugetlb_accounting", "pids_localevents"}
 
 // general are options of every file system that the kernel shows with its own.
 var general = []string{"ro", "rw", "sync", "dirsync", "mand", "lazytime"}
@@ -78,7 +74,7 @@ func (f *fileSystem) checkOptions() error {
 	if !ok {
 		return fmt.Errorf("a file system of type %s can't be made again", f.Type)
 	}
-	if t.single && t.how == record.FSView && f.Type != "cgroup" { // it is mounted without any
+	if t.single && f.Type != "cgroup" { // it is never mounted anew
 		return nil
 	}
 	for _, o := range f.Options {

@@ -69,8 +69,8 @@ func (r *Restorer) newBase(f *fileSystem) (root *os.File, err error) {
 		return nil, err
 	}
 	t, options := fsTypes[f.Type], f.Options
-	if t.single && f.Type != "cgroup" {
-		options = nil
+	if t.single {
+		return nil, errors.New("it can't be mounted anew without a change of its options for everybody")
 	}
 	if f.ReadOnly && f.tree == nil {
 		options = append([]string{"ro"}, options...)

@@ -10,6 +10,7 @@ import (
 
 	"ckpt/internal/ends"
 	"ckpt/internal/proc"
+	"ckpt/internal/sys"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -25,6 +26,9 @@ type Restorer struct {
 	// Owns reports whether all processes of the image belong to a user and group, so that
 	// what runs with their rights gives them nothing.
 	Owns func(uid, gid uint32) bool
+	// Users are those of an image in which no process is root's, and empty if one is. Such an
+	// image must not bring them to what they could not reach, nor to the rights of others.
+	Users func() []*sys.FSIdentity
 	// Namespace returns a file of the namespace that was of a kind (pid, net, ipc) and had an
 	// inode number; nil if it is the one we are in.
 	Namespace func(kind string, ino uint64) (*os.File, error)

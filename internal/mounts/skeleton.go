@@ -211,13 +211,13 @@ func (r *Restorer) dress(f *os.File, n *record.FSNode) error {
 	root := r.Owns != nil && r.Owns(0, 0)
 	const setID = unix.S_ISUID | unix.S_ISGID
 	mode, kind := n.Mode&0o7777, n.Mode&unix.S_IFMT
+	if (kind == unix.S_IFCHR || kind == unix.S_IFBLK) && !root && !isHarmless(kind, n.Rdev) {
+		r.note("the device %s (%d:%d) comes back as root's and without permissions, because not all processes of the image are root's", n.Path, unix.Major(n.Rdev), unix.Minor(n.Rdev))
+		return os.NewSyscallError("chmod", unix.Chmod(fdPath(f), 0)) // and its owner is who made it: nobody else may change that
+	}
 	if kind == unix.S_IFREG && mode&setID != 0 && !trusted {
 		mode &^= setID
 		r.note("%s comes back without its set-user-id and set-group-id bits, because not all processes of the image are its owner's", n.Path)
-	}
-	if (kind == unix.S_IFCHR || kind == unix.S_IFBLK) && !root && !isHarmless(kind, n.Rdev) {
-		mode = 0
-		r.note("the device %s (%d:%d) comes back without permissions, because not all processes of the image are root's", n.Path, unix.Major(n.Rdev), unix.Minor(n.Rdev))
 	}
 	if err := unix.Fchownat(int(f.Fd()), "", int(n.UID), int(n.GID), unix.AT_EMPTY_PATH); err != nil {
 		return os.NewSyscallError("fchownat", err)

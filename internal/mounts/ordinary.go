@@ -1,0 +1,84 @@
+package mounts
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/sys"
+)
+
+// What an image must not do in which no process is root's. Who makes up a mount namespace has
+// all rights of root in the end: a set-user-id program, such as su, believes what is mounted
+// at /etc; a bind of what is in a folder that nobody may enter leads into it; an overlay
+// writes to its folders with the rights of who mounted it.
+
+// users are those of an image without a process of root's.
+func (r *Restorer) users() []*sys.FSIdentity {
+	if r.Users == nil {
+		return nil
+	}
+	return r.Users()
+}
+
+// confine has no set-user-id program work in the namespaces of such an image.
+func (r *Restorer) confine() {
+	if len(r.users()) == 0 {
+		return
+	}
+	tighter := false
+	for _, s := range r.list {
+		for _, m := range s.list {
+			tighter = tighter || m.Attr&unix.MOUNT_ATTR_NOSUID == 0
+			m.Attr |= unix.MOUNT_ATTR_NOSUID
+		}
+	}
+	if tighter {
+		r.note("all mounts come back nosuid, because no process of the image is root's: programs like sudo give no rights there")
+	}
+}
+
+// checkReach makes sure that all users could reach what is found on the host for a mount.
+func (r *Restorer) checkReach(m *mount) error {
+	if m.from.path == "" || m.from.user {
+		return nil
+	}
+	for _, id := range r.users() {
+		why := fmt.Sprintf("and user %d has no way to that here", id.UID)
+		if m.from.covered {
+			return r.undecided(m, why)
+		}
+		err := sys.AsFS(id, func() error {
+			f, err := openPath(unix.AT_FDCWD, m.from.path, noLinks)
+			if err != nil {
+				return err
+			}
+			return f.Close()
+		})
+		if err != nil {
+			return fmt.Errorf("%w: %w", r.undecided(m, why), err)
+		}
+	}
+	return nil
+}
+
+// hidesLess reports whether a proc file system would show more than /proc does.
+func (r *Restorer) hidesLess(fs *fileSystem) bool {
+	hides := func(options []string) (words []string) { // how, and for whom not
+		for _, o := range options {
+			if (strings.HasPrefix(o, "hidepid=") || strings.HasPrefix(o, "gid=")) && o != "hidepid=off" && o != "hidepid=0" {
+				words = append(words, o)
+			}
+		}
+		slices.Sort(words)
+		return words
+	}
+	for _, h := range slices.Backward(r.host) {
+		if h.Point == "/proc" && h.FSType == "proc" {
+			return len(hides(h.Options)) > 0 && !slices.Equal(hides(h.Options), hides(fs.Options))
+		}
+	}
+	return false
+}
