@@ -137,11 +137,12 @@ func (d *description) ownMounts() error {
 // is the tree's: by one master that was opened in there, and no other terminal is called the
 // same.
 func (d *description) hasPTY(in *mounts.View, dev uint64, index int) bool {
+	has, only := in.HasPTS(dev)
 	masters := 0
 	for _, a := range d.about {
 		for _, s := range a.subjects {
 			if n, ok := files.MasterIndex(s); ok && n == index {
-				if !in.Has(s.Info.MntID) {
+				if !in.Has(s.Info.MntID) || !only && s.Stat.Dev != dev {
 					return false
 				}
 				masters++
@@ -150,7 +151,7 @@ func (d *description) hasPTY(in *mounts.View, dev uint64, index int) bool {
 			}
 		}
 	}
-	return masters > 0 && in.IsOnlyPTS(dev)
+	return has && masters == 1
 }
 
 // guests blocks processes that would end with the init of a pid namespace, and are not

@@ -411,7 +411,10 @@ func (v *View) Has(id int) bool {
 	return slices.ContainsFunc(v.s.list, func(m *mount) bool { return m.ID == id })
 }
 
-// IsOnlyPTS reports whether a device number is that of the only devpts file system in it.
-func (v *View) IsOnlyPTS(dev uint64) bool {
-	return !slices.ContainsFunc(v.s.list, func(m *mount) bool { return m.fs.Type == "devpts" && m.fs.Dev != dev })
+// HasPTS reports whether a device number is that of a devpts file system at /dev/pts, and only
+// whether it is the only one that is mounted.
+func (v *View) HasPTS(dev uint64) (has, only bool) {
+	at := v.s.root.lookup("/dev/pts")
+	other := slices.ContainsFunc(v.s.list, func(m *mount) bool { return m.fs.Type == "devpts" && m.fs.Dev != dev })
+	return at.Point == "/dev/pts" && at.fs.Type == "devpts" && at.fs.Dev == dev, !other
 }
