@@ -70,7 +70,7 @@ func (d *description) otherNamespaces(p *process, own, its map[string]uint64) {
 	}
 	if d.mountNamespace != 0 {
 		if its["mnt"] != d.mountNamespace {
-			d.blockers.add(p.pid, fmt.Errorf("is in another mount namespace than pid %d, which can't be saved", d.tree.root().pid))
+			d.blockers.add(p.pid, fmt.Errorf("is in another mount namespace than %s, which can't be saved", proc.Named(d.tree.root().pid)))
 		}
 		own["mnt"] = its["mnt"]
 	}

@@ -100,7 +100,7 @@ func (p *ptmxs) collect(s *Subject) (uint64, error) {
 	if err := readPTY(f, &rec); err != nil {
 		return 0, err
 	}
-	if why := p.obstacle(s, &rec, line); why != nil {
+	if why := p.obstacle(s, f, &rec, line); why != nil {
 		c.Block(s.PID, why)
 		return 0, nil
 	}
@@ -111,10 +111,10 @@ func (p *ptmxs) collect(s *Subject) (uint64, error) {
 }
 
 // obstacle says why a master can't be saved.
-func (p *ptmxs) obstacle(s *Subject, rec *record.PTMX, line uint64) error {
+func (p *ptmxs) obstacle(s *Subject, f *os.File, rec *record.PTMX, line uint64) error {
 	name := fmt.Sprintf("fd %d is the master side of the terminal %s", s.FD, rec.Slave.Path)
 	st, err := statDevice(rec.Slave.Path)
-	if err != nil || st.Rdev != line {
+	if in, e := isOfPTS(f); err != nil || st.Rdev != line || e != nil || !in {
 		return cli.WithHint(fmt.Errorf("%s, which is not found there; that can't be saved", name), "run ckpt-collect where the devpts file system is that the program uses, mounted at /dev/pts")
 	}
 	rec.Slave.Dev, rec.Slave.Ino, rec.Slave.Mode, rec.Slave.UID, rec.Slave.GID = st.Dev, st.Ino, st.Mode, st.Uid, st.Gid

@@ -42,7 +42,7 @@ func (r *Restorer) confine() {
 
 // checkReach makes sure that all users could reach what is found on the host for a mount.
 func (r *Restorer) checkReach(m *mount) error {
-	if m.from.path == "" || m.from.user {
+	if m.from.path == "" || m.from.user || m.from.covered && m.isCovered() {
 		return nil
 	}
 	for _, id := range r.users() {
@@ -62,6 +62,11 @@ func (r *Restorer) checkReach(m *mount) error {
 		}
 	}
 	return nil
+}
+
+// isCovered reports whether nothing leads to a mount, so that it may be as covered as it was.
+func (m *mount) isCovered() bool {
+	return len(m.wanted) == 0 && m.root().lookup(m.Point) != m
 }
 
 // hidesLess reports whether a proc file system would show more than /proc does.
