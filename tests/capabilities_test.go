@@ -40,6 +40,7 @@ var savingTakes = []right{
 	{use: "with capabilities of its own", takes: []string{"SYS_PTRACE"}, kind: "capability", user: nobody},
 	{use: "confined by seccomp", takes: []string{"SYS_ADMIN"}, kind: "seccomp", user: nobody},
 	{use: "that is the init of another pid namespace", takes: []string{"SYS_ADMIN", "SYS_PTRACE"}, kind: "plain", user: nobody, apart: unix.CLONE_NEWPID},
+	{use: "in another mount namespace", takes: []string{"SYS_ADMIN", "SYS_CHROOT"}, kind: "plain", user: nobody, apart: unix.CLONE_NEWNS},
 }
 
 var restoringTakes = []right{
@@ -69,6 +70,7 @@ var restoringTakes = []right{
 	{use: "with signals of descriptors by the rights of another user", takes: []string{"CHECKPOINT_RESTORE", "SETUID"}, kind: "signals", user: nobody},
 	{use: "with a unix socket whose address is a path from the root", takes: []string{"CHECKPOINT_RESTORE", "SYS_CHROOT"}, kind: "socket", user: nobody},
 	{use: "that was the init of a pid namespace", takes: []string{"SYS_ADMIN"}, kind: "plain", user: nobody, apart: unix.CLONE_NEWPID},
+	{use: "that was in a mount namespace of its own", takes: []string{"SYS_ADMIN", "SYS_CHROOT"}, kind: "plain", user: nobody, apart: unix.CLONE_NEWNS},
 	{use: "with clocks that go on", takes: []string{"SYS_ADMIN", "SYS_TIME"}, kind: "plain", user: nobody, options: "--clock keep"},
 }
 

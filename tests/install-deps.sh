@@ -57,6 +57,9 @@ needed="
 /usr/sbin/ip        iproute2
 /usr/bin/qemu-system-x86_64 qemu-system-x86
 /usr/bin/busybox    busybox-static
+/usr/bin/bwrap      bubblewrap
+/usr/sbin/runc      runc
+/usr/bin/crun       crun
 "
 
 missing=()

@@ -29,7 +29,7 @@ func (b *builder) makeMounts() error {
 			return err
 		}
 	}
-	if missing := own.NeedHost(caps.Of(unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT), "", "make a mount namespace"); len(missing) > 0 {
+	if missing := b.model.MountsHere(own); len(missing) > 0 {
 		return &judge.Refused{Reasons: missing}
 	}
 	if err := b.wantBelow(); err != nil {

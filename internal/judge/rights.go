@@ -3,6 +3,8 @@ package judge
 import (
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"ckpt/internal/caps"
 	"ckpt/internal/cli"
 	"ckpt/internal/memory"
@@ -28,6 +30,7 @@ func (m *Model) rights(own *caps.Process, objects *object.Set) (reasons []error)
 			reasons = append(reasons, resourceHere(h, rec)...)
 		}
 	}
+	reasons = append(reasons, m.MountsHere(own)...)
 	for _, rec := range m.Objects {
 		reasons = append(reasons, resourceHere(h, rec)...)
 		reasons = append(reasons, objects.Here(rec)...)
@@ -37,6 +40,15 @@ func (m *Model) rights(own *caps.Process, objects *object.Set) (reasons []error)
 		}
 	}
 	return reasons
+}
+
+// MountsHere returns an error for what it takes to make mount namespaces and this process may
+// not do.
+func (m *Model) MountsHere(own *caps.Process) []error {
+	if len(m.Mounts) == 0 {
+		return nil
+	}
+	return own.NeedHost(caps.Of(unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT), "", "make a mount namespace")
 }
 
 func resourceHere(h *task.Host, rec *stream.Record) []error {
