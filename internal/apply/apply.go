@@ -101,6 +101,7 @@ func runInside(ctx context.Context, o *Options, in *os.File) (status int, err er
 	}
 	b := newBuilder(o, stream.NewReaderAfter(head, in), in)
 	b.files.Apart, b.own = true, l.own
+	b.mounts.Apart = !l.beside
 	return restore(ctx, o, b, l)
 }
 

@@ -245,7 +245,7 @@ func (r *Restorer) undecided(m *mount, why string) error {
 // it not, or if there are several that differ.
 func (r *Restorer) viewOf(m *mount) error {
 	t := fsTypes[m.fs.Type]
-	if m.fs.Host && r.SameBoot && r.sameView(m) {
+	if m.fs.Host && r.SameBoot && !(r.Apart && m.fs.Type == "proc") && r.sameView(m) {
 		return nil
 	}
 	if t.single || m.fs.Host {

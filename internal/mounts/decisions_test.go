@@ -1,6 +1,7 @@
 package mounts
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/ends"
+	"ckpt/internal/proc"
+	"ckpt/stream"
 )
 
 // decided decides for mount points.
@@ -260,5 +263,58 @@ func TestNotTrusted(t *testing.T) {
 	want := strings.Fields("cap 755 d 2755 null 666 sda 0 true 755")
 	if !slices.Equal(lines, want) || notes != 3 {
 		t.Errorf("%q with %d notes", lines, notes)
+	}
+}
+
+// TestMoved: what was described is what is sent, or nothing is.
+func TestMoved(t *testing.T) {
+	for how, script := range map[string]string{"link": "ln -s /etc/passwd", "other": "echo other >", "fifo": "mkfifo"} {
+		t.Run(how, func(t *testing.T) {
+			dir := t.TempDir()
+			tg := start(t, dir, `mkdir $D/t; mount -t tmpfs x $D/t; echo one > $D/t/f`)
+			id := uint64(100)
+			c := &Collector{NewID: func() uint64 { id++; return id }, Emit: discard, Block: func(_ int, why error) { t.Error(why) }, Note: func(int, error) {}}
+			if err := errors.Join(c.Add(tg.pid, 1), c.Describe()); err != nil {
+				t.Fatal(err)
+			}
+			sh(t, fmt.Sprintf("cd /proc/%d/root%s/t; mv f g; %s f", tg.pid, dir, script))
+			var sent bytes.Buffer
+			err := c.Send(stream.NewWriter(&sent), func() bool { return false })
+			if err == nil || !strings.Contains(err.Error(), "/f is no longer the file that was described") {
+				t.Errorf("sent %q, %v", sent.Bytes(), err)
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestServed: no path is looked up on what somebody serves, who may stand still.
+func TestServed(t *testing.T) {
+	root, err := arrange(parentsFirst([]proc.Mount{{ID: 1, Point: "/", Root: "/", FSType: "ext4"}, {ID: 2, Parent: 1, Point: "/f", Root: "/", FSType: "fuse.x"},
+		{ID: 3, Parent: 2, Point: "/f/a/b", Root: "/", FSType: "ext4"}, {ID: 4, Parent: 1, Point: "/g", Root: "/", FSType: "ext4"}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, want := range map[string]bool{"/": false, "/f": false, "/f/a": true, "/f/a/b": true, "/f/a/b/c": true, "/fa": false, "/g/f": false} {
+		if leadsThroughServed(root, p) != want {
+			t.Errorf("%s: not %v", p, want)
+		}
+	}
+}
+
+// TestFixedWay: who could have a folder be another for a moment.
+func TestFixedWay(t *testing.T) {
+	const dir = "/mnt" // all above is root's
+	sh(t, "mount -t tmpfs -o mode=755 x /mnt; cd /mnt; mkdir -p a/b open/b sticky/b sticky/his his/b; chmod 777 open; chmod 1777 sticky; chown 7 his sticky/his")
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	for p, want := range map[string]bool{"/": true, "/a/b": true, "/open": true, "/open/b": false, "/sticky/b": true, "/sticky/his": false, "/his": true, "/his/b": false} {
+		if err := fixedWay(filepath.Join(dir, p)); (err == nil) != want {
+			t.Errorf("%s: %v", p, err)
+		}
+	}
+	if got := slices.Collect(ancestors("/a/bc/d")); !slices.Equal(got, []string{"/", "/a", "/a/bc", "/a/bc/d"}) {
+		t.Errorf("%q", got)
 	}
 }

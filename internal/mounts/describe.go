@@ -106,7 +106,9 @@ func (c *Collector) view(f *fileSystem) error {
 		return err
 	}
 	if kind == "pid" {
-		f.NS = pidNamespaceOf(f)
+		if shown := pidNamespaceOf(f); shown == its {
+			f.NS = its
+		}
 	} else if dev, err := devInNamespace(f.Type, proc.Path(f.pid, "ns/"+kind)); err != nil {
 		return err
 	} else if dev == f.Dev {

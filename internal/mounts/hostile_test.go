@@ -134,6 +134,9 @@ var hostile = map[string]struct {
 		i.fs[1].Type, i.fs[1].How, i.fs[1].Options = "overlay", record.FSLayer, nil
 		i.fs[1].Layers = []record.FSLayerDir{{Option: "lowerdir", Path: "/etc", Is: &record.FSIdentity{Ino: 1, Mode: unix.S_IFDIR}}}
 	}, "not there any more"},
+	"one of the system's": {func(i *image) {
+		i.fs[1].Type, i.fs[1].How, i.fs[1].Options = "selinuxfs", record.FSView, nil
+	}, "not found here"},
 	"a folder of the host's": {func(i *image) {
 		i.fs[1].Type, i.fs[1].How = "ext4", record.FSHost
 		i.mounts[1].Is, i.mounts[1].HostPath = &record.FSIdentity{Ino: 1, Mode: unix.S_IFDIR}, "/etc"

@@ -3,6 +3,7 @@ package mounts
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"strings"
 
@@ -120,6 +121,11 @@ func (r *Restorer) newOverlay(f *fileSystem) (*os.File, error) {
 	if err := errors.Join(ifNot(err, unix.EINVAL), closeAll(dirs)); err != nil {
 		return nil, err
 	}
+	for _, l := range f.Layers {
+		if err := fixedWay(l.Path); err != nil && !l.Inside {
+			return nil, err
+		}
+	}
 	made, err := newFS(f.Type, f.Source, options, f.layersByName)
 	if err != nil {
 		return nil, err
@@ -172,6 +178,42 @@ func (f *fileSystem) layersByName(fd int) error {
 		}
 	}
 	return unix.FsconfigSetString(fd, "lowerdir", strings.Join(lowers, ":"))
+}
+
+// fixedWay returns an error if somebody else than root could have a path lead elsewhere for a
+// moment.
+func fixedWay(p string) error {
+	above := false // everybody may rename in the folder above, but only what is his
+	for at := range ancestors(p) {
+		f, err := openPath(unix.AT_FDCWD, at, noLinks)
+		if err != nil {
+			return err
+		}
+		st, err := statOf(f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		open, sticky := st.Mode&unix.S_IWOTH != 0 || st.Mode&unix.S_IWGRP != 0 && st.Gid != 0, st.Mode&unix.S_ISVTX != 0
+		if above && st.Uid != 0 || at != p && (st.Uid != 0 || open && !sticky) {
+			return fmt.Errorf("%s can be moved by others than root, so that an overlay on it can't be made safely on this kernel", at)
+		}
+		above = open
+	}
+	return nil
+}
+
+// ancestors yields the folders that a clean path leads through, and what it leads to.
+func ancestors(p string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := 0; i < len(p); i++ {
+			if (i == 0 || p[i] == '/') && !yield(p[:max(i, 1)]) {
+				return
+			}
+		}
+		if p != "/" {
+			yield(p)
+		}
+	}
 }
 
 // openLayers opens the folders of an overlay: those of the host if they are the ones that they

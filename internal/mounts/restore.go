@@ -26,6 +26,8 @@ type Restorer struct {
 	// Owns reports whether all processes of the image belong to a user and group, so that
 	// what runs with their rights gives them nothing.
 	Owns func(uid, gid uint32) bool
+	// Apart: the tree is restored in another pid namespace than it had, whose processes /proc shows here.
+	Apart bool
 	// Users are those of an image in which no process is root's, and empty if one is. Such an
 	// image must not bring them to what they could not reach, nor to the rights of others.
 	Users func() []*sys.FSIdentity
