@@ -14,6 +14,7 @@ import (
 
 	"ckpt/internal/ends"
 	"ckpt/internal/proc"
+	"ckpt/internal/sys"
 	"ckpt/stream"
 )
 
@@ -317,4 +318,52 @@ func TestFixedWay(t *testing.T) {
 	if got := slices.Collect(ancestors("/a/bc/d")); !slices.Equal(got, []string{"/", "/a", "/a/bc", "/a/bc/d"}) {
 		t.Errorf("%q", got)
 	}
+}
+
+// TestOrdinary: in an image without a process of root's, nothing that root hides here is shown.
+func TestOrdinary(t *testing.T) {
+	users := func() []*sys.FSIdentity { return []*sys.FSIdentity{{UID: 65534, GID: 65534}} }
+	for name, c := range map[string]struct{ before, script, after, want string }{
+		"processes":    {before: "true", script: "mkdir $D/p; mount -t proc p $D/p", after: "mount -t proc -o hidepid=2 hides /proc", want: "/p was mounted / of a proc file system, which would show processes that /proc hides here"},
+		"under others": {before: "mkdir -m 711 $D/h; mount -t tmpfs x $D/h; echo secret > $D/h/f", script: "true", after: "mount -t tmpfs y $D/h", want: "/h was mounted / of a tmpfs file system, and user 65534 has no way to that here"},
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			dir := t.TempDir()
+			for d := dir; d != "/"; d = filepath.Dir(d) {
+				if err := os.Chmod(d, 0o711|permOf(t, d)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			sh(t, "D="+dir+"; "+c.before)
+			t.Cleanup(func() { _, _ = unix.Unmount(dir+"/h", unix.MNT_DETACH), unix.Unmount(dir+"/h", unix.MNT_DETACH) })
+			tg := start(t, dir, c.script)
+			s := save(t, tg.pid)
+			tg.kill()
+			r := trusting(t)
+			r.Users = users
+			if said := checked(t, s, r); strings.Contains(said, dir+c.want) {
+				t.Errorf("before: %s", said)
+			}
+			sh(t, "D="+dir+"; "+c.after)
+			if name == "processes" {
+				t.Cleanup(func() { _ = unix.Unmount("/proc", unix.MNT_DETACH) })
+			}
+			r = trusting(t)
+			r.Users = users
+			if said := checked(t, s, r); !strings.Contains(said, dir+c.want) {
+				t.Errorf("%q does not say %q", said, c.want)
+			}
+			if said := checked(t, s, trusting(t)); said != "" {
+				t.Errorf("of root's: %s", said)
+			}
+		})
+	}
+}
+
+func permOf(t *testing.T, p string) os.FileMode {
+	st, err := os.Stat(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st.Mode() & (os.ModePerm | os.ModeSticky)
 }
