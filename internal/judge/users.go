@@ -122,6 +122,9 @@ func (m *Model) Owns(uid, gid uint32) bool {
 // system; nil if one is. Of what is no user nothing is believed.
 func (m *Model) Ordinary() (list []*sys.FSIdentity) {
 	for _, t := range m.Tasks {
+		if t.Zombie { // which does nothing any more
+			continue
+		}
 		for _, th := range t.Threads {
 			u := userOf(t, th)
 			if u == nil {

@@ -367,3 +367,27 @@ func permOf(t *testing.T, p string) os.FileMode {
 	}
 	return st.Mode() & (os.ModePerm | os.ModeSticky)
 }
+
+// TestOrdinaryPropagation: what root mounts on the host later may have set-user-id programs.
+func TestOrdinaryPropagation(t *testing.T) {
+	dir := t.TempDir()
+	sh(t, "mkdir "+dir+"/h; mount -t tmpfs x "+dir+"/h; mkdir "+dir+"/h/a; mount --make-shared "+dir+"/h; chmod 711 "+dir)
+	t.Cleanup(func() { _ = unix.Unmount(dir+"/h", unix.MNT_DETACH) })
+	tg := startPeer(t, dir, "mount --make-slave $D/h")
+	s := save(t, tg.pid)
+	tg.kill()
+	r, notes := trusting(t), ""
+	r.Users = func() []*sys.FSIdentity { return []*sys.FSIdentity{{UID: 0, GID: 0}} } // who has a way to all that is mounted
+	r.Note = func(f string, a ...any) { notes += fmt.Sprintf(f+"\n", a...) }
+	n := restore(t, s, r).Made(1)
+	sh(t, "mount -t tmpfs new "+dir+"/h/a")
+	defer sh(t, "umount "+dir+"/h/a")
+	for line := range strings.Lines(runIn(t, n, "cat /proc/self/mountinfo")) {
+		if strings.Contains(line, "master:") || !strings.Contains(line, "nosuid") || strings.Contains(line, dir+"/h/a ") {
+			t.Errorf("it has %s", line)
+		}
+	}
+	if strings.Count(notes, "no process of the image is root's") != 2 {
+		t.Errorf("notes: %q", notes)
+	}
+}

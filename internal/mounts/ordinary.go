@@ -23,20 +23,26 @@ func (r *Restorer) users() []*sys.FSIdentity {
 	return r.Users()
 }
 
-// confine has no set-user-id program work in the namespaces of such an image.
+// confine has no set-user-id program work in the namespaces of such an image, nor one of what
+// is mounted on the host later.
 func (r *Restorer) confine() {
 	if len(r.users()) == 0 {
 		return
 	}
-	tighter := false
+	tighter, alone := false, false
 	for _, s := range r.list {
 		for _, m := range s.list {
 			tighter = tighter || m.Attr&unix.MOUNT_ATTR_NOSUID == 0
+			alone = alone || m.SharedOutside || m.MasterOutside
 			m.Attr |= unix.MOUNT_ATTR_NOSUID
+			m.SharedOutside, m.MasterOutside = false, false
 		}
 	}
 	if tighter {
 		r.note("all mounts come back nosuid, because no process of the image is root's: programs like sudo give no rights there")
+	}
+	if alone {
+		r.note("what is mounted on the host does not appear in the mounts any more, because no process of the image is root's")
 	}
 }
 
