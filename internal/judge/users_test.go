@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -59,5 +61,42 @@ func TestManyTables(t *testing.T) {
 	}
 	if want := "pid 2 (many) has descriptor number 500,"; !strings.HasPrefix(errs[0].Error(), want) {
 		t.Errorf("%v, not %s", errs[0], want)
+	}
+}
+
+// TestOrdinary: whether a process of the image is root's.
+func TestOrdinary(t *testing.T) {
+	with := func(uids []uint32, prm uint64, zombie bool) *Model {
+		m := modelOf(person{pid: 10, ppid: 1, sid: 10}, person{pid: 11, ppid: 10, sid: 10})
+		for i, c := range []*record.Creds{{UID: []uint32{7, 7, 7, 7}, GID: []uint32{8, 8, 8, 8}}, {UID: uids, GID: []uint32{9, 9, 9, 9}, Groups: []uint32{3}, Prm: prm}} {
+			rec, err := stream.New(record.TypeCreds, c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Tasks[i].Threads[0].Resources = map[record.Type]*stream.Record{record.TypeCreds: rec}
+		}
+		m.Tasks[1].Zombie = zombie
+		return m
+	}
+	for _, c := range []struct {
+		uids   []uint32
+		prm    uint64
+		zombie bool
+		want   string // users and groups
+	}{
+		{[]uint32{7, 7, 7, 7}, 0, false, "7 8 [] 7 9 [3]"},
+		{[]uint32{5, 6, 5, 6}, 1 << unix.CAP_NET_RAW, false, "7 8 [] 6 9 [3]"},
+		{[]uint32{7, 7, 0, 7}, 0, false, ""},
+		{[]uint32{7, 7, 7, 7}, 1 << unix.CAP_SYS_ADMIN, false, ""},
+		{[]uint32{0, 0, 0, 0}, 1 << unix.CAP_SYS_ADMIN, true, "7 8 []"},
+		{[]uint32{0}, 0, false, "7 8 [] 65534 65534 []"}, // no credentials
+	} {
+		got := ""
+		for _, id := range with(c.uids, c.prm, c.zombie).Ordinary() {
+			got += fmt.Sprint(" ", id.UID, " ", id.GID, " ", id.Groups)
+		}
+		if got = strings.TrimSpace(got); got != c.want {
+			t.Errorf("%v: %q", c, got)
+		}
 	}
 }
