@@ -57,7 +57,7 @@ func (r *Restorer) makeFS(f *fileSystem) (err error) {
 	if len(f.Layers) > 0 {
 		f.base, err = r.newOverlay(f)
 	} else {
-		f.base, err = r.newBase(f)
+		f.base, err = f.newBase()
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.at(), err)

@@ -267,11 +267,6 @@ func (r *Restorer) viewOf(m *mount) error {
 	if m.fs.Type == "proc" && len(r.users()) > 0 && r.hidesLess(m.fs) {
 		return r.undecided(m, "which would show processes that /proc hides here from ordinary users")
 	}
-	if m.fs.NS != 0 && r.Namespace != nil {
-		if _, err := r.Namespace(t.ns, m.fs.NS); err != nil {
-			return fmt.Errorf("at %s was mounted %s, which showed a %s namespace: %w", m.Point, m.fs.Type, t.ns, err)
-		}
-	}
 	return nil
 }
 

@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"ckpt/internal/proc"
 )
 
 // Namespaces as container runtimes make them.
@@ -39,6 +37,8 @@ func bundle(t *testing.T, runtime string) (dir string) {
 	}
 	process := c["process"].(map[string]any)
 	process["terminal"], process["args"] = false, []string{"/bin/sleep", "300"}
+	linux := c["linux"].(map[string]any)
+	linux["namespaces"] = []map[string]any{{"type": "pid"}, {"type": "mount"}, {"type": "uts"}} // what shows others shows those that we are in
 	c["mounts"] = append(c["mounts"].([]any),
 		map[string]any{"destination": "/data", "source": dir + "/volume", "type": "bind", "options": []string{"rbind", "rw"}},
 		map[string]any{"destination": "/etc/hosts", "source": dir + "/hosts", "type": "bind", "options": []string{"bind", "ro"}},
@@ -78,12 +78,9 @@ func TestContainers(t *testing.T) {
 			sh(t, "echo x > "+root+"/tmp/x; echo y > "+root+"/dev/shm/y")
 			want, files := containerText(t, state.PID)
 			s, r := save(t, state.PID), trusting(t)
-			r.Namespace = namespacesOf(t, state.PID)
 			beside := restore(t, s, r).Made(1)
-			names := r.Namespace
 			sh(t, fmt.Sprintf("kill -9 %d", state.PID))
 			r = trusting(t)
-			r.Namespace = names
 			after := restore(t, s, r).Made(1)
 			for when, n := range map[string]*Namespace{"beside": beside, "after": after} {
 				p := inside(t, n)
@@ -93,34 +90,6 @@ func TestContainers(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// namespacesOf keeps the namespaces of a process for a restart; its pid namespace ends with it.
-func namespacesOf(t *testing.T, pid int) func(kind string, ino uint64) (*os.File, error) {
-	files := map[string]*os.File{}
-	for _, kind := range []string{"net", "ipc"} {
-		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { f.Close() })
-		ino, err := proc.Namespace(pid, pid, kind)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[fmt.Sprint(kind, ino)] = f
-	}
-	ino, err := proc.Namespace(pid, pid, "pid")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func(kind string, n uint64) (*os.File, error) {
-		f := files[fmt.Sprint(kind, n)]
-		if f == nil && (kind != "pid" || n != ino) {
-			return nil, fmt.Errorf("no %s namespace was number %d", kind, n)
-		}
-		return f, nil
 	}
 }
 

@@ -95,7 +95,8 @@ func (m *mount) cannot() string {
 	return ""
 }
 
-// view notes which namespace a file system shows.
+// view makes sure that a file system shows the namespace that the tree is in, which it will
+// show when it is mounted again.
 func (c *Collector) view(f *fileSystem) error {
 	kind := fsTypes[f.Type].ns
 	if kind == "" || f.Host || f.mounts[0].f == nil {
@@ -105,16 +106,15 @@ func (c *Collector) view(f *fileSystem) error {
 	if err != nil {
 		return err
 	}
+	own := false
 	if kind == "pid" {
-		if shown := pidNamespaceOf(f); shown == its {
-			f.NS = its
-		}
+		own = pidNamespaceOf(f) == its
 	} else if dev, err := devInNamespace(f.Type, proc.Path(f.pid, "ns/"+kind)); err != nil {
 		return err
-	} else if dev == f.Dev {
-		f.NS = its
+	} else {
+		own = dev == f.Dev
 	}
-	if f.NS == 0 {
+	if !own {
 		c.Block(f.pid, cli.WithHint(fmt.Errorf("has %s, which shows another %s namespace than its own, and can't be saved", f.at(), kind), "unmount it for the checkpoint"))
 	}
 	return nil

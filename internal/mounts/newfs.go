@@ -65,7 +65,7 @@ func complaint(fd int) string {
 }
 
 // make makes a file system anew, with its options.
-func (r *Restorer) newBase(f *fileSystem) (root *os.File, err error) {
+func (f *fileSystem) newBase() (*os.File, error) {
 	if err := f.checkOptions(); err != nil {
 		return nil, err
 	}
@@ -76,27 +76,7 @@ func (r *Restorer) newBase(f *fileSystem) (root *os.File, err error) {
 	if f.ReadOnly && f.tree == nil {
 		options = append([]string{"ro"}, options...)
 	}
-	if t.ns == "" || f.NS == 0 || r.Namespace == nil {
-		return newFS(f.Type, f.Source, options, nil)
-	}
-	ns, err := r.Namespace(t.ns, f.NS)
-	if err != nil || ns == nil {
-		if err == nil {
-			root, err = newFS(f.Type, f.Source, options, nil)
-		}
-		return root, err
-	}
-	if t.ns == "pid" { // nobody enters one but by being born
-		return newFS(f.Type, f.Source, options, func(fd int) error { return unix.FsconfigSetFd(fd, "pidns", int(ns.Fd())) })
-	}
-	err = inThread(func() error {
-		if err := unix.Setns(int(ns.Fd()), 0); err != nil {
-			return os.NewSyscallError("setns", err)
-		}
-		root, err = newFS(f.Type, f.Source, options, nil)
-		return err
-	})
-	return root, err
+	return newFS(f.Type, f.Source, options, nil)
 }
 
 // newOverlay makes an overlay of folders below the calling thread's root. Where the kernel

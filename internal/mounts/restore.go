@@ -31,10 +31,7 @@ type Restorer struct {
 	// Users are those of an image in which no process is root's, and empty if one is. Such an
 	// image must not bring them to what they could not reach, nor to the rights of others.
 	Users func() []*sys.FSIdentity
-	// Namespace returns a file of the namespace that was of a kind (pid, net, ipc) and had an
-	// inode number; nil if it is the one we are in.
-	Namespace func(kind string, ino uint64) (*os.File, error)
-	Note      func(format string, args ...any)
+	Note  func(format string, args ...any)
 
 	host   []proc.Mount
 	table  []*mount // the same as a tree, made when it is needed

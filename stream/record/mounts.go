@@ -21,7 +21,6 @@ type Filesystem struct {
 	Options  []string     `cbor:"options,omitempty"`
 	ReadOnly bool         `cbor:"read_only,omitempty"` // the file system itself is
 	Host     bool         `cbor:"host,omitempty"`      // the collector has it mounted, too
-	NS       uint64       `cbor:"ns,omitempty"`        // inode number of the pid, network or IPC namespace that a view shows
 	Layers   []FSLayerDir `cbor:"layers,omitempty"`    // of an overlay
 }
 
