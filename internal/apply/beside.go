@@ -11,8 +11,11 @@ import (
 
 	"ckpt/internal/caps"
 	"ckpt/internal/cli"
+	"ckpt/internal/ipc"
 	"ckpt/internal/judge"
 	"ckpt/internal/puppet"
+	"ckpt/internal/task"
+	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -75,7 +78,39 @@ func ownKinds(m *judge.Model) (flags uint64) {
 	if m.Namespace(record.NamespaceUTS) != nil {
 		flags |= unix.CLONE_NEWUTS
 	}
+	if m.Namespace(record.NamespaceIPC) != nil {
+		flags |= unix.CLONE_NEWIPC
+	}
 	return flags
+}
+
+// enterCgroups gives the root, and so the tree, a cgroup namespace, whose root is the group that
+// it is in then.
+func (b *builder) enterCgroups(p *puppet.Puppet) error {
+	ns := b.model.Namespace(record.NamespaceCgroup)
+	if ns == nil {
+		return nil
+	}
+	if err := task.EnterCgroupRoots(p.Tracee().PID, ns.Groups, b.cgroups, b.note); err != nil {
+		return err
+	}
+	return tracee.CallOK(p, "make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
+}
+
+// widenIPC lets all be made that the tree's own IPC namespace, in which this process is, too,
+// had. settleIPC gives that the limits it had, when all is made and attached.
+func (b *builder) widenIPC() error {
+	if ns := b.model.Namespace(record.NamespaceIPC); ns != nil {
+		return ipc.Widen(ns.Sysctls)
+	}
+	return nil
+}
+
+func (b *builder) settleIPC() error {
+	if ns := b.model.Namespace(record.NamespaceIPC); ns != nil {
+		return ipc.Settle(ns.Sysctls)
+	}
+	return nil
 }
 
 // fillNamespaces gives the namespaces of the root, in which this process is, too, their state.

@@ -112,6 +112,9 @@ func (b *builder) build(ctx context.Context, next *stream.Record) error {
 		return err
 	}
 	b.files.Depot = b.depot
+	if err := b.widenIPC(); err != nil {
+		return err
+	}
 	b.files.OpenAhead(b.model.Objects)
 	for _, rec := range b.model.Objects {
 		if err := errors.Join(context.Cause(ctx), b.objects.Make(rec)); err != nil {
@@ -154,7 +157,7 @@ func (b *builder) build(ctx context.Context, next *stream.Record) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	for _, do := range []func() error{b.groups, b.endHelpers, b.endZombies, b.makeThreads, b.install} {
+	for _, do := range []func() error{b.groups, b.endHelpers, b.endZombies, b.makeThreads, b.install, b.settleIPC} {
 		if err := do(); err != nil {
 			return err
 		}

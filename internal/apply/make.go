@@ -60,7 +60,7 @@ func (b *builder) makeInit(root *judge.Task) error {
 	if err := tracee.CallOK(p, "outlive ckpt-apply", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, 0, 0, 0, 0); err != nil {
 		return err
 	}
-	return errors.Join(b.fillNamespaces(), p.CloseAll(), b.newSpace(root, nil))
+	return errors.Join(b.fillNamespaces(), b.enterCgroups(p), p.CloseAll(), b.newSpace(root, nil))
 }
 
 // newKeyring gives the stub, and so all puppets, a new session keyring: the keys in

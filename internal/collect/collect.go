@@ -152,7 +152,9 @@ func (c *collection) attempt(ctx context.Context, out *os.File, stuck func(error
 	c.description.dry, c.description.kills, c.description.header.Leave = c.DryRun, o.Leave == LeaveKilled, o.Leave
 	c.description.header.CPUVendor, c.description.header.CPUFeatures = cpu.Vendor, cpu.Flags
 	c.description.header.RootPID = o.PID
-	c.description.ownUTS = o.Inside != nil && o.Inside.uts
+	if o.Inside != nil {
+		c.description.own = o.Inside.own
+	}
 	c.description.note, c.description.files.Dry, c.description.files.Outsider = c.Note, c.DryRun, c.outsiders.name
 	if o.TCP == TCPKeep {
 		c.description.trusts = o.TCPTrust
@@ -299,6 +301,11 @@ func (c *collection) records(ctx context.Context, w *stream.Writer, consumed boo
 	}
 	if d.mounts != nil {
 		if err := d.mounts.Send(w, byReference); err != nil {
+			return err
+		}
+	}
+	if d.ipc != nil {
+		if err := d.ipc.Send(w); err != nil {
 			return err
 		}
 	}

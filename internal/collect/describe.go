@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/files"
+	"ckpt/internal/ipc"
 	"ckpt/internal/loan"
 	"ckpt/internal/memory"
 	"ckpt/internal/mounts"
@@ -47,10 +48,11 @@ type description struct {
 	// mountNamespace is that of the tree, if it is another than ours; then mounts has it.
 	mountNamespace uint64
 	mounts         *mounts.Collector
-	ownUTS         bool // its UTS namespace is another than where the user is
-	dry            bool // no filter will see the records
-	kills          bool // the tree is to be killed
-	trusts         bool // its user may use our CAP_NET_ADMIN
+	own            ownKinds
+	ipc            *ipc.Collector // nil if it has no IPC namespace of its own
+	dry            bool           // no filter will see the records
+	kills          bool           // the tree is to be killed
+	trusts         bool           // its user may use our CAP_NET_ADMIN
 	keeps          []keep
 	blank          int    // task without some objects, see findBlank
 	endBlank       func() // nil if it is not ours
@@ -167,7 +169,7 @@ func (d *description) describe() error {
 			d.endBlank()
 		}
 	}()
-	if err := errors.Join(d.readFacts(), d.guests()); err != nil {
+	if err := errors.Join(d.readFacts(), d.guests(), d.ipcMembers()); err != nil {
 		return err
 	}
 	if err := d.distrust(); err != nil {
@@ -430,7 +432,7 @@ func (d *description) collector(p *process, t *tracee.Tracee) *task.Collector {
 	f := d.facts[t.TID]
 	c := &task.Collector{
 		PID: p.pid, TID: t.TID, Leads: t == p.threads[0], Asleep: d.tree.asleep[t.TID], Stat: p.stat, Status: f.Status, Facts: f, Emit: d.emit, NewID: d.newID,
-		Note: d.note, Notes: &d.about[p].notes, Root: "/",
+		OwnIPC: d.own.ipc, Note: d.note, Notes: &d.about[p].notes, Root: "/",
 		FactsOf:      func(tid int) *task.Facts { return d.facts[tid] },
 		DescribeLink: func(link string) (uint64, error) { return d.files.DescribeLink(p.at(), link) },
 		Block:        func(reason error) { d.blockers.add(p.pid, reason) },
@@ -452,7 +454,7 @@ func (d *description) collector(p *process, t *tracee.Tracee) *task.Collector {
 func (d *description) addressSpace(p *process, id uint64) error {
 	a := d.about[p]
 	mc := &memory.Collector{
-		PID: p.pid, At: p.at(), ID: id, Known: d.mapped, Emit: d.emit, NewID: d.newID, Content: d.files.Content,
+		PID: p.pid, At: p.at(), ID: id, Known: d.mapped, Emit: d.emit, NewID: d.newID, Content: d.files.Content, OwnIPC: d.own.ipc,
 		DescribeMapped: func(m *proc.Mapping) (uint64, error) { return d.files.DescribeMapped(p.at(), m) },
 		Block:          func(reason error) { d.blockers.add(p.pid, reason) },
 	}

@@ -16,7 +16,6 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/puppet"
 	"ckpt/stream"
-	"ckpt/stream/record"
 )
 
 // front is ckpt-collect where the user is, while one in the target's pid namespace does the
@@ -60,13 +59,13 @@ func isOtherInit(pid int) bool {
 	return err == nil && status.NSpid[len(status.NSpid)-1] == 1
 }
 
-// ownUTS reports whether a process has another UTS namespace than we.
-func ownUTS(pid int) bool {
-	own, err := proc.Namespace(ownPID(), ownPID(), record.NamespaceUTS)
+// hasOwn reports whether a process has another namespace of a kind than we.
+func hasOwn(pid int, kind string) bool {
+	own, err := proc.Namespace(ownPID(), ownPID(), kind)
 	if err != nil {
 		return false
 	}
-	its, err := proc.Namespace(pid, pid, record.NamespaceUTS)
+	its, err := proc.Namespace(pid, pid, kind)
 	return err == nil && its != own
 }
 
@@ -120,7 +119,7 @@ func (f *front) start(o *Options) error {
 	if _, err := unix.FcntlInt(uintptr(pair[1]), unix.F_SETFD, 0); err != nil {
 		return os.NewSyscallError("fcntl", err)
 	}
-	f.worker, err = puppet.StartInside(f.pidfd, unix.CLONE_NEWPID|unix.CLONE_NEWUTS, os.Args, append(os.Environ(), insideSetting(pair[1], f.pid, ownUTS(f.pid))))
+	f.worker, err = puppet.StartInside(f.pidfd, unix.CLONE_NEWPID|unix.CLONE_NEWUTS|unix.CLONE_NEWIPC, os.Args, append(os.Environ(), insideSetting(pair[1], f.pid)))
 	if err != nil {
 		return fmt.Errorf("pid %d: %w", f.pid, err)
 	}

@@ -12,16 +12,18 @@ import (
 	"ckpt/internal/cli"
 	"ckpt/internal/files"
 	"ckpt/internal/proc"
+	"ckpt/stream/record"
 )
 
 // insideVar is the environment variable that makes ckpt-collect the one that works inside of
 // the target's pid namespace. It has the descriptor by which it is in touch with the one
-// outside, the target's id there, that of the other, and whether the target's UTS namespace is
-// another than its.
+// outside, the target's id there, that of the other, and whether the target's UTS, IPC and
+// cgroup namespaces are others than its.
 const insideVar = "CKPT_COLLECT_INSIDE"
 
-func insideSetting(line, target int, uts bool) string {
-	return fmt.Sprintf("%s=%d,%d,%d,%t", insideVar, line, target, os.Getpid(), uts)
+func insideSetting(line, target int) string {
+	return fmt.Sprintf("%s=%d,%d,%d,%t,%t,%t", insideVar, line, target, os.Getpid(),
+		hasOwn(target, record.NamespaceUTS), hasOwn(target, record.NamespaceIPC), hasOwn(target, record.NamespaceCgroup))
 }
 
 // isInside reports whether this process was started by a front: its parent is in another
@@ -37,11 +39,14 @@ func isHidden() bool { return isInside() && os.Geteuid() == 0 }
 // and calls then means by a process id what the target means by it.
 type inside struct {
 	line    int
-	outside int  // the target's id where the user is
-	front   int  // and that of the other ckpt-collect
-	uts     bool // the target's UTS namespace is another than that of the other
+	outside int // the target's id where the user is
+	front   int // and that of the other ckpt-collect
+	own     ownKinds
 	refused chan error
 }
+
+// ownKinds are kinds of namespaces of which the target has others than the user.
+type ownKinds struct{ uts, ipc, cgroup bool }
 
 // What is said between both, with descriptors.
 const (
@@ -55,7 +60,7 @@ const (
 // newInside makes this process the one inside.
 func newInside() (*inside, error) {
 	in := &inside{refused: make(chan error)}
-	if _, err := fmt.Sscanf(os.Getenv(insideVar), "%d,%d,%d,%t", &in.line, &in.outside, &in.front, &in.uts); err != nil {
+	if _, err := fmt.Sscanf(os.Getenv(insideVar), "%d,%d,%d,%t,%t,%t", &in.line, &in.outside, &in.front, &in.own.uts, &in.own.ipc, &in.own.cgroup); err != nil {
 		return nil, fmt.Errorf("%s in the environment is not for users", insideVar)
 	}
 	os.Unsetenv(insideVar)

@@ -74,6 +74,13 @@ func (d *description) otherNamespaces(p *process, own, its map[string]uint64) {
 		}
 		own["mnt"] = its["mnt"]
 	}
+	if d.own.cgroup { // we do not enter it
+		root := d.facts[d.tree.root().pid].Namespaces["cgroup"]
+		if own["cgroup"] = root; its["cgroup"] != root {
+			d.blockers.add(p.pid, fmt.Errorf("is in another cgroup namespace than pid %d, which can't be saved", d.tree.root().pid))
+			own["cgroup"] = its["cgroup"]
+		}
+	}
 	for _, kind := range differing(own, its) {
 		d.blockers.add(p.pid, fmt.Errorf("is in another %s namespace than ckpt-collect, which can't be saved", kind))
 	}
@@ -89,8 +96,12 @@ func (d *description) ownNamespaces() error {
 	}
 	d.namespaceRefs.PID = d.newID()
 	err := d.ownNamespace(&record.Namespace{Object: record.Object{ID: d.namespaceRefs.PID}, Kind: record.NamespacePID})
-	if err != nil || !d.ownUTS {
-		return err
+	return errors.Join(err, d.ownUTS(), d.ownIPC(), d.ownCgroup())
+}
+
+func (d *description) ownUTS() error {
+	if !d.own.uts {
+		return nil
 	}
 	var name unix.Utsname // of this process, which is in there, too
 	if err := unix.Uname(&name); err != nil {

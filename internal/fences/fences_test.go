@@ -28,7 +28,7 @@ var levels = map[string]int{
 	"internal/nft": 1, "internal/repair": 2,
 	"internal/puppet": 3, "internal/loan": 3,
 	"internal/depot": 4, "internal/object": 5,
-	"internal/files": 6, "internal/mounts": 6, "internal/task": 6, "internal/memory": 6,
+	"internal/files": 6, "internal/mounts": 6, "internal/task": 6, "internal/memory": 6, "internal/ipc": 6,
 	"internal/judge": 7, "internal/sorter": 7,
 	"internal/collect": 8, "internal/dedup": 8, "internal/write": 8, "internal/commit": 8,
 	"internal/read": 8, "internal/apply": 8, "internal/jsonl": 8,
@@ -46,7 +46,7 @@ var unsafeIn = []string{"internal/sys", "internal/tracee", "internal/proc", "int
 
 // kernelIn speak to the kernel. stream does in one file, see below.
 var kernelIn = []string{
-	"internal/sys", "internal/tracee", "internal/puppet", "internal/loan", "internal/proc", "internal/kcmp", "internal/caps", "internal/object", "internal/mounts", "internal/task", "internal/memory", "internal/depot",
+	"internal/sys", "internal/tracee", "internal/puppet", "internal/loan", "internal/proc", "internal/kcmp", "internal/caps", "internal/object", "internal/mounts", "internal/task", "internal/memory", "internal/ipc", "internal/depot",
 	"internal/nft", "internal/repair", "internal/files", "internal/move", "internal/hold", "internal/cli", "internal/collect", "internal/apply", "internal/judge", "internal/dedup", "internal/write", "internal/commit",
 }
 

@@ -42,6 +42,19 @@ func (c *Collector) Content(id uint64, identity, link string) error {
 	return nil
 }
 
+// ContentFrom arranges for the bytes of a file to be sent under an object's number. It is
+// opened when its turn comes.
+func (c *Collector) ContentFrom(id uint64, open func() (*os.File, error)) {
+	c.contents = append(c.contents, func(w *stream.Writer, byReference func() bool) error {
+		f, err := open()
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return sendContent(w, id, f, byReference)
+	})
+}
+
 // first reports whether this is the first call with this identity.
 func (c *Collector) first(identity string) bool {
 	if c.sent[identity] {

@@ -107,6 +107,7 @@ type Collector struct {
 	outsideNames map[string]bool // names in Outside
 	sent         map[string]bool // contents that will be sent, by identity
 	contents     []Sender
+	ownMQueues   uint64 // the device of the POSIX message queues, if the tree has an IPC namespace of its own
 	paths        map[pathKey]uint64
 	mounts       map[uint64]mounts // by mount namespace
 	mountsBy     map[int]mounts    // by process

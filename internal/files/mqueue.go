@@ -22,7 +22,8 @@ var mqueueKind = Kind{
 	Type: record.TypeMQueue,
 	Save: func(c *Collector) Saver { return Saver{Match: isMQueue, Collect: c.mqueue} },
 	Restore: func(r *Restorer) Maker {
-		return Maker{Kind: object.Kind{Check: r.checkMQueue, Make: r.makeMQueue}}
+		seen := map[string]bool{}
+		return Maker{Kind: object.Kind{Check: func(rec *stream.Record) []error { return r.checkMQueue(seen, rec) }, Make: r.makeMQueue}}
 	},
 }
 
@@ -48,16 +49,24 @@ func (c *Collector) mqueue(s *Subject) (uint64, error) {
 		c.Block(s.PID, err)
 		return 0, nil
 	}
-	q := record.MQueue{Object: record.Object{ID: c.NewID(), Ident: ident(record.TypeMQueue, s.Stat.Dev, s.Stat.Ino)},
-		Name: strings.TrimPrefix(name, "/"), Ino: s.Stat.Ino, Mode: s.Stat.Mode, UID: s.Stat.Uid, GID: s.Stat.Gid,
-		MaxMessages: attr.MaxMessages, MessageBytes: attr.MessageBytes, Messages: attr.Messages, Deleted: deleted}
-	return q.ID, c.Emit(record.TypeMQueue, &q)
+	q := c.newMQueue(strings.TrimPrefix(name, "/"), &s.Stat, &attr)
+	q.Deleted = deleted
+	return q.ID, c.Emit(record.TypeMQueue, q)
+}
+
+func (c *Collector) newMQueue(name string, st *unix.Stat_t, attr *sys.MQAttr) *record.MQueue {
+	return &record.MQueue{Object: record.Object{ID: c.NewID(), Ident: ident(record.TypeMQueue, st.Dev, st.Ino)},
+		Name: name, Ino: st.Ino, Mode: st.Mode, UID: st.Uid, GID: st.Gid,
+		MaxMessages: attr.MaxMessages, MessageBytes: attr.MessageBytes, Messages: attr.Messages}
 }
 
 // savableMQueue returns what stands in the way of saving a queue. Whom it notifies can be
 // read from it (ipc/mqueue.c), but not with which value.
 func (c *Collector) savableMQueue(s *Subject, f *os.File, messages int64, deleted bool) error {
 	what := Describe(s)
+	if c.ownMQueues != 0 && s.Stat.Dev != c.ownMQueues {
+		return fmt.Errorf("fd %d is %s of another IPC namespace than the process is in, which can't be saved", s.FD, what)
+	}
 	if deleted && messages > 0 {
 		return cli.WithHint(fmt.Errorf("fd %d is %s, which was deleted and in which %d messages wait; that can't be saved, because only receiving them shows them", s.FD, what, messages),
 			"save it again when the program has received them")
@@ -84,7 +93,7 @@ func (c *Collector) savableMQueue(s *Subject, f *os.File, messages int64, delete
 	return nil
 }
 
-func (r *Restorer) checkMQueue(rec *stream.Record) []error {
+func (r *Restorer) checkMQueue(seen map[string]bool, rec *stream.Record) []error {
 	q, err := decode[record.MQueue](rec)
 	const longest = 255 // NAME_MAX
 	switch {
@@ -93,6 +102,10 @@ func (r *Restorer) checkMQueue(rec *stream.Record) []error {
 		err = fmt.Errorf("%w: a message queue with the name %q", stream.ErrCorrupt, q.Name)
 	case q.MaxMessages < 1 || q.MessageBytes < 1 || q.Messages < 0 || q.Deleted && q.Messages > 0:
 		err = fmt.Errorf("%w: a message queue with %d of %d messages of %d bytes", stream.ErrCorrupt, q.Messages, q.MaxMessages, q.MessageBytes)
+	case r.OwnIPC && !q.Deleted && seen[q.Name]:
+		err = fmt.Errorf("%w: the message queue /%s occurs twice", stream.ErrCorrupt, q.Name)
+	case r.OwnIPC: // it is made anew
+		seen[q.Name] = !q.Deleted
 	case !r.Paper && !q.Deleted:
 		err = r.findMQueue(q)
 	}
@@ -135,6 +148,12 @@ func (r *Restorer) makeMQueue(rec *stream.Record) (object.Object, error) {
 	q := &mqueue{r: r, rec: m, name: m.Name}
 	if m.Deleted {
 		q.name = fmt.Sprintf("ckpt-%d-%d", os.Getpid(), m.Objref)
+		return q, q.create()
+	}
+	if r.OwnIPC {
+		if err := roomForMQueues(); err != nil {
+			return nil, err
+		}
 		return q, q.create()
 	}
 	if f, err := q.Open(unix.O_RDONLY | unix.O_NONBLOCK); err == nil {

@@ -36,7 +36,7 @@ func TestCheckMQueue(t *testing.T) {
 		{record.MQueue{Name: "a", MaxMessages: 1, MessageBytes: -1}, false},
 		{record.MQueue{Name: "a", MaxMessages: 1, MessageBytes: 1, Messages: 1, Deleted: true}, false},
 	} {
-		if errs := fuzzed(t, true).checkMQueue(mqueueRecord(t, &c.q)); (len(errs) == 0) != c.good || !c.good && !errors.Is(errs[0], stream.ErrCorrupt) {
+		if errs := fuzzed(t, true).checkMQueue(map[string]bool{}, mqueueRecord(t, &c.q)); (len(errs) == 0) != c.good || !c.good && !errors.Is(errs[0], stream.ErrCorrupt) {
 			t.Errorf("%+v: %v", c.q, errs)
 		}
 	}
@@ -68,7 +68,7 @@ func TestMQueue(t *testing.T) {
 	}
 	larger := q
 	larger.MaxMessages++
-	if errs := fuzzed(t, false).checkMQueue(mqueueRecord(t, &larger)); len(errs) != 1 || !strings.Contains(errs[0].Error(), "was for 4 messages of 17 bytes and is for 3 of 17") {
+	if errs := fuzzed(t, false).checkMQueue(map[string]bool{}, mqueueRecord(t, &larger)); len(errs) != 1 || !strings.Contains(errs[0].Error(), "was for 4 messages of 17 bytes and is for 3 of 17") {
 		t.Errorf("%v", errs)
 	}
 	testkit.Check(t, obj.Undo())
@@ -76,7 +76,7 @@ func TestMQueue(t *testing.T) {
 		t.Error("it is left behind")
 	}
 	q.Messages = 2
-	if errs := fuzzed(t, false).checkMQueue(mqueueRecord(t, &q)); len(errs) != 1 || !errors.Is(errs[0], unix.ENOENT) && !strings.Contains(errs[0].Error(), "in which 2 messages waited, is not there") {
+	if errs := fuzzed(t, false).checkMQueue(map[string]bool{}, mqueueRecord(t, &q)); len(errs) != 1 || !errors.Is(errs[0], unix.ENOENT) && !strings.Contains(errs[0].Error(), "in which 2 messages waited, is not there") {
 		t.Errorf("%v", errs)
 	}
 

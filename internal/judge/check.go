@@ -11,6 +11,7 @@ import (
 
 	"ckpt/internal/cli"
 	"ckpt/internal/files"
+	"ckpt/internal/ipc"
 	"ckpt/internal/memory"
 	"ckpt/internal/object"
 	"ckpt/internal/proc"
@@ -31,11 +32,15 @@ func (m *Model) check(f *files.Restorer, objects *object.Set) (reasons []error) 
 	}
 	add(m.checkNamespaces()...)
 	add(m.checkMounts()...)
+	f.OwnIPC = m.Namespace(record.NamespaceIPC) != nil
 	for i, t := range m.Tasks {
 		add(checkTask(t, i == 0 && m.IsInit())...)
 	}
 	for _, rec := range m.Objects {
-		if task.Find(rec.Type) != nil {
+		switch {
+		case rec.Type == record.TypeSemUndo && f.OwnIPC:
+			add(task.CheckSemUndo(rec, ipc.Sems(m.Objects))...)
+		case task.Find(rec.Type) != nil:
 			add(checkResource(rec)...)
 		}
 	}
@@ -74,6 +79,9 @@ func (m *Model) who(pid int) string {
 // checkHere judges what depends on this system, except for files.
 func (m *Model) checkHere(cgroups task.CgroupPolicy) (reasons []error) {
 	in, ids := sessions(), newSearch()
+	if ns := m.Namespace(record.NamespaceCgroup); ns != nil {
+		reasons = task.CheckCgroupRoots(m.Tasks[0].PID, ns.Groups, cgroups)
+	}
 	taken := func(id int) {
 		errs := ids.taken(id)
 		if member := in[id]; len(errs) == 0 && member != 0 {

@@ -9,6 +9,7 @@ import (
 
 	"ckpt/internal/caps"
 	"ckpt/internal/files"
+	"ckpt/internal/ipc"
 	"ckpt/internal/memory"
 	"ckpt/internal/mounts"
 	"ckpt/internal/object"
@@ -39,7 +40,7 @@ type Restore struct {
 
 // Objects returns all kinds of objects, for a restart.
 func Objects(f *files.Restorer, more ...[]object.Kind) *object.Set {
-	return object.NewSet(f.Hash, append(more, f.Kinds(), memory.Kinds(f.Restart))...)
+	return object.NewSet(f.Hash, append(more, f.Kinds(), memory.Kinds(f.Restart), ipc.Kinds(f.Restart))...)
 }
 
 // MountsOf gives the description of all mount namespaces to a restart.

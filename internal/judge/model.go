@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"ckpt/internal/files"
+	"ckpt/internal/ipc"
 	"ckpt/internal/mounts"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
@@ -430,7 +431,7 @@ func (m *Model) define(rec *stream.Record) error {
 	case record.TypeFilesystem:
 		m.Mounts = append(m.Mounts, rec)
 	default:
-		if r := task.Find(rec.Type); (r == nil || r.Scope != task.Shared) && rec.Type != record.TypeFile && !isThing(rec.Type) {
+		if r := task.Find(rec.Type); (r == nil || r.Scope != task.Shared) && rec.Type != record.TypeFile && !isThing(rec.Type) && !slices.Contains(ipc.Types(), rec.Type) {
 			return fmt.Errorf("%w: it can't be an object", stream.ErrCorrupt)
 		}
 	}

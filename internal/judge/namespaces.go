@@ -6,6 +6,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/ipc"
+	"ckpt/internal/task"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -32,11 +34,15 @@ func refTo(r *record.NamespaceRefs, kind string) uint64 {
 		return r.UTS
 	case kind == record.NamespaceMnt:
 		return r.Mnt
+	case kind == record.NamespaceIPC:
+		return r.IPC
+	case kind == record.NamespaceCgroup:
+		return r.Cgroup
 	}
 	return 0
 }
 
-var namespaceKinds = []string{record.NamespacePID, record.NamespaceUTS, record.NamespaceMnt}
+var namespaceKinds = []string{record.NamespacePID, record.NamespaceUTS, record.NamespaceIPC, record.NamespaceCgroup, record.NamespaceMnt}
 
 // maxHostBytes is how long the names of a UTS namespace may be: __NEW_UTS_LEN of uapi
 // linux/utsname.h.
@@ -98,5 +104,9 @@ func (m *Model) checkNamespace(id uint64, ns *record.Namespace) (errs []error) {
 			bad("a namespace of kind %q with a zero byte in the name for the %s", ns.Kind, what)
 		}
 	}
-	return errs
+	if ns.Kind != record.NamespaceIPC && len(ns.Sysctls) > 0 || ns.Kind != record.NamespaceCgroup && len(ns.Groups) > 0 {
+		bad("a namespace of kind %q with %d settings and %d control groups", ns.Kind, len(ns.Sysctls), len(ns.Groups))
+	}
+	errs = append(errs, task.CheckCgroupRoots(initPID, ns.Groups, task.CgroupsKeep)...)
+	return append(errs, ipc.CheckSysctls(ns.Sysctls)...)
 }

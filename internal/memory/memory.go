@@ -34,6 +34,8 @@ type Collector struct {
 	Loan tracee.Caller
 	// Block notes something that stands in the way of a checkpoint.
 	Block func(reason error)
+	// OwnIPC: the process is in an IPC namespace of the tree's own.
+	OwnIPC bool
 	// Known are the numbers of files that have been described. The map is shared
 	// by all address spaces.
 	Known map[Mapped]uint64

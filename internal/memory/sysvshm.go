@@ -23,6 +23,8 @@ import (
 
 const (
 	shmDest   = 0o1000 // SHM_DEST: it is destroyed when the last process detaches it
+	shmLocked = 0o2000 // SHM_LOCKED: it is not swapped out
+	shmLock   = 11     // SHM_LOCK of shmctl(2)
 	shmRdonly = 0o10000
 	shmExec   = 0o100000
 )
@@ -36,7 +38,9 @@ func isSysVShm(m *proc.Mapping) bool {
 func collectSysVShm(c *Collector, m *proc.Mapping, v *record.VMA) error {
 	var d unix.SysvShmDesc
 	id := int(m.Inode)
-	if _, err := unix.SysvShmCtl(id, unix.IPC_STAT, &d); err != nil {
+	if _, err := unix.SysvShmCtl(id, unix.IPC_STAT, &d); err != nil && c.OwnIPC {
+		return nil // of another namespace, for which there is a blocker
+	} else if err != nil {
 		return fmt.Errorf("shared memory %d (System V) of pid %d: %w", id, c.PID, err)
 	}
 	ident := binary.LittleEndian.AppendUint64([]byte("sysvshm"), m.Dev)
@@ -45,12 +49,19 @@ func collectSysVShm(c *Collector, m *proc.Mapping, v *record.VMA) error {
 	if err := c.Content(v.Refs.Inode, string(ident), m.Link(c.At)); err != nil {
 		return fmt.Errorf("shared memory (System V) of pid %d: %w", c.PID, err)
 	}
-	return c.Emit(record.TypeSysVShm, &record.SysVShm{
+	s := &record.SysVShm{
 		Object:   record.Object{ID: v.Refs.Inode, Ident: ident},
 		HugePage: hugePage(m),
 		ShmID:    id, Key: d.Perm.Key, Size: uint64(d.Segsz), Mode: uint32(d.Perm.Mode), UID: d.Perm.Uid, GID: d.Perm.Gid,
-	})
+	}
+	if c.OwnIPC {
+		s.Creator = &record.SysVCreator{UID: d.Perm.Cuid, GID: d.Perm.Cgid}
+	}
+	return c.Emit(record.TypeSysVShm, s)
 }
+
+// IsSysVShm reports whether a mapping is of a System V segment, and with which id.
+func IsSysVShm(m *proc.Mapping) (id int, is bool) { return int(m.Inode), isSysVShm(m) }
 
 // attach adds shmat(2) in the puppet. What the process had unmapped of the segment is
 // unmapped again. A part that does not begin with the segment is attached wherever there is
@@ -139,19 +150,27 @@ type segment struct {
 }
 
 func sysVShmKind(r *object.Restart) object.Kind {
+	seen := map[int]bool{}
 	return object.Kind{
-		Check: checkSysVShm,
-		Here:  func(rec *stream.Record) []error { return sysVShmHere(r.Own, rec) },
+		Check: func(rec *stream.Record) []error { return checkSysVShm(r, seen, rec) },
+		Here:  func(rec *stream.Record) []error { return sysVShmHere(r, rec) },
 		Make:  func(rec *stream.Record) (object.Object, error) { return makeSysVShm(r, rec) },
 	}
 }
 
 // checkSysVShm returns an error if another segment is in the way.
-func checkSysVShm(rec *stream.Record) []error {
+func checkSysVShm(r *object.Restart, seen map[int]bool, rec *stream.Record) []error {
 	s, err := decodeSysVShm(rec)
-	if err != nil {
+	switch {
+	case err != nil:
 		return []error{err}
+	case r.OwnIPC && seen[s.ShmID]:
+		return []error{fmt.Errorf("%w: System V shared memory %d occurs twice", stream.ErrCorrupt, s.ShmID)}
+	case r.OwnIPC && r.Paper: // here is another namespace
+		seen[s.ShmID] = true
+		return nil
 	}
+	seen[s.ShmID] = true
 	var d unix.SysvShmDesc
 	// We may be allowed to attach any segment, but the program only its own: a
 	// segment with the same id that belongs to another user is not the program's.
@@ -168,9 +187,10 @@ const nextID = "/proc/sys/kernel/shm_next_id"
 
 // sysVShmHere: a segment that exists may belong to another user, and one that does not
 // is made with its id.
-func sysVShmHere(own *caps.Process, rec *stream.Record) []error {
+func sysVShmHere(r *object.Restart, rec *stream.Record) []error {
+	own := r.Own
 	s, err := decodeSysVShm(rec)
-	if err != nil {
+	if err != nil || r.OwnIPC { // making that takes more
 		return nil
 	}
 	id := fmt.Sprint(s.ShmID)
@@ -206,7 +226,7 @@ func makeSysVShm(r *object.Restart, rec *stream.Record) (object.Object, error) {
 	seg := &segment{rec: s}
 	var d unix.SysvShmDesc
 	if _, err := unix.SysvShmCtl(s.ShmID, unix.IPC_STAT, &d); err != nil {
-		if err := seg.make(); err != nil {
+		if err := seg.make(r); err != nil {
 			return nil, err
 		}
 	} else if d.Nattch > 0 {
@@ -224,13 +244,17 @@ func makeSysVShm(r *object.Restart, rec *stream.Record) (object.Object, error) {
 }
 
 // make makes the segment.
-func (g *segment) make() error {
+func (g *segment) make(r *object.Restart) error {
 	s := g.rec
 	err := os.WriteFile(nextID, strconv.AppendInt(nil, int64(s.ShmID), 10), 0)
 	if err != nil {
 		return fmt.Errorf("choose the id of System V shared memory: %w", err)
 	}
-	id, err := unix.SysvShmGet(int(s.Key), int(s.Size), unix.IPC_CREAT|unix.IPC_EXCL|int(s.Mode&0o777)|hugeFlagsShm(s.HugePage))
+	id := 0
+	err = asCreator(r, s, func() (err error) {
+		id, err = unix.SysvShmGet(int(s.Key), int(s.Size), unix.IPC_CREAT|unix.IPC_EXCL|int(s.Mode&0o777)|hugeFlagsShm(s.HugePage))
+		return err
+	})
 	if err != nil {
 		dropNextID()
 		return fmt.Errorf("make System V shared memory %d (key %#x)%s: %w", s.ShmID, uint32(s.Key), hugeHint(s.HugePage), err)
@@ -248,7 +272,27 @@ func (g *segment) make() error {
 	if _, err := unix.SysvShmCtl(id, unix.IPC_SET, &d); err != nil {
 		return errors.Join(os.NewSyscallError("shmctl", err), g.Undo())
 	}
+	if s.Mode&shmLocked != 0 {
+		if _, err := unix.SysvShmCtl(id, shmLock, nil); err != nil {
+			r.Note("System V shared memory %d can be swapped out, as it could not be before: %v", id, err)
+		}
+	}
 	return nil
+}
+
+// asCreator makes a segment as the user whom the kernel is to remember. Huge pages are not
+// for everybody.
+func asCreator(r *object.Restart, s *record.SysVShm, do func() error) error {
+	c := s.Creator
+	if c == nil || s.HugePage != 0 || int(c.UID) == unix.Geteuid() && int(c.GID) == unix.Getegid() {
+		return do()
+	}
+	err := sys.AsUser(uint32(unix.Getuid()), c.UID, uint32(unix.Getgid()), c.GID, nil, do)
+	if errors.Is(err, unix.EPERM) {
+		r.Note("System V shared memory %d was made by user %d and group %d; to be made by them again takes CAP_SETUID and CAP_SETGID", s.ShmID, c.UID, c.GID)
+		return do()
+	}
+	return err
 }
 
 // hugeFlagsShm is hugeFlags for shmget(2).

@@ -38,7 +38,7 @@ func TestForeignSegment(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		errs := checkSysVShm(rec)
+		errs := checkSysVShm(&object.Restart{}, map[int]bool{}, rec)
 		if c.good != (len(errs) == 0) || !c.good && !strings.Contains(errs[0].Error(), "in use by another segment") {
 			t.Errorf("user %d, group %d: %v", c.uid, c.gid, errs)
 		}
@@ -125,7 +125,7 @@ func TestSegment(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(checkSysVShm(rec)) == 0 {
+		if len(checkSysVShm(&object.Restart{}, map[int]bool{}, rec)) == 0 {
 			t.Errorf("%+v is good", s)
 		}
 	}

@@ -15,6 +15,9 @@ type Restart struct {
 	Own *caps.Process
 	// Paper: nothing on this system is looked at, and no decisions are asked for.
 	Paper bool
+	// OwnIPC: the tree has an IPC namespace of its own, which this process is in if Paper is
+	// not set.
+	OwnIPC bool
 	// Who names a process in messages.
 	Who func(pid int) string
 	// Note tells the user of something that is not as it was.

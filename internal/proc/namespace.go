@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -133,4 +134,18 @@ func checkRelease(release string) error {
 		return fmt.Errorf("this kernel (%s) is too old: it takes %d.%d or newer", release, major, minor)
 	}
 	return nil
+}
+
+// HasThreadIn reports whether a thread of a process is in a namespace of a kind; one that may
+// not be looked at, or has ended, is not.
+func (v View) HasThreadIn(pid int, kind string, ns uint64) bool {
+	tids, _ := v.Threads(pid)
+	return slices.ContainsFunc(tids, func(tid int) bool {
+		link, err := os.Readlink(v.threadPath(pid, tid, "ns/"+kind))
+		if err != nil {
+			return false
+		}
+		_, its, err := ParseNamespace(link)
+		return err == nil && its == ns
+	})
 }

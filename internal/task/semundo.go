@@ -204,7 +204,7 @@ var semUndo = row[record.SemUndo]{
 			c.Note("pid %d (%s) has a semaphore undo list, and may not change the semaphores of set %s (System V): if it could before it became another user, their undo values are lost",
 				c.PID, c.Stat.Comm, strings.Join(denied, ", "))
 		}
-		if err := c.Emit(record.TypeSemUndo, &rec); err != nil || c.Keep == nil {
+		if err := c.Emit(record.TypeSemUndo, &rec); err != nil || c.Keep == nil || c.OwnIPC {
 			return err
 		}
 		for i, adjust := range bySet(rec.Adjust) {
@@ -251,6 +251,19 @@ func checkUndo(u *record.SemUndo) (errs []error) {
 	if err != nil {
 		return []error{err}
 	}
+	return checkUndoOf(u, sets)
+}
+
+// CheckSemUndo is the check of a SEMUNDO record where these are all semaphores.
+func CheckSemUndo(rec *stream.Record, sets []proc.Sem) []error {
+	u, err := decode[record.SemUndo](rec)
+	if err != nil {
+		return []error{err}
+	}
+	return checkUndoOf(u, sets)
+}
+
+func checkUndoOf(u *record.SemUndo, sets []proc.Sem) (errs []error) {
 	for _, a := range bySet(u.Adjust) {
 		i := slices.IndexFunc(sets, func(s proc.Sem) bool { return s.ID == a[0].Set })
 		for _, v := range a {

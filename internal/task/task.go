@@ -53,6 +53,8 @@ type Collector struct {
 	// Keep notes what must be done right before the tree is killed; nil if it
 	// won't be killed.
 	Keep func(Keep)
+	// OwnIPC: the IPC namespace that the process is in ends with the tree.
+	OwnIPC bool
 	// Outlives reports whether the memory at an address outlives the tree.
 	Outlives func(addr uint64) bool
 

@@ -85,9 +85,17 @@ type SysVShm struct {
 	ShmID int    `cbor:"shmid" range:"0..2^31-1"` // its identifier
 	Key   int32  `cbor:"key"`                     // its key; 0: IPC_PRIVATE
 	Size  uint64 `cbor:"size" unit:"byte"`        // shm_segsz
-	Mode  uint32 `cbor:"mode" range:"0..2^10-1"`  // permissions, and SHM_DEST (01000) of one that was removed
+	Mode  uint32 `cbor:"mode" range:"0..2^11-1"`  // permissions, SHM_DEST (01000) of one that was removed, SHM_LOCKED (02000) of one that can't be swapped out
 	UID   uint32 `cbor:"uid"`                     // of its owner
 	GID   uint32 `cbor:"gid"`                     // of its owner
 	// Its page size, a power of two, if that is not the normal one.
 	HugePage uint64 `cbor:"huge_page,omitempty" unit:"byte" since:"0.2"`
+	// Who made it, if it is of an IPC namespace of the tree's own.
+	Creator *SysVCreator `cbor:"creator,omitempty" since:"0.2"`
+}
+
+// SysVCreator is who made an object of System V.
+type SysVCreator struct {
+	UID uint32 `cbor:"uid" since:"0.2"` // its effective user
+	GID uint32 `cbor:"gid" since:"0.2"` // its effective group
 }

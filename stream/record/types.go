@@ -75,6 +75,10 @@ const (
 	TypeMount      Type = 102 // Mount
 	TypeFSNode     Type = 103 // FSNode
 	TypeFSData     Type = 104 // FSData, with the bytes of a file
+
+	TypeSemSet   Type = 105 // SemSet
+	TypeMsgQueue Type = 106 // MsgQueue
+	TypeMsg      Type = 107 // Msg, with its text
 )
 
 // v01 is the version that has had a record from the beginning. A field that came
@@ -157,4 +161,7 @@ var types = [...]TypeInfo{
 	row[Mount](v02, TypeMount, "MOUNT", Critical),
 	row[FSNode](v02, TypeFSNode, "FSNODE", Critical),
 	row[FSData](v02, TypeFSData, "FSDATA", Critical|Bulk),
+	row[SemSet](v02, TypeSemSet, "SEMSET", Critical|Shareable),
+	row[MsgQueue](v02, TypeMsgQueue, "MSGQUEUE", Critical|Shareable),
+	row[Msg](v02, TypeMsg, "MSG", Critical|Bulk),
 }
