@@ -51,7 +51,7 @@ int main(void)
 	for (int i = 0; i < 2; i++)
 		must((sem[i] = semget(IPC_PRIVATE, 5, 0600)) >= 0 && (msg[i] = msgget(IPC_PRIVATE, 0600)) >= 0);
 	must(msgsnd(msg[0], &m, 90, IPC_NOWAIT) == 0 && msgsnd(msg[0], &m, 100, IPC_NOWAIT) == 0);
-	must(mq_open("/a", O_RDWR | O_CREAT, 0600, &a) >= 0 && mq_open("/b", O_RDWR | O_CREAT, 0600, &a) >= 0);
+	must(mq_close(mq_open("/a", O_RDWR | O_CREAT, 0600, &a)) == 0 && mq_close(mq_open("/b", O_RDWR | O_CREAT, 0600, &a)) == 0);
 	for (int i = 0; i < N; i++)
 		set(settings[i].name, settings[i].value);
 	save_me();
@@ -70,7 +70,7 @@ int main(void)
 	check(semget(IPC_PRIVATE, 3, 0600) == -1 && errno == EINVAL && semget(IPC_PRIVATE, 2, 0600) >= 0);
 	check(msgsnd(msg[1], &m, 101, IPC_NOWAIT) == -1 && errno == EINVAL);
 	mqd_t q = mq_open("/a", O_RDWR);
-	check(q >= 0 && mq_getattr(q, &a) == 0 && a.mq_maxmsg == 9 && a.mq_msgsize == 8000);
+	check(q >= 0 && mq_getattr(q, &a) == 0 && a.mq_maxmsg == 9 && a.mq_msgsize == 8000 && mq_close(q) == 0);
 	check(mq_unlink("/a") == 0 && mq_unlink("/b") == 0);
 	check((q = mq_open("/c", O_RDWR | O_CREAT, 0600, NULL)) >= 0 && mq_getattr(q, &a) == 0 && a.mq_maxmsg == 3 && a.mq_msgsize == 150, "%ld %ld", a.mq_maxmsg, a.mq_msgsize);
 	return finish();

@@ -7,6 +7,8 @@
 
 enum { SMALL, LARGE, OTHERS, EMPTY, LOCKED, N };
 static int id[N];
+static const size_t size[N] = {100, 40 << 20, 1, 3 * PAGE + 1, PAGE};
+static const mode_t mode[N] = {0640, 0600, 0666, 0, 0600 | SHM_LOCKED};
 
 static char *at(int i)
 {
@@ -34,7 +36,7 @@ int main(void)
 	must(getpid() == 1);
 	must((id[SMALL] = shmget(0x5555, 100, IPC_CREAT | 0640)) >= 0);
 	p = at(SMALL), strcpy(p, "small"), p[99] = 'x', shmdt(p);
-	must((id[LARGE] = shmget(IPC_PRIVATE, 40 << 20, 0600)) >= 0);
+	must((id[LARGE] = shmget(IPC_PRIVATE, size[LARGE], 0600)) >= 0);
 	p = at(LARGE);
 	for (int i = 0; i < 10 << 20; i++)
 		p[(20 << 20) + i] = i * 7 + (i >> 12);
@@ -50,8 +52,8 @@ int main(void)
 	check(shmget(0x5555, 100, 0) == id[SMALL]);
 	for (int i = 0; i < N; i++) {
 		check(shmctl(id[i], IPC_STAT, &ds) == 0 && ds.shm_nattch == 0, "segment %d is attached %lu times", i, ds.shm_nattch);
-		check(ds.shm_segsz == (size_t[]){100, 40 << 20, 1, 3 * PAGE + 1, PAGE}[i], "segment %d has %zu bytes", i, ds.shm_segsz);
-		check(ds.shm_perm.mode == (mode_t[]){0640, 0600, 0666, 0, 0600 | SHM_LOCKED}[i], "segment %d has mode %o", i, ds.shm_perm.mode);
+		check(ds.shm_segsz == size[i], "segment %d has %zu bytes", i, ds.shm_segsz);
+		check(ds.shm_perm.mode == mode[i], "segment %d has mode %o", i, ds.shm_perm.mode);
 		check(ds.shm_perm.cuid == (i == OTHERS ? 12 : 0) && ds.shm_perm.cgid == (i == OTHERS ? 34 : 0) && ds.shm_perm.uid == (i == OTHERS ? 56 : 0) && ds.shm_perm.gid == (i == OTHERS ? 78 : 0), "segment %d", i);
 	}
 	finish_kids();
