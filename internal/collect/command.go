@@ -10,18 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/cli"
+	"ckpt/internal/drain"
 	"ckpt/internal/ends"
 	"ckpt/internal/judge"
 	"ckpt/internal/repair"
 )
 
-// Main is the main function of ckpt-collect, and of the guard of TCP connections and the warden of
-// a move, for which it is started again.
+// Main is the main function of ckpt-collect, and of the guards of TCP connections and message
+// queues and the warden of a move, for which it is started again.
 func Main(args []string) int {
-	if args[0] == repair.GuardName {
+	switch args[0] {
+	case repair.GuardName:
 		return repair.Guard()
-	}
-	if args[0] == wardenName {
+	case drain.GuardName:
+		return drain.Guard(args)
+	case wardenName:
 		return warden(args[1])
 	}
 	return cli.Main(&Command, args)

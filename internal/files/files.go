@@ -9,6 +9,7 @@ package files
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -107,7 +108,8 @@ type Collector struct {
 	outsideNames map[string]bool // names in Outside
 	sent         map[string]bool // contents that will be sent, by identity
 	contents     []Sender
-	ownMQueues   uint64 // the device of the POSIX message queues, if the tree has an IPC namespace of its own
+	drained      func() error // ends the memory of messages that were read, nil if there is none
+	ownMQueues   uint64       // the device of the POSIX message queues, if the tree has an IPC namespace of its own
 	paths        map[pathKey]uint64
 	mounts       map[uint64]mounts // by mount namespace
 	mountsBy     map[int]mounts    // by process
@@ -301,7 +303,12 @@ func (c *Collector) Settle() error {
 }
 
 // Close drops what is open to look at the tree.
-func (c *Collector) Close() error { return c.getter.Close() }
+func (c *Collector) Close() error {
+	if c.drained == nil {
+		return c.getter.Close()
+	}
+	return errors.Join(c.getter.Close(), c.drained())
+}
 
 // Senders returns, after Settle, the functions that send the data of open files.
 func (c *Collector) Senders() []Sender {

@@ -3,6 +3,7 @@ package files
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -20,6 +21,7 @@ import (
 // ends with the program, so it must be empty: only receiving shows its messages.
 var mqueueKind = Kind{
 	Type: record.TypeMQueue,
+	Data: []record.Type{record.TypeMsg},
 	Save: func(c *Collector) Saver { return Saver{Match: isMQueue, Collect: c.mqueue} },
 	Restore: func(r *Restorer) Maker {
 		seen := map[string]bool{}
@@ -100,7 +102,7 @@ func (r *Restorer) checkMQueue(seen map[string]bool, rec *stream.Record) []error
 	case err != nil:
 	case q.Name == "" || len(q.Name) > longest || strings.ContainsAny(q.Name, "/\x00") || q.Name == "." || q.Name == "..":
 		err = fmt.Errorf("%w: a message queue with the name %q", stream.ErrCorrupt, q.Name)
-	case q.MaxMessages < 1 || q.MessageBytes < 1 || q.Messages < 0 || q.Deleted && q.Messages > 0:
+	case q.MaxMessages < 1 || q.MessageBytes < 1 || q.Messages < 0 || q.Messages > q.MaxMessages || q.Deleted && q.Messages > 0:
 		err = fmt.Errorf("%w: a message queue with %d of %d messages of %d bytes", stream.ErrCorrupt, q.Messages, q.MaxMessages, q.MessageBytes)
 	case r.OwnIPC && !q.Deleted && seen[q.Name]:
 		err = fmt.Errorf("%w: the message queue /%s occurs twice", stream.ErrCorrupt, q.Name)
@@ -137,6 +139,7 @@ type mqueue struct {
 	rec  *record.MQueue
 	name string
 	made bool   // we made it
+	sent int64  // messages that it was given
 	ino  uint64 // with this inode number
 }
 
@@ -231,8 +234,34 @@ func (q *mqueue) judge(f *os.File) (same bool, err error) {
 	return q.r.SameBoot && st.Ino == q.rec.Ino && st.Mode == q.rec.Mode && st.Uid == q.rec.UID && st.Gid == q.rec.GID, nil
 }
 
+// Fill sends the queue a message. Only a queue that we made, with all that it had, is given some.
+func (q *mqueue) Fill(rec *stream.Record, data io.Reader) error {
+	m, err := decode[record.Msg](rec)
+	if err != nil {
+		return err
+	}
+	if q.sent++; !q.made || q.sent > q.rec.Messages || m.MType != 0 || m.Prio >= maxMQPrio || rec.DataLen > q.rec.MessageBytes {
+		return fmt.Errorf("%w: message %d of %d, of priority %d and %d bytes, for the message queue /%s", stream.ErrCorrupt, q.sent, q.rec.Messages, m.Prio, rec.DataLen, q.rec.Name)
+	}
+	text := make([]byte, rec.DataLen)
+	if _, err := io.ReadFull(data, text); err != nil {
+		return stream.ErrTruncated
+	}
+	f, err := sys.OpenMQueue(q.name, unix.O_WRONLY|unix.O_NONBLOCK, 0, nil)
+	if err != nil {
+		return err
+	}
+	return errors.Join(sys.SendMQ(int(f.Fd()), text, m.Prio), f.Close())
+}
+
+// maxMQPrio is MQ_PRIO_MAX of linux/limits.h.
+const maxMQPrio = 32768
+
 // Complete takes the name from a queue that had none. All of its descriptions are open.
 func (q *mqueue) Complete() error {
+	if q.r.OwnIPC && q.sent != q.rec.Messages {
+		return fmt.Errorf("%w: the message queue /%s had %d messages, and %d came", stream.ErrCorrupt, q.rec.Name, q.rec.Messages, q.sent)
+	}
 	if !q.made || !q.rec.Deleted {
 		return nil
 	}

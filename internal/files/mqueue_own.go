@@ -1,6 +1,7 @@
 package files
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -9,7 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/cli"
+	"ckpt/internal/drain"
 	"ckpt/internal/sys"
+	"ckpt/stream"
 	"ckpt/stream/record"
 )
 
@@ -31,8 +34,97 @@ func (c *Collector) OwnMQueues(pid int) error {
 		return err
 	}
 	slices.Sort(names)
+	var all []*ownMQueue
 	for _, name := range names {
-		if err := c.ownMQueue(pid, name); err != nil {
+		q, err := c.ownMQueue(name)
+		if err != nil {
+			return errors.Join(err, closeMQueues(all))
+		}
+		all = append(all, q)
+	}
+	return errors.Join(c.messages(pid, all), closeMQueues(all))
+}
+
+// ownMQueue is a queue that is described.
+type ownMQueue struct {
+	*record.MQueue
+	f *os.File
+}
+
+func closeMQueues(all []*ownMQueue) error {
+	var errs []error
+	for _, q := range all {
+		errs = append(errs, q.f.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// ownMQueue describes one.
+func (c *Collector) ownMQueue(name string) (*ownMQueue, error) {
+	f, err := sys.OpenMQueue(name, unix.O_RDWR|unix.O_NONBLOCK, 0, nil)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return nil, errors.Join(os.NewSyscallError("fstat", err), f.Close())
+	}
+	attr, err := sys.GetMQAttr(int(f.Fd()))
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	q := c.newMQueue(name, &st, &attr)
+	return &ownMQueue{q, f}, c.Emit(record.TypeMQueue, q)
+}
+
+// messages reads what waits in queues, and has it sent. In a dry run it is left alone. pid is
+// the root.
+func (c *Collector) messages(pid int, all []*ownMQueue) error {
+	var queues []drain.Queue
+	var of []uint64
+	for _, q := range all {
+		if q.Messages == 0 {
+			continue
+		}
+		s, err := drain.ReadState(int(q.f.Fd()))
+		if err != nil {
+			return err
+		}
+		if s.Notify != 0 { // sending the first message again would do it
+			c.Block(pid, cli.WithHint(fmt.Errorf("has in its IPC namespace the POSIX message queue /%s, in which %d messages wait and by which pid %d asked to be notified (mq_notify), which can't be saved", q.Name, q.Messages, s.Notify),
+				"save it when the program does not wait for a message in that way"))
+			return nil
+		}
+		queues, of = append(queues, drain.Queue{FD: int(q.f.Fd()), Messages: int(q.Messages), MaxBytes: int(q.MessageBytes), Bytes: s.Bytes}), append(of, q.ID)
+	}
+	if len(queues) == 0 || c.Dry {
+		return nil
+	}
+	messages, close, err := drain.Read(queues)
+	if err != nil {
+		return fmt.Errorf("read the POSIX message queues of an IPC namespace: %w", err)
+	}
+	c.drained = close
+	c.contents = append(c.contents, func(w *stream.Writer, _ func() bool) error {
+		for i := range messages {
+			if err := sendMessages(w, of[i], messages[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return nil
+}
+
+// sendMessages sends those of one queue, in the order in which they would be received.
+func sendMessages(w *stream.Writer, id uint64, messages []drain.Message) error {
+	for _, m := range messages {
+		rec, err := stream.New(record.TypeMsg, &record.Msg{Prio: m.Prio, Refs: record.InodeRef{Inode: id}})
+		if err != nil {
+			return err
+		}
+		rec.DataLen = int64(len(m.Text))
+		if err := w.Write(rec, bytes.NewReader(m.Text)); err != nil {
 			return err
 		}
 	}
@@ -59,27 +151,6 @@ func openMQueues() (*os.File, error) {
 		return nil, os.NewSyscallError("openat", err)
 	}
 	return os.NewFile(uintptr(at), "mqueue"), nil
-}
-
-func (c *Collector) ownMQueue(pid int, name string) error {
-	f, err := sys.OpenMQueue(name, unix.O_RDONLY|unix.O_NONBLOCK, 0, nil)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return os.NewSyscallError("fstat", err)
-	}
-	attr, err := sys.GetMQAttr(int(f.Fd()))
-	if err != nil {
-		return err
-	}
-	if attr.Messages > 0 {
-		c.Block(pid, cli.WithHint(fmt.Errorf("has in its IPC namespace the POSIX message queue /%s, in which %d messages wait; they can't be saved, because only receiving them shows them", name, attr.Messages),
-			"save it again when the program has received them"))
-	}
-	return c.Emit(record.TypeMQueue, c.newMQueue(name, &st, &attr))
 }
 
 // roomForMQueues lets this process make queues that others made under other limits. The

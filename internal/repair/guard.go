@@ -210,7 +210,7 @@ func (g *guard) alone() {
 func (g *guard) hold(tid []byte) error {
 	n, err := strconv.Atoi(string(tid))
 	if err == nil {
-		g.master, err = traceMaster(n)
+		g.master, err = traceMaster(n, nil)
 	}
 	if err != nil {
 		return g.say(answer{Err: err.Error()})

@@ -18,6 +18,7 @@ type master struct {
 	tid  int
 	over chan struct{} // closed when the thread is no longer traced
 	free atomic.Bool   // it is to be let go at the next SIGURG
+	last func()        // called when it ends by itself, before it lets its tracees go; may be nil
 
 	reading sync.Mutex // while a socket is in repair
 	gone    bool       // the thread is let go: nothing is begun any more
@@ -26,8 +27,8 @@ type master struct {
 var errFree = errors.New("the thread that traces the target is not held")
 
 // traceMaster begins to trace a thread.
-func traceMaster(tid int) (*master, error) {
-	m := &master{tid: tid, over: make(chan struct{})}
+func traceMaster(tid int, last func()) (*master, error) {
+	m := &master{tid: tid, over: make(chan struct{}), last: last}
 	begun := make(chan error)
 	go func() {
 		runtime.LockOSThread() // a thread is the tracer, and its end lets go
@@ -89,9 +90,11 @@ func (m *master) pass() {
 		sig := 0
 		switch {
 		case err != nil || !ws.Stopped():
+			m.ends()
 			return
 		case event(ws) == unix.PTRACE_EVENT_EXIT:
 			m.end()
+			m.ends()
 			_ = unix.PtraceDetach(m.tid)
 			return
 		case event(ws) != 0:
@@ -105,6 +108,22 @@ func (m *master) pass() {
 			continue
 		}
 	}
+}
+
+func (m *master) ends() {
+	if m.last != nil {
+		m.last()
+	}
+}
+
+// HoldMaster traces a thread of the parent, which traces a target, until free is called. Should
+// the thread be killed before, last is called while the target still stands still.
+func HoldMaster(tid int, last func()) (free func(), err error) {
+	m, err := traceMaster(tid, last)
+	if err != nil {
+		return nil, err
+	}
+	return m.letGo, nil
 }
 
 // end waits for what is being read.

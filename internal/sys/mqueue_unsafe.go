@@ -54,3 +54,28 @@ func GetMQAttr(fd int) (attr MQAttr, err error) {
 	}
 	return attr, nil
 }
+
+// ReceiveMQ is mq_receive(3) into buf. The kernel writes the priority before it returns.
+func ReceiveMQ(fd int, buf []byte, prio *uint32) (int, error) {
+	n, _, e := unix.Syscall6(unix.SYS_MQ_TIMEDRECEIVE, uintptr(fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)), uintptr(unsafe.Pointer(prio)), 0, 0)
+	if e != 0 {
+		return 0, os.NewSyscallError("mq_receive", e)
+	}
+	return int(n), nil
+}
+
+// SendMQ is mq_send(3).
+func SendMQ(fd int, text []byte, prio uint32) error {
+	var at unsafe.Pointer
+	if len(text) > 0 {
+		at = unsafe.Pointer(&text[0])
+	}
+	_, _, e := unix.Syscall6(unix.SYS_MQ_TIMEDSEND, uintptr(fd), uintptr(at), uintptr(len(text)), uintptr(prio), 0, 0)
+	if e != 0 {
+		return os.NewSyscallError("mq_send", e)
+	}
+	return nil
+}
+
+// Word returns a 32-bit word of b, which begins where such a word may.
+func Word(b []byte) *uint32 { return (*uint32)(unsafe.Pointer(&b[:4][0])) }
