@@ -22,6 +22,12 @@ func TestIPCNamespaces(t *testing.T) {
 			(&feature{t: t, args: []string{buildC(t, "c/"+name+".c")}, apart: unix.CLONE_NEWPID | unix.CLONE_NEWIPC}).runApart()
 		})
 	}
+	for _, name := range []string{"sysv_shm", "sysv_shm_part", "sysv_shm_inner", "sysv_shm_huge", "sysv_sem_undo", "sem_undo_none", "mqueue", "clone_shared"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			(&feature{t: t, args: []string{buildC(t, "c/"+name+".c")}, apart: unix.CLONE_NEWPID | unix.CLONE_NEWIPC}).runApart()
+		})
+	}
 	t.Run("cgroup_namespace", func(t *testing.T) {
 		t.Parallel()
 		(&feature{t: t, args: []string{buildC(t, "c/cgroup_namespace.c")}, apart: unix.CLONE_NEWPID}).runApart()

@@ -454,7 +454,7 @@ func (d *description) collector(p *process, t *tracee.Tracee) *task.Collector {
 func (d *description) addressSpace(p *process, id uint64) error {
 	a := d.about[p]
 	mc := &memory.Collector{
-		PID: p.pid, At: p.at(), ID: id, Known: d.mapped, Emit: d.emit, NewID: d.newID, Content: d.files.Content, OwnIPC: d.own.ipc,
+		PID: p.pid, At: p.at(), ID: id, Known: d.mapped, Emit: d.emit, NewID: d.newID, Content: d.files.Content, Tail: d.files.TailOf, OwnIPC: d.own.ipc,
 		DescribeMapped: func(m *proc.Mapping) (uint64, error) { return d.files.DescribeMapped(p.at(), m) },
 		Block:          func(reason error) { d.blockers.add(p.pid, reason) },
 	}

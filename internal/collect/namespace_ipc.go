@@ -67,7 +67,7 @@ func (d *description) ownIPC() error {
 		return err
 	}
 	d.ipc = &ipc.Collector{Emit: d.emit, NewID: d.newID, Block: func(reason error) { d.blockers.add(root, reason) },
-		InTree: func(pid int) bool { return d.tree.byPID[pid] != nil }, Mapped: mapped, Content: d.files.ContentFrom}
+		InTree: func(pid int) bool { return d.tree.byPID[pid] != nil }, Mapped: mapped, Content: d.files.ContentFrom, Tail: d.files.Tail}
 	return errors.Join(d.ipc.Collect(), d.files.OwnMQueues(root))
 }
 

@@ -140,7 +140,7 @@ func Guard(args []string) int {
 }
 
 func guard(args []string) error {
-	if err := repair.Secure(); err != nil {
+	if err := errors.Join(repair.Secure(), unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)); err != nil {
 		return err
 	}
 	if len(args) != 3 {

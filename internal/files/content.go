@@ -1,6 +1,7 @@
 package files
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/abi"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -53,6 +55,54 @@ func (c *Collector) ContentFrom(id uint64, open func() (*os.File, error)) {
 		defer f.Close()
 		return sendContent(w, id, f, byReference)
 	})
+}
+
+// Tail arranges for what a file of shared memory has behind its end, in the rest of its last
+// page, to be sent as ContentFrom does. Only a mapping shows it.
+func (c *Collector) Tail(id uint64, open func() (*os.File, error)) {
+	c.contents = append(c.contents, func(w *stream.Writer, _ func() bool) error {
+		f, err := open()
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return sendTail(w, id, f)
+	})
+}
+
+func sendTail(w *stream.Writer, id uint64, f *os.File) error {
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	end := st.Size() &^ (abi.PageBytes - 1)
+	if end == st.Size() {
+		return nil
+	}
+	page, err := unix.Mmap(int(f.Fd()), end, abi.PageBytes, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return &os.PathError{Op: "mmap", Path: f.Name(), Err: err}
+	}
+	text := bytes.Clone(page[st.Size()-end:])
+	if err := unix.Munmap(page); err != nil {
+		return os.NewSyscallError("munmap", err)
+	}
+	if len(bytes.Trim(text, "\x00")) == 0 {
+		return nil
+	}
+	rec, err := stream.New(record.TypeContent, &record.Content{Offset: st.Size(), Refs: record.InodeRef{Inode: id}})
+	if err != nil {
+		return err
+	}
+	rec.DataLen = int64(len(text))
+	return w.Write(rec, bytes.NewReader(text))
+}
+
+// TailOf is Tail of the file that a link leads to, once per identity.
+func (c *Collector) TailOf(id uint64, identity, link string) {
+	if c.first(identity + " tail") {
+		c.Tail(id, func() (*os.File, error) { return open(link, unix.O_RDONLY) })
+	}
 }
 
 // first reports whether this is the first call with this identity.

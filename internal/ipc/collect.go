@@ -28,6 +28,8 @@ type Collector struct {
 	Mapped map[int]int
 	// Content has the bytes of a file sent under an object's number.
 	Content func(id uint64, open func() (*os.File, error))
+	// Tail does the same for what is behind the end of the file, in its last page.
+	Tail func(id uint64, open func() (*os.File, error))
 
 	send []func(w *stream.Writer) error
 }
@@ -104,6 +106,9 @@ func (c *Collector) segment(s *proc.SysVIPC) error {
 		rec.HugePage = uint64(fs.Bsize)
 	}
 	c.Content(rec.ID, open)
+	if rec.HugePage == 0 {
+		c.Tail(rec.ID, open)
+	}
 	return c.Emit(record.TypeSysVShm, rec)
 }
 

@@ -30,6 +30,8 @@ type Collector struct {
 	// Content arranges for the bytes of the file that a link leads to to be sent
 	// with the bulk data, under an object's number, once for each ident.
 	Content func(id uint64, ident, link string) error
+	// Tail does the same for what is behind the end of the file, in its last page.
+	Tail func(id uint64, ident, link string)
 	// Loan makes system calls in the process; nil if none can be made.
 	Loan tracee.Caller
 	// Block notes something that stands in the way of a checkpoint.

@@ -39,7 +39,8 @@ func describe(t testing.TB, p *puppet.Puppet) *described {
 	last := uint64(0)
 	next := func() uint64 { last++; return last }
 	c := &Collector{
-		PID: p.Tracee().PID, At: p.Tracee().TID, ID: 1000, NewID: next, Loan: p, Known: map[Mapped]uint64{},
+		Tail: func(uint64, string, string) {},
+		PID:  p.Tracee().PID, At: p.Tracee().TID, ID: 1000, NewID: next, Loan: p, Known: map[Mapped]uint64{},
 		Emit: func(typ record.Type, meta any) error {
 			if v, ok := meta.(*record.VMA); ok {
 				d.vmas = append(d.vmas, *v)

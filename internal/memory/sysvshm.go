@@ -49,6 +49,9 @@ func collectSysVShm(c *Collector, m *proc.Mapping, v *record.VMA) error {
 	if err := c.Content(v.Refs.Inode, string(ident), m.Link(c.At)); err != nil {
 		return fmt.Errorf("shared memory (System V) of pid %d: %w", c.PID, err)
 	}
+	if hugePage(m) == 0 {
+		c.Tail(v.Refs.Inode, string(ident), m.Link(c.PID))
+	}
 	s := &record.SysVShm{
 		Object:   record.Object{ID: v.Refs.Inode, Ident: ident},
 		HugePage: hugePage(m),
@@ -336,16 +339,28 @@ func (g *segment) Undo() error {
 
 func (g *segment) Open(flags int) (*os.File, error) { return reopen(g.f, flags) }
 
-// Fill leaves a segment that others use as it is.
+// Fill leaves a segment that others use as it is. What is in the last page behind its end is
+// written by a mapping: else it would become longer.
 func (g *segment) Fill(rec *stream.Record, data io.Reader) error {
 	if g.full {
 		return nil
+	}
+	var c record.Content
+	if err := rec.Decode(&c); err != nil {
+		return err
+	}
+	if room := int64(lengthOf(g.rec)); c.Offset < 0 || c.Offset > room || rec.DataLen > room-c.Offset {
+		return fmt.Errorf("%w: %d bytes at %d of System V shared memory of %d", stream.ErrCorrupt, rec.DataLen, c.Offset, g.rec.Size)
+	}
+	page := int64(g.rec.HugePage)
+	if c.Offset >= int64(g.rec.Size) {
+		page = max(page, pageBytes)
 	}
 	f, err := g.f.Dup()
 	if err != nil {
 		return err
 	}
-	return object.FillContent(rec, data, f, int64(g.rec.HugePage), int64(lengthOf(g.rec)))
+	return object.FillContent(rec, data, f, page, int64(lengthOf(g.rec)))
 }
 
 func (g *segment) Close() error { return g.f.Close() }

@@ -23,7 +23,7 @@ static void child(int arg)
 {
 	wait_restored();
 	char *p = at(SMALL);
-	check(!strcmp(p, "small") && p[99] == 'x');
+	check(!strcmp(p, "small") && p[99] == 'x' && p[PAGE - 1] == 't');
 	strcpy(p, "changed");
 	shmdt(p);
 }
@@ -35,7 +35,7 @@ int main(void)
 
 	must(getpid() == 1);
 	must((id[SMALL] = shmget(0x5555, 100, IPC_CREAT | 0640)) >= 0);
-	p = at(SMALL), strcpy(p, "small"), p[99] = 'x', shmdt(p);
+	p = at(SMALL), strcpy(p, "small"), p[99] = 'x', p[PAGE - 1] = 't', shmdt(p);
 	must((id[LARGE] = shmget(IPC_PRIVATE, size[LARGE], 0600)) >= 0);
 	p = at(LARGE);
 	for (int i = 0; i < 10 << 20; i++)
