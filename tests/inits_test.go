@@ -63,7 +63,7 @@ func TestKillInitFilter(t *testing.T) {
 	want := expected(t)
 	for victim, name := range []string{"collect", "dedup", "write", "inside"} {
 		for _, leave := range []string{"running", "killed"} {
-			t.Run(name+"/leave-"+leave, func(t *testing.T) { killFilter(t, victim, leave, want, unix.CLONE_NEWPID) })
+			t.Run(name+"/leave-"+leave, func(t *testing.T) { killFilter(t, victim, leave, want, unix.CLONE_NEWPID|unix.CLONE_NEWIPC) })
 		}
 	}
 }
@@ -72,6 +72,6 @@ func TestKillInitFilter(t *testing.T) {
 // root, at random moments: no process, and so no namespace, is left.
 func TestKillInitReader(t *testing.T) {
 	t.Parallel()
-	_, img := savedWorker(t, unix.CLONE_NEWPID)
+	_, img := savedWorker(t, unix.CLONE_NEWPID|unix.CLONE_NEWIPC)
 	killApart(t, img, "ckpt-apply --files append", true)
 }

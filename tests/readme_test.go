@@ -59,6 +59,8 @@ func TestReadme(t *testing.T) {
 			if apart := map[string]string{"sharing": "TestSharing", "syscalls": "TestSystemCalls", "paths": "TestPaths", "tty": "TestTerminal", "fuse": "TestFUSE", "waits_often": "TestWaitsOften",
 				"pid_namespace": "TestInits", "uts_namespace": "TestInits", "init_thief": "TestInits"}[name]; apart != "" {
 				name, test = "", apart
+			} else if strings.HasPrefix(name, "ipc_") || name == "cgroup_namespace" {
+				test = "TestIPCNamespaces/"
 			}
 			if !named[test+name] {
 				t.Errorf("README.md does not name %s%s", test, name)

@@ -98,7 +98,12 @@ func (m *Model) checkHere(cgroups task.CgroupPolicy) (reasons []error) {
 				taken(th.TID)
 			}
 		}
-		reasons = append(reasons, task.CheckCgroups(t.Resources[record.TypeCgroups], cgroups)...)
+		for _, err := range task.CheckCgroups(t.Resources[record.TypeCgroups], cgroups) {
+			// It may be in the root of its cgroup namespace.
+			if !slices.ContainsFunc(reasons, func(r error) bool { return r.Error() == err.Error() }) {
+				reasons = append(reasons, err)
+			}
+		}
 	}
 	return reasons
 }

@@ -90,7 +90,10 @@ func CheckCgroupRoots(pid int, roots []record.Cgroup, policy CgroupPolicy) []err
 
 // EnterCgroupRoots puts a process into what is to be the root of its cgroup namespace.
 func EnterCgroupRoots(pid int, roots []record.Cgroup, policy CgroupPolicy, note func(format string, args ...any)) error {
-	err := restoreCgroups(&Restorer{PID: pid, Cgroups: policy, Note: note}, &record.Cgroups{PID: pid, Groups: roots})
+	other := func(format string, args ...any) {
+		note("the root of the tree's cgroup namespace is another group: "+format, args...)
+	}
+	err := restoreCgroups(&Restorer{PID: pid, Cgroups: policy, Note: other}, &record.Cgroups{PID: pid, Groups: roots})
 	if err != nil {
 		return errors.Join(errors.New("the root of a cgroup namespace is not there"), err)
 	}
