@@ -48,6 +48,9 @@ func FuzzParseSystem(f *testing.F) {
 			}
 		}
 		_, _ = parseSems(b)
+		for kind := range sysvIDs {
+			_, _ = parseSysVIPC(kind, b)
+		}
 		if used, most, ok := parseFileNR(string(b)); !ok && used|most != 0 {
 			t.Fatalf("%d of %d", used, most)
 		}
