@@ -25,7 +25,7 @@ var levels = map[string]int{
 	"internal/sys":  0, "internal/abi": 0, "internal/parallel": 0,
 	"internal/proc": 1, "internal/kcmp": 1, "internal/objhash": 1, "internal/image": 1,
 	"internal/tracee": 2, "internal/move": 2, "internal/hold": 2, "internal/cli": 2, "internal/ends": 0, "internal/caps": 2,
-	"internal/nft": 1, "internal/repair": 2, "internal/drain": 3,
+	"internal/netlink": 0, "internal/nft": 1, "internal/netns": 2, "internal/repair": 2, "internal/drain": 3,
 	"internal/puppet": 3, "internal/loan": 3,
 	"internal/depot": 4, "internal/object": 5,
 	"internal/files": 6, "internal/mounts": 6, "internal/task": 6, "internal/memory": 6, "internal/ipc": 6,
@@ -47,7 +47,7 @@ var unsafeIn = []string{"internal/sys", "internal/tracee", "internal/proc", "int
 // kernelIn speak to the kernel. stream does in one file, see below.
 var kernelIn = []string{
 	"internal/sys", "internal/tracee", "internal/puppet", "internal/loan", "internal/proc", "internal/kcmp", "internal/caps", "internal/object", "internal/mounts", "internal/task", "internal/memory", "internal/ipc", "internal/depot",
-	"internal/nft", "internal/repair", "internal/drain", "internal/files", "internal/move", "internal/hold", "internal/cli", "internal/collect", "internal/apply", "internal/judge", "internal/dedup", "internal/write", "internal/commit",
+	"internal/netlink", "internal/nft", "internal/netns", "internal/repair", "internal/drain", "internal/files", "internal/move", "internal/hold", "internal/cli", "internal/collect", "internal/apply", "internal/judge", "internal/dedup", "internal/write", "internal/commit",
 }
 
 // source is one file.

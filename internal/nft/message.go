@@ -4,15 +4,12 @@ import (
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/netlink"
 )
 
 // From uapi linux/netfilter/nfnetlink.h and nf_tables.h.
-const (
-	genmsgBytes = 4 // struct nfgenmsg
-	attrBytes   = 4 // struct nlattr
-	nested      = unix.NLA_F_NESTED
-	attrMask    = 1<<14 - 1 // NLA_TYPE_MASK
-)
+const genmsgBytes = 4 // struct nfgenmsg
 
 // batch is messages on their way to the kernel, which does all of them or none.
 type batch struct {
@@ -50,35 +47,12 @@ func (t *batch) message(typ, flags int, family byte, resource uint16, attrs []by
 	t.b = append(t.b, attrs...)
 }
 
-// attr appends an attribute.
-func attr(b []byte, typ int, value []byte) []byte {
-	b = binary.NativeEndian.AppendUint16(b, uint16(attrBytes+len(value)))
-	b = binary.NativeEndian.AppendUint16(b, uint16(typ))
-	b = append(b, value...)
-	return append(b, make([]byte, -len(value)&3)...)
-}
+func attr(b []byte, typ int, value []byte) []byte { return netlink.Attr(b, typ, value) }
 
-func text(b []byte, typ int, s string) []byte { return attr(b, typ, append([]byte(s), 0)) }
+func text(b []byte, typ int, s string) []byte { return netlink.Text(b, typ, s) }
 
 func number(b []byte, typ int, n uint32) []byte {
 	return attr(b, typ, binary.BigEndian.AppendUint32(nil, n))
 }
 
-// inside appends an attribute that is made of others.
-func inside(b []byte, typ int, attrs []byte) []byte { return attr(b, typ|nested, attrs) }
-
-// attrs splits attributes. It reports whether they were whole.
-func attrs(b []byte, each func(typ int, value []byte)) bool {
-	for len(b) > 0 {
-		if len(b) < attrBytes {
-			return false
-		}
-		n := int(binary.NativeEndian.Uint16(b))
-		if n < attrBytes || n > len(b) {
-			return false
-		}
-		each(int(binary.NativeEndian.Uint16(b[2:])&attrMask), b[attrBytes:n])
-		b = b[min((n+3)&^3, len(b)):]
-	}
-	return true
-}
+func inside(b []byte, typ int, attrs []byte) []byte { return netlink.Inside(b, typ, attrs) }

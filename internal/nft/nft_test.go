@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"ckpt/internal/netlink"
 	"ckpt/internal/testkit"
 	"errors"
 	"net"
@@ -148,7 +149,7 @@ func FuzzMessages(f *testing.F) {
 	f.Add([]byte{20, 0, 0, 0, 2, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var flows []Flow
-		_, _ = split(b, 7, func(_ int, b []byte) error {
+		_, _ = netlink.Split(b, 7, func(_ int, b []byte) error {
 			return errors.Join(families[0].elements(b, &flows), families[1].elements(b, &flows))
 		})
 		for _, flow := range flows {
