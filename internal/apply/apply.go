@@ -19,6 +19,7 @@ import (
 	"ckpt/internal/memory"
 	"ckpt/internal/mounts"
 	"ckpt/internal/move"
+	"ckpt/internal/netns"
 	"ckpt/internal/object"
 	"ckpt/internal/objhash"
 	"ckpt/internal/proc"
@@ -45,6 +46,7 @@ type Options struct {
 	Policies files.Policies
 	Stdio    files.Stdio
 	Ends     *ends.Decisions
+	Net      *netns.Decisions
 	Cgroups  task.CgroupPolicy
 	Root     string                           // a folder that takes the place of the tree's root file system
 	Note     func(format string, args ...any) // what the user should know
@@ -101,7 +103,7 @@ func runInside(ctx context.Context, o *Options, in *os.File) (status int, err er
 		return 0, err
 	}
 	b := newBuilder(o, stream.NewReaderAfter(head, in), in)
-	b.files.Apart, b.own = true, l.own
+	b.files.Apart, b.own, b.link = true, l.own, l
 	b.mounts.Apart = !l.beside
 	return restore(ctx, o, b, l)
 }
@@ -145,6 +147,9 @@ func (b *builder) run(ctx context.Context, o *Options, k keeper) (wait bool, err
 		return false, err
 	}
 	if err := b.makeMounts(); err != nil {
+		return false, err
+	}
+	if err := b.fillNetwork(o); err != nil {
 		return false, err
 	}
 	b.plan, err = judge.Here(b.model, &judge.Restore{Files: b.files, Objects: b.objects, Cgroups: o.Cgroups, Session: o.Session, Clock: o.Clock, CPU: o.CPU, Detach: o.Detach, Note: o.Note, Own: b.own})

@@ -47,11 +47,15 @@ func aroundInit(ctx context.Context, o *Options, first []byte, in *os.File) (sta
 	if missing := own.Need(caps.Of(unix.CAP_SYS_ADMIN), "", "make a pid namespace"); len(missing) > 0 {
 		return 0, errors.Join(&judge.Refused{Reasons: missing}, head.Close())
 	}
+	setting := initSetting{beside: true}
 	h := &host{supervisor: newSupervisor(o)}
+	if h.net, setting.net, err = hostNetwork(o, b.model, own); err != nil {
+		return 0, errors.Join(err, head.Close())
+	}
 	if h.root, err = puppet.StartFirst(ownKinds(b.model)); err != nil {
 		return 0, errors.Join(err, head.Close())
 	}
-	if err := h.start(head, b, initSetting{beside: true}, func(env []string) error { return h.startBeside(ownKinds(b.model), env) }); err != nil {
+	if err := h.start(head, b, setting, func(env []string) error { return h.startBeside(ownKinds(b.model), env) }); err != nil {
 		return 0, errors.Join(err, h.endRoot())
 	}
 	if err := h.meet(); err != nil {
@@ -80,6 +84,9 @@ func ownKinds(m *judge.Model) (flags uint64) {
 	}
 	if m.Namespace(record.NamespaceIPC) != nil {
 		flags |= unix.CLONE_NEWIPC
+	}
+	if m.Network() != nil {
+		flags |= unix.CLONE_NEWNET
 	}
 	return flags
 }
@@ -114,7 +121,9 @@ func (b *builder) settleIPC() error {
 }
 
 // fillNamespaces gives the namespaces of the root, in which this process is, too, their state.
-func (b *builder) fillNamespaces() error {
+func (b *builder) fillNamespaces() error { return errors.Join(b.fillUTS(), b.connectNetwork()) }
+
+func (b *builder) fillUTS() error {
 	uts := b.model.Namespace(record.NamespaceUTS)
 	if uts == nil {
 		return nil

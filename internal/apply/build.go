@@ -26,6 +26,8 @@ import (
 // builder makes a process tree from a model. No part of the tree runs before all of it
 // is made, and until then all of it dies if we do.
 type builder struct {
+	link    *initLink // nil where the user is
+	netOut  bool      // the network namespace is to be connected with the host's
 	model   *judge.Model
 	plan    *judge.Plan
 	reader  *stream.Reader

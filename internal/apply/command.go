@@ -8,6 +8,7 @@ import (
 	"ckpt/internal/ends"
 	"ckpt/internal/files"
 	"ckpt/internal/judge"
+	"ckpt/internal/netns"
 	"ckpt/internal/task"
 )
 
@@ -22,7 +23,7 @@ var Command = cli.Command{
 	Own125:  true,
 	Setup: func() ([]cli.Flag, func(context.Context, *cli.Invocation) error) {
 		o := Options{PIDs: PIDsAuto, Session: judge.SessionNew, Clock: judge.ClockAuto, CPU: judge.CPUStrict}
-		var policies, stdio, end, fd []string
+		var policies, stdio, end, fd, net []string
 		var cgroups string
 		flags := []cli.Flag{
 			{Name: "detach", Aliases: []string{"d"}, Value: &o.Detach, Help: "leave when the program runs, in a session of its own"},
@@ -46,6 +47,8 @@ var Command = cli.Command{
 				Help: "what takes the place of terminals and outside pipes on 0, 1, 2: inherit, null, or N=FILE"},
 			{Name: "end", Value: &end, Arg: "NAME=DECISION",
 				Help: "what takes the place of what leads out of the image, or of a file: file:PATH, inherit:FD, null, or close"},
+			{Name: "net", Value: &net, Arg: "DECISION",
+				Help: "what takes the place of an interface that leads out of a network namespace: veth:NAME=BRIDGE, or NAME=none"},
 			{Name: "fd", Value: &fd, Arg: "N=DECISION", Help: "the same for descriptor N of the first process"},
 		}
 		return flags, func(ctx context.Context, inv *cli.Invocation) error {
@@ -60,6 +63,9 @@ var Command = cli.Command{
 				return cli.Exit(cli.StatusUsage, err)
 			}
 			if o.Ends, err = ends.Parse(end, fd); err != nil {
+				return cli.Exit(cli.StatusUsage, err)
+			}
+			if o.Net, err = netns.Parse(net); err != nil {
 				return cli.Exit(cli.StatusUsage, err)
 			}
 			if err := cli.RefuseTerminal(inv.Stdin, "ckpt-read < img | ckpt-apply"); err != nil {

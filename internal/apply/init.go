@@ -32,11 +32,12 @@ type initSetting struct {
 	first  int      // the process id from which on its threads are to have theirs; 0 if they have
 	user   bool     // it is in a user namespace, too
 	beside bool     // it is not the init, but restores that
+	net    uint64   // the network namespace outside, by its inode number; 0 if it is there, too
 	groups []uint32 // the supplementary groups, which /proc may not tell there
 }
 
 func (s initSetting) String() string {
-	text := fmt.Sprintf("%s=%d,%d,%d,%t,%t", initVar, s.line, s.head, s.first, s.user, s.beside)
+	text := fmt.Sprintf("%s=%d,%d,%d,%t,%t,%d", initVar, s.line, s.head, s.first, s.user, s.beside, s.net)
 	for _, g := range s.groups {
 		text += fmt.Sprintf(",%d", g)
 	}
@@ -46,7 +47,7 @@ func (s initSetting) String() string {
 // parseSetting is the inverse of String, without the name of the variable.
 func parseSetting(text string) (s initSetting, err error) {
 	words := strings.Split(text, ",")
-	if len(words) < 5 {
+	if len(words) < 6 {
 		return s, errNotForUsers
 	}
 	number := func(word string) uint64 {
@@ -54,8 +55,8 @@ func parseSetting(text string) (s initSetting, err error) {
 		err = errors.Join(err, e)
 		return n
 	}
-	s = initSetting{line: line(number(words[0])), head: int(number(words[1])), first: int(number(words[2])), user: words[3] == "true", beside: words[4] == "true"}
-	for _, word := range words[5:] {
+	s = initSetting{line: line(number(words[0])), head: int(number(words[1])), first: int(number(words[2])), user: words[3] == "true", beside: words[4] == "true", net: number(words[5])}
+	for _, word := range words[6:] {
 		s.groups = append(s.groups, uint32(number(word)))
 	}
 	if err != nil {
@@ -78,6 +79,7 @@ func isInit() bool { return os.Getpid() == 1 && os.Getenv(initVar) != "" }
 type initLink struct {
 	line
 	beside   bool
+	net      uint64 // see initSetting
 	o        *Options
 	own      *caps.Process
 	given    []int // descriptors that the user gave to ckpt-apply
@@ -112,7 +114,7 @@ func newLink(ctx context.Context, o *Options) (l *initLink, head io.Reader, _ co
 	if s.user {
 		sys.TellGroups(s.groups)
 	}
-	l = &initLink{o: o, line: s.line, beside: s.beside, answers: make(chan said), signals: make(chan unix.Signal, 16)}
+	l = &initLink{o: o, line: s.line, beside: s.beside, net: s.net, answers: make(chan said), signals: make(chan unix.Signal, 16)}
 	unix.CloseOnExec(int(l.line))
 	unix.CloseOnExec(s.head)
 	if err := l.moveIn(); err != nil { // before it is looked for in /proc

@@ -20,6 +20,7 @@ const (
 	sayLoosen  = 'o' // init: the first task is about to be loosened; it waits for an answer
 	sayRuns    = 'w' // init: it runs
 	sayStopped = 's' // init: it was stopped
+	sayNet     = 'n' // beside: the network namespace is made, connect it; it waits for an answer
 	sayDone    = 'd' // outside: an answer, with what went wrong, if anything did
 	saySignal  = 'k' // outside: pass this signal on
 )

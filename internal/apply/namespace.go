@@ -153,9 +153,10 @@ func firstFree(needed map[int]bool) (int, error) {
 // host is the supervisor outside of the namespace.
 type host struct {
 	line
-	init int  // the process id of the one inside
-	root int  // that of the root, if the one inside is not its parent
-	ran  bool // the program runs
+	init int      // the process id of the one inside
+	root int      // that of the root, if the one inside is not its parent
+	ran  bool     // the program runs
+	net  *network // what of the root's network namespace is to be connected
 	*supervisor
 }
 
@@ -211,6 +212,8 @@ func (h *host) answer(ctx context.Context, m said) (done bool, err error) {
 		err = h.begin(0, nil)
 	case sayLend:
 		err = h.begin(m.pid, m.text)
+	case sayNet:
+		err = h.connectNetwork()
 	case sayRuns:
 		h.ran = true
 		if h.root != 0 { // when the one inside has ended

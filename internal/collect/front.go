@@ -119,7 +119,7 @@ func (f *front) start(o *Options) error {
 	if _, err := unix.FcntlInt(uintptr(pair[1]), unix.F_SETFD, 0); err != nil {
 		return os.NewSyscallError("fcntl", err)
 	}
-	f.worker, err = puppet.StartInside(f.pidfd, unix.CLONE_NEWPID|unix.CLONE_NEWUTS|unix.CLONE_NEWIPC, os.Args, append(os.Environ(), insideSetting(pair[1], f.pid)))
+	f.worker, err = puppet.StartInside(f.pidfd, unix.CLONE_NEWPID|unix.CLONE_NEWUTS|unix.CLONE_NEWIPC|unix.CLONE_NEWNET, os.Args, append(os.Environ(), insideSetting(pair[1], f.pid)))
 	if err != nil {
 		return fmt.Errorf("pid %d: %w", f.pid, err)
 	}

@@ -17,13 +17,13 @@ import (
 
 // insideVar is the environment variable that makes ckpt-collect the one that works inside of
 // the target's pid namespace. It has the descriptor by which it is in touch with the one
-// outside, the target's id there, that of the other, and whether the target's UTS, IPC and
-// cgroup namespaces are others than its.
+// outside, the target's id there, that of the other, and whether the target's UTS, IPC,
+// cgroup and network namespaces are others than its.
 const insideVar = "CKPT_COLLECT_INSIDE"
 
 func insideSetting(line, target int) string {
-	return fmt.Sprintf("%s=%d,%d,%d,%t,%t,%t", insideVar, line, target, os.Getpid(),
-		hasOwn(target, record.NamespaceUTS), hasOwn(target, record.NamespaceIPC), hasOwn(target, record.NamespaceCgroup))
+	return fmt.Sprintf("%s=%d,%d,%d,%t,%t,%t,%t", insideVar, line, target, os.Getpid(),
+		hasOwn(target, record.NamespaceUTS), hasOwn(target, record.NamespaceIPC), hasOwn(target, record.NamespaceCgroup), hasOwn(target, record.NamespaceNet))
 }
 
 // isInside reports whether this process was started by a front: its parent is in another
@@ -46,7 +46,7 @@ type inside struct {
 }
 
 // ownKinds are kinds of namespaces of which the target has others than the user.
-type ownKinds struct{ uts, ipc, cgroup bool }
+type ownKinds struct{ uts, ipc, cgroup, net bool }
 
 // What is said between both, with descriptors.
 const (
@@ -60,7 +60,7 @@ const (
 // newInside makes this process the one inside.
 func newInside() (*inside, error) {
 	in := &inside{refused: make(chan error)}
-	if _, err := fmt.Sscanf(os.Getenv(insideVar), "%d,%d,%d,%t,%t,%t", &in.line, &in.outside, &in.front, &in.own.uts, &in.own.ipc, &in.own.cgroup); err != nil {
+	if _, err := fmt.Sscanf(os.Getenv(insideVar), "%d,%d,%d,%t,%t,%t,%t", &in.line, &in.outside, &in.front, &in.own.uts, &in.own.ipc, &in.own.cgroup, &in.own.net); err != nil {
 		return nil, fmt.Errorf("%s in the environment is not for users", insideVar)
 	}
 	os.Unsetenv(insideVar)

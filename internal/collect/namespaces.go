@@ -14,6 +14,7 @@ import (
 	"ckpt/internal/cli"
 	"ckpt/internal/files"
 	"ckpt/internal/mounts"
+	"ckpt/internal/netns"
 	"ckpt/internal/proc"
 	"ckpt/stream/record"
 )
@@ -96,7 +97,7 @@ func (d *description) ownNamespaces() error {
 	}
 	d.namespaceRefs.PID = d.newID()
 	err := d.ownNamespace(&record.Namespace{Object: record.Object{ID: d.namespaceRefs.PID}, Kind: record.NamespacePID})
-	return errors.Join(err, d.ownUTS(), d.ownIPC(), d.ownCgroup())
+	return errors.Join(err, d.ownUTS(), d.ownIPC(), d.ownCgroup(), d.ownNetwork())
 }
 
 func (d *description) ownUTS() error {
@@ -110,6 +111,27 @@ func (d *description) ownUTS() error {
 	d.namespaceRefs.UTS = d.newID()
 	return d.ownNamespace(&record.Namespace{Object: record.Object{ID: d.namespaceRefs.UTS}, Kind: record.NamespaceUTS,
 		Host: upToNUL(name.Nodename[:]), Domain: upToNUL(name.Domainname[:])})
+}
+
+// ownNetwork describes the tree's network namespace, in which this process is, too.
+func (d *description) ownNetwork() error {
+	if !d.own.net {
+		return nil
+	}
+	root := d.tree.root()
+	network, blockers, err := netns.Read()
+	if err != nil {
+		return fmt.Errorf("pid %d (%s): %w", root.pid, root.stat.Comm, err)
+	}
+	for _, what := range blockers {
+		d.blockers.add(root.pid, cli.WithHint(fmt.Errorf("has in its network namespace %w, which can't be saved", what), "remove it, if the program can do without"))
+	}
+	d.namespaceRefs.Net = d.newID()
+	err = d.ownNamespace(&record.Namespace{Object: record.Object{ID: d.namespaceRefs.Net}, Kind: record.NamespaceNet})
+	if err != nil {
+		return err
+	}
+	return network.Records(d.namespaceRefs.Net, d.emit)
 }
 
 func upToNUL(b []byte) []byte {

@@ -9,6 +9,7 @@ import (
 	"ckpt/internal/files"
 	"ckpt/internal/ipc"
 	"ckpt/internal/mounts"
+	"ckpt/internal/netns"
 	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
@@ -27,11 +28,12 @@ type Model struct {
 	Spaces        map[uint64]*Space // by the objref of the MM
 	Tables        map[uint64]*Table // by the objref of the FDTABLE
 	Namespaces    map[uint64]*record.Namespace
-	Mounts        []*stream.Record // of mount namespaces, and the file systems in them
-	ForeignVDSO   []byte           // see memory.ForeignVDSO; set when it is judged here
-	Bytes         int64            // about how much memory it takes
-	New           *NewIDs          // nil: the tasks keep their ids
-	links         stream.Links     // of the record that is added
+	Mounts        []*stream.Record          // of mount namespaces, and the file systems in them
+	Networks      map[uint64]*netns.Network // by the objref of the NAMESPACE of net
+	ForeignVDSO   []byte                    // see memory.ForeignVDSO; set when it is judged here
+	Bytes         int64                     // about how much memory it takes
+	New           *NewIDs                   // nil: the tasks keep their ids
+	links         stream.Links              // of the record that is added
 	mapped        map[uint64]files.Mapped
 	usedElsewhere map[uint64]bool // objects that others than open file descriptions refer to
 }
@@ -119,7 +121,7 @@ const recordBytes = 512
 // New returns the model of a stream that begins with header.
 func New(header *record.Header) *Model {
 	return &Model{Header: *header, Defined: map[uint64]*stream.Record{}, ByPID: map[int]*Task{}, ByTID: map[int]*Thread{},
-		Spaces: map[uint64]*Space{}, Tables: map[uint64]*Table{}, Namespaces: map[uint64]*record.Namespace{}, usedElsewhere: map[uint64]bool{}, mapped: map[uint64]files.Mapped{}}
+		Spaces: map[uint64]*Space{}, Tables: map[uint64]*Table{}, Namespaces: map[uint64]*record.Namespace{}, Networks: map[uint64]*netns.Network{}, usedElsewhere: map[uint64]bool{}, mapped: map[uint64]files.Mapped{}}
 }
 
 // Read reads up to the first bulk record, or END, and returns that record. If ids is not
@@ -220,6 +222,8 @@ func (m *Model) Add(rec *stream.Record) error {
 		return m.lock(rec)
 	}
 	switch {
+	case netns.IsPart(rec.Type):
+		return m.netPart(rec)
 	case files.IsPart(rec.Type):
 		return m.part(rec)
 	case mounts.IsPart(rec.Type):
@@ -368,6 +372,15 @@ func (m *Model) part(rec *stream.Record) error {
 	return nil
 }
 
+// netPart adds what is in a network namespace.
+func (m *Model) netPart(rec *stream.Record) error {
+	n := m.Networks[m.links.Ref("of")]
+	if n == nil {
+		return fmt.Errorf("%w: it is part of object %d, which is not a network namespace", stream.ErrCorrupt, m.links.Ref("of"))
+	}
+	return n.Add(rec)
+}
+
 // belongs assigns a record to the process or thread that it names.
 func (m *Model) belongs(rec *stream.Record) error {
 	pid, err := m.idIn("pid")
@@ -428,6 +441,9 @@ func (m *Model) define(rec *stream.Record) error {
 			return err
 		}
 		m.Namespaces[objref] = ns
+		if ns.Kind == record.NamespaceNet {
+			m.Networks[objref] = new(netns.Network)
+		}
 	case record.TypeFilesystem:
 		m.Mounts = append(m.Mounts, rec)
 	default:

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/ipc"
+	"ckpt/internal/netns"
 	"ckpt/internal/task"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -20,6 +21,26 @@ func (m *Model) Namespace(kind string) *record.Namespace {
 // IsInit reports whether the root is the init of a pid namespace of the tree's own.
 func (m *Model) IsInit() bool {
 	return m != nil && len(m.Tasks) > 0 && m.Namespace(record.NamespacePID) != nil
+}
+
+// Network returns what is in the tree's network namespace; nil if that is not its own.
+func (m *Model) Network() *netns.Network {
+	return m.Networks[refTo(m.Tasks[0].Task.Refs, record.NamespaceNet)]
+}
+
+// Network judges what can be known of the tree's network namespace before it is made.
+func Network(m *Model, d *netns.Decisions) error {
+	if err := m.hasRoot(); err != nil {
+		return &Refused{[]error{err}}
+	}
+	errs := m.checkNamespaces()
+	if len(errs) == 0 {
+		errs = d.Check(m.Network())
+	}
+	if len(errs) > 0 {
+		return &Refused{errs}
+	}
+	return nil
 }
 
 // isInit reports whether a process is that.
@@ -38,11 +59,13 @@ func refTo(r *record.NamespaceRefs, kind string) uint64 {
 		return r.IPC
 	case kind == record.NamespaceCgroup:
 		return r.Cgroup
+	case kind == record.NamespaceNet:
+		return r.Net
 	}
 	return 0
 }
 
-var namespaceKinds = []string{record.NamespacePID, record.NamespaceUTS, record.NamespaceIPC, record.NamespaceCgroup, record.NamespaceMnt}
+var namespaceKinds = []string{record.NamespacePID, record.NamespaceUTS, record.NamespaceIPC, record.NamespaceCgroup, record.NamespaceMnt, record.NamespaceNet}
 
 // maxHostBytes is how long the names of a UTS namespace may be: __NEW_UTS_LEN of uapi
 // linux/utsname.h.
@@ -58,7 +81,7 @@ func (m *Model) checkNamespaces() (errs []error) {
 		if ns := m.Namespaces[ref]; ref != 0 && (ns == nil || ns.Kind != kind) {
 			errs = append(errs, fmt.Errorf("%w: object %d is not a namespace of kind %q", stream.ErrCorrupt, ref, kind))
 		}
-		if ref != 0 && kind == record.NamespaceUTS && !m.IsInit() {
+		if ref != 0 && kind != record.NamespacePID && kind != record.NamespaceMnt && !m.IsInit() {
 			errs = append(errs, fmt.Errorf("%w: a namespace of kind %q without one of process ids", stream.ErrCorrupt, kind))
 		}
 		for _, t := range m.Tasks[1:] {
@@ -69,6 +92,9 @@ func (m *Model) checkNamespaces() (errs []error) {
 	}
 	for id, ns := range m.Namespaces {
 		errs = append(errs, m.checkNamespace(id, ns)...)
+	}
+	for _, n := range m.Networks {
+		errs = append(errs, n.Check()...)
 	}
 	root := m.Tasks[0]
 	switch {

@@ -29,7 +29,7 @@ var (
 // and to the object that a record is part of. Later, the object of a reference is
 // opened, mapped or entered without further checks.
 var references = map[record.Type][]reference{
-	record.TypeTask:         {{record.NamespacePID, namespaces, false}, {record.NamespaceUTS, namespaces, false}, {record.NamespaceIPC, namespaces, false}, {record.NamespaceCgroup, namespaces, false}},
+	record.TypeTask:         {{record.NamespacePID, namespaces, false}, {record.NamespaceUTS, namespaces, false}, {record.NamespaceIPC, namespaces, false}, {record.NamespaceCgroup, namespaces, false}, {record.NamespaceNet, namespaces, false}, {record.NamespaceMnt, namespaces, false}},
 	record.TypeMM:           {{"exe", programs, true}},
 	record.TypeFS:           {{"cwd", folders, true}, {"root", folders, false}},
 	record.TypeFile:         {{"inode", files.Types(), true}},

@@ -4,7 +4,7 @@ package record
 // one of process ids.
 type Namespace struct {
 	Object
-	Kind string `cbor:"kind" range:"pid|uts|mnt|ipc|cgroup"` // what is apart in it, as /proc/PID/ns names it
+	Kind string `cbor:"kind" range:"pid|uts|mnt|ipc|cgroup|net"` // what is apart in it, as /proc/PID/ns names it
 	// Of one of uts.
 	Host   []byte `cbor:"host,omitzero" range:"..64"`   // the host's name, see sethostname(2); may be empty
 	Domain []byte `cbor:"domain,omitzero" range:"..64"` // its NIS domain, see setdomainname(2); may be empty
@@ -21,6 +21,7 @@ const (
 	NamespaceMnt    = "mnt" // its mounts are MOUNT records
 	NamespaceIPC    = "ipc"
 	NamespaceCgroup = "cgroup"
+	NamespaceNet    = "net" // what is in it say records that are part of it
 )
 
 // NamespaceRefs is Task's refs map: the namespaces that the process is in, but for those
@@ -32,4 +33,5 @@ type NamespaceRefs struct {
 	IPC uint64 `cbor:"ipc,omitempty" since:"0.2"` // a NAMESPACE
 
 	Cgroup uint64 `cbor:"cgroup,omitempty" since:"0.2"` // a NAMESPACE
+	Net    uint64 `cbor:"net,omitempty" since:"0.2"`    // a NAMESPACE
 }

@@ -79,6 +79,13 @@ const (
 	TypeSemSet   Type = 105 // SemSet
 	TypeMsgQueue Type = 106 // MsgQueue
 	TypeMsg      Type = 107 // Msg, with its text
+
+	TypeLink       Type = 110 // Link
+	TypeNetAddress Type = 111 // NetAddress
+	TypeRoute      Type = 112 // Route
+	TypeNetRule    Type = 113 // NetRule
+	TypeNeighbour  Type = 114 // Neighbour
+	TypeNetSysctls Type = 115 // NetSysctls
 )
 
 // v01 is the version that has had a record from the beginning. A field that came
@@ -164,4 +171,10 @@ var types = [...]TypeInfo{
 	row[SemSet](v02, TypeSemSet, "SEMSET", Critical|Shareable),
 	row[MsgQueue](v02, TypeMsgQueue, "MSGQUEUE", Critical|Shareable),
 	row[Msg](v02, TypeMsg, "MSG", Critical|Bulk),
+	row[Link](v02, TypeLink, "LINK", Critical),
+	row[NetAddress](v02, TypeNetAddress, "NETADDRESS", Critical),
+	row[Route](v02, TypeRoute, "ROUTE", Critical),
+	row[NetRule](v02, TypeNetRule, "NETRULE", Critical),
+	row[Neighbour](v02, TypeNeighbour, "NEIGHBOUR", Critical),
+	row[NetSysctls](v02, TypeNetSysctls, "NETSYSCTLS", Critical),
 }

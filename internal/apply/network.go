@@ -1,0 +1,115 @@
+package apply
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"ckpt/internal/caps"
+	"ckpt/internal/judge"
+	"ckpt/internal/netns"
+)
+
+// network is what the one outside knows of the root's network namespace.
+type network struct {
+	own *netns.Network // as the stream has it
+	d   *netns.Decisions
+}
+
+// hostNetwork judges the network namespace that a tree has to itself, before anything is made.
+// ino is that of the user's network namespace, 0 if the tree has none to itself.
+func hostNetwork(o *Options, m *judge.Model, own *caps.Process) (n *network, ino uint64, err error) {
+	if err := judge.Network(m, o.Net); err != nil || m.Network() == nil {
+		return nil, 0, err
+	}
+	if missing := own.Need(caps.Of(unix.CAP_NET_ADMIN), "", "make a network namespace"); len(missing) > 0 {
+		return nil, 0, &judge.Refused{Reasons: missing}
+	}
+	if err := o.Net.CheckHost(); err != nil {
+		return nil, 0, &judge.Refused{Reasons: []error{err}}
+	}
+	ino, err = netns.Here()
+	return &network{m.Network(), o.Net}, ino, err
+}
+
+// fillNetwork makes what is in the tree's network namespace, in which this process is, before
+// it is judged whether the tree can be restored: whether sockets can have their addresses
+// can't be seen otherwise. Nothing of it is to be seen outside until connectNetwork.
+func (b *builder) fillNetwork(o *Options) error {
+	if err := judge.Network(b.model, o.Net); err != nil || b.model.Network() == nil {
+		return err
+	}
+	if b.link == nil || b.link.net == 0 {
+		return errors.New("there is no new network namespace for the tree")
+	}
+	c, err := netns.DialNew(b.link.net)
+	if err != nil {
+		return err
+	}
+	out, err := c.Make(b.model.Network(), o.Net)
+	b.netOut = len(out) > 0
+	return errors.Join(err, c.Close())
+}
+
+// connectNetwork has the one outside connect the network namespace with its own.
+func (b *builder) connectNetwork() error {
+	if !b.netOut {
+		return nil
+	}
+	return b.link.ask(sayNet, nil, 0)
+}
+
+// connectNetwork connects the root's network namespace with this one.
+func (h *host) connectNetwork() error {
+	if h.net == nil {
+		return errors.New("the tree has no network namespace to itself")
+	}
+	own, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer own.Close()
+	here, err := netns.Dial()
+	if err != nil {
+		return err
+	}
+	defer here.Close()
+	there, err := dialIn(h.root)
+	if err != nil {
+		return err
+	}
+	defer there.Close()
+	return there.MoveOut(here, int(own.Fd()), h.net.own, h.net.d)
+}
+
+// dialIn makes a connection to the network namespace of a process, on a thread that goes there
+// and ends.
+func dialIn(pid int) (c *netns.Conn, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		c, err = dialFrom(pid)
+	}()
+	<-done
+	return c, err
+}
+
+func dialFrom(pid int) (*netns.Conn, error) {
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("pidfd_open", err)
+	}
+	defer unix.Close(pidfd)
+	host, err := netns.Here()
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Setns(pidfd, unix.CLONE_NEWNET); err != nil {
+		return nil, fmt.Errorf("enter a network namespace: %w", os.NewSyscallError("setns", err))
+	}
+	return netns.DialOther(host)
+}
