@@ -1,10 +1,14 @@
 package netns
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"math"
+	"net"
+	"net/netip"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -51,10 +55,10 @@ func parseAddress(header, attrs []byte) (*record.NetAddress, error) {
 		flags = uint32(t.number(unix.IFA_FLAGS))
 	}
 	a := &record.NetAddress{Index: int(binary.NativeEndian.Uint32(header[4:])), Prefix: int(header[1]), Scope: int(header[3]),
-		IP: t.bytes(unix.IFA_ADDRESS), Broadcast: t.bytes(unix.IFA_BROADCAST), Label: t.text(unix.IFA_LABEL), Metric: uint32(t.number(unix.IFA_RT_PRIORITY)),
+		IP: t.ip(unix.IFA_ADDRESS), Broadcast: t.ip(unix.IFA_BROADCAST), Label: t.text(unix.IFA_LABEL), Metric: uint32(t.number(unix.IFA_RT_PRIORITY)),
 		Protocol: int(t.number(ifaProto)), Flags: flags & (addressFlags | unix.IFA_F_TENTATIVE)}
-	if local := t.bytes(unix.IFA_LOCAL); local != nil {
-		if !bytes.Equal(local, a.IP) {
+	if local := t.ip(unix.IFA_LOCAL); local != "" {
+		if local != a.IP {
 			a.Peer = a.IP
 		}
 		a.IP = local
@@ -78,32 +82,57 @@ func addressKey(a *record.NetAddress) string {
 	return fmt.Sprint(a.Index, a.IP, a.Prefix, a.Peer, a.Broadcast, a.Label, a.Scope, a.Metric, a.Flags&addressFlags, a.Valid != 0, a.Deprecated)
 }
 
-func familyOf(ip []byte) byte {
-	if len(ip) == 4 {
+func familyOf(ip string) byte {
+	if len(ipBytes(ip)) == 4 {
 		return unix.AF_INET
 	}
 	return unix.AF_INET6
+}
+
+// ipBytes is an address as the kernel has it, nil for none.
+func ipBytes(ip string) []byte {
+	a, err := netip.ParseAddr(ip)
+	if err != nil {
+		return nil
+	}
+	return a.AsSlice()
+}
+
+// ip is an attribute that is an address, "" for none.
+func (t table) ip(typ int) string { return ipText(t[typ]) }
+
+func ipText(b []byte) string {
+	a, ok := netip.AddrFromSlice(b)
+	if !ok {
+		return ""
+	}
+	return a.String()
+}
+
+// mac is an attribute that is the address of an interface.
+func (t table) mac(typ int) string { return net.HardwareAddr(t[typ]).String() }
+
+// macBytes is the inverse of mac.
+func macBytes(mac string) []byte {
+	b, err := hex.DecodeString(strings.ReplaceAll(mac, ":", ""))
+	if err != nil {
+		return nil
+	}
+	return b
 }
 
 func addressMessage(a *record.NetAddress) []byte {
 	b := make([]byte, 0, 128)
 	b = append(b, familyOf(a.IP), byte(a.Prefix), byte(a.Flags&addressFlags), byte(a.Scope))
 	b = binary.NativeEndian.AppendUint32(b, uint32(a.Index))
-	b = netlink.Attr(b, unix.IFA_LOCAL, a.IP)
-	if a.Peer != nil {
-		b = netlink.Attr(b, unix.IFA_ADDRESS, a.Peer)
-	} else {
-		b = netlink.Attr(b, unix.IFA_ADDRESS, a.IP)
-	}
-	return b
+	b = optionalIP(b, unix.IFA_LOCAL, a.IP)
+	return optionalIP(b, unix.IFA_ADDRESS, cmp.Or(a.Peer, a.IP))
 }
 
 func (c *Conn) addAddress(a *record.NetAddress) error {
 	e := binary.NativeEndian
 	b := u32(addressMessage(a), unix.IFA_FLAGS, a.Flags&addressFlags)
-	if a.Broadcast != nil {
-		b = netlink.Attr(b, unix.IFA_BROADCAST, a.Broadcast)
-	}
+	b = optionalIP(b, unix.IFA_BROADCAST, a.Broadcast)
 	if a.Label != "" {
 		b = netlink.Text(b, unix.IFA_LABEL, a.Label)
 	}

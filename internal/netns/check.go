@@ -2,6 +2,7 @@ package netns
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 
@@ -86,9 +87,10 @@ func (k *checker) link(l *record.Link) {
 		k.bad("interface %q is part of %d, which is no bridge", l.Name, l.Master)
 	case !l.Outside && !slices.Contains(append([]string{kindLoopback, kindBridge, kindVeth, kindTun}, plainKinds...), l.Kind):
 		k.bad("interface %q is of kind %q", l.Name, l.Kind)
-	case len(l.MAC) > 32 || len(l.Alias) > 255 || l.Flags&^userFlags != 0:
-		k.bad("interface %q has an address of %d bytes, an alias of %d, and flags %#x", l.Name, len(l.MAC), len(l.Alias), l.Flags)
+	case len(l.Alias) > 255 || l.Flags&^userFlags != 0:
+		k.bad("interface %q has an alias of %d bytes, and flags %#x", l.Name, len(l.Alias), l.Flags)
 	}
+	k.mac(l.MAC)
 	k.settings(l)
 }
 
@@ -106,21 +108,28 @@ func (k *checker) settings(l *record.Link) {
 }
 
 // ip checks an address and how many of its bits count.
-func (k *checker) ip(what string, ip []byte, prefix int) {
-	if len(ip) != 4 && len(ip) != 16 || prefix < 0 || prefix > 8*len(ip) {
-		k.bad("%s of %d bytes, of which %d bits count", what, len(ip), prefix)
+func (k *checker) ip(what string, ip string, prefix int) {
+	b := ipBytes(ip)
+	if ipText(b) != ip || len(b) == 0 || prefix < 0 || prefix > 8*len(b) {
+		k.bad("%s, %q, of which %d bits count", what, ip, prefix)
 	}
 }
 
 // optional is ip for one of a family that may be absent.
-func (k *checker) optional(what string, ip []byte, prefix, family int) {
-	if len(ip) == 0 && prefix == 0 {
+func (k *checker) optional(what string, ip string, prefix, family int) {
+	if ip == "" && prefix == 0 {
 		return
 	}
-	if len(ip) > 0 && family != 0 && int(familyOf(ip)) != family {
+	k.ip(what, ip, prefix)
+	if family != 0 && int(familyOf(ip)) != family {
 		k.bad("%s of another family", what)
 	}
-	k.ip(what, ip, prefix)
+}
+
+func (k *checker) mac(mac string) {
+	if b := macBytes(mac); net.HardwareAddr(b).String() != mac || len(b) > 32 {
+		k.bad("the address %q of an interface", mac)
+	}
 }
 
 func (k *checker) on(what string, index int) {
@@ -136,9 +145,11 @@ func isByte(n ...int) bool {
 func (k *checker) address(a *record.NetAddress) {
 	k.ip("an address", a.IP, a.Prefix)
 	k.on("an address", a.Index)
-	if len(a.Peer) > 0 && len(a.Peer) != len(a.IP) || len(a.Broadcast) > 0 && (len(a.Broadcast) != 4 || len(a.IP) != 4) || !isByte(a.Scope, a.Protocol) ||
+	k.optional("the other side of an address", a.Peer, 0, int(familyOf(a.IP)))
+	k.optional("a broadcast address", a.Broadcast, 0, unix.AF_INET)
+	if !isByte(a.Scope, a.Protocol) ||
 		len(a.Label) >= unix.IFNAMSIZ || strings.Contains(a.Label, "\x00") || a.Flags&^(addressFlags|unix.IFA_F_TENTATIVE) != 0 {
-		k.bad("the address %s", ipText(a.IP))
+		k.bad("the address %s", a.IP)
 	}
 }
 
@@ -188,8 +199,9 @@ func (k *checker) rule(r *record.NetRule) {
 func (k *checker) neighbour(n *record.Neighbour) {
 	k.ip("a neighbour", n.IP, 0)
 	k.on("a neighbour", n.Index)
-	if len(n.MAC) > 32 || n.Flags&^neighbourFlags != 0 || !isByte(n.Protocol) {
-		k.bad("the neighbour %s", ipText(n.IP))
+	k.mac(n.MAC)
+	if n.Flags&^neighbourFlags != 0 || !isByte(n.Protocol) {
+		k.bad("the neighbour %s", n.IP)
 	}
 }
 

@@ -215,8 +215,6 @@ func (t table) text(typ int) string {
 	return string(v)
 }
 
-func (t table) bytes(typ int) []byte { return append([]byte(nil), t[typ]...) }
-
 // unknown returns an attribute that is not among those known, 0 if there is none.
 func (t table) unknown(known ...int) int {
 	for typ := range t {

@@ -75,7 +75,7 @@ func parseLink(header, attrs []byte) (*link, error) {
 	}
 	flags := e.Uint32(header[8:])
 	l := &link{Link: record.Link{Index: int(int32(e.Uint32(header[4:]))), Name: t.text(unix.IFLA_IFNAME), Flags: flags & userFlags,
-		MAC: t.bytes(unix.IFLA_ADDRESS), Alias: t.text(unix.IFLA_IFALIAS), Master: int(t.number(unix.IFLA_MASTER))}}
+		MAC: t.mac(unix.IFLA_ADDRESS), Alias: t.text(unix.IFLA_IFALIAS), Master: int(t.number(unix.IFLA_MASTER))}}
 	l.lower, l.state = int(t.number(unix.IFLA_LINK)), int(t.number(unix.IFLA_OPERSTATE))
 	_, l.away = t[unix.IFLA_LINK_NETNSID]
 	if e.Uint16(header[2:]) == unix.ARPHRD_LOOPBACK {
@@ -190,9 +190,7 @@ const vethInfoPeer = 1 // VETH_INFO_PEER of linux/veth.h
 // linkIdentity appends what an interface is made with.
 func linkIdentity(b []byte, l *record.Link) []byte {
 	b = netlink.Text(b, unix.IFLA_IFNAME, l.Name)
-	if len(l.MAC) > 0 {
-		b = netlink.Attr(b, unix.IFLA_ADDRESS, l.MAC)
-	}
+	b = optional(b, unix.IFLA_ADDRESS, macBytes(l.MAC))
 	if mtu, ok := value(l, "mtu"); ok {
 		b = u32(b, unix.IFLA_MTU, uint32(mtu))
 	}
@@ -224,8 +222,8 @@ func (c *Conn) set(want *record.Link, have *link) error {
 func (c *Conn) setAll(want *record.Link, have *link) error {
 	b := newLink(want.Index, want.Flags&^unix.IFF_UP, userFlags&^unix.IFF_UP)
 	b = append(b, differing(linkSettings, want, &have.Link)...)
-	if want.Kind != kindLoopback && len(want.MAC) > 0 && string(want.MAC) != string(have.MAC) {
-		b = netlink.Attr(b, unix.IFLA_ADDRESS, want.MAC)
+	if want.Kind != kindLoopback && want.MAC != have.MAC {
+		b = optional(b, unix.IFLA_ADDRESS, macBytes(want.MAC))
 	}
 	if want.Alias != "" {
 		b = netlink.Attr(b, unix.IFLA_IFALIAS, []byte(want.Alias))

@@ -239,7 +239,7 @@ func (c *Conn) makeAddresses(n *Network) error {
 	if err != nil {
 		return err
 	}
-	k := things[record.NetAddress]{key: addressKey, group: func(a *record.NetAddress) string { return fmt.Sprint(a.Index, len(a.IP)) }, add: c.addAddress, del: c.deleteAddress}
+	k := things[record.NetAddress]{key: addressKey, group: func(a *record.NetAddress) string { return fmt.Sprint(a.Index, familyOf(a.IP)) }, add: c.addAddress, del: c.deleteAddress}
 	if err := k.reconcile(inOrder(n.Addresses), inOrder(have)); err != nil {
 		return err
 	}
@@ -249,8 +249,8 @@ func (c *Conn) makeAddresses(n *Network) error {
 // inOrder returns addresses in the order in which they were given: of IPv6 the kernel lists
 // the last first.
 func inOrder(all []record.NetAddress) []record.NetAddress {
-	four := kept(all, func(a *record.NetAddress) bool { return len(a.IP) == 4 })
-	six := kept(all, func(a *record.NetAddress) bool { return len(a.IP) != 4 })
+	four := kept(all, func(a *record.NetAddress) bool { return familyOf(a.IP) == unix.AF_INET })
+	six := kept(all, func(a *record.NetAddress) bool { return familyOf(a.IP) != unix.AF_INET })
 	slices.Reverse(six)
 	return append(four, six...)
 }
@@ -275,7 +275,7 @@ func (c *Conn) awaitAddresses(n *Network) error {
 			return nil
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("the address %s can't be used, though it could be", ipText(have[i].IP))
+			return fmt.Errorf("the address %s can't be used, though it could be", have[i].IP)
 		}
 	}
 }
@@ -304,10 +304,10 @@ func (c *Conn) reachGateways(failed []record.Route) (over func() error, err erro
 	var made []record.Route
 	for i := range failed {
 		for _, h := range failed[i].Hops {
-			if h.Index == 0 || len(h.Gateway) == 0 {
+			if h.Index == 0 || h.Gateway == "" {
 				continue
 			}
-			r := record.Route{Family: int(familyOf(h.Gateway)), Dst: h.Gateway, DstPrefix: 8 * len(h.Gateway), Table: unix.RT_TABLE_MAIN,
+			r := record.Route{Family: int(familyOf(h.Gateway)), Dst: h.Gateway, DstPrefix: 8 * len(ipBytes(h.Gateway)), Table: unix.RT_TABLE_MAIN,
 				Protocol: unix.RTPROT_STATIC, Scope: unix.RT_SCOPE_LINK, Type: unix.RTN_UNICAST, Priority: temporary, Hops: []record.Hop{{Index: h.Index}}}
 			switch err := c.addRoute(&r); err {
 			case nil:

@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ckpt/internal/netlink"
 	"ckpt/stream/record"
 )
 
@@ -49,7 +48,7 @@ func parseNeighbour(header, attrs []byte) (*record.Neighbour, error) {
 	if state&unix.NUD_PERMANENT == 0 && flags&unix.NTF_PROXY == 0 {
 		return nil, nil
 	}
-	return &record.Neighbour{Index: int(e.Uint32(header[4:])), IP: t.bytes(unix.NDA_DST), MAC: t.bytes(unix.NDA_LLADDR), Flags: flags & neighbourFlags, Protocol: int(t.number(ndaProtocol))}, nil
+	return &record.Neighbour{Index: int(e.Uint32(header[4:])), IP: t.ip(unix.NDA_DST), MAC: t.mac(unix.NDA_LLADDR), Flags: flags & neighbourFlags, Protocol: int(t.number(ndaProtocol))}, nil
 }
 
 func neighbourKey(n *record.Neighbour) string {
@@ -62,7 +61,7 @@ func neighbourMessage(n *record.Neighbour) []byte {
 	e := binary.NativeEndian
 	b := e.AppendUint32([]byte{familyOf(n.IP), 0, 0, 0}, uint32(n.Index))
 	b = append(e.AppendUint16(b, unix.NUD_PERMANENT), byte(n.Flags), 0)
-	b = optional(netlink.Attr(b, unix.NDA_DST, n.IP), unix.NDA_LLADDR, n.MAC)
+	b = optional(optionalIP(b, unix.NDA_DST, n.IP), unix.NDA_LLADDR, macBytes(n.MAC))
 	if n.Protocol != 0 {
 		b = u8(b, ndaProtocol, uint8(n.Protocol))
 	}

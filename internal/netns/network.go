@@ -14,7 +14,6 @@ package netns
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -183,11 +182,4 @@ func each[T any](all []T, do func(*T) error) error {
 		}
 	}
 	return nil
-}
-
-func ipText(ip []byte) string {
-	if a, ok := netip.AddrFromSlice(ip); ok {
-		return a.String()
-	}
-	return "?"
 }

@@ -63,7 +63,7 @@ func parseRoute(header, attrs []byte) (r *record.Route, odd, err error) {
 	flags := e.Uint32(header[8:])
 	r = &record.Route{Family: int(header[0]), DstPrefix: int(header[1]), SrcPrefix: int(header[2]), TOS: int(header[3]), Table: uint32(header[4]),
 		Protocol: int(header[5]), Scope: int(header[6]), Type: int(header[7]), Flags: flags & routeFlags,
-		Dst: t.bytes(unix.RTA_DST), Src: t.bytes(unix.RTA_SRC), Prefsrc: t.bytes(unix.RTA_PREFSRC), Priority: uint32(t.number(unix.RTA_PRIORITY)), Pref: int(t.number(unix.RTA_PREF))}
+		Dst: t.ip(unix.RTA_DST), Src: t.ip(unix.RTA_SRC), Prefsrc: t.ip(unix.RTA_PREFSRC), Priority: uint32(t.number(unix.RTA_PRIORITY)), Pref: int(t.number(unix.RTA_PREF))}
 	if n, ok := t[unix.RTA_TABLE]; ok {
 		r.Table = uint32(number(n))
 	}
@@ -82,7 +82,7 @@ func parseRoute(header, attrs []byte) (r *record.Route, odd, err error) {
 		return nil, nil, err
 	}
 	hop := record.Hop{Index: int(t.number(unix.RTA_OIF)), Gateway: gateway(t), Realm: uint32(t.number(unix.RTA_FLOW))}
-	if hop.Index != 0 || hop.Gateway != nil || hop.Realm != 0 {
+	if hop.Index != 0 || hop.Gateway != "" || hop.Realm != 0 {
 		r.Hops = append(r.Hops, hop)
 	}
 	odd, err = parseHops(r, t[unix.RTA_MULTIPATH])
@@ -92,11 +92,11 @@ func parseRoute(header, attrs []byte) (r *record.Route, odd, err error) {
 const userHZ = 100 // USER_HZ of the kernel, in which it tells times
 
 // gateway is that of RTA_GATEWAY, or of RTA_VIA, which is of another family than the route.
-func gateway(t table) []byte {
+func gateway(t table) string {
 	if via := t[unix.RTA_VIA]; len(via) > 2 {
-		return append([]byte(nil), via[2:]...)
+		return ipText(via[2:])
 	}
-	return t.bytes(unix.RTA_GATEWAY)
+	return t.ip(unix.RTA_GATEWAY)
 }
 
 func parseMetrics(r *record.Route, b []byte) error {
@@ -139,7 +139,7 @@ func routeName(r *record.Route) string {
 	if r.DstPrefix == 0 {
 		return "to anywhere"
 	}
-	return fmt.Sprintf("to %v/%d", ipText(r.Dst), r.DstPrefix)
+	return fmt.Sprintf("to %s/%d", r.Dst, r.DstPrefix)
 }
 
 func routeKey(r *record.Route) string {
@@ -157,9 +157,7 @@ func routeMessage(r *record.Route) []byte {
 	e := binary.NativeEndian
 	b := []byte{byte(r.Family), byte(r.DstPrefix), byte(r.SrcPrefix), byte(r.TOS), byte(min(r.Table, 0xff)), byte(r.Protocol), byte(r.Scope), byte(r.Type)}
 	b = u32(e.AppendUint32(b, r.Flags&routeFlags), unix.RTA_TABLE, r.Table)
-	b = optional(b, unix.RTA_DST, r.Dst)
-	b = optional(b, unix.RTA_SRC, r.Src)
-	b = optional(b, unix.RTA_PREFSRC, r.Prefsrc)
+	b = optionalIP(optionalIP(optionalIP(b, unix.RTA_DST, r.Dst), unix.RTA_SRC, r.Src), unix.RTA_PREFSRC, r.Prefsrc)
 	if r.Priority != 0 {
 		b = u32(b, unix.RTA_PRIORITY, r.Priority)
 	}
@@ -178,6 +176,8 @@ func optional(b []byte, typ int, v []byte) []byte {
 	}
 	return netlink.Attr(b, typ, v)
 }
+
+func optionalIP(b []byte, typ int, ip string) []byte { return optional(b, typ, ipBytes(ip)) }
 
 func appendMetrics(b []byte, r *record.Route) []byte {
 	var metrics []byte
@@ -214,11 +214,11 @@ func appendHops(b []byte, r *record.Route) []byte {
 
 func appendHop(b []byte, r *record.Route, h *record.Hop) []byte {
 	switch {
-	case len(h.Gateway) == 0:
+	case h.Gateway == "":
 	case int(familyOf(h.Gateway)) == r.Family:
-		b = netlink.Attr(b, unix.RTA_GATEWAY, h.Gateway)
+		b = optionalIP(b, unix.RTA_GATEWAY, h.Gateway)
 	default: // struct rtvia
-		b = netlink.Attr(b, unix.RTA_VIA, append(binary.NativeEndian.AppendUint16(nil, uint16(familyOf(h.Gateway))), h.Gateway...))
+		b = netlink.Attr(b, unix.RTA_VIA, append(binary.NativeEndian.AppendUint16(nil, uint16(familyOf(h.Gateway))), ipBytes(h.Gateway)...))
 	}
 	if h.Realm != 0 {
 		b = u32(b, unix.RTA_FLOW, h.Realm)

@@ -55,7 +55,7 @@ func parseRule(header, attrs []byte) (r *record.NetRule, odd, err error) {
 	}
 	r = &record.NetRule{Family: int(header[0]), DstPrefix: int(header[1]), SrcPrefix: int(header[2]), TOS: int(header[3]), Table: uint32(header[4]),
 		Action: int(header[7]), Invert: binary.NativeEndian.Uint32(header[8:])&unix.FIB_RULE_INVERT != 0, Priority: uint32(t.number(unix.FRA_PRIORITY)),
-		Protocol: int(t.number(unix.FRA_PROTOCOL)), Dst: t.bytes(unix.FRA_DST), Src: t.bytes(unix.FRA_SRC), In: t.text(unix.FRA_IIFNAME), Out: t.text(unix.FRA_OIFNAME)}
+		Protocol: int(t.number(unix.FRA_PROTOCOL)), Dst: t.ip(unix.FRA_DST), Src: t.ip(unix.FRA_SRC), In: t.text(unix.FRA_IIFNAME), Out: t.text(unix.FRA_OIFNAME)}
 	if n, ok := t[unix.FRA_TABLE]; ok {
 		r.Table = uint32(number(n))
 	}
@@ -102,7 +102,7 @@ func ruleMessage(r *record.NetRule) []byte {
 		b = u32(b, unix.FRA_TABLE, r.Table)
 	}
 	b = u8(b, unix.FRA_PROTOCOL, uint8(r.Protocol))
-	b = optional(optional(b, unix.FRA_DST, r.Dst), unix.FRA_SRC, r.Src)
+	b = optionalIP(optionalIP(b, unix.FRA_DST, r.Dst), unix.FRA_SRC, r.Src)
 	if r.In != "" {
 		b = netlink.Text(b, unix.FRA_IIFNAME, r.In)
 	}

@@ -9,7 +9,7 @@ type Link struct {
 	Kind     string   `cbor:"kind,omitempty" range:"..15"`
 	Outside  bool     `cbor:"outside,omitempty"`                // it leads out of the namespace, or can't be made again; a decision of the user takes its place
 	Flags    uint32   `cbor:"flags"`                            // IFF_UP 1 and others that a user sets, see netdevice(7)
-	MAC      []byte   `cbor:"mac,omitempty" range:"..32"`       // its address
+	MAC      string   `cbor:"mac,omitempty" range:"..95"`       // its address, as 02:00:00:00:00:01
 	Alias    string   `cbor:"alias,omitempty" range:"..255"`    // see IFLA_IFALIAS
 	AltNames []string `cbor:"alt_names,omitempty" range:"..64"` // its other names, each of at most 127 bytes
 	Master   int      `cbor:"master,omitempty" range:"0.."`     // the number of the bridge that it is a port of
@@ -28,10 +28,10 @@ type LinkSetting struct {
 type NetAddress struct {
 	Refs       PartOf `cbor:"refs"`                              // a NAMESPACE
 	Index      int    `cbor:"index" range:"1..2^31-1"`           // of the LINK
-	IP         []byte `cbor:"ip"`                                // 4 or 16 bytes
+	IP         string `cbor:"ip"`                                // as 10.0.0.1 or fd00::1
 	Prefix     int    `cbor:"prefix" range:"0..128"`             // the length of its network's
-	Peer       []byte `cbor:"peer,omitempty"`                    // the address at the other side, if it has one
-	Broadcast  []byte `cbor:"broadcast,omitempty"`               // 4 bytes
+	Peer       string `cbor:"peer,omitempty"`                    // the address at the other side, if it has one
+	Broadcast  string `cbor:"broadcast,omitempty"`               // of IPv4
 	Label      string `cbor:"label,omitempty" range:"..15"`      // of IPv4
 	Flags      uint32 `cbor:"flags,omitempty"`                   // IFA_F_NODAD 2, IFA_F_NOPREFIXROUTE 0x200 and so on; IFA_F_TENTATIVE 0x40 is what it was in
 	Scope      int    `cbor:"scope,omitempty" range:"0..255"`    // RT_SCOPE_LINK 253 and so on
@@ -46,9 +46,9 @@ type NetAddress struct {
 type Route struct {
 	Refs      PartOf `cbor:"refs"`                                // a NAMESPACE
 	Family    int    `cbor:"family" range:"2|10"`                 // AF_INET 2, AF_INET6 10
-	Dst       []byte `cbor:"dst,omitempty"`                       // where it leads; absent: anywhere
+	Dst       string `cbor:"dst,omitempty"`                       // where it leads; absent: anywhere
 	DstPrefix int    `cbor:"dst_prefix" range:"0..128"`           // how many bits of that count
-	Src       []byte `cbor:"src,omitempty"`                       // from where, of IPv6
+	Src       string `cbor:"src,omitempty"`                       // from where, of IPv6
 	SrcPrefix int    `cbor:"src_prefix,omitempty" range:"0..128"` // how many bits of that count
 	TOS       int    `cbor:"tos,omitempty" range:"0..255"`        // the type of service it is for; 0: any
 	Table     uint32 `cbor:"table"`                               // RT_TABLE_MAIN 254 and so on
@@ -56,7 +56,7 @@ type Route struct {
 	Scope     int    `cbor:"scope,omitempty" range:"0..255"`      // RT_SCOPE_LINK 253 and so on
 	Type      int    `cbor:"type" range:"1..255"`                 // RTN_UNICAST 1 and so on
 	Flags     uint32 `cbor:"flags,omitempty"`                     // RTNH_F_ONLINK 4, RTNH_F_PERVASIVE 2
-	Prefsrc   []byte `cbor:"prefsrc,omitempty"`                   // the address that is sent from
+	Prefsrc   string `cbor:"prefsrc,omitempty"`                   // the address that is sent from
 	Priority  uint32 `cbor:"priority,omitempty"`                  // also called metric
 	Pref      int    `cbor:"pref,omitempty" range:"0..255"`       // of IPv6, see ICMPV6_ROUTER_PREF_LOW
 	Expires   uint32 `cbor:"expires,omitempty" unit:"s"`          // how long it is there, of IPv6; 0: for ever
@@ -75,7 +75,7 @@ type RouteMetric struct {
 // Hop is a way that a ROUTE takes.
 type Hop struct {
 	Index   int    `cbor:"index,omitempty" since:"0.2" range:"0.."`     // of the LINK
-	Gateway []byte `cbor:"gateway,omitempty" since:"0.2"`               // 4 or 16 bytes
+	Gateway string `cbor:"gateway,omitempty" since:"0.2"`               // as 10.0.0.1 or fd00::1
 	Flags   uint32 `cbor:"flags,omitempty" since:"0.2" range:"0..255"`  // as those of a ROUTE
 	Weight  int    `cbor:"weight,omitempty" since:"0.2" range:"0..255"` // less 1
 	Realm   uint32 `cbor:"realm,omitempty" since:"0.2"`                 // see RTA_FLOW
@@ -89,9 +89,9 @@ type NetRule struct {
 	Action    int         `cbor:"action" range:"1..255"`               // FR_ACT_TO_TBL 1 and so on
 	Invert    bool        `cbor:"invert,omitempty"`                    // it is for what does not match
 	Table     uint32      `cbor:"table,omitempty"`                     // RT_TABLE_MAIN 254 and so on
-	Dst       []byte      `cbor:"dst,omitempty"`                       // 4 or 16 bytes
+	Dst       string      `cbor:"dst,omitempty"`                       // as 10.0.0.1 or fd00::1
 	DstPrefix int         `cbor:"dst_prefix,omitempty" range:"0..128"` // how many bits of that count
-	Src       []byte      `cbor:"src,omitempty"`                       // 4 or 16 bytes
+	Src       string      `cbor:"src,omitempty"`                       // as 10.0.0.1 or fd00::1
 	SrcPrefix int         `cbor:"src_prefix,omitempty" range:"0..128"` // how many bits of that count
 	TOS       int         `cbor:"tos,omitempty" range:"0..255"`        // the type of service it is for; 0: any
 	Protocol  int         `cbor:"protocol,omitempty" range:"0..255"`   // who made it
@@ -111,8 +111,8 @@ type NetNumber struct {
 type Neighbour struct {
 	Refs     PartOf `cbor:"refs"`                              // a NAMESPACE
 	Index    int    `cbor:"index" range:"1..2^31-1"`           // of the LINK
-	IP       []byte `cbor:"ip"`                                // 4 or 16 bytes
-	MAC      []byte `cbor:"mac,omitempty" range:"..32"`        // its address on the link
+	IP       string `cbor:"ip"`                                // as 10.0.0.1 or fd00::1
+	MAC      string `cbor:"mac,omitempty" range:"..95"`        // its address on the link, as that of a LINK
 	Flags    int    `cbor:"flags,omitempty" range:"0..255"`    // NTF_ROUTER 0x80; NTF_PROXY 8: the host answers for it
 	Protocol int    `cbor:"protocol,omitempty" range:"0..255"` // who made it: RTPROT_KERNEL 2 and so on
 }
