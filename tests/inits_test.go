@@ -20,6 +20,12 @@ func TestInits(t *testing.T) {
 			(&feature{t: t, args: []string{buildC(t, "c/"+name+".c")}, apart: unix.CLONE_NEWPID}).runApart()
 		})
 	}
+	for _, name := range []string{"netns_sockets", "netns_links", "netns_routes", "netns_sysctls"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			(&feature{t: t, args: []string{buildC(t, "c/"+name+".c")}, apart: unix.CLONE_NEWPID | unix.CLONE_NEWNET}).runApart()
+		})
+	}
 	t.Run("uts_namespace", func(t *testing.T) {
 		t.Parallel()
 		before, err := os.Hostname()
