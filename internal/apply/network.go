@@ -13,10 +13,15 @@ import (
 	"ckpt/internal/netns"
 )
 
-// network is what the one outside knows of the root's network namespace.
+// network is what the one outside knows of the root's network namespace. It has its own at
+// hand since before it started anybody: starting a process in other namespaces may take a
+// thread there.
 type network struct {
-	own *netns.Network // as the stream has it
-	d   *netns.Decisions
+	own  *netns.Network // as the stream has it
+	d    *netns.Decisions
+	host *netns.Conn // to the user's network namespace
+	fd   *os.File    // which this is, too
+	ino  uint64      // and this its inode number
 }
 
 // hostNetwork judges the network namespace that a tree has to itself, before anything is made.
@@ -31,8 +36,14 @@ func hostNetwork(o *Options, m *judge.Model, own *caps.Process) (n *network, ino
 	if err := o.Net.CheckHost(); err != nil {
 		return nil, 0, &judge.Refused{Reasons: []error{err}}
 	}
-	ino, err = netns.Here()
-	return &network{m.Network(), o.Net}, ino, err
+	n = &network{own: m.Network(), d: o.Net}
+	if n.fd, err = os.Open("/proc/thread-self/ns/net"); err != nil {
+		return nil, 0, err
+	}
+	if n.host, err = netns.Dial(); err == nil {
+		n.ino, err = netns.Here()
+	}
+	return n, n.ino, err
 }
 
 // fillNetwork makes what is in the tree's network namespace, in which this process is, before
@@ -67,47 +78,33 @@ func (h *host) connectNetwork() error {
 	if h.net == nil {
 		return errors.New("the tree has no network namespace to itself")
 	}
-	own, err := os.Open("/proc/self/ns/net")
+	there, err := dialIn(h.root, h.net.ino)
 	if err != nil {
 		return err
 	}
-	defer own.Close()
-	here, err := netns.Dial()
-	if err != nil {
-		return err
-	}
-	defer here.Close()
-	there, err := dialIn(h.root)
-	if err != nil {
-		return err
-	}
-	defer there.Close()
-	return there.MoveOut(here, int(own.Fd()), h.net.own, h.net.d)
+	err = there.MoveOut(h.net.host, int(h.net.fd.Fd()), h.net.own, h.net.d)
+	return errors.Join(err, there.Close())
 }
 
 // dialIn makes a connection to the network namespace of a process, on a thread that goes there
 // and ends.
-func dialIn(pid int) (c *netns.Conn, err error) {
+func dialIn(pid int, host uint64) (c *netns.Conn, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		runtime.LockOSThread()
-		c, err = dialFrom(pid)
+		c, err = dialFrom(pid, host)
 	}()
 	<-done
 	return c, err
 }
 
-func dialFrom(pid int) (*netns.Conn, error) {
+func dialFrom(pid int, host uint64) (*netns.Conn, error) {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("pidfd_open", err)
 	}
 	defer unix.Close(pidfd)
-	host, err := netns.Here()
-	if err != nil {
-		return nil, err
-	}
 	if err := unix.Setns(pidfd, unix.CLONE_NEWNET); err != nil {
 		return nil, fmt.Errorf("enter a network namespace: %w", os.NewSyscallError("setns", err))
 	}

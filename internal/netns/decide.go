@@ -122,7 +122,11 @@ func (d *Decisions) settle(n *Network) (*Network, []Decision) {
 				continue
 			}
 			l.Kind, l.Peer = kindVeth, firstAway+len(out)
-			s.Links = append(s.Links, record.Link{Index: l.Peer, Name: fmt.Sprint(away, len(out)), Kind: kindVeth, Peer: l.Index, Flags: unix.IFF_UP})
+			end := record.Link{Index: l.Peer, Name: fmt.Sprint(away, len(out)), Kind: kindVeth, Peer: l.Index, Flags: unix.IFF_UP | unix.IFF_MULTICAST}
+			if mtu, ok := value(&l, "mtu"); ok {
+				end.Settings = []record.LinkSetting{{Name: "mtu", Value: mtu}}
+			}
+			s.Links = append(s.Links, end)
 			out = append(out, *how)
 		}
 		s.Links = append(s.Links, l)

@@ -350,7 +350,7 @@ func (c *Conn) moveOut(host *Conn, fd, i int, d Decision) error {
 	if err != nil {
 		return err
 	}
-	if err := c.do(unix.RTM_NEWLINK, 0, u32(netlink.Text(newLink(firstAway+i, 0, 0), unix.IFLA_IFNAME, "veth%d"), unix.IFLA_NET_NS_FD, uint32(fd))); err != nil {
+	if err := c.move(host, fd, firstAway+i); err != nil {
 		return err
 	}
 	inner, err := c.linkNamed(d.Link)
@@ -361,6 +361,29 @@ func (c *Conn) moveOut(host *Conn, fd, i int, d Decision) error {
 		return errors.New("its other end has not been moved")
 	}
 	return host.do(unix.RTM_NEWLINK, 0, u32(newLink(inner.lower, unix.IFF_UP, unix.IFF_UP), unix.IFLA_MASTER, uint32(bridge.Index)))
+}
+
+// move moves an interface to the host, where it gets another number: the next that is free.
+func (c *Conn) move(host *Conn, fd, index int) error {
+	links, err := host.links()
+	if err != nil {
+		return err
+	}
+	next := 1
+	for i := range links {
+		if n := links[i].Index; n >= next && n < firstAway {
+			next = n + 1
+		}
+	}
+	for range maxTries {
+		b := u32(netlink.Text(newLink(index, 0, 0), unix.IFLA_IFNAME, "veth%d"), unix.IFLA_NET_NS_FD, uint32(fd))
+		err = c.do(unix.RTM_NEWLINK, 0, u32(b, unix.IFLA_NEW_IFINDEX, uint32(next)))
+		if err != unix.EBUSY && err != unix.EEXIST { // somebody else has got it meanwhile
+			return err
+		}
+		next++
+	}
+	return err
 }
 
 // linkNamed looks for an interface.
