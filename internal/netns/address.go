@@ -63,6 +63,9 @@ func parseAddress(header, attrs []byte) (*record.NetAddress, error) {
 		}
 		a.IP = local
 	}
+	if a.IP == "" {
+		return nil, netlink.ErrMessage
+	}
 	if info := t[unix.IFA_CACHEINFO]; len(info) >= 8 { // struct ifa_cacheinfo
 		if n := binary.NativeEndian.Uint32(info[4:]); n != forever {
 			a.Valid = max(n, 1)

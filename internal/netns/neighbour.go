@@ -41,7 +41,7 @@ func (c *Conn) neighbours() ([]record.Neighbour, error) {
 func parseNeighbour(header, attrs []byte) (*record.Neighbour, error) {
 	e := binary.NativeEndian
 	t, err := tableOf(attrs)
-	if err != nil || len(t[unix.NDA_DST]) == 0 {
+	if err != nil || t.ip(unix.NDA_DST) == "" {
 		return nil, err
 	}
 	state, flags := e.Uint16(header[8:]), int(header[10])
