@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -60,9 +61,24 @@ func (b *builder) fillNetwork(o *Options) error {
 	if err != nil {
 		return err
 	}
-	out, err := c.Make(b.model.Network(), o.Net)
-	b.netOut = len(out) > 0
-	return errors.Join(err, c.Close())
+	made, err := c.Make(b.model.Network(), o.Net)
+	if err := errors.Join(err, c.Close()); err != nil {
+		return err
+	}
+	b.netOut = len(made.Out) > 0
+	if n := len(made.Lacks); n > 0 {
+		b.note("this kernel has not all of the network settings that were saved: it lacks %s", listed(made.Lacks))
+	}
+	return nil
+}
+
+// listed names the first of several.
+func listed(names []string) string {
+	const most = 5
+	if more := len(names) - most; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), more)
+	}
+	return strings.Join(names, ", ")
 }
 
 // connectNetwork has the one outside connect the network namespace with its own.

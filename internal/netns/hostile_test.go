@@ -89,8 +89,11 @@ func TestCheck(t *testing.T) {
 		"absolute setting":         func(n *Network) { n.Sysctls[0].Folder = "/proc/sys/kernel" },
 		"setting elsewhere":        func(n *Network) { n.Sysctls[0].Folder = "kernel" },
 		"setting of no interface":  func(n *Network) { n.Sysctls[0].Folder = "ipv4/conf/gone" },
-		"setting's name":           func(n *Network) { n.Sysctls[0].Values[0].Name = "../x" },
-		"setting's value":          func(n *Network) { n.Sysctls[0].Values[0].Value = "1\x00" },
+		"setting of all": func(n *Network) {
+			n.Sysctls[0] = record.NetSysctls{Folder: "netfilter", Values: []record.NetSysctl{{Name: "nf_hooks_lwtunnel", Value: "1"}}}
+		},
+		"setting's name":  func(n *Network) { n.Sysctls[0].Values[0].Name = "../x" },
+		"setting's value": func(n *Network) { n.Sysctls[0].Values[0].Value = "1\x00" },
 	} {
 		n := sound()
 		spoil(n)

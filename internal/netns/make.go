@@ -3,6 +3,7 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -12,33 +13,39 @@ import (
 	"ckpt/stream/record"
 )
 
-// Make fills the new namespace of a Conn, in which the calling thread must be. It returns the
-// interfaces whose other ends are to be moved to the host by MoveOut.
-func (c *Conn) Make(n *Network, d *Decisions) ([]Decision, error) {
+// Made is what came of Make.
+type Made struct {
+	Out   []Decision // interfaces whose other ends are to be moved to the host by MoveOut
+	Lacks []string   // settings that this kernel does not have
+}
+
+// Make fills the new namespace of a Conn, in which the calling thread must be.
+func (c *Conn) Make(n *Network, d *Decisions) (*Made, error) {
 	want, out := d.settle(n)
+	w := &sysctlWriter{lacks: map[string]bool{}}
 	for _, step := range []struct {
 		what string
 		do   func(*Network) error
 	}{
 		{"network settings", func(n *Network) error {
-			return writeSysctls(n.Sysctls, func(folder string) bool { return device(folder) == "" })
+			return w.write(n.Sysctls, func(folder string) bool { return device(folder) == "" })
 		}},
 		{"network interfaces", c.makeLinks},
 		{"settings of network interfaces", func(n *Network) error {
-			return writeSysctls(n.Sysctls, func(folder string) bool { return device(folder) != "" })
+			return w.write(n.Sysctls, func(folder string) bool { return device(folder) != "" })
 		}},
-		{"addresses of network interfaces", c.makeAddresses},
+		{"addresses of network interfaces", func(n *Network) error { return c.makeAddresses(n, w) }},
 		{"neighbours", c.makeNeighbours},
 		{"routes", c.makeRoutes},
 		{"rules for routes", c.makeRules},
 		{"network interfaces", func(n *Network) error { return each(n.Links, c.ownAddress) }},
-		{"network settings", func(n *Network) error { return writeSysctls(n.Sysctls, func(string) bool { return true }) }},
+		{"network settings", func(n *Network) error { return w.write(n.Sysctls, func(string) bool { return true }) }},
 	} {
 		if err := step.do(want); err != nil {
 			return nil, fmt.Errorf("make %s of a network namespace: %w", step.what, err)
 		}
 	}
-	return out, nil
+	return &Made{out, slices.Sorted(maps.Keys(w.lacks))}, nil
 }
 
 func (c *Conn) makeLinks(n *Network) error {
@@ -231,8 +238,8 @@ func withoutDAD(n *Network) (all []record.NetSysctls) {
 	return all
 }
 
-func (c *Conn) makeAddresses(n *Network) error {
-	if err := writeSysctls(withoutDAD(n), func(string) bool { return true }); err != nil {
+func (c *Conn) makeAddresses(n *Network, w *sysctlWriter) error {
+	if err := w.write(withoutDAD(n), func(string) bool { return true }); err != nil {
 		return err
 	}
 	have, err := c.addresses()

@@ -2,9 +2,11 @@ package netns
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -150,4 +152,41 @@ func comparable(n *Network) *Network {
 	}
 	slices.SortStableFunc(c.Neighbours, func(a, b record.Neighbour) int { return strings.Compare(neighbourKey(&a), neighbourKey(&b)) })
 	return &c
+}
+
+// TestSysctlsAreOwn: no value that can be written here is one of another namespace, too.
+func TestSysctlsAreOwn(t *testing.T) {
+	enter(t)
+	first, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	before := read(t)
+	enter(t)
+	changed, w := 0, &sysctlWriter{lacks: map[string]bool{}}
+	for _, s := range before.Sysctls {
+		for _, v := range s.Values {
+			n, err := strconv.Atoi(v.Value)
+			if err != nil {
+				continue
+			}
+			for _, other := range []int{n + 1, n - 1, 1 - n} {
+				other := record.NetSysctls{Folder: s.Folder, Values: []record.NetSysctl{{Name: v.Name, Value: strconv.Itoa(other)}}}
+				if c, err := w.folder(&other); c && err == nil {
+					changed++
+					break
+				}
+			}
+		}
+	}
+	if changed < 100 {
+		t.Errorf("only %d values could be changed", changed)
+	}
+	if err := unix.Setns(int(first.Fd()), unix.CLONE_NEWNET); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before.Sysctls, read(t).Sysctls); diff != "" {
+		t.Errorf("changed in another namespace:\n%s", diff)
+	}
 }

@@ -19,6 +19,19 @@ const sysctlRoot = "/proc/sys/net"
 // sysctlFolders are those of sysctlRoot with values that each network namespace has.
 var sysctlFolders = []string{"bridge", "core", "ipv4", "ipv6", "mptcp", "netfilter", "unix"}
 
+// isOwn reports whether a namespace has a value to itself, and it is not part of something
+// else. Of netfilter there are some that are shown in each namespace, and are those of all, such
+// as nf_hooks_lwtunnel.
+func isOwn(folder, name string) bool {
+	switch {
+	case folder == "netfilter":
+		return strings.HasPrefix(name, "nf_conntrack_") || strings.HasPrefix(name, "nf_flowtable_")
+	case strings.HasPrefix(folder, "netfilter/"):
+		return false
+	}
+	return device(folder) == "" || name != genMode // which is a setting of the LINK
+}
+
 const (
 	maxSysctlBytes   = 4096
 	maxSysctls       = 1024 // in a folder
@@ -61,7 +74,7 @@ func readFolder(root fs.FS, folder string) (*record.NetSysctls, error) {
 	}
 	for _, f := range files {
 		info, err := f.Info()
-		if err != nil || f.IsDir() || info.Mode().Perm()&0o600 != 0o600 || device(folder) != "" && f.Name() == genMode { // which is a setting of the LINK
+		if err != nil || f.IsDir() || info.Mode().Perm()&0o600 != 0o600 || !isOwn(folder, f.Name()) {
 			continue
 		}
 		text, ok, err := readSysctl(root, folder+"/"+f.Name())
@@ -109,11 +122,16 @@ func isSysctl(folder string, value *record.NetSysctl) bool {
 			return false
 		}
 	}
-	return slices.Contains(sysctlFolders, parts[0]) && !strings.Contains(value.Value, "\x00") && len(value.Value) <= maxSysctlBytes
+	return slices.Contains(sysctlFolders, parts[0]) && isOwn(folder, value.Name) && !strings.Contains(value.Value, "\x00") && len(value.Value) <= maxSysctlBytes
 }
 
-// writeSysctls writes the values that differ. Some change others, so it does so again.
-func writeSysctls(all []record.NetSysctls, which func(folder string) bool) error {
+// sysctlWriter writes values of the calling thread's network namespace.
+type sysctlWriter struct {
+	lacks map[string]bool // which this kernel does not have
+}
+
+// write writes the values that differ. Some change others, so it does so again.
+func (w *sysctlWriter) write(all []record.NetSysctls, which func(folder string) bool) error {
 	const passes = 3
 	var err error
 	for range passes {
@@ -123,7 +141,7 @@ func writeSysctls(all []record.NetSysctls, which func(folder string) bool) error
 			if !which(all[i].Folder) {
 				continue
 			}
-			c, e := writeFolder(&all[i])
+			c, e := w.folder(&all[i])
 			changed, err = changed || c, errors.Join(err, e)
 		}
 		if !changed {
@@ -133,7 +151,7 @@ func writeSysctls(all []record.NetSysctls, which func(folder string) bool) error
 	return err
 }
 
-func writeFolder(s *record.NetSysctls) (changed bool, err error) {
+func (w *sysctlWriter) folder(s *record.NetSysctls) (changed bool, err error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
 	root, err := unix.Open(sysctlRoot, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -141,15 +159,23 @@ func writeFolder(s *record.NetSysctls) (changed bool, err error) {
 	}
 	defer unix.Close(root)
 	fd, err := unix.Openat2(root, s.Folder, &how)
+	if err == unix.ENOENT {
+		w.lacks[s.Folder] = true
+		return false, nil
+	}
 	if err != nil {
 		return false, fmt.Errorf("%s/%s: %w", sysctlRoot, s.Folder, err)
 	}
 	folder := os.NewFile(uintptr(fd), s.Folder)
 	defer folder.Close()
 	for i := range s.Values {
-		c, e := writeSysctl(folder, &s.Values[i])
-		if e != nil {
-			e = fmt.Errorf("set %s/%s/%s to %q: %w", sysctlRoot, s.Folder, s.Values[i].Name, s.Values[i].Value, e)
+		v := &s.Values[i]
+		c, e := writeSysctl(folder, v)
+		switch {
+		case e == unix.ENOENT:
+			w.lacks[s.Folder+"/"+v.Name], e = true, nil
+		case e != nil:
+			e = fmt.Errorf("set %s/%s/%s to %q: %w", sysctlRoot, s.Folder, v.Name, v.Value, e)
 		}
 		changed, err = changed || c, errors.Join(err, e)
 	}
