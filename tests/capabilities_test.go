@@ -41,6 +41,7 @@ var savingTakes = []right{
 	{use: "confined by seccomp", takes: []string{"SYS_ADMIN"}, kind: "seccomp", user: nobody},
 	{use: "that is the init of another pid namespace", takes: []string{"SYS_ADMIN", "SYS_PTRACE"}, kind: "plain", user: nobody, apart: unix.CLONE_NEWPID},
 	{use: "in another mount namespace", takes: []string{"SYS_ADMIN", "SYS_CHROOT"}, kind: "plain", user: nobody, apart: unix.CLONE_NEWNS},
+	{use: "that has a network namespace to itself, too", takes: []string{"SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN"}, kind: "plain", user: nobody, apart: unix.CLONE_NEWPID | unix.CLONE_NEWNET},
 }
 
 var restoringTakes = []right{
@@ -71,6 +72,7 @@ var restoringTakes = []right{
 	{use: "with a unix socket whose address is a path from the root", takes: []string{"CHECKPOINT_RESTORE", "SYS_CHROOT"}, kind: "socket", user: nobody},
 	{use: "that was the init of a pid namespace", takes: []string{"SYS_ADMIN"}, kind: "plain", user: nobody, apart: unix.CLONE_NEWPID},
 	{use: "that was in a mount namespace of its own", takes: []string{"SYS_ADMIN", "SYS_CHROOT"}, kind: "plain", user: nobody, apart: unix.CLONE_NEWNS},
+	{use: "that had a network namespace to itself", takes: []string{"SYS_ADMIN", "NET_ADMIN"}, kind: "plain", user: nobody, apart: unix.CLONE_NEWPID | unix.CLONE_NEWNET},
 	{use: "with clocks that go on", takes: []string{"SYS_ADMIN", "SYS_TIME"}, kind: "plain", user: nobody, options: "--clock keep"},
 }
 

@@ -16,6 +16,7 @@ import (
 	"ckpt/internal/proc"
 	"ckpt/internal/puppet"
 	"ckpt/stream"
+	"ckpt/stream/record"
 )
 
 // front is ckpt-collect where the user is, while one in the target's pid namespace does the
@@ -95,7 +96,11 @@ func (f *front) start(o *Options) error {
 	if err != nil {
 		return err
 	}
-	if missing := own.Need(caps.Of(unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE), proc.Named(f.pid), "save %s, which is in a pid namespace of its own"); len(missing) > 0 {
+	needs := caps.Of(unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE)
+	if hasOwn(f.pid, record.NamespaceNet) {
+		needs |= caps.Of(unix.CAP_NET_ADMIN)
+	}
+	if missing := own.Need(needs, proc.Named(f.pid), "save %s, which is in a pid namespace of its own"); len(missing) > 0 {
 		return &denied{missing}
 	}
 	if err := admit(f.pid); err != nil {

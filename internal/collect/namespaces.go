@@ -126,12 +126,39 @@ func (d *description) ownNetwork() error {
 	for _, what := range blockers {
 		d.blockers.add(root.pid, cli.WithHint(fmt.Errorf("has in its network namespace %w, which can't be saved", what), "remove it, if the program can do without"))
 	}
+	if err := d.othersInNetwork(); err != nil {
+		return err
+	}
 	d.namespaceRefs.Net = d.newID()
 	err = d.ownNamespace(&record.Namespace{Object: record.Object{ID: d.namespaceRefs.Net}, Kind: record.NamespaceNet})
 	if err != nil {
 		return err
 	}
 	return network.Records(d.namespaceRefs.Net, d.emit)
+}
+
+// othersInNetwork names a process outside of the tree that is in its network namespace.
+func (d *description) othersInNetwork() error {
+	own, err := os.Readlink("/proc/thread-self/ns/net")
+	if err != nil {
+		return err
+	}
+	tree := map[int]bool{}
+	for _, id := range d.ids.of {
+		tree[id] = true
+	}
+	all, err := proc.Usual.Processes()
+	if err != nil {
+		return err
+	}
+	for _, pid := range all {
+		its, err := os.Readlink(proc.Usual.Path(pid, "ns/net"))
+		if err == nil && its == own && !tree[pid] && !d.ids.own[pid] {
+			d.note("%s is in the tree's network namespace, too; the restored tree gets one of its own", proc.Usual.Named(pid))
+			return nil
+		}
+	}
+	return nil
 }
 
 func upToNUL(b []byte) []byte {
