@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"slices"
@@ -18,7 +19,8 @@ func isName(s string) bool { return len(s) < unix.IFNAMSIZ && isLongName(s) }
 
 // isLongName is isName for other names, of which ALTIFNAMSIZ bytes are allowed.
 func isLongName(s string) bool {
-	return s != "" && s != "." && s != ".." && len(s) < 128 && !strings.ContainsAny(s, "/:% \t\n\v\f\r\x00\xa0")
+	// Among what isspace of the kernel takes for a space is the byte 0xa0.
+	return s != "" && s != "." && s != ".." && len(s) < 128 && !strings.ContainsAny(s, "/:% \t\n\v\f\r\x00") && !bytes.Contains([]byte(s), []byte{0xa0})
 }
 
 // checker collects what is wrong with a network of a stream.
