@@ -57,7 +57,7 @@ func TestReadme(t *testing.T) {
 		for _, f := range files {
 			name := strings.TrimSuffix(filepath.Base(f), filepath.Ext(f))
 			if apart := map[string]string{"sharing": "TestSharing", "syscalls": "TestSystemCalls", "paths": "TestPaths", "tty": "TestTerminal", "fuse": "TestFUSE", "waits_often": "TestWaitsOften",
-				"pid_namespace": "TestInits", "uts_namespace": "TestInits", "init_thief": "TestInits"}[name]; apart != "" {
+				"pid_namespace": "TestInits", "uts_namespace": "TestInits", "netns_links": "TestInits", "netns_routes": "TestInits", "netns_sockets": "TestInits", "netns_sysctls": "TestInits", "init_thief": "TestInits"}[name]; apart != "" {
 				name, test = "", apart
 			} else if strings.HasPrefix(name, "ipc_") || name == "cgroup_namespace" {
 				test = "TestIPCNamespaces/"

@@ -60,7 +60,7 @@ func apart(ctx context.Context, o *Options, first []byte, in *os.File) (status i
 	}
 	o.Step("in a pid namespace, whose init is pid %d", h.init)
 	if user {
-		o.Note("the program is restored in a user namespace and a pid namespace, because this user may not choose process ids otherwise: in there, programs like sudo give no rights, and files of other users seem to be nobody's")
+		o.Note("the program is restored in a user namespace, because CAP_SYS_ADMIN is missing for a pid namespace alone: in there, programs like sudo give no rights, and files of other users and supplementary groups seem to be nobody's")
 	}
 	return h.run(ctx)
 }
