@@ -41,7 +41,7 @@ var savingTakes = []right{
 	{use: "confined by seccomp", takes: []string{"SYS_ADMIN"}, kind: "seccomp", user: nobody},
 	{use: "that is the init of another pid namespace", takes: []string{"SYS_ADMIN", "SYS_PTRACE"}, kind: "plain", user: nobody, apart: unix.CLONE_NEWPID},
 	{use: "in another mount namespace", takes: []string{"SYS_ADMIN", "SYS_CHROOT"}, kind: "plain", user: nobody, apart: unix.CLONE_NEWNS},
-	{use: "that has a network namespace to itself, too", takes: []string{"SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN"}, kind: "plain", user: nobody, apart: unix.CLONE_NEWPID | unix.CLONE_NEWNET},
+	{use: "that has a network namespace to itself, too", takes: []string{"SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN", "DAC_READ_SEARCH"}, kind: "plain", user: nobody, apart: unix.CLONE_NEWPID | unix.CLONE_NEWNET},
 }
 
 var restoringTakes = []right{

@@ -98,7 +98,7 @@ func (f *front) start(o *Options) error {
 	}
 	needs := caps.Of(unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE)
 	if hasOwn(f.pid, record.NamespaceNet) {
-		needs |= caps.Of(unix.CAP_NET_ADMIN)
+		needs |= caps.Of(unix.CAP_NET_ADMIN, unix.CAP_DAC_READ_SEARCH) // the latter for the names of tables in /proc
 	}
 	if missing := own.Need(needs, proc.Named(f.pid), "save %s, which is in a pid namespace of its own"); len(missing) > 0 {
 		return &denied{missing}

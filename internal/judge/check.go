@@ -234,7 +234,7 @@ func (m *Model) checkOrigin() []error {
 func (m *Model) tellHost(note func(string, ...any)) {
 	const maxName = 64 // __NEW_UTS_LEN of linux/utsname.h
 	var here unix.Utsname
-	if unix.Uname(&here) != nil {
+	if m.Namespace(record.NamespaceUTS) != nil || unix.Uname(&here) != nil { // a name of its own goes along
 		return
 	}
 	if name := unix.ByteSliceToString(here.Nodename[:]); name != m.Header.Host && len(m.Header.Host) <= maxName {
