@@ -48,6 +48,7 @@ type description struct {
 	// mountNamespace is that of the tree, if it is another than ours; then mounts has it.
 	mountNamespace uint64
 	mounts         *mounts.Collector
+	elsewhere      bool // a process is in another mount namespace than it may be: paths mean nothing
 	own            ownKinds
 	ipc            *ipc.Collector // nil if it has no IPC namespace of its own
 	dry            bool           // no filter will see the records
@@ -180,7 +181,7 @@ func (d *description) describe() error {
 			return err
 		}
 	}
-	if d.served() {
+	if d.served() || d.elsewhere {
 		return nil
 	}
 	if err := errors.Join(d.findBlank(), d.readMappings()); err != nil {

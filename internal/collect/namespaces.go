@@ -71,7 +71,8 @@ func (d *description) otherNamespaces(p *process, own, its map[string]uint64) {
 	}
 	if d.mountNamespace != 0 {
 		if its["mnt"] != d.mountNamespace {
-			d.blockers.add(p.pid, fmt.Errorf("is in another mount namespace than %s, which can't be saved", proc.Named(d.tree.root().pid)))
+			d.blockers.add(p.pid, d.initHint(p, fmt.Errorf("is in another mount namespace than %s, which can't be saved", proc.Named(d.tree.root().pid))))
+			d.elsewhere = true
 		}
 		own["mnt"] = its["mnt"]
 	}
@@ -83,8 +84,17 @@ func (d *description) otherNamespaces(p *process, own, its map[string]uint64) {
 		}
 	}
 	for _, kind := range differing(own, its) {
-		d.blockers.add(p.pid, fmt.Errorf("is in another %s namespace than ckpt-collect, which can't be saved", kind))
+		d.blockers.add(p.pid, d.initHint(p, fmt.Errorf("is in another %s namespace than ckpt-collect, which can't be saved", kind)))
+		d.elsewhere = d.elsewhere || kind == namespaceWord("mnt")
 	}
+}
+
+// initHint says, of the init of a pid namespace below ours, what can be saved.
+func (d *description) initHint(p *process, reason error) error {
+	if ids := d.about[p].status.NSpid; len(ids) < 2 || ids[len(ids)-1] != 1 || p == d.tree.root() || proc.Apart() {
+		return reason
+	}
+	return cli.WithHint(reason, fmt.Sprintf("it is the init of a pid namespace: save that, with all that descends from it: ckpt-collect %d", p.pid))
 }
 
 // ownNamespaces describes the namespaces that are the tree's own.

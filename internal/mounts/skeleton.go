@@ -217,7 +217,7 @@ func (r *Restorer) dress(f *os.File, n *record.FSNode) error {
 	}
 	if kind == unix.S_IFREG && mode&setID != 0 && !trusted {
 		mode &^= setID
-		r.note("%s comes back without its set-user-id and set-group-id bits, because not all processes of the image are its owner's", n.Path)
+		r.note("%s comes back without its set-user-id and set-group-id bits, because not all processes of the image are its owner's and group's", n.Path)
 	}
 	if err := unix.Fchownat(int(f.Fd()), "", int(n.UID), int(n.GID), unix.AT_EMPTY_PATH); err != nil {
 		return os.NewSyscallError("fchownat", err)
@@ -229,8 +229,11 @@ func (r *Restorer) dress(f *os.File, n *record.FSNode) error {
 	}
 	for _, a := range n.Xattrs {
 		if a.Name == capability {
-			if !trusted || n.UID != 0 {
+			switch {
+			case !root:
 				r.note("%s comes back without its capabilities, because not all processes of the image are root's", n.Path)
+			case !trusted || n.UID != 0:
+				r.note("%s comes back without its capabilities, because it is not root's", n.Path)
 			}
 			continue // writing to it would remove them, see setCapabilities
 		}
