@@ -217,7 +217,7 @@ func (f *feature) judge(p *pipeline) {
 
 // apart are the programs of testdata/c that need more than to be started and woken
 // by the file "go".
-var apart = []string{"registers", "chroot", "exe", "sharing", "syscalls", "tty", "waits_often", "paths", "keyring", "fuse", "tcp_kept", "pid_namespace", "uts_namespace", "netns_sockets", "netns_links", "netns_routes", "netns_sysctls", "init_thief"}
+var apart = []string{"registers", "chroot", "exe", "sharing", "syscalls", "tty", "waits_often", "paths", "keyring", "fuse", "tcp_kept", "pid_namespace", "uts_namespace", "cgroup_namespace", "netns_sockets", "netns_links", "netns_routes", "netns_sysctls", "init_thief"}
 
 // moving are those of which what /proc shows changes by itself, with time.
 var moving = []string{"waits_left", "waits_children", "tcp_connecting", "spawns"}
