@@ -187,7 +187,7 @@ func (d *description) describe() error {
 	if err := errors.Join(d.findBlank(), d.readMappings()); err != nil {
 		return err
 	}
-	if err := d.ownNamespaces(); err != nil {
+	if err := d.ownNamespaces(); err != nil || d.elsewhere {
 		return err
 	}
 	for _, p := range d.tree.procs {

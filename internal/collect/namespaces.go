@@ -196,7 +196,9 @@ func (d *description) ownMounts() error {
 	d.mounts = &mounts.Collector{NewID: d.newID, Emit: d.emit, Block: d.blockers.add, Note: func(pid int, what error) {
 		d.note("%s %v", proc.Named(pid), what)
 	}, HasPty: func(dev uint64, index int) bool { return d.hasPTY(d.mounts.View(of), dev, index) }}
-	if err := d.mounts.Add(d.tree.root().pid, of); err != nil {
+	err := d.mounts.Add(d.tree.root().pid, of)
+	d.elsewhere = d.mounts.View(of) == nil // which was said
+	if err != nil || d.elsewhere {
 		return err
 	}
 	files.UseMounts(d.mounts.View(of))
