@@ -103,16 +103,19 @@ func (f *fileSystem) setTimes() error {
 			continue
 		}
 		p, err := f.file(n)
-		if err != nil {
-			return fmt.Errorf("%s in %s: %w", n.Path, f.at(), err)
+		if err == nil {
+			err = errors.Join(setTimesOf(p, n), p.Close())
 		}
-		times := []unix.Timespec{unix.NsecToTimespec(n.AtimeNS), unix.NsecToTimespec(n.MtimeNS)}
-		err = os.NewSyscallError("utimensat", unix.UtimesNanoAt(unix.AT_FDCWD, fdPath(p), times, 0))
-		if err := errors.Join(err, p.Close()); err != nil {
+		if err != nil {
 			return fmt.Errorf("%s in %s: %w", n.Path, f.at(), err)
 		}
 	}
 	return nil
+}
+
+func setTimesOf(p *os.File, n *record.FSNode) error {
+	times := []unix.Timespec{unix.NsecToTimespec(n.AtimeNS), unix.NsecToTimespec(n.MtimeNS)}
+	return os.NewSyscallError("utimensat", unix.UtimesNanoAt(unix.AT_FDCWD, fdPath(p), times, 0))
 }
 
 func (r *Restorer) makeNode(f *fileSystem, n *record.FSNode) error {
@@ -299,7 +302,7 @@ func (r *Restorer) Fill(d *record.FSData, data io.Reader, n int64) error {
 	if copied != n {
 		return stream.ErrTruncated
 	}
-	return nil
+	return setTimesOf(p, node) // it may be compared with its record once more, as an executable is
 }
 
 // file opens a file of the tree with O_PATH.
