@@ -20,6 +20,13 @@ func TestInits(t *testing.T) {
 			(&feature{t: t, args: []string{buildC(t, "c/"+name+".c")}, apart: unix.CLONE_NEWPID}).runApart()
 		})
 	}
+	for _, name := range []string{"first_ended", "first_ended_tables", "first_ended_mounts"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const all = unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET
+			(&feature{t: t, args: []string{buildC(t, "c/"+name+".c")}, apart: all}).runApart()
+		})
+	}
 	for _, name := range []string{"netns_sockets", "netns_links", "netns_routes", "netns_sysctls"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -66,7 +66,7 @@ func hasOwn(pid int, kind string) bool {
 	if err != nil {
 		return false
 	}
-	its, err := proc.Namespace(pid, pid, kind)
+	its, err := proc.Namespace(pid, proc.Living(pid), kind)
 	return err == nil && its != own
 }
 
@@ -124,8 +124,12 @@ func (f *front) start(o *Options) error {
 	if _, err := unix.FcntlInt(uintptr(pair[1]), unix.F_SETFD, 0); err != nil {
 		return os.NewSyscallError("fcntl", err)
 	}
-	f.worker, err = puppet.StartInside(f.pidfd, unix.CLONE_NEWPID|unix.CLONE_NEWUTS|unix.CLONE_NEWIPC|unix.CLONE_NEWNET, os.Args, append(os.Environ(), insideSetting(pair[1], f.pid)))
+	door, err := f.openLiving()
 	if err != nil {
+		return err
+	}
+	f.worker, err = puppet.StartInside(door, unix.CLONE_NEWPID|unix.CLONE_NEWUTS|unix.CLONE_NEWIPC|unix.CLONE_NEWNET, os.Args, append(os.Environ(), insideSetting(pair[1], f.pid)))
+	if err := errors.Join(err, unix.Close(door)); err != nil {
 		return fmt.Errorf("pid %d: %w", f.pid, err)
 	}
 	if f.end, err = unix.PidfdOpen(f.worker, 0); err != nil { // not reaped yet, so it is that one
@@ -133,6 +137,36 @@ func (f *front) start(o *Options) error {
 	}
 	o.Step("pid %d is the init of a pid namespace; pid %d works in there", f.pid, f.worker)
 	return os.NewSyscallError("close", unix.Close(pair[1]))
+}
+
+// openLiving returns a pidfd of a thread of the target by which its namespaces can be entered: a
+// first thread that has ended has none.
+func (f *front) openLiving() (int, error) {
+	tid, flags := proc.Living(f.pid), 0
+	if tid != f.pid {
+		flags = unix.PIDFD_THREAD
+	}
+	fd, err := unix.PidfdOpen(tid, flags)
+	if err == unix.EINVAL {
+		return -1, refused(f.pid, errFirstEnded)
+	}
+	if err != nil {
+		return -1, noSuch(f.pid, err)
+	}
+	if flags == 0 {
+		return fd, nil
+	}
+	// It is the target's if it still lives after it was seen to be, as does the target.
+	_, err = proc.ReadThreadStat(f.pid, tid)
+	for _, pidfd := range []int{fd, f.pidfd} {
+		if ended, e := readyWithin(pidfd, 0); ended || e != nil {
+			err = errors.Join(err, e, fmt.Errorf("pid %d changes its threads; try again", f.pid))
+		}
+	}
+	if err != nil {
+		return -1, errors.Join(err, unix.Close(fd))
+	}
+	return fd, nil
 }
 
 // run does what the one inside asks for, until that ends.

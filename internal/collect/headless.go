@@ -11,6 +11,8 @@ import (
 	"ckpt/stream/record"
 )
 
+var errFirstEnded = errors.New("has ended its first thread while others go on, which can't be saved before Linux 6.9")
+
 // ended blocks a process whose first thread has ended while others go on, if something of
 // it can't be found out.
 func (d *description) ended(p *process) {
@@ -24,7 +26,7 @@ func (d *description) ended(p *process) {
 	}
 	switch {
 	case err == unix.EINVAL:
-		d.blockers.add(p.pid, errors.New("has ended its first thread while others go on, which can't be saved before Linux 6.9"))
+		d.blockers.add(p.pid, errFirstEnded)
 	case traceDenied(p.pid):
 		d.blockers.add(p.pid, errors.New("has ended its first thread while others go on, and that one belongs to another user, so its exit status can't be read: that takes CAP_SYS_PTRACE"))
 	case p.threads[0].GroupStop != 0:

@@ -71,7 +71,7 @@ func (d *ids) learn(t *tree) error {
 		if err := d.find(p.pid); err != nil {
 			return err
 		}
-		if len(p.threads) < 2 {
+		if len(p.threads) < 2 && !p.headless() {
 			continue
 		}
 		if err := d.findThreads(d.of[p.pid]); err != nil {

@@ -149,10 +149,7 @@ func (d *description) ownNetwork() error {
 
 // othersInNetwork names a process outside of the tree that is in its network namespace.
 func (d *description) othersInNetwork() error {
-	own, err := os.Readlink("/proc/thread-self/ns/net")
-	if err != nil {
-		return err
-	}
+	own := d.facts[d.tree.root().pid].Namespaces[record.NamespaceNet]
 	tree := map[int]bool{}
 	for _, id := range d.ids.of {
 		tree[id] = true
@@ -162,8 +159,7 @@ func (d *description) othersInNetwork() error {
 		return err
 	}
 	for _, pid := range all {
-		its, err := os.Readlink(proc.Usual.Path(pid, "ns/net"))
-		if err == nil && its == own && !tree[pid] && !d.ids.own[pid] {
+		if !tree[pid] && !d.ids.own[pid] && proc.Usual.HasThreadIn(pid, record.NamespaceNet, own) {
 			d.note("%s is in the tree's network namespace, too; the restored tree gets one of its own", proc.Usual.Named(pid))
 			return nil
 		}

@@ -93,7 +93,7 @@ func (c *Collector) Add(pid int, of uint64) (err error) {
 // isForeign reports whether a process's mount namespace belongs to another user namespace
 // than ours: then its mounts are tied together (MNT_LOCKED), and a copy of them is, too.
 func isForeign(pid int) (bool, error) {
-	f, err := os.Open(proc.Path(pid, "ns/mnt"))
+	f, err := os.Open(proc.Path(proc.Living(pid), "ns/mnt"))
 	if err != nil {
 		return false, err
 	}
@@ -118,13 +118,14 @@ func (s *space) read() error {
 		return err
 	}
 	defer self.Close()
-	ns, err := os.Open(proc.Path(s.pid, "ns/mnt"))
+	at := proc.Living(s.pid)
+	ns, err := os.Open(proc.ThreadPath(s.pid, at, "ns/mnt"))
 	if err != nil {
 		return err
 	}
 	defer ns.Close()
 	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, proc.Path(s.pid, "root"), unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &st); err != nil {
+	if err := unix.Statx(unix.AT_FDCWD, proc.ThreadPath(s.pid, at, "root"), unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &st); err != nil {
 		return fmt.Errorf("its root folder: %w", err)
 	}
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {

@@ -102,14 +102,15 @@ func (c *Collector) view(f *fileSystem) error {
 	if kind == "" || f.Host || f.mounts[0].f == nil {
 		return nil
 	}
-	its, err := proc.Namespace(f.pid, f.pid, kind)
+	at := proc.Living(f.pid)
+	its, err := proc.Namespace(f.pid, at, kind)
 	if err != nil {
 		return err
 	}
 	own := false
 	if kind == "pid" {
 		own = pidNamespaceOf(f) == its
-	} else if dev, err := devInNamespace(f.Type, proc.Path(f.pid, "ns/"+kind)); err != nil {
+	} else if dev, err := devInNamespace(f.Type, proc.ThreadPath(f.pid, at, "ns/"+kind)); err != nil {
 		return err
 	} else {
 		own = dev == f.Dev
@@ -315,7 +316,7 @@ func splitLowers(value string) (paths []string) {
 // mounted by the program, or the host's, where that which started the container did.
 func (c *Collector) layer(f *fileSystem, l *record.FSLayerDir) error {
 	if m := f.mounts[0]; isClean(l.Path) && m.parent != nil && !leadsThroughServed(m.root(), l.Path) {
-		if dir, err := os.OpenFile(proc.Path(f.pid, "root"), unix.O_PATH|unix.O_DIRECTORY, 0); err == nil {
+		if dir, err := os.OpenFile(proc.Path(proc.Living(f.pid), "root"), unix.O_PATH|unix.O_DIRECTORY, 0); err == nil {
 			inside, err := openPath(int(dir.Fd()), l.Path, noLinks|unix.RESOLVE_IN_ROOT)
 			dir.Close()
 			if err == nil {

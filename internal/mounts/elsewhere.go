@@ -40,7 +40,7 @@ func eachNamespace(f func(pid int, ns uint64, mounts []proc.Mount) bool) error {
 func (c *Collector) noteShared() error {
 	own := map[uint64]bool{}
 	for _, s := range c.spaces {
-		ns, err := proc.Namespace(s.pid, s.pid, "mnt")
+		ns, err := proc.Namespace(s.pid, proc.Living(s.pid), "mnt")
 		if err != nil {
 			return err
 		}

@@ -13,8 +13,8 @@ import (
 )
 
 // StartInside starts this very program again, with these arguments and environment, in the
-// namespaces of these kinds (CLONE_NEWPID and the like) in which the process of a pidfd is.
-// It has our descriptors but for those to be closed on exec, is a child of ours and is killed
+// namespaces of these kinds (CLONE_NEWPID and the like) in which the process or thread of a
+// pidfd is. It has our descriptors but for those to be closed on exec, is a child of ours and is killed
 // when the calling thread, which must be locked, ends.
 //
 // Nobody in there but who has CAP_SYS_PTRACE may trace it: it is not dumpable from its first
@@ -42,7 +42,7 @@ func StartInside(pidfd int, kinds int, args, env []string) (pid int, err error) 
 	return p.t.PID, nil
 }
 
-// cloneInside enters the namespaces of the process of a pidfd of the stub's, and makes another
+// cloneInside enters the namespaces that a pidfd of the stub's leads to, and makes another
 // stub in there.
 func (p *Puppet) cloneInside(pidfd uint64, kinds int, name string) (*Puppet, error) {
 	if _, err := p.Call(unix.SYS_SETNS, pidfd, uint64(kinds)); err != nil {

@@ -11,6 +11,8 @@ static inline long long stat_field(pid_t pid, int n)
 	int fd, len;
 
 	snprintf(name, sizeof name, "/proc/%d/stat", pid);
+	if (pid == getpid())
+		strcpy(name, "/proc/self/stat"); /* which may know it by another id */
 	if ((fd = open(name, O_RDONLY)) < 0)
 		return -1;
 	len = read(fd, text, sizeof text - 1);

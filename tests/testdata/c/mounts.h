@@ -52,7 +52,7 @@ static inline char *table(void)
 	static int ids[512], parents[512];
 	static char points[512][PATH_MAX];
 	char *all = calloc(1, 4 << 20), *end = all, buf[8192];
-	FILE *f = fopen("/proc/self/mountinfo", "r");
+	FILE *f = fopen("/proc/thread-self/mountinfo", "r");
 	int n = 0, major, minor, at, group;
 
 	must(f != NULL);
