@@ -48,19 +48,25 @@ func (r *Restorer) Check() (errs []error) {
 		return []error{err}
 	}
 	r.confine()
+	var found []*mount
 	for _, s := range r.list {
-		for _, m := range s.root.all() {
+		for _, m := range s.list { // parents first
 			m.left = m.left || m.parent != nil && m.parent.left
 			if m.left {
 				continue
 			}
 			if err := r.resolve(m); err != nil {
 				errs = append(errs, err)
-			} else if err := r.checkReach(m); err != nil {
-				errs = append(errs, err)
-			} else if err := r.checkPlace(m); err != nil {
-				errs = append(errs, err)
+			} else if !m.left {
+				found = append(found, m)
 			}
+		}
+	}
+	for _, m := range found { // it is known by now what is left out
+		if err := r.checkReach(m); err != nil {
+			errs = append(errs, err)
+		} else if err := r.checkPlace(m); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	return errs
@@ -89,22 +95,47 @@ func (r *Restorer) CheckPaper() (errs []error) {
 
 // check returns what is wrong with the record of a file system.
 func (f *fileSystem) check() error {
+	if err := f.checkLayers(); err != nil {
+		return err
+	}
 	t, known := fsTypes[f.Type]
 	switch f.How {
 	case record.FSHost, record.FSOther:
 		return nil
 	case record.FSView, record.FSTree, record.FSFresh, record.FSLayer:
 		if !known || t.how != f.How {
-			return fmt.Errorf("%w: a file system of type %q that is %s", stream.ErrCorrupt, f.Type, f.How)
+			return fmt.Errorf("%w: a file system of type %q that is %s", stream.ErrCorrupt, short(f.Type), f.How)
 		}
 	default:
-		return fmt.Errorf("%w: a file system that is %q", stream.ErrCorrupt, f.How)
+		return fmt.Errorf("%w: a file system that is %q", stream.ErrCorrupt, short(f.How))
 	}
 	if strings.Contains(f.Source, "\x00") {
-		return fmt.Errorf("%w: a file system of %q", stream.ErrCorrupt, f.Source)
+		return fmt.Errorf("%w: a file system of %q", stream.ErrCorrupt, short(f.Source))
 	}
 	if err := f.checkOptions(); err != nil {
 		return fmt.Errorf("%w: a file system: %w", stream.ErrCorrupt, err)
+	}
+	return nil
+}
+
+// checkLayers returns what is wrong with the folders of an overlay, which nothing else has.
+func (f *fileSystem) checkLayers() error {
+	bad := func(what string, args ...any) error {
+		return fmt.Errorf("%w: a file system of type %q %s", stream.ErrCorrupt, short(f.Type), fmt.Sprintf(what, args...))
+	}
+	lowers := 0
+	for _, l := range f.Layers {
+		switch {
+		case f.Type != "overlay":
+			return bad("with the folder %q", short(l.Path))
+		case !slices.Contains([]string{"lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir"}, l.Option):
+			return bad("with the folder %q as its %q", short(l.Path), short(l.Option))
+		case strings.HasPrefix(l.Option, "lowerdir"):
+			lowers++
+		}
+	}
+	if f.How == record.FSLayer && lowers == 0 {
+		return bad("without a folder below")
 	}
 	return nil
 }

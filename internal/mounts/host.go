@@ -74,7 +74,7 @@ func identify(f *os.File) (*record.FSIdentity, error) {
 // not tell, because it may have been used again: the time of birth or the file handle does,
 // or, as long as the system has not been started again, the file system.
 func isSame(was, now *record.FSIdentity, sameBoot bool) bool {
-	if was.Ino != now.Ino || (was.Mode^now.Mode)&unix.S_IFMT != 0 || sameBoot && was.Dev != now.Dev {
+	if was == nil || was.Ino != now.Ino || (was.Mode^now.Mode)&unix.S_IFMT != 0 || sameBoot && was.Dev != now.Dev {
 		return false
 	}
 	known := sameBoot

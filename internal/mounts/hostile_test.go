@@ -81,11 +81,21 @@ var hostile = map[string]struct {
 	change func(i *image)
 	want   string
 }{
-	"no root":            {func(i *image) { i.mounts = i.mounts[1:] }, "does not stand before"},
-	"a mount on itself":  {func(i *image) { i.mounts[1].ID = 10 }, "two mounts are number 10"},
-	"two on one place":   {func(i *image) { m := *i.mounts[1]; m.ID = 12; i.mounts = append(i.mounts, &m) }, "two mounts are at /d"},
-	"a way up":           {func(i *image) { i.mounts[1].Point = "/d/../../x" }, "mount 11"},
-	"a way up in a root": {func(i *image) { i.mounts[1].Root = "/.." }, "mount 11"},
+	"no root":           {func(i *image) { i.mounts = i.mounts[1:] }, "does not stand before"},
+	"a mount on itself": {func(i *image) { i.mounts[1].ID = 10 }, "two mounts are number 10"},
+	"two roots": {func(i *image) {
+		m := *i.mounts[1]
+		m.ID, m.Parent, m.Point = 9, 9, "/"
+		i.mounts = append([]*record.Mount{&m}, i.mounts...)
+		i.mounts[1].Parent = 10
+	}, "mount 10 at / is on itself, and is not the root"},
+	"layers of no overlay":    {func(i *image) { i.fs[1].Layers = []record.FSLayerDir{{Option: "lowerdir", Path: "/usr"}} }, `type "devpts" with the folder "/usr"`},
+	"an overlay of nothing":   {func(i *image) { i.fs[1].Type, i.fs[1].How, i.fs[1].Options = "overlay", record.FSLayer, nil }, "without a folder below"},
+	"a layer of another sort": {func(i *image) { overlay(i, record.FSLayerDir{Option: "xino", Path: "/usr"}) }, `as its "xino"`},
+	"a layer that is unknown": {func(i *image) { overlay(i, record.FSLayerDir{Option: "lowerdir", Path: "/usr"}) }, "which was not found"},
+	"two on one place":        {func(i *image) { m := *i.mounts[1]; m.ID = 12; i.mounts = append(i.mounts, &m) }, "two mounts are at /d"},
+	"a way up":                {func(i *image) { i.mounts[1].Point = "/d/../../x" }, "mount 11"},
+	"a way up in a root":      {func(i *image) { i.mounts[1].Root = "/.." }, "mount 11"},
 	"not below": {func(i *image) {
 		m := *i.mounts[1]
 		m.ID, m.Parent = 12, 11
@@ -141,6 +151,11 @@ var hostile = map[string]struct {
 		i.fs[1].Type, i.fs[1].How = "ext4", record.FSHost
 		i.mounts[1].Is, i.mounts[1].HostPath = &record.FSIdentity{Ino: 1, Mode: unix.S_IFDIR}, "/etc"
 	}, "not found here"},
+}
+
+// overlay makes an overlay of the second file system.
+func overlay(i *image, layers ...record.FSLayerDir) {
+	i.fs[1].Type, i.fs[1].How, i.fs[1].Options, i.fs[1].Layers = "overlay", record.FSLayer, nil, layers
 }
 
 func TestHostile(t *testing.T) {

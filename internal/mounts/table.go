@@ -51,7 +51,7 @@ func arrange(list []*mount) (root *mount, err error) {
 	byID, taken := map[int]*mount{}, map[place]bool{}
 	for _, m := range list {
 		if !isClean(m.Point) || !isClean(m.Root) {
-			return nil, fmt.Errorf("%w: mount %d of %q at %q", stream.ErrCorrupt, m.ID, m.Root, m.Point)
+			return nil, fmt.Errorf("%w: mount %d of %q at %q", stream.ErrCorrupt, m.ID, short(m.Root), short(m.Point))
 		}
 		if byID[m.ID] != nil {
 			return nil, fmt.Errorf("%w: two mounts are number %d", stream.ErrCorrupt, m.ID)
@@ -59,17 +59,19 @@ func arrange(list []*mount) (root *mount, err error) {
 		byID[m.ID] = m
 		m.parent = byID[m.Parent]
 		switch {
-		case m.parent == m, m.parent == nil && root == nil && m.Point == "/":
+		case (m.parent == m || m.parent == nil) && root == nil && m.Point == "/":
 			m.parent, root, m.rel = nil, m, "/"
 			continue
+		case m.parent == m:
+			return nil, fmt.Errorf("%w: mount %d at %s is on itself, and is not the root", stream.ErrCorrupt, m.ID, short(m.Point))
 		case m.parent == nil:
-			return nil, fmt.Errorf("%w: mount %d at %s is on mount %d, which does not stand before it", stream.ErrCorrupt, m.ID, m.Point, m.Parent)
+			return nil, fmt.Errorf("%w: mount %d at %s is on mount %d, which does not stand before it", stream.ErrCorrupt, m.ID, short(m.Point), m.Parent)
 		}
 		if m.rel, err = below(m.parent.Point, m.Point); err != nil {
 			return nil, err
 		}
 		if taken[place{m.parent, m.rel}] {
-			return nil, fmt.Errorf("%w: two mounts are at %s of mount %d", stream.ErrCorrupt, m.rel, m.Parent)
+			return nil, fmt.Errorf("%w: two mounts are at %s of mount %d", stream.ErrCorrupt, short(m.rel), m.Parent)
 		}
 		taken[place{m.parent, m.rel}] = true
 		m.parent.kids = append(m.parent.kids, m)
@@ -78,6 +80,17 @@ func arrange(list []*mount) (root *mount, err error) {
 		return nil, fmt.Errorf("%w: a mount namespace without a root", stream.ErrCorrupt)
 	}
 	return root, nil
+}
+
+// shortBytes is how much of a path a message has.
+const shortBytes = 200
+
+// short cuts what a stream has for a message.
+func short(p string) string {
+	if len(p) <= shortBytes {
+		return p
+	}
+	return strings.ToValidUTF8(p[:shortBytes], "") + "…"
 }
 
 // isClean reports whether a path is absolute and without anything that leads elsewhere.
@@ -89,7 +102,7 @@ func isClean(p string) bool {
 func below(folder, p string) (string, error) {
 	rest, ok := under(folder, p)
 	if !ok {
-		return "", fmt.Errorf("%w: %s is not below %s", stream.ErrCorrupt, p, folder)
+		return "", fmt.Errorf("%w: %s is not below %s", stream.ErrCorrupt, short(p), short(folder))
 	}
 	return rest, nil
 }
