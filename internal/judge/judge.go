@@ -6,6 +6,8 @@ package judge
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 
 	"ckpt/internal/caps"
 	"ckpt/internal/files"
@@ -14,6 +16,7 @@ import (
 	"ckpt/internal/mounts"
 	"ckpt/internal/object"
 	"ckpt/internal/task"
+	"ckpt/stream"
 	"ckpt/stream/record"
 )
 
@@ -48,6 +51,16 @@ func (m *Model) MountsOf(r *mounts.Restorer) error {
 	for _, rec := range m.Mounts {
 		if err := r.Add(rec); err != nil {
 			return err
+		}
+	}
+	for _, of := range r.Objects() {
+		if ns := m.Namespaces[of]; ns == nil || ns.Kind != record.NamespaceMnt {
+			return fmt.Errorf("%w: mounts in object %d, which is no mount namespace", stream.ErrCorrupt, of)
+		}
+	}
+	for id, ns := range m.Namespaces {
+		if ns.Kind == record.NamespaceMnt && !slices.Contains(r.Objects(), id) {
+			return fmt.Errorf("%w: a mount namespace without a mount", stream.ErrCorrupt)
 		}
 	}
 	return nil

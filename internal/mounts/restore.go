@@ -141,6 +141,14 @@ func (r *Restorer) Node(n *record.FSNode) error {
 	return fs.tree.add(n)
 }
 
+// Objects lists the objects that mounts were added to.
+func (r *Restorer) Objects() (of []uint64) {
+	for _, s := range r.list {
+		of = append(of, s.of)
+	}
+	return of
+}
+
 // Made returns the namespace that an object is.
 func (r *Restorer) Made(of uint64) *Namespace { return r.made[of] }
 
