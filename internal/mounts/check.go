@@ -86,6 +86,9 @@ func (r *Restorer) CheckPaper() (errs []error) {
 		var err error
 		s.root, err = arrange(s.list)
 		add(err)
+		if err == nil && s.root.kid("/") != nil { // paths would lead below it
+			add(fmt.Errorf("%w: a mount namespace whose root is covered by another mount", stream.ErrCorrupt))
+		}
 		for _, m := range s.list {
 			add(m.check())
 		}
@@ -230,11 +233,20 @@ func (r *Restorer) fromHost(m *mount) error {
 	if isServed(m.fs.Type) && !r.SameBoot { // one is as another
 		return r.undecided(m, "which can't be told from others after a reboot")
 	}
+	switch {
+	case m.isGuess() && len(m.fs.Layers) > 0:
+		return r.checkLayers(m)
+	case m.isGuess():
+		return r.undecided(m, "which has neither a file handle nor a time of birth to know it by")
+	}
 	is := func(h *proc.Mount) bool {
 		return h.FSType == m.fs.Type && (!r.SameBoot || h.Dev == m.fs.Dev)
 	}
 	paths := candidates("", r.host, is, m.Root)
-	f, p := find(unix.AT_FDCWD, append([]string{m.HostPath}, paths...), m.Is, r.SameBoot)
+	if canTell(m.Is) { // it could be anywhere
+		paths = append([]string{m.HostPath}, paths...)
+	}
+	f, p := find(unix.AT_FDCWD, paths, m.Is, r.SameBoot)
 	if f != nil {
 		m.from.path = p
 		return f.Close()
@@ -360,8 +372,8 @@ func (r *Restorer) checkLayers(m *mount) error {
 		case l.Inside:
 			m.fs.inside = true
 			continue
-		case l.Is == nil:
-			return r.undecided(m, fmt.Sprintf("with the folder %s (%s), which was not found", l.Path, l.Option))
+		case l.Is == nil, !canTell(l.Is):
+			return r.undecided(m, fmt.Sprintf("with the folder %s (%s), which was not found, or is known by its number only", l.Path, l.Option))
 		}
 		f, _ := find(unix.AT_FDCWD, []string{l.Path}, l.Is, r.SameBoot)
 		if f == nil {

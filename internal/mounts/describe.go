@@ -234,13 +234,17 @@ func (c *Collector) origin(m *mount) (err error) {
 	}
 	paths := slices.DeleteFunc(candidates(first, c.host, is, m.Root), c.asksServer)
 	f, p := find(unix.AT_FDCWD, paths, m.Is, true)
-	if f == nil && len(paths) > 0 { // it is covered there
+	if f == nil && len(paths) > 0 && !m.isGuess() { // it is covered there
 		return nil
 	}
-	if f == nil {
-		c.Note(m.fs.pid, cli.WithHint(fmt.Errorf("has %s of a %s file system mounted at %s, which no path of ckpt-collect leads to; what takes its place must be said when it is restored",
-			m.Root, m.fs.Type, m.Point), Proposal(m.Point, "")))
-		return nil
+	if f == nil || m.isGuess() {
+		why := "no path of ckpt-collect leads to"
+		if m.isGuess() {
+			why = "can't be told from others"
+		}
+		c.Note(m.fs.pid, cli.WithHint(fmt.Errorf("has %s of a %s file system mounted at %s, which %s; what takes its place must be said when it is restored",
+			m.Root, m.fs.Type, m.Point, why), Proposal(m.Point, p)))
+		return closed(f)
 	}
 	m.HostPath = p
 	return f.Close()

@@ -71,27 +71,25 @@ func identify(f *os.File) (*record.FSIdentity, error) {
 }
 
 // isSame reports whether what was seen once is what is seen now. An inode number alone does
-// not tell, because it may have been used again: the time of birth or the file handle does,
-// or, as long as the system has not been started again, the file system.
+// not tell, because it may have been used again, and can be guessed: the time of birth or the
+// file handle does. A file system may have neither, such as devpts.
 func isSame(was, now *record.FSIdentity, sameBoot bool) bool {
 	if was == nil || was.Ino != now.Ino || (was.Mode^now.Mode)&unix.S_IFMT != 0 || sameBoot && was.Dev != now.Dev {
 		return false
 	}
-	known := sameBoot
-	if was.BtimeNS != 0 && now.BtimeNS != 0 {
-		if was.BtimeNS != now.BtimeNS {
-			return false
-		}
-		known = true
+	born, handle := was.BtimeNS != 0 && now.BtimeNS != 0, was.FH != nil && now.FH != nil
+	if born && was.BtimeNS != now.BtimeNS || handle && (was.FH.Type != now.FH.Type || !bytes.Equal(was.FH.Bytes, now.FH.Bytes)) {
+		return false
 	}
-	if was.FH != nil && now.FH != nil {
-		if was.FH.Type != now.FH.Type || !bytes.Equal(was.FH.Bytes, now.FH.Bytes) {
-			return false
-		}
-		known = true
-	}
-	return known
+	return born || handle || sameBoot && !canTell(was) && !canTell(now)
 }
+
+// canTell reports whether more is known of a file than its number.
+func canTell(id *record.FSIdentity) bool { return id.BtimeNS != 0 || id.FH != nil }
+
+// isGuess reports whether what the root of a mount is would be known by a number only: the
+// root of a file system there is once.
+func (m *mount) isGuess() bool { return m.Is == nil || m.Root != "/" && !canTell(m.Is) }
 
 // candidates lists where a folder of a file system may be found among the mounts of the host:
 // first is tried before all.

@@ -89,6 +89,22 @@ var hostile = map[string]struct {
 		i.mounts = append([]*record.Mount{&m}, i.mounts...)
 		i.mounts[1].Parent = 10
 	}, "mount 10 at / is on itself, and is not the root"},
+	"a covered root": {func(i *image) {
+		i.mounts[1].Point = "/"
+	}, "whose root is covered"},
+	"a folder of the host's, guessed": {func(i *image) {
+		var st unix.Stat_t
+		_ = unix.Stat("/usr/bin", &st)
+		i.fs[1].Type, i.fs[1].How, i.fs[1].Dev = fsTypeOf("/usr/bin"), record.FSHost, st.Dev
+		i.mounts[1].Root, i.mounts[1].HostPath = "/usr/bin", "/usr/bin"
+		i.mounts[1].Is = &record.FSIdentity{Dev: st.Dev, Ino: st.Ino, Mode: unix.S_IFDIR}
+	}, "neither a file handle nor a time of birth"},
+	"the same as a whole": {func(i *image) {
+		var st unix.Stat_t
+		_ = unix.Stat("/usr/bin", &st)
+		i.fs[1].Type, i.fs[1].How, i.fs[1].Dev = fsTypeOf("/usr/bin"), record.FSHost, st.Dev
+		i.mounts[1].HostPath, i.mounts[1].Is = "/usr/bin", &record.FSIdentity{Dev: st.Dev, Ino: st.Ino, Mode: unix.S_IFDIR}
+	}, "which is not found here any more"},
 	"layers of no overlay":    {func(i *image) { i.fs[1].Layers = []record.FSLayerDir{{Option: "lowerdir", Path: "/usr"}} }, `type "devpts" with the folder "/usr"`},
 	"an overlay of nothing":   {func(i *image) { i.fs[1].Type, i.fs[1].How, i.fs[1].Options = "overlay", record.FSLayer, nil }, "without a folder below"},
 	"a layer of another sort": {func(i *image) { overlay(i, record.FSLayerDir{Option: "xino", Path: "/usr"}) }, `as its "xino"`},
@@ -142,8 +158,11 @@ var hostile = map[string]struct {
 	}, "in itself"},
 	"an overlay of the host's": {func(i *image) {
 		i.fs[1].Type, i.fs[1].How, i.fs[1].Options = "overlay", record.FSLayer, nil
-		i.fs[1].Layers = []record.FSLayerDir{{Option: "lowerdir", Path: "/etc", Is: &record.FSIdentity{Ino: 1, Mode: unix.S_IFDIR}}}
+		i.fs[1].Layers = []record.FSLayerDir{{Option: "lowerdir", Path: "/etc", Is: &record.FSIdentity{Ino: 1, Mode: unix.S_IFDIR, BtimeNS: 1}}}
 	}, "not there any more"},
+	"an overlay of a guess": {func(i *image) {
+		overlay(i, record.FSLayerDir{Option: "lowerdir", Path: "/etc", Is: &record.FSIdentity{Ino: 1, Mode: unix.S_IFDIR}})
+	}, "known by its number only"},
 	"one of the system's": {func(i *image) {
 		i.fs[1].Type, i.fs[1].How, i.fs[1].Options = "selinuxfs", record.FSView, nil
 	}, "not found here"},
@@ -151,6 +170,16 @@ var hostile = map[string]struct {
 		i.fs[1].Type, i.fs[1].How = "ext4", record.FSHost
 		i.mounts[1].Is, i.mounts[1].HostPath = &record.FSIdentity{Ino: 1, Mode: unix.S_IFDIR}, "/etc"
 	}, "not found here"},
+}
+
+// fsTypeOf returns the type of the file system that a path of ours is on.
+func fsTypeOf(p string) string {
+	all, _ := proc.Mounts(os.Getpid())
+	root, err := arrange(parentsFirst(all))
+	if err != nil {
+		panic(err)
+	}
+	return root.lookup(p).src.FSType
 }
 
 // overlay makes an overlay of the second file system.
@@ -172,6 +201,72 @@ func TestHostile(t *testing.T) {
 	}
 	if now := mountinfo(t, os.Getpid()); now != before {
 		t.Errorf("our own mounts changed: %s", now)
+	}
+}
+
+// TestIsSame: what it takes to be taken for a file of the host's.
+func TestIsSame(t *testing.T) {
+	fh := func(b byte) *record.Handle { return &record.Handle{Type: 1, Bytes: []byte{b}} }
+	full := record.FSIdentity{Dev: 1, Ino: 2, Mode: unix.S_IFDIR, BtimeNS: 3, FH: fh(4)}
+	for name, c := range map[string]struct {
+		change         func(id *record.FSIdentity)
+		same, sameBoot bool
+	}{
+		"as it was":              {func(*record.FSIdentity) {}, true, true},
+		"without a time":         {func(id *record.FSIdentity) { id.BtimeNS = 0 }, true, true},
+		"without a handle":       {func(id *record.FSIdentity) { id.FH = nil }, true, true},
+		"without both":           {func(id *record.FSIdentity) { id.BtimeNS, id.FH = 0, nil }, false, true},
+		"without both, rebooted": {func(id *record.FSIdentity) { id.BtimeNS, id.FH = 0, nil }, false, false},
+		"of another device":      {func(id *record.FSIdentity) { id.Dev = 9 }, false, true},
+		"after a reboot":         {func(id *record.FSIdentity) { id.Dev = 9 }, true, false},
+		"of another time":        {func(id *record.FSIdentity) { id.BtimeNS = 9 }, false, true},
+		"of another handle":      {func(id *record.FSIdentity) { id.FH = fh(9) }, false, true},
+		"of another number":      {func(id *record.FSIdentity) { id.Ino = 9 }, false, true},
+		"of another kind":        {func(id *record.FSIdentity) { id.Mode = unix.S_IFREG }, false, true},
+		"of other permissions":   {func(id *record.FSIdentity) { id.Mode |= 0o700 }, true, true},
+	} {
+		was := full
+		if c.change(&was); isSame(&was, &full, c.sameBoot) != c.same || isSame(&full, &was, c.sameBoot) != c.same {
+			t.Errorf("%s: not %v", name, c.same)
+		}
+	}
+	number := record.FSIdentity{Dev: 1, Ino: 2, Mode: unix.S_IFDIR} // as devpts has it
+	if !isSame(&number, &number, true) || isSame(&number, &number, false) {
+		t.Error("where nothing else is known, a number is enough until the next boot")
+	}
+	if isSame(nil, &full, true) {
+		t.Error("nothing is a file")
+	}
+}
+
+// TestCovered: what is enough that nothing leads to a mount.
+func TestCovered(t *testing.T) {
+	at := func(id, parent int, point string) *mount {
+		return &mount{Mount: &record.Mount{ID: id, Parent: parent, Point: point, Root: "/"}}
+	}
+	const secret, inner, other = 2, 3, 4
+	for name, c := range map[string]struct {
+		inner, other *mount
+		change       func(secret, inner, other *mount)
+		want         bool
+	}{
+		"by one on its root":   {at(inner, secret, "/d/in"), at(other, secret, "/d"), func(_, _, _ *mount) {}, true},
+		"by what is left out":  {at(inner, secret, "/d/in"), at(other, secret, "/d"), func(_, _, o *mount) { o.left = true }, false},
+		"by one above it":      {at(inner, secret, "/d/in"), at(other, 1, "/e"), func(_, _, _ *mount) {}, false},
+		"with files of its":    {at(inner, secret, "/d/in"), at(other, secret, "/d"), func(s, _, _ *mount) { s.wanted = []string{"/d/f"} }, false},
+		"with files on others": {at(inner, secret, "/d/in"), at(other, secret, "/d"), func(_, i, _ *mount) { i.wanted = []string{"/d/in"} }, false},
+	} {
+		s := at(secret, 1, "/d")
+		if _, err := arrange([]*mount{at(1, 0, "/"), s, c.inner, c.other}); err != nil {
+			t.Fatal(err)
+		}
+		if c.change(s, c.inner, c.other); s.isCovered() != c.want {
+			t.Errorf("%s: not %v", name, c.want)
+		}
+	}
+	root := at(1, 0, "/")
+	if _, err := arrange([]*mount{root, at(secret, 1, "/")}); err != nil || root.isCovered() {
+		t.Errorf("the root is covered, %v", err)
 	}
 }
 

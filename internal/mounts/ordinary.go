@@ -70,9 +70,12 @@ func (r *Restorer) checkReach(m *mount) error {
 	return nil
 }
 
-// isCovered reports whether nothing leads to a mount, so that it may be as covered as it was.
+// isCovered reports whether nothing leads to a mount, so that it may be as covered as it was:
+// another is on its root, and no file is opened on it or on what is mounted on it, from which
+// ".." would lead to it. A mount that covers a folder above it does not count: folders can be
+// moved.
 func (m *mount) isCovered() bool {
-	return len(m.wanted) == 0 && m.root().lookup(m.Point) != m
+	return m.parent != nil && m.kid("/") != nil && !slices.ContainsFunc(m.all(), func(on *mount) bool { return len(on.wanted) > 0 })
 }
 
 // hidesLess reports whether a proc file system would show more than /proc does.

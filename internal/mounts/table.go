@@ -125,7 +125,7 @@ func under(folder, p string) (rest string, ok bool) {
 // kid returns the mount at a place of this one.
 func (m *mount) kid(rel string) *mount {
 	for _, k := range m.kids {
-		if k.rel == rel && !k.gone {
+		if k.rel == rel && k.isThere() {
 			return k
 		}
 	}
@@ -140,7 +140,7 @@ func (m *mount) lookup(p string) *mount {
 		}
 		var next *mount
 		for _, k := range m.kids {
-			if _, ok := under(k.rel, p); ok && !k.gone && (next == nil || len(k.rel) < len(next.rel)) {
+			if _, ok := under(k.rel, p); ok && k.isThere() && (next == nil || len(k.rel) < len(next.rel)) {
 				next = k
 			}
 		}
@@ -151,6 +151,9 @@ func (m *mount) lookup(p string) *mount {
 		m = next
 	}
 }
+
+// isThere reports whether a mount has not been taken off, and is not left out.
+func (m *mount) isThere() bool { return !m.gone && !m.left }
 
 // isLeaf reports whether nothing is mounted on it any more.
 func (m *mount) isLeaf() bool {
