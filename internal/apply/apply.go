@@ -113,7 +113,7 @@ func newBuilder(o *Options, r *stream.Reader, in *os.File) *builder {
 		puppets: map[int]*puppet.Puppet{}, spaces: map[uint64]*memory.Restorer{}, spaceTasks: map[uint64]int{}}
 	b.files = &files.Restorer{Restart: &object.Restart{Hash: objhash.New[object.Object](), Note: o.Note}, Policies: o.Policies, Stdio: o.Stdio, Ends: o.Ends, Checking: o.Check,
 		Lives: func(pid int) bool { return b.model.ByPID[pid] != nil }, Owns: func(uid, gid uint32) bool { return b.model.Owns(uid, gid) }, Pair: b.socketPair, Call: b.sockCall}
-	b.mounts = &mounts.Restorer{Owns: b.files.Owns, Users: sync.OnceValue(func() []*sys.FSIdentity { return b.model.Ordinary() }), Note: o.Note, Decided: o.Ends.Mount, Root: o.Root}
+	b.mounts = &mounts.Restorer{Owns: b.files.Owns, Users: sync.OnceValue(func() []*sys.FSIdentity { return b.model.Ordinary() }), Note: o.Note, Decided: o.Ends.Mount, Root: o.Root, Checking: o.Check}
 	b.files.MadeDev = b.mounts.MadeDev
 	b.objects = judge.Objects(b.files, b.mounts.Kinds())
 	if o.PIDs == PIDsNew {

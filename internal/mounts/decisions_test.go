@@ -391,3 +391,37 @@ func TestOrdinaryPropagation(t *testing.T) {
 		t.Errorf("notes: %q", notes)
 	}
 }
+
+// TestChecking: who only checks an image with overlays does not write to their folders, as the
+// kernel does when it mounts one.
+func TestChecking(t *testing.T) {
+	for name, script := range map[string]string{
+		"of the host's": `mkdir $D/l $D/u $D/w $D/o; echo 1 > $D/l/a; mount -t overlay -o lowerdir=$D/l,upperdir=$D/u,workdir=$D/w,index=on o $D/o; echo 2 > $D/o/b`,
+		"inside": `mkdir $D/x $D/h $D/o; mount --bind $D/x $D/h; cd $D/h; mkdir l u w; echo 1 > l/a
+			mount -t overlay -o lowerdir=$D/h/l,upperdir=$D/h/u,workdir=$D/h/w o $D/o; echo 2 > $D/o/b`,
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			dir := t.TempDir()
+			tg := start(t, dir, script)
+			s := save(t, tg.pid)
+			tg.kill()
+			work := strings.TrimSpace(sh(t, "find "+dir+" -name work -path '*/w/*'"))
+			sh(t, "mkdir "+work+"/left; touch "+work+"/left/f")
+			before := treeText(t, dir)
+			t.Run("check", func(t *testing.T) {
+				r := trusting(t)
+				r.Checking = true
+				if out := runIn(t, restore(t, s, r).Made(1), "cat "+dir+"/o/a "+dir+"/o/b"); out != "1\n2\n" {
+					t.Errorf("the overlay has %q", out)
+				}
+				if now := treeText(t, dir); now != before {
+					t.Errorf("the host has %s, and not %s", now, before)
+				}
+			})
+			runIn(t, restore(t, s, trusting(t)).Made(1), "echo 3 > "+dir+"/o/c")
+			if _, err := os.Stat(work + "/left/f"); err == nil {
+				t.Error("the kernel empties no work folder, so that this shows nothing")
+			}
+		})
+	}
+}

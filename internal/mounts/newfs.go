@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/stream/record"
 )
 
 // newFS makes a file system and returns its root, on a mount that is nowhere yet. Layers adds
@@ -79,12 +82,42 @@ func (f *fileSystem) newBase() (*os.File, error) {
 	return newFS(f.Type, f.Source, options, nil)
 }
 
+// onlyRead is an overlay that shows the same and changes nothing: to mount one with its upper
+// folder empties its work folder, and writes to both.
+func (f *fileSystem) onlyRead() *fileSystem {
+	var upper, lowers []record.FSLayerDir
+	for _, l := range f.Layers {
+		switch l.Option {
+		case "upperdir":
+			l.Option = "lowerdir"
+			upper = append(upper, l)
+		case "workdir":
+		default:
+			lowers = append(lowers, l)
+		}
+	}
+	if upper == nil {
+		return f
+	}
+	rec := *f.Filesystem
+	rec.Layers, rec.ReadOnly, rec.Options = append(upper, lowers...), true, nil
+	for _, o := range f.Options {
+		if name, _, _ := strings.Cut(o, "="); !slices.Contains([]string{"index", "nfs_export", "uuid", "volatile"}, name) { // of upper folders
+			rec.Options = append(rec.Options, o)
+		}
+	}
+	return &fileSystem{Filesystem: &rec}
+}
+
 // newOverlay makes an overlay of folders below the calling thread's root. Where the kernel
 // takes them open it gets them so; else it gets their paths, which are looked at again
 // afterwards.
 func (r *Restorer) newOverlay(f *fileSystem) (*os.File, error) {
 	if err := f.checkOptions(); err != nil {
 		return nil, err
+	}
+	if r.Checking {
+		f = f.onlyRead()
 	}
 	options := f.Options
 	if f.ReadOnly {

@@ -32,6 +32,8 @@ type Restorer struct {
 	// image must not bring them to what they could not reach, nor to the rights of others.
 	Users func() []*sys.FSIdentity
 	Note  func(format string, args ...any)
+	// Checking: nothing on the host may change, and what is made is only looked at.
+	Checking bool
 
 	host   []proc.Mount
 	table  []*mount // the same as a tree, made when it is needed
