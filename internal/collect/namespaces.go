@@ -193,11 +193,13 @@ func (d *description) ownMounts() error {
 		d.note("%s %v", proc.Named(pid), what)
 	}, HasPty: func(dev uint64, index int) bool { return d.hasPTY(d.mounts.View(of), dev, index) }}
 	err := d.mounts.Add(d.tree.root().pid, of)
-	d.elsewhere = d.mounts.View(of) == nil // which was said
+	view := d.mounts.View(of)
+	d.elsewhere = view == nil // which was said
 	if err != nil || d.elsewhere {
 		return err
 	}
-	files.UseMounts(d.mounts.View(of))
+	files.UseMounts(view)
+	d.files.Mounts = view.Mounts()
 	return d.mounts.Describe()
 }
 

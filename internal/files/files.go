@@ -83,6 +83,8 @@ type Collector struct {
 	// they are not.
 	Keep *Keep
 
+	// Mounts are those of the tree's mount namespace; nil if that is ours.
+	Mounts []proc.Mount
 	// InTree reports whether a process or thread is in the tree.
 	InTree func(id int) bool
 	// UsualInTree is InTree for ids of proc.Usual; nil where they are the same.

@@ -268,9 +268,15 @@ func (w *watch) changed(f *os.File) bool {
 		return true
 	case w.rec.CtimeNS == 0 || w.rec.Mask&^uint32(ofItself) == 0:
 		return false
+	}
+	var st unix.Stat_t
+	switch err := unix.Fstat(int(f.Fd()), &st); {
+	case err != nil:
+		return true
+	case w.r.MadeDev != nil && w.r.MadeDev(st.Dev): // nobody else could change it
+		return false
 	case w.before != 0:
 		return w.before != w.rec.CtimeNS
 	}
-	var st unix.Stat_t
-	return unix.Fstat(int(f.Fd()), &st) != nil || st.Ctim.Nano() != w.rec.CtimeNS
+	return st.Ctim.Nano() != w.rec.CtimeNS
 }

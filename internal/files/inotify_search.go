@@ -1,7 +1,7 @@
 package files
 
 import (
-	"os"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -53,7 +53,12 @@ func (l *look) note(path string) {
 	if l.f.isServed(path) {
 		return
 	}
-	if wd, err := unix.InotifyAddWatch(l.f.own, path, unix.IN_DELETE_SELF|unix.IN_DONT_FOLLOW); err == nil && l.at[wd] == "" {
+	p, err := walk(path, unix.O_PATH|unix.O_NOFOLLOW, false)
+	if err != nil {
+		return
+	}
+	defer p.Close()
+	if wd, err := l.f.watch(fmt.Sprintf("/proc/self/fd/%d", p.Fd())); err == nil && l.at[wd] == "" {
 		l.at[wd] = path
 	}
 }
@@ -63,7 +68,12 @@ func (l *look) in(dir string) (folders []string) {
 	if l.f.isServed(dir) {
 		return nil
 	}
-	names, _ := os.ReadDir(dir)
+	d, err := walk(dir, unix.O_RDONLY|unix.O_DIRECTORY, false)
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	names, _ := d.ReadDir(-1)
 	for _, n := range names {
 		if l.looked >= maxLooked {
 			break

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"ckpt/internal/proc"
 )
 
 // View is a namespace that was added, as its processes see it.
@@ -22,6 +24,15 @@ func (c *Collector) View(of uint64) *View {
 
 // Root is the root folder of its processes, if they have not been confined to another.
 func (v *View) Root() *os.File { return v.s.whole }
+
+// Mounts are all its mounts, as its processes see them.
+func (v *View) Mounts() []proc.Mount {
+	var all []proc.Mount
+	for _, m := range v.s.list {
+		all = append(all, m.src)
+	}
+	return all
+}
 
 // Find opens what a path leads to on a mount with a number, below all that is mounted over it.
 func (v *View) Find(id int, p string) (*os.File, error) {
