@@ -28,9 +28,12 @@ const recordsDir = "/run/ckpt"
 // writes a number twice.
 const counter = `$0 = "counter"; for (;;) { syswrite STDOUT, ++$i . "\n"; select undef, undef, undef, 0.002 }`
 
+// forker is a counter that has children all the time, each for a while.
+const forker = `$SIG{CHLD} = "IGNORE"; $0 = "counter"; for (;;) { syswrite STDOUT, ++$i . "\n"; $i % 10 or fork or sleep(1), exit; select undef, undef, undef, 0.002 }`
+
 // TestMove moves a program over ssh from one host, which is a network namespace, to another,
 // while a tool is killed or the line is cut at a random moment. It never runs twice, and when
-// --resolve has asked, it runs.
+// --resolve has asked, it runs. Every other program is continued all the time by somebody who may.
 func TestMove(t *testing.T) {
 	t.Parallel()
 	m := newMover(t)
@@ -48,9 +51,78 @@ func TestMove(t *testing.T) {
 	m.patience = "4s"
 	seen := map[string]int{}
 	for i := range rounds {
+		m.continued = i%2 == 1
 		seen[m.round(func(p *pipeline) string { return m.disturb(i, p, rng, takes) })]++
 	}
 	t.Logf("in %v each: %v", takes, seen)
+}
+
+// TestMoveUndecided: the answer of the other side is lost, where the program runs now. Here neither it
+// nor any child of it ever does, though somebody continues it all the time; nor when its warden is killed.
+func TestMoveUndecided(t *testing.T) {
+	t.Parallel()
+	m := newMover(t)
+	m.continued, m.patience, m.program, m.way = true, "2s", forker, "lossy"
+	for i := range 4 {
+		m.undecided(i%2 == 1)
+	}
+}
+
+// undecided does it once.
+func (m *mover) undecided(alone bool) {
+	m.t.Helper()
+	m.start()
+	defer m.end()
+	p := m.pipeline()
+	status := p.wait()
+	told := func() string { return fmt.Sprintf("exit statuses %v\n%s", status, p.said()) }
+	ids := m.records()
+	if status[2] != 6 || len(ids) != 1 {
+		m.t.Fatalf("not undecided, records %v: %s", ids, told())
+	}
+	if alone {
+		for _, pid := range m.wardens() {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+	m.grows(told())
+	m.once(told())
+	procs, err := os.ReadFile(filepath.Join(recordsDir, "here-"+ids[0]))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, pid := range m.left() {
+		if !bytes.Contains(procs, fmt.Appendf(nil, `{"PID":%d,`, pid)) {
+			m.t.Errorf("pid %d was born here: %s", pid, told())
+		}
+	}
+	out, err := exec.Command("ckpt-commit", "--timeout", "30s", "--resolve", ids[0], "nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", m.there), binDir+"/ckpt-apply", "--prepared").CombinedOutput()
+	if err != nil {
+		m.t.Errorf("%v, %s: %s", err, out, told())
+	}
+	if left := m.left(); len(left) > 0 {
+		m.t.Errorf("these were not ended here: %v, %s", left, told())
+	}
+	m.grows(told())
+	m.once(told())
+}
+
+// left are the program's processes here.
+func (m *mover) left() (pids []int) {
+	all, _ := proc.Processes()
+	for _, pid := range all {
+		stat, err := proc.ReadStat(pid)
+		if err == nil && stat.Session == m.pid() && stat.State != 'Z' && stat.State != 'X' {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// pipeline moves the program.
+func (m *mover) pipeline() *pipeline {
+	return startPipeline(m.t, nil, nil, fmt.Sprintf("ckpt-collect --leave killed %d", m.pid()), "ckpt-dedup",
+		fmt.Sprintf("ckpt-commit --move --timeout %s %s/%s %s/ckpt-apply --files append --pids namespace --prepared", m.patience, m.dir, m.way, binDir))
 }
 
 // harmsOfMoves are what is done; all but the last four are done to one program.
@@ -79,12 +151,15 @@ type mover struct {
 	out         string
 	target      *exec.Cmd
 	ended       chan struct{}
+	program     string // in Perl
 	patience    string // how long an answer is waited for
+	way         string // the command that leads there
+	continued   bool   // somebody continues the program all the time
 	single      bool   // one program was killed at the most
 }
 
 func newMover(t *testing.T) *mover {
-	m := &mover{t: t, dir: t.TempDir()}
+	m := &mover{t: t, dir: t.TempDir(), program: counter, way: "ssh"}
 	m.out = filepath.Join(m.dir, "out")
 	script := filepath.Join(m.dir, "hosts.sh")
 	if err := os.WriteFile(script, []byte(hostsScript), 0o700); err != nil {
@@ -116,7 +191,7 @@ func newMover(t *testing.T) *mover {
 }
 
 // hostsScript makes two network namespaces with a line between them, sshd in the second, and
-// DIR/ssh, which leads from the first to it.
+// DIR/ssh, which leads from the first to it, and DIR/lossy, which leads there and loses the answer.
 const hostsScript = `
 cd $1
 ssh-keygen -q -t ed25519 -N "" -f host; ssh-keygen -q -t ed25519 -N "" -f key; mkdir -p /run/sshd
@@ -149,7 +224,11 @@ cat > ssh << END
 #!/bin/sh
 exec nsenter --net=/proc/$here/ns/net ssh -i $PWD/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=20 -o ServerAliveInterval=1 -o ServerAliveCountMax=2 10.77.0.2 "\$@"
 END
-chmod 700 ssh
+cat > lossy << END
+#!/bin/sh
+nsenter --net=/proc/$there/ns/net "\$@" | grep --line-buffered -v running
+END
+chmod 700 ssh lossy
 echo $here $there > ready.part
 mv ready.part ready
 wait $here
@@ -171,7 +250,7 @@ func (m *mover) start() {
 		m.t.Fatal(err)
 	}
 	defer out.Close()
-	m.target = exec.Command("perl", "-e", counter)
+	m.target = exec.Command("perl", "-e", m.program)
 	m.target.SysProcAttr = &unix.SysProcAttr{Setsid: true}
 	m.target.Stdout, m.ended = out, make(chan struct{})
 	if err := m.target.Start(); err != nil {
@@ -179,6 +258,14 @@ func (m *mover) start() {
 	}
 	go func(cmd *exec.Cmd, ended chan struct{}) { _ = cmd.Wait(); close(ended) }(m.target, m.ended)
 	m.grows("before the move")
+	if !m.continued {
+		return
+	}
+	storm := exec.Command("perl", "-e", `while (kill CONT, $ARGV[0]) { select undef, undef, undef, 0.0005 }`, strconv.Itoa(m.pid()))
+	if err := storm.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	go func(ended chan struct{}) { <-ended; _ = storm.Process.Kill(); _ = storm.Wait() }(m.ended)
 }
 
 // round moves the program while something happens, and judges.
@@ -186,8 +273,7 @@ func (m *mover) round(meanwhile func(p *pipeline) string) (outcome string) {
 	m.t.Helper()
 	m.start()
 	defer m.end()
-	p := startPipeline(m.t, nil, nil, fmt.Sprintf("ckpt-collect --leave killed %d", m.pid()), "ckpt-dedup",
-		fmt.Sprintf("ckpt-commit --move --timeout %s %s/ssh %s/ckpt-apply --files append --pids namespace --prepared", m.patience, m.dir, binDir))
+	p := m.pipeline()
 	m.single = true
 	harm := meanwhile(p)
 	status := p.wait()

@@ -12,6 +12,7 @@ import (
 	"ckpt/internal/hold"
 	"ckpt/internal/move"
 	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
 )
 
 // stopForGood is called when the other side of a move has built the tree: from now on it stands
@@ -34,7 +35,7 @@ func (c *collection) stopForGood(id string) error {
 		return err
 	}
 	c.kept = true
-	procs, err := c.tree.named()
+	procs, err := c.description.named()
 	if err != nil {
 		return err
 	}
@@ -47,14 +48,17 @@ func (c *collection) stopForGood(id string) error {
 	if err := c.tree.stop(); err != nil {
 		return err
 	}
+	if err := c.tree.park(procs); err != nil {
+		return err
+	}
 	c.Step("%s stopped for good after %v", c.what(), c.frozen())
 	_, err = c.moving.Advance(move.Stopped, move.Held)
 	return err
 }
 
 // named returns all processes for a record.
-func (t *tree) named() (list []move.Proc, err error) {
-	for _, p := range t.procs {
+func (d *description) named() (list []move.Proc, err error) {
+	for _, p := range d.tree.procs {
 		if p.zombie {
 			continue
 		}
@@ -62,9 +66,50 @@ func (t *tree) named() (list []move.Proc, err error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, move.Proc{PID: p.pid, Start: stat.StartTime, Stopped: p.stopped()})
+		at := move.Proc{PID: p.pid, Start: stat.StartTime, Stopped: p.stopped(), Loop: d.about[p].place.Loop()}
+		for _, th := range p.threads {
+			now, err := th.Now()
+			if err != nil {
+				return nil, err
+			}
+			at.Threads = append(at.Threads, now)
+		}
+		list = append(list, at)
 	}
 	return list, nil
+}
+
+// park parks all threads, of which the record has procs. SIGSTOP waits for them already.
+func (t *tree) park(procs []move.Proc) error {
+	for i := range procs {
+		p := t.byPID[procs[i].PID]
+		if err := p.threads[0].WriteLoop(procs[i].Loop); err != nil {
+			return err
+		}
+		for _, th := range p.threads {
+			if err := th.Park(procs[i].Loop); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// unpark takes the effect of park back, as far as it got.
+func (t *tree) unpark(procs []move.Proc) error {
+	var errs []error
+	for i := range procs {
+		p := t.byPID[procs[i].PID]
+		var err error
+		for j, th := range p.threads {
+			err = errors.Join(err, th.Unpark(procs[i].Loop, &procs[i].Threads[j]))
+		}
+		err = errors.Join(err, p.threads[0].ClearLoop(procs[i].Loop))
+		if !errors.Is(err, tracee.ErrDead) { // it was killed meanwhile
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // stopped reports whether a process had been stopped by a signal before.
@@ -77,8 +122,10 @@ func (t *tree) stop() error {
 	return t.signalRunning(unix.SIGSTOP, "stopped")
 }
 
-// goOn takes the effect of stop back.
-func (t *tree) goOn() error { return t.signalRunning(unix.SIGCONT, "continued") }
+// goOn takes the effect of park and stop back.
+func (t *tree) goOn(procs []move.Proc) error {
+	return errors.Join(t.unpark(procs), t.signalRunning(unix.SIGCONT, "continued"))
+}
 
 func (t *tree) signalRunning(sig unix.Signal, word string) error {
 	for _, p := range t.procs {
@@ -116,7 +163,7 @@ func (c *collection) handOver(h *hold.Hold, res hold.Outcome, err error) error {
 	case state == move.Sent:
 		return c.undecided(res, err)
 	}
-	err = errors.Join(err, c.tree.goOn(), c.letGo(LeaveRunning), c.moving.Remove())
+	err = errors.Join(err, c.tree.goOn(c.moving.Procs), c.letGo(LeaveRunning), c.moving.Remove())
 	if err == nil {
 		return &HolderError{PID: c.PID, Failures: append(res.Failures, "ckpt-commit failed")}
 	}

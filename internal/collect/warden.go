@@ -3,17 +3,18 @@ package collect
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/cli"
 	"ckpt/internal/move"
-	"ckpt/internal/proc"
-	"ckpt/internal/tracee"
 )
 
 // wardenName is the name by which this program is told to be a warden.
@@ -23,10 +24,15 @@ const wardenName = "ckpt-warden"
 const (
 	wardenLife   = 0 // a pipe that ends with ckpt-collect
 	wardenRecord = 1 // the record of the move, whose lock it takes over
+	wardenReady  = 2 // a pipe to ckpt-collect, into which it says wardenCan, or what is in the way
 )
 
-// wardenTick is how often it looks at the record.
-const wardenTick = 50 * time.Millisecond
+const (
+	// wardenTick is how often it looks at the record.
+	wardenTick = 50 * time.Millisecond
+	// resumeTime is how long others may keep it from having the tree go on. It is less than ckpt-commit waits for it.
+	resumeTime = 5 * time.Second
+)
 
 // startWarden starts this very program as the warden of a tree that is being stopped for
 // good. When we end, by whatever means, and it is not decided, that keeps the tree still, see warden.
@@ -37,23 +43,51 @@ func startWarden(s *move.Source) (life *os.File, err error) {
 		return nil, err
 	}
 	defer r.Close()
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	ready, said, err := os.Pipe()
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
-	defer null.Close()
+	defer ready.Close()
 	begun := make(chan error)
 	go func() { // another thread than the one that traces, which waits for all its children
 		_, _, err := syscall.StartProcess("/proc/self/exe", []string{wardenName, s.ID}, &syscall.ProcAttr{
 			Env: os.Environ(), Sys: &syscall.SysProcAttr{Setsid: true},
-			Files: []uintptr{wardenLife: r.Fd(), wardenRecord: s.File().Fd(), 2: null.Fd()},
+			Files: []uintptr{wardenLife: r.Fd(), wardenRecord: s.File().Fd(), wardenReady: said.Fd()},
 		})
 		begun <- err
 	}()
-	if err := <-begun; err != nil {
+	err = <-begun
+	said.Close()
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start this program again to keep the target stopped: %w", err), w.Close())
 	}
+	text, err := io.ReadAll(io.LimitReader(ready, 4096))
+	if err == nil && string(text) != wardenCan {
+		err = cli.WithHint(errors.New(strings.TrimSpace("the target can't be moved: "+string(text))), "whoever may trace his own children only (Yama, ptrace(2)) needs CAP_SYS_PTRACE for it")
+	}
+	if err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
 	return w, nil
+}
+
+// wardenCan is what the warden says that may trace all of the tree.
+const wardenCan = "can"
+
+// tellReady says whether it may, and nothing more.
+func tellReady(s *move.Source) error {
+	text := wardenCan
+	err := s.MayTrace()
+	if err != nil {
+		text = err.Error()
+	}
+	null, nerr := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if nerr != nil {
+		return nerr
+	}
+	defer null.Close()
+	_, werr := unix.Write(wardenReady, []byte(text))
+	return errors.Join(err, werr, unix.Dup3(int(null.Fd()), wardenReady, 0))
 }
 
 // warden keeps a tree still, from when its ckpt-collect has ended until it is decided what
@@ -68,6 +102,9 @@ func warden(id string) int {
 	if err != nil {
 		return 0 // it is settled
 	}
+	if tellReady(s) != nil {
+		return 0 // ckpt-collect goes on without it
+	}
 	var end [1]byte
 	for _, err := unix.Read(wardenLife, end[:]); err == unix.EINTR; {
 		_, err = unix.Read(wardenLife, end[:])
@@ -75,52 +112,33 @@ func warden(id string) int {
 	if _, err := s.Advance(move.Stays, move.Held, move.Stopped); err != nil {
 		return 0
 	}
-	w := &keptStill{source: s, group: tracee.NewGroup(time.Second, func(int, int) {})}
-	for ; ; time.Sleep(wardenTick) {
-		if over, err := w.look(); over || err != nil {
+	for k := s.Keep(); ; time.Sleep(wardenTick) {
+		if over, err := look(s, k); over || err != nil {
 			return 0
 		}
 	}
 }
 
-// keptStill is a tree that a warden keeps.
-type keptStill struct {
-	source *move.Source
-	group  *tracee.Group
-}
-
 // look does what the record says.
-func (k *keptStill) look() (over bool, err error) {
-	switch state, err := k.source.State(); {
+func look(s *move.Source, k *move.Keeper) (over bool, err error) {
+	switch state, err := s.State(); {
 	case err != nil: // another one has settled it
-		return true, errors.Join(err, k.group.ReleaseAll())
+		return true, errors.Join(err, k.Release())
 	case state == move.Sent:
-		k.still()
-		k.group.Sweep() // who was killed is reported to us before its parent
-		return k.source.Over(0) == nil, nil
+		k.Still()
+		if s.Over(0) == nil { // they were ended by hand
+			return true, s.Remove()
+		}
+		return false, nil
 	case state == move.Stays:
-		return true, errors.Join(k.source.Signal(unix.SIGCONT), k.group.ReleaseAll(), k.source.Remove())
+		if err := k.Resume(resumeTime); err != nil {
+			return true, err // ckpt-commit tries it again
+		}
+		return true, s.Remove()
 	}
-	err = errors.Join(k.source.Signal(unix.SIGKILL), k.group.ReleaseAll())
+	err = errors.Join(s.Signal(unix.SIGKILL), k.Release())
 	if err == nil {
-		err = k.source.Over(time.Minute)
+		err = s.Over(time.Minute)
 	}
-	return true, errors.Join(err, k.source.Remove())
-}
-
-// still stops all processes, and traces them as far as nobody else does.
-func (k *keptStill) still() {
-	_ = k.source.Signal(unix.SIGSTOP)
-	for _, p := range k.source.Procs {
-		stat, err := proc.ReadStat(p.PID)
-		if err != nil || stat.StartTime != p.Start {
-			continue
-		}
-		tids, err := proc.Threads(p.PID)
-		for _, tid := range tids {
-			if err == nil && !k.group.Holds(tid) {
-				_, _ = k.group.Seize(p.PID, tid) // else in the next round
-			}
-		}
-	}
+	return true, errors.Join(err, s.Remove())
 }

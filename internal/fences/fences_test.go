@@ -24,7 +24,7 @@ var levels = map[string]int{
 	"stream":        0,
 	"internal/sys":  0, "internal/abi": 0, "internal/parallel": 0,
 	"internal/proc": 1, "internal/kcmp": 1, "internal/objhash": 1, "internal/image": 1,
-	"internal/tracee": 2, "internal/move": 2, "internal/hold": 2, "internal/cli": 2, "internal/ends": 0, "internal/caps": 2,
+	"internal/tracee": 2, "internal/move": 3, "internal/hold": 2, "internal/cli": 2, "internal/ends": 0, "internal/caps": 2,
 	"internal/netlink": 0, "internal/nft": 1, "internal/netns": 2, "internal/repair": 2, "internal/drain": 3,
 	"internal/puppet": 3, "internal/loan": 3,
 	"internal/depot": 4, "internal/object": 5,

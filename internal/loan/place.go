@@ -61,6 +61,16 @@ func (p *Place) close() error {
 	return err
 }
 
+// Loop is where tracee.LoopCode has room: in front of all code of loans, and still at a distance from what is in
+// use.
+func (p *Place) Loop() uint64 {
+	at := p.code
+	if p.ask != 0 {
+		at = p.ask
+	}
+	return at - uint64(len(tracee.LoopCode))
+}
+
 // Roomy reports whether there is room for CallAndBack.
 func (p *Place) Roomy() bool { return p.slots >= slots }
 

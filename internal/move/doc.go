@@ -26,15 +26,21 @@
 // Here, ckpt-collect makes it:
 //
 //	held     the tree is still traced only
-//	stopped  all of it has got SIGSTOP, by one system call
+//	stopped  all of it has got SIGSTOP, by one system call, and all its threads are parked
 //	sent     go may have been said
 //	moved    it runs there, and is to be killed here
 //	stays    it does not, and goes on here
 //
 // Only ckpt-commit writes sent, in place of stopped, and says go after that. Who wants the
 // target to go on, ckpt-collect, its warden or --resolve, writes stays in place of held or stopped, and
-// continues it after that. So go is never said for a target that goes on. From sent, the
+// unparks and continues it after that. So go is never said for a target that goes on. From sent, the
 // only ways on are the other side's answers.
+//
+// A thread is parked by pointing it, with all signals blocked, to an instruction that jumps to
+// itself, in bytes of its process that nothing uses. What it had before stands in the record, from before the
+// first one is parked. So whoever is killed, and whoever continues the tree, nothing of the program
+// runs, and it makes no child, until somebody gives the threads back what they had, see Keeper. That may be
+// done twice, or go on where another one was killed.
 //
 // There, ckpt-apply makes it:
 //

@@ -148,6 +148,26 @@ func (l *Line) Hear(ctx context.Context, limit time.Duration) (Message, error) {
 	}
 }
 
+// Silent makes sure that nothing has been said which nobody asked for.
+func (l *Line) Silent() error {
+	for {
+		_, ok, err := l.take()
+		if err == nil && ok {
+			err = ErrLine
+		}
+		if err != nil {
+			return err
+		}
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(l.in), Events: unix.POLLIN}}, 0)
+		if n == 0 && err == nil {
+			return nil
+		}
+		if err := l.read(); err != nil {
+			return err
+		}
+	}
+}
+
 // take takes a message out of what was read.
 func (l *Line) take() (m Message, ok bool, err error) {
 	for {

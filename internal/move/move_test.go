@@ -413,6 +413,67 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// TestSweepHere: the record of a tree that has ended by whatever means does not stay, but that of one that is there
+// does.
+func TestSweepHere(t *testing.T) {
+	begin := func(cmd *exec.Cmd) *Source {
+		stat, err := proc.ReadStat(cmd.Process.Pid)
+		testkit.Check(t, err)
+		s, err := Begin(NewID(), checkpoint, []Proc{{PID: cmd.Process.Pid, Start: stat.StartTime}})
+		testkit.Check(t, err)
+		_, err = s.Advance(Sent, Held)
+		testkit.Check(t, err)
+		return s
+	}
+	ended, stays, owned := child(t), child(t), child(t)
+	of := map[*exec.Cmd]*Source{ended: begin(ended), stays: begin(stays), owned: begin(owned)}
+	for _, cmd := range []*exec.Cmd{ended, owned} {
+		testkit.Check(t, cmd.Process.Kill())
+		becomes(t, cmd, 'Z')
+	}
+	testkit.Check(t, of[ended].Close())
+	testkit.Check(t, of[stays].Close())
+	last := begin(stays)
+	for cmd, want := range map[*exec.Cmd]bool{ended: false, stays: true, owned: true} {
+		s, err := Find(of[cmd].ID)
+		if (err == nil) != want {
+			t.Errorf("%v, %v", want, err)
+		}
+		if err == nil {
+			testkit.Check(t, s.Remove())
+		}
+	}
+	testkit.Check(t, errors.Join(last.Remove(), of[owned].Close()))
+}
+
+// TestElsewhere: the ids in a record of another pid namespace are not taken for ids of this one.
+func TestElsewhere(t *testing.T) {
+	id := NewID()
+	boot, err := proc.BootID()
+	testkit.Check(t, err)
+	n, err := create(sourceName(id), Sent, &sourceFacts{ID: id, Boot: boot, PIDNS: "pid:[1]", Procs: []Proc{{PID: 1 << 22}}})
+	testkit.Check(t, err)
+	defer func() { testkit.Check(t, errors.Join(n.remove(), n.close())) }()
+	var elsewhere *ElsewhereError
+	if _, err := Find(id); !errors.As(err, &elsewhere) {
+		t.Errorf("%v", err)
+	}
+	testkit.Check(t, sweepHere())
+	if _, err := n.state(); err != nil {
+		t.Errorf("the record: %v", err)
+	}
+}
+
+// TestBeginTwice: without a record there is none to close.
+func TestBeginTwice(t *testing.T) {
+	s, err := Begin(NewID(), checkpoint, nil)
+	testkit.Check(t, err)
+	if again, err := Begin(s.ID, checkpoint, nil); err == nil || again != nil {
+		t.Errorf("%v, %v", again, err)
+	}
+	testkit.Check(t, s.Remove())
+}
+
 // TestThere: a process whose first thread has ended is there as long as another one is.
 func TestThere(t *testing.T) {
 	cmd := exec.Command("python3", "-c", "import ctypes, threading, time\nthreading.Thread(target=time.sleep, args=(1000,)).start()\nctypes.CDLL(None).syscall(60, 0)")

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
+	"ckpt/internal/tracee"
 )
 
 // State is that of a record.
@@ -30,6 +32,10 @@ type Proc struct {
 	PID     int
 	Start   uint64 // clock ticks, /proc/PID/stat field 22
 	Stopped bool   `json:",omitempty"`
+	// Loop is where its threads are parked, from before the state is Stopped on, and Threads
+	// is what they have again when they go on.
+	Loop    uint64          `json:",omitempty"`
+	Threads []tracee.Parked `json:",omitempty"`
 }
 
 // Source is the record here.
@@ -42,6 +48,7 @@ type Source struct {
 // sourceFacts is what ckpt-collect knows.
 type sourceFacts struct {
 	ID, Checkpoint, Boot string
+	PIDNS                string // of the ids
 	Procs                []Proc // parents before their children
 }
 
@@ -53,9 +60,18 @@ func Begin(id, checkpoint string, procs []Proc) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{sourceFacts: sourceFacts{ID: id, Checkpoint: checkpoint, Boot: boot, Procs: procs}}
-	s.note, err = create(sourceName(id), Held, &s.sourceFacts)
-	return s, err
+	ns, err := ownNS()
+	if err != nil {
+		return nil, err
+	}
+	if err := sweepHere(); err != nil {
+		return nil, err
+	}
+	s := &Source{sourceFacts: sourceFacts{ID: id, Checkpoint: checkpoint, Boot: boot, PIDNS: ns, Procs: procs}}
+	if s.note, err = create(sourceName(id), Held, &s.sourceFacts); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Find returns the record of a move, or ErrNone.
@@ -65,11 +81,72 @@ func Find(id string) (*Source, error) {
 	if s.note, err = find(sourceName(id), &s.sourceFacts, &s.Command); err != nil {
 		return nil, err
 	}
-	boot, err := proc.BootID()
-	if err == nil && s.Boot != "" && boot != s.Boot {
-		err = errors.Join(ErrNone, s.Remove())
+	if err := s.current(); err != nil {
+		return nil, errors.Join(err, s.note.close())
 	}
-	return s, err
+	return s, nil
+}
+
+// current reports what is in the way of doing something about a record: it is of another
+// boot, or its ids are those of another pid namespace.
+func (s *Source) current() error {
+	boot, err := proc.BootID()
+	if err != nil || s.Boot == "" { // it is just being made
+		return err
+	}
+	if boot != s.Boot {
+		return errors.Join(ErrNone, s.note.remove())
+	}
+	if ns, err := ownNS(); err != nil || ns != s.PIDNS {
+		return errors.Join(err, &ElsewhereError{ID: s.ID, PID: s.Root(), PIDNS: s.PIDNS})
+	}
+	return nil
+}
+
+// ElsewhereError: the ids in a record mean nothing in this pid namespace.
+type ElsewhereError struct {
+	ID    string
+	PID   int
+	PIDNS string
+}
+
+func (e *ElsewhereError) Error() string {
+	return fmt.Sprintf("the target of the move %s is pid %d of another pid namespace (%s), and can be neither ended nor continued from this one", e.ID, e.PID, e.PIDNS)
+}
+
+func (e *ElsewhereError) Hint() string {
+	return "enter that pid namespace with its /proc (nsenter -t PID --pid --mount), and there: ckpt-commit --resolve " + e.ID
+}
+
+// sweepHere removes the records of trees that have ended, by whatever means.
+func sweepHere() error {
+	dir, err := openDir()
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		id, ok := strings.CutPrefix(name, sourceName(""))
+		if !ok {
+			continue
+		}
+		s, err := Find(id)
+		if err != nil {
+			continue // it was removed, or is for others to judge
+		}
+		state, err := s.State()
+		if over, _ := s.over(); over && err == nil && state != "" && !s.note.owned() {
+			err = s.note.remove()
+		}
+		if err = errors.Join(err, s.Close()); err != nil && !errors.Is(err, ErrNone) {
+			return err
+		}
+	}
+	return nil
 }
 
 // AwaitStopped waits until the tree is stopped for good. gone tells that nobody will do that any more.
@@ -157,7 +234,7 @@ func (s *Source) Settle(ctx context.Context, limit time.Duration) error {
 			err = s.Over(limit)
 		}
 	case err == nil && state == Stays:
-		err = s.Signal(unix.SIGCONT)
+		err = s.resume(limit)
 	}
 	if errors.Is(err, ErrTimeout) {
 		err = errKept

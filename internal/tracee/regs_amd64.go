@@ -272,6 +272,10 @@ func WayHome(at uint64, saved *Regs, mask uint64, undo []HomeCall, clear Range) 
 	return a
 }
 
+// LoopCode jumps to itself. It makes no system call and uses no memory or register, so no
+// thread, however confined, can do anything there.
+var LoopCode = []byte{0xeb, 0xfe}
+
 const archMapVDSO64 = 0x2003 // arch/x86/include/uapi/asm/prctl.h
 
 // PlaceVDSOCall is the system call that maps vdso and vvar at addr, where its first

@@ -81,7 +81,7 @@ func (t *Tracee) SetXState([]byte) error { return ErrArch }
 // XFeatures returns which extended components are enabled and in use.
 func XFeatures([]byte) (enabled, inUse uint64) { return 0, 0 }
 
-var SyscallInsn, VectorCode, AskCode []byte
+var SyscallInsn, VectorCode, AskCode, LoopCode []byte
 
 const VectorEnd, AskedAt = 0, 0
 
