@@ -78,8 +78,9 @@ func moved(err error) error {
 
 // resolved gives the outcome of a question its exit status.
 func resolved(log *cli.Log, o *ResolveOptions, err error) error {
+	var elsewhere *move.ElsewhereError
 	switch {
-	case errors.Is(err, move.ErrUndecided):
+	case errors.Is(err, move.ErrUndecided), errors.As(err, &elsewhere):
 		return cli.ExitExactly(cli.StatusUndecided, err)
 	case errors.Is(err, move.ErrNone):
 		return fmt.Errorf("%q is not the id of a move that is undecided on this system", o.ID)

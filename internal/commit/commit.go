@@ -14,6 +14,7 @@ import (
 
 	"ckpt/internal/hold"
 	"ckpt/internal/image"
+	"ckpt/internal/move"
 	"ckpt/internal/sys"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -48,8 +49,13 @@ func Run(ctx context.Context, o Options, in *os.File) error {
 		err = context.Cause(ctx)
 	}
 	if t.handed && err != nil {
-		_ = t.holder.Failed() // what is to become of the target stands in its record
-		t.Program.hangUp()
+		// What is to become of the target stands in its record. If it is undecided, ckpt-collect
+		// hears of us no sooner than we can say so, or else says it.
+		if !errors.Is(err, move.ErrUndecided) {
+			_ = t.holder.Failed()
+		}
+		t.Program.hangUp(ctx)
+		_ = t.holder.Failed()
 		return err
 	}
 	if err != nil {
@@ -80,6 +86,7 @@ type transfer struct {
 	killed bool   // the target is to be, when all is stored
 	handed bool   // all was given to the program, and it is for the other side to answer
 	check  string // the checkpoint's id
+	mover  *mover // with Move
 }
 
 // run passes all on and waits for the program's end.
@@ -95,16 +102,20 @@ func (t *transfer) run(ctx context.Context) error {
 	if ok && first == image.FirstByte {
 		pass = t.image
 	}
-	if err := pass(ctx); err != nil {
+	err = pass(ctx)
+	if t.mover != nil {
+		close(t.mover.full)
+		<-t.mover.silent
+	}
+	if err != nil {
 		return err
 	}
 	t.holder.InputRead()
 	if t.Move > 0 {
-		m := &mover{timeout: t.Move, program: t.Program, holder: t.holder, check: t.check, step: t.Step}
 		t.handed = true
-		err := m.handOver(ctx)
+		err := t.mover.handOver(ctx)
 		if err == nil {
-			t.Program.hangUp()
+			t.Program.hangUp(ctx)
 		}
 		return err
 	}
@@ -176,7 +187,13 @@ func (t *transfer) begin(first *stream.Record) error {
 			return err
 		}
 	}
-	return t.Program.start()
+	if err := t.Program.start(); err != nil || t.Move == 0 {
+		return err
+	}
+	t.mover = &mover{timeout: t.Move, program: t.Program, holder: t.holder, check: t.check, step: t.Step,
+		line: move.NewLine(t.Program.answers, t.Program.in), full: make(chan struct{}), silent: make(chan struct{})}
+	go t.mover.listen()
+	return nil
 }
 
 // giveUp lets the target run on, has the program end without an end of its input

@@ -48,6 +48,8 @@ type mover struct {
 	holder  *hold.Holder
 	check   string // the checkpoint
 	line    *move.Line
+	full    chan struct{} // closed when the command has been given all
+	silent  chan struct{} // closed when listen has returned
 	step    func(format string, args ...any)
 }
 
@@ -70,7 +72,6 @@ var (
 // handOver asks the other side, stops the target for good, and says go. ctx also ends when the
 // command has ended badly. A nil error means that the target runs there, and was ended here.
 func (m *mover) handOver(ctx context.Context) error {
-	m.line = move.NewLine(m.program.answers, m.program.in)
 	id, err := m.prepared(ctx)
 	if err != nil {
 		return stays(err)
@@ -85,6 +86,9 @@ func (m *mover) handOver(ctx context.Context) error {
 	}
 	if ctx.Err() != nil {
 		return m.settle(src, move.Stays, context.Cause(ctx))
+	}
+	if err := m.line.Silent(); err != nil {
+		return m.settle(src, move.Stays, err)
 	}
 	if err := src.Send(m.program.args); err != nil {
 		return m.settle(src, move.Stays, err)
@@ -101,6 +105,28 @@ func (m *mover) handOver(ctx context.Context) error {
 	}
 	return errors.Join(move.Undecided(proc.Named(src.Root()), id, err), src.Close())
 }
+
+// listen reads what the command says before it was given all, as login shells do: it may wait for that to be read, and
+// we wait for it. An answer then is to nothing that was asked.
+func (m *mover) listen() {
+	defer close(m.silent)
+	for {
+		if err := m.line.Silent(); errors.Is(err, move.ErrLine) {
+			m.program.stop(stays(err))
+			m.program.breakOff()
+			return
+		} else if err != nil {
+			return // whoever waits for an answer gets the same
+		}
+		select {
+		case <-m.full:
+			return
+		case <-time.After(listenTick):
+		}
+	}
+}
+
+const listenTick = 20 * time.Millisecond
 
 // prepared waits until the other side has built all, and returns the id that it gives the move.
 func (m *mover) prepared(ctx context.Context) (string, error) {
@@ -188,13 +214,13 @@ func Resolve(ctx context.Context, o ResolveOptions) error {
 	if err != nil {
 		return err
 	}
-	if state == move.Sent {
-		if err := ask(ctx, &o, src); err != nil {
+	switch state {
+	case move.Sent:
+		if state, err = ask(ctx, &o, src); err != nil {
 			return errors.Join(move.Undecided(proc.Named(src.Root()), o.ID, err), src.Close())
 		}
-	}
-	if state, err = src.State(); err != nil {
-		return err
+	case move.Held, move.Stopped:
+		state = move.Stays
 	}
 	err = src.Settle(ctx, settleTime)
 	if err == nil && state == move.Moved {
@@ -207,33 +233,40 @@ func Resolve(ctx context.Context, o ResolveOptions) error {
 	return ErrStays
 }
 
-// ask asks, and notes the answer.
-func ask(ctx context.Context, o *ResolveOptions, src *move.Source) error {
+// ask asks, notes the answer, and returns it. The warden may have done what that says, and
+// removed the record, before the command has ended.
+func ask(ctx context.Context, o *ResolveOptions, src *move.Source) (move.State, error) {
 	args := o.Args
 	if len(args) == 0 {
 		args = src.Command
 	}
 	p, err := Find(args, nil)
 	if err != nil {
-		return err
+		return "", err
 	}
 	p.Answers = true
 	if err := p.start(); err != nil {
-		return err
+		return "", err
 	}
-	defer p.hangUp()
+	defer p.hangUp(ctx)
 	line := move.NewLine(p.answers, p.in)
 	if err := line.Say(ctx, move.Message{Verb: move.Ask, ID: o.ID}); err != nil {
-		return err
+		return "", err
 	}
 	verb, err := answer(ctx, line, o.ID, o.Timeout)
 	to, ok := map[move.Verb]move.State{move.Running: move.Moved, move.Not: move.Stays}[verb]
 	switch {
 	case err != nil:
-		return err
+		return "", err
 	case !ok:
-		return ErrUnknown
+		return "", ErrUnknown
 	}
-	_, err = src.Advance(to, move.Sent)
-	return err
+	was, err := src.Advance(to, move.Sent)
+	if err == nil && (was == move.Moved || was == move.Stays) {
+		to = was // another one has asked before
+	}
+	if errors.Is(err, move.ErrNone) {
+		err = nil
+	}
+	return to, err
 }

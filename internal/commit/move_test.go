@@ -55,6 +55,10 @@ func other(script string) int {
 			continue
 		case "prepared":
 			m.Checkpoint = check
+		case "both":
+			m = move.Message{Verb: move.Prepared, ID: id, Checkpoint: check}
+			_, _ = os.Stdout.WriteString(m.String() + move.Message{Verb: move.Running, ID: id}.String())
+			continue
 		case "another":
 			m = move.Message{Verb: move.Prepared, ID: id, Checkpoint: move.NewID()}
 		case "theirs":
@@ -148,6 +152,7 @@ func TestMove(t *testing.T) {
 		{"it prepares another one", "?open another wait", false, ErrStays, "not stopped", s},
 		{"it says no word before", "?open garbage wait", false, ErrStays, "not stopped", s},
 		{"it runs before go", "?open running wait", false, ErrStays, "not stopped", s},
+		{"it runs there before go, and it is prepared", "?open both wait", false, ErrStays, "goes on", s},
 		{"it dies behind go", "?open prepared ?go die", false, move.ErrUndecided, "undecided", stopped},
 		{"it dies behind go, and ckpt-collect is dead", "?open prepared ?go die", true, move.ErrUndecided, "died", stopped},
 		{"it is silent behind go", "?open prepared ?go wait", false, move.ErrUndecided, "undecided", stopped},
@@ -229,4 +234,31 @@ func settled(t *testing.T, col *collector, target *exec.Cmd) {
 		becomes(t, target.Process.Pid, 'S')
 	}
 	resolvedBy(t, id, "exit 1", time.Minute, move.ErrNone)
+}
+
+// TestResolveSlowCommand: the warden does what was answered, and removes the record, long before the command ends.
+func TestResolveSlowCommand(t *testing.T) {
+	for verb, c := range map[string]struct {
+		state move.State
+		err   error
+	}{"running": {move.Moved, nil}, "not": {move.Stays, ErrStays}} {
+		t.Run(verb, func(t *testing.T) {
+			src, err := move.Begin(move.NewID(), "", nil)
+			testkit.Check(t, err)
+			_, err = src.Advance(move.Sent, move.Held)
+			testkit.Check(t, err)
+			end := make(chan error)
+			go func() {
+				for {
+					if state, err := src.State(); err != nil || state == c.state {
+						end <- errors.Join(err, src.Remove())
+						return
+					}
+					time.Sleep(time.Millisecond)
+				}
+			}()
+			resolvedBy(t, src.ID, "read a b id; echo ckpt-move "+verb+" $id; sleep 0.5", time.Minute, c.err)
+			testkit.Check(t, <-end)
+		})
+	}
 }

@@ -93,9 +93,14 @@ func (p *Program) output() (*os.File, error) {
 	return w, err
 }
 
-// hangUp ends the line to it, and it too, if it does not end by itself.
-func (p *Program) hangUp() {
+// hangUp ends the line to it, and it too, if it does not end by itself. Is ctx over, there is no time to wait for
+// that: what is to be said must be said before a signal ends us.
+func (p *Program) hangUp(ctx context.Context) {
 	p.in.Close()
+	if errors.As(context.Cause(ctx), new(*cli.Signalled)) {
+		_ = p.cmd.Process.Signal(unix.SIGTERM)
+		return
+	}
 	for _, sig := range []os.Signal{nil, unix.SIGTERM, unix.SIGKILL} {
 		if sig != nil {
 			_ = p.cmd.Process.Signal(sig)
@@ -103,6 +108,18 @@ func (p *Program) hangUp() {
 		select {
 		case <-p.ended:
 			p.answers.Close()
+			return
+		case <-time.After(endTime):
+		}
+	}
+}
+
+// breakOff ends it, in the middle of what it does.
+func (p *Program) breakOff() {
+	for _, sig := range []os.Signal{unix.SIGTERM, unix.SIGKILL} {
+		_ = p.cmd.Process.Signal(sig)
+		select {
+		case <-p.ended:
 			return
 		case <-time.After(endTime):
 		}
