@@ -65,6 +65,8 @@ func (r *Restorer) Check() (errs []error) {
 	for _, m := range found { // it is known by now what is left out
 		if err := r.checkReach(m); err != nil {
 			errs = append(errs, err)
+		} else if err := r.checkBelow(m); err != nil {
+			errs = append(errs, err)
 		} else if err := r.checkPlace(m); err != nil {
 			errs = append(errs, err)
 		}
@@ -264,20 +266,30 @@ func (r *Restorer) fromHost(m *mount) error {
 // coveredPath returns where the host has what a mount showed below other mounts, "" if it has
 // nothing there.
 func (r *Restorer) coveredPath(m *mount, is func(*proc.Mount) bool) string {
-	if r.table == nil {
-		r.table = parentsFirst(r.host)
-		if _, err := arrange(r.table); err != nil {
-			return ""
-		}
+	root, err := r.hostTable()
+	if err != nil {
+		return ""
 	}
 	for _, h := range r.table {
 		if rest, ok := under(h.Root, m.Root); ok && is(&h.src) {
-			if p := path.Join(h.Point, rest); r.table[0].lookup(p) != h {
+			if p := path.Join(h.Point, rest); root.lookup(p) != h {
 				return p
 			}
 		}
 	}
 	return ""
+}
+
+// hostTable returns the root of what the host has mounted.
+func (r *Restorer) hostTable() (root *mount, err error) {
+	if r.table == nil {
+		list := parentsFirst(r.host)
+		if _, err := arrange(list); err != nil {
+			return nil, err
+		}
+		r.table = list
+	}
+	return r.table[0], nil
 }
 
 func (r *Restorer) undecided(m *mount, why string) error {

@@ -325,6 +325,7 @@ func TestOrdinary(t *testing.T) {
 	users := func() []*sys.FSIdentity { return []*sys.FSIdentity{{UID: 65534, GID: 65534}} }
 	for name, c := range map[string]struct{ before, script, after, want string }{
 		"processes":    {before: "true", script: "mkdir $D/p; mount -t proc p $D/p", after: "mount -t proc -o hidepid=2 hides /proc", want: "/p was mounted / of a proc file system, which would show processes that /proc hides here"},
+		"uncovered":    {before: "mkdir -m 711 $D/h $D/h/c; echo secret > $D/h/c/f", script: "mount --bind $D/h $D/h", after: "mount -t tmpfs y $D/h/c", want: "/h/c hides a part here, and nothing would there [unmount that; or"},
 		"under others": {before: "mkdir -m 711 $D/h; mount -t tmpfs x $D/h; echo secret > $D/h/f", script: "true", after: "mount -t tmpfs y $D/h", want: "/h was mounted / of a tmpfs file system, and user 65534 has no way to that here"},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
@@ -335,7 +336,10 @@ func TestOrdinary(t *testing.T) {
 				}
 			}
 			sh(t, "D="+dir+"; "+c.before)
-			t.Cleanup(func() { _, _ = unix.Unmount(dir+"/h", unix.MNT_DETACH), unix.Unmount(dir+"/h", unix.MNT_DETACH) })
+			t.Cleanup(func() {
+				_ = unix.Unmount(dir+"/h/c", unix.MNT_DETACH)
+				_, _ = unix.Unmount(dir+"/h", unix.MNT_DETACH), unix.Unmount(dir+"/h", unix.MNT_DETACH)
+			})
 			tg := start(t, dir, c.script)
 			s := save(t, tg.pid)
 			tg.kill()

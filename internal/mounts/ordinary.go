@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/cli"
 	"ckpt/internal/sys"
 )
 
@@ -68,6 +69,39 @@ func (r *Restorer) checkReach(m *mount) error {
 		}
 	}
 	return nil
+}
+
+// checkBelow makes sure that what the host has covered below the place that a mount is from is
+// covered in the namespace, too: a bind takes none of the mounts there with it.
+func (r *Restorer) checkBelow(m *mount) error {
+	if m.from.path == "" || m.from.user || m.from.covered || len(r.users()) == 0 {
+		return nil
+	}
+	root, err := r.hostTable()
+	if err != nil {
+		return err
+	}
+	at := root.lookup(m.from.path)
+	place, err := below(at.Point, m.from.path)
+	if err != nil {
+		return err
+	}
+	for _, h := range at.kids {
+		if rel, ok := under(place, h.rel); ok && rel != "/" && !m.isCoveredAt(rel) {
+			err := fmt.Errorf("at %s was mounted %s of a %s file system, of which %s at %s hides a part here, and nothing would there",
+				m.Point, m.Root, m.fs.Type, h.src.FSType, h.Point)
+			return cli.WithHint(err, "unmount that; or, to have all of it shown, "+Proposal(m.Point, m.from.path))
+		}
+	}
+	return nil
+}
+
+// isCoveredAt reports whether something is mounted on a place of a mount, or above it.
+func (m *mount) isCoveredAt(rel string) bool {
+	return slices.ContainsFunc(m.kids, func(k *mount) bool {
+		_, ok := under(k.rel, rel)
+		return ok && k.isThere()
+	})
 }
 
 // isCovered reports whether nothing leads to a mount, so that it may be as covered as it was:
