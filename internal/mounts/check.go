@@ -131,6 +131,8 @@ func (f *fileSystem) checkLayers() error {
 	lowers := 0
 	for _, l := range f.Layers {
 		switch {
+		case len(l.Path) >= unix.PathMax:
+			return bad("with a folder whose path is too long")
 		case f.Type != "overlay":
 			return bad("with the folder %q", short(l.Path))
 		case !slices.Contains([]string{"lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir"}, l.Option):
@@ -148,13 +150,15 @@ func (f *fileSystem) checkLayers() error {
 // check returns what is wrong with the record of a mount.
 func (m *mount) check() error {
 	bad := func(what string, args ...any) error {
-		return fmt.Errorf("%w: the mount at %s %s", stream.ErrCorrupt, m.Point, fmt.Sprintf(what, args...))
+		return fmt.Errorf("%w: the mount at %s %s", stream.ErrCorrupt, short(m.Point), fmt.Sprintf(what, args...))
 	}
 	switch {
+	case len(m.Root) >= unix.PathMax || len(m.Point) >= unix.PathMax || len(m.HostPath) >= unix.PathMax:
+		return bad("has a path that is too long")
 	case m.Attr&^attrKnown != 0 || m.Attr&attrAtime == attrAtime || m.Attr&attrAtime > attrStrictAtime:
 		return bad("has the attributes %#x", m.Attr)
 	case m.HostPath != "" && !isClean(m.HostPath):
-		return bad("was %q of the host", m.HostPath)
+		return bad("was %q of the host", short(m.HostPath))
 	case m.fs.How == record.FSHost && m.Is == nil:
 		return bad("is of the host and does not tell what its root is")
 	case m.fs.tree == nil && m.Deleted:
@@ -167,7 +171,7 @@ func (m *mount) check() error {
 		n = m.fs.tree.byNode[m.Node]
 	}
 	if n == nil || (n.Mode^m.Mode)&unix.S_IFMT != 0 || n.Deleted != m.Deleted {
-		return bad("has %s as its root, which is not there", m.Root)
+		return bad("has %s as its root, which is not there", short(m.Root))
 	}
 	return nil
 }

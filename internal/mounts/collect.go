@@ -47,6 +47,8 @@ type fileSystem struct {
 	*record.Filesystem
 	pid    int // a process in whose namespace it is mounted
 	mounts []*mount
+	// When it is saved:
+	hasLong bool // a path in it is too long, which was said
 	// When it is restored:
 	tree   *tree    // its files, if it is made of them
 	inside bool     // an overlay of folders in the namespace itself

@@ -188,7 +188,12 @@ var blockers = map[string]struct{ script, want string }{
 	"a pseudoterminal":      {`mkdir $D/p; mount -t devpts -o newinstance,ptmxmode=666 p $D/p; exec 8<>$D/p/ptmx`, "the pseudoterminal"},
 	"another pid namespace": {`mkdir $D/p; unshare --pid --fork --kill-child sh -c "mount -t proc p $D/p; echo >$D/done; exec sleep 300" & until [ -e $D/done ]; do sleep 0.01; done; kill -9 $!; wait $! 2>/dev/null || true; while [ -e $D/p/1 ]; do sleep 0.01; done`, "pid namespace"},
 	"a covered root":        {`mount -t tmpfs x /`, "covered by another on /"},
-	"a deleted root":        {`mkdir $D/d $D/e; mount --bind $D/d $D/e; rmdir $D/d`, "whose root was deleted"},
+	"a path too long": {`mkdir $D/t; mount -t tmpfs x $D/t; python3 -c 'import os, sys
+os.chdir(sys.argv[1])
+for i in range(30):
+    os.mkdir("d" * 200)
+    os.chdir("d" * 200)' $D/t`, "with a path of more than 4095 bytes in it, which can't be saved"},
+	"a deleted root": {`mkdir $D/d $D/e; mount --bind $D/d $D/e; rmdir $D/d`, "whose root was deleted"},
 }
 
 func TestBlocked(t *testing.T) {

@@ -42,7 +42,7 @@ func (c *Collector) Describe() error {
 func (c *Collector) describe(f *fileSystem) error {
 	for _, m := range f.mounts {
 		if why := m.cannot(); why != "" {
-			c.Block(f.pid, fmt.Errorf("has %s mounted at %s, %s", f.Type, m.Point, why))
+			c.Block(f.pid, fmt.Errorf("has %s mounted at %s, %s", f.Type, short(m.Point), why))
 		}
 	}
 	var err error
@@ -86,7 +86,9 @@ func (m *mount) cannot() string {
 	_, err := strconv.Atoi(first)
 	switch {
 	case !isClean(m.Root) || !isClean(m.Point):
-		return "which no path leads to from here (" + m.Root + ")"
+		return "which no path leads to from here (" + short(m.Root) + ")"
+	case len(m.Root) >= unix.PathMax || len(m.Point) >= unix.PathMax:
+		return "whose path is longer than any that can be opened"
 	case m.fs.Type == "proc" && err == nil:
 		return "which is " + m.Root + ", of a process, and can't be saved"
 	case m.Deleted && m.fs.How != record.FSTree:

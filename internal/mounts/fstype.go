@@ -72,14 +72,14 @@ func (t *fsType) allows(fstype, option string) bool {
 func (f *fileSystem) checkOptions() error {
 	t, ok := fsTypes[f.Type]
 	if !ok {
-		return fmt.Errorf("a file system of type %s can't be made again", f.Type)
+		return fmt.Errorf("a file system of type %s can't be made again", short(f.Type))
 	}
 	if t.single && f.Type != "cgroup" { // it is never mounted anew
 		return nil
 	}
 	for _, o := range f.Options {
 		if !t.allows(f.Type, o) {
-			return fmt.Errorf("%s has the option %s, which is not known to be harmless", f.Type, o)
+			return fmt.Errorf("%s has the option %s, which is not known to be harmless", short(f.Type), short(o))
 		}
 	}
 	return nil

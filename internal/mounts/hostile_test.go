@@ -105,6 +105,15 @@ var hostile = map[string]struct {
 		i.fs[1].Type, i.fs[1].How, i.fs[1].Dev = fsTypeOf("/usr/bin"), record.FSHost, st.Dev
 		i.mounts[1].HostPath, i.mounts[1].Is = "/usr/bin", &record.FSIdentity{Dev: st.Dev, Ino: st.Ino, Mode: unix.S_IFDIR}
 	}, "which is not found here any more"},
+	"a long path":             {func(i *image) { i.nodes[2].Path = "/" + strings.Repeat("x", 1<<20) }, "no path of a file"},
+	"a long place":            {func(i *image) { i.mounts[1].Point = strings.Repeat("/xyz", 1<<18) }, "has a path that is too long"},
+	"a long root":             {func(i *image) { i.mounts[1].Root = strings.Repeat("/xyz", 1<<18) }, "has a path that is too long"},
+	"a long type":             {func(i *image) { i.fs[1].Type = strings.Repeat("x", 1<<20) }, "a file system of type"},
+	"a long way":              {func(i *image) { i.fs[1].How = strings.Repeat("x", 1<<20) }, "a file system that is"},
+	"a long attribute":        {func(i *image) { i.nodes[2].Xattrs = []record.Xattr{{Name: strings.Repeat("x", 1<<20)}} }, "extended attribute"},
+	"a long option":           {func(i *image) { i.fs[1].Options = []string{strings.Repeat("x", 1<<20)} }, "has the option"},
+	"a long layer":            {func(i *image) { overlay(i, record.FSLayerDir{Option: "lowerdir", Path: strings.Repeat("/xyz", 1<<18)}) }, "whose path is too long"},
+	"a long source":           {func(i *image) { i.fs[1].Source = strings.Repeat("x", 1<<20) + "\x00" }, "a file system of"},
 	"layers of no overlay":    {func(i *image) { i.fs[1].Layers = []record.FSLayerDir{{Option: "lowerdir", Path: "/usr"}} }, `type "devpts" with the folder "/usr"`},
 	"an overlay of nothing":   {func(i *image) { i.fs[1].Type, i.fs[1].How, i.fs[1].Options = "overlay", record.FSLayer, nil }, "without a folder below"},
 	"a layer of another sort": {func(i *image) { overlay(i, record.FSLayerDir{Option: "xino", Path: "/usr"}) }, `as its "xino"`},
@@ -197,6 +206,8 @@ func TestHostile(t *testing.T) {
 		c.change(i)
 		if err := i.try(t); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
+		} else if len(err.Error()) > 1000 {
+			t.Errorf("%s: a message of %d bytes", name, len(err.Error()))
 		}
 	}
 	if now := mountinfo(t, os.Getpid()); now != before {

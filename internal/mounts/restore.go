@@ -138,7 +138,7 @@ func (r *Restorer) Mount(m *record.Mount) error {
 func (r *Restorer) Node(n *record.FSNode) error {
 	fs := r.fs[n.Refs.Of]
 	if fs == nil || fs.tree == nil {
-		return fmt.Errorf("%w: %s is in file system %d, which takes no files", stream.ErrCorrupt, n.Path, n.Refs.Of)
+		return fmt.Errorf("%w: %s is in file system %d, which takes no files", stream.ErrCorrupt, short(n.Path), n.Refs.Of)
 	}
 	return fs.tree.add(n)
 }

@@ -42,7 +42,7 @@ func newTree() *tree {
 // add adds a name, if it can be one.
 func (t *tree) add(n *record.FSNode) error {
 	bad := func(what string) error {
-		return fmt.Errorf("%w: file %d, %q: %s", stream.ErrCorrupt, n.Node, n.Path, what)
+		return fmt.Errorf("%w: file %d, %q: %s", stream.ErrCorrupt, n.Node, short(n.Path), what)
 	}
 	first := t.byNode[n.Node]
 	kind := n.Mode & unix.S_IFMT
@@ -65,7 +65,7 @@ func (t *tree) add(n *record.FSNode) error {
 	}
 	for _, a := range n.Xattrs {
 		if len(a.Name) > 255 || strings.Contains(a.Name, "\x00") || len(a.Value) > maxXattrBytes || !keepsXattr(a.Name) {
-			return bad("extended attribute " + a.Name)
+			return bad("extended attribute " + short(a.Name))
 		}
 	}
 	t.nodes = append(t.nodes, n)

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/cli"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -66,6 +67,10 @@ func (w *walker) file(m *mount, f *os.File, p string) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if len(p) >= unix.PathMax {
+		w.c.blockLong(w.f, m, p)
+		return 0, nil
+	}
 	n := record.FSNode{Path: p, Mode: uint32(st.Mode), UID: st.Uid, GID: st.Gid, AtimeNS: nsec(st.Atime), MtimeNS: nsec(st.Mtime),
 		Deleted: m.Deleted, Refs: record.FSNodeRef{Of: w.f.ID}}
 	if number := w.names[st.Ino]; number != 0 {
@@ -102,6 +107,15 @@ func (w *walker) file(m *mount, f *os.File, p string) (uint64, error) {
 		return n.Node, w.folder(m, f, p)
 	}
 	return n.Node, nil
+}
+
+// blockLong notes that a path is too long for any call to take, of each file system once.
+func (c *Collector) blockLong(f *fileSystem, m *mount, p string) {
+	if !f.hasLong {
+		f.hasLong = true
+		c.Block(f.pid, cli.WithHint(fmt.Errorf("has %s mounted at %s with a path of more than %d bytes in it, which can't be saved: %s", f.Type, short(m.Point), unix.PathMax-1, short(p)),
+			"move what is so deep, or remove it"))
+	}
 }
 
 func (w *walker) folder(m *mount, f *os.File, p string) error {
