@@ -123,30 +123,6 @@ func (f *fileSystem) check() error {
 	return nil
 }
 
-// checkLayers returns what is wrong with the folders of an overlay, which nothing else has.
-func (f *fileSystem) checkLayers() error {
-	bad := func(what string, args ...any) error {
-		return fmt.Errorf("%w: a file system of type %q %s", stream.ErrCorrupt, short(f.Type), fmt.Sprintf(what, args...))
-	}
-	lowers := 0
-	for _, l := range f.Layers {
-		switch {
-		case len(l.Path) >= unix.PathMax:
-			return bad("with a folder whose path is too long")
-		case f.Type != "overlay":
-			return bad("with the folder %q", short(l.Path))
-		case !slices.Contains([]string{"lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir"}, l.Option):
-			return bad("with the folder %q as its %q", short(l.Path), short(l.Option))
-		case strings.HasPrefix(l.Option, "lowerdir"):
-			lowers++
-		}
-	}
-	if f.How == record.FSLayer && lowers == 0 {
-		return bad("without a folder below")
-	}
-	return nil
-}
-
 // check returns what is wrong with the record of a mount.
 func (m *mount) check() error {
 	bad := func(what string, args ...any) error {
@@ -371,38 +347,6 @@ func hierarchy(options []string) (words []string) {
 	}
 	slices.Sort(words)
 	return words
-}
-
-// checkLayers makes sure that the folders of an overlay are there.
-func (r *Restorer) checkLayers(m *mount) error {
-	if len(r.users()) > 0 {
-		return r.undecided(m, "whose folders an image without a process of root's can't choose")
-	}
-	for i := range m.fs.Layers {
-		l := &m.fs.Layers[i]
-		switch {
-		case !isClean(l.Path):
-			return r.undecided(m, fmt.Sprintf("with the folder %s (%s), whose place is not known", l.Path, l.Option))
-		case l.Inside && m.parent == nil:
-			return fmt.Errorf("%w: the root is an overlay of folders in itself", stream.ErrCorrupt)
-		case l.Inside:
-			m.fs.inside = true
-			continue
-		case l.Is == nil, !canTell(l.Is):
-			return r.undecided(m, fmt.Sprintf("with the folder %s (%s), which was not found, or is known by its number only", l.Path, l.Option))
-		}
-		f, _ := find(unix.AT_FDCWD, []string{l.Path}, l.Is, r.SameBoot)
-		if f == nil {
-			return r.undecided(m, fmt.Sprintf("with the folder %s (%s), which is not there any more", l.Path, l.Option))
-		}
-		f.Close()
-		if l.Option == "upperdir" {
-			if by := overlaidBy(l.Path); by != "" {
-				return r.undecided(m, fmt.Sprintf("whose folder %s is in use by the overlay at %s", l.Path, by))
-			}
-		}
-	}
-	return nil
 }
 
 // checkPlace makes sure that there is something to mount on, where that can be known.

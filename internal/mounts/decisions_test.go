@@ -14,7 +14,6 @@ import (
 
 	"ckpt/internal/ends"
 	"ckpt/internal/proc"
-	"ckpt/internal/sys"
 	"ckpt/stream"
 )
 
@@ -322,82 +321,6 @@ func TestFixedWay(t *testing.T) {
 	}
 	if got := slices.Collect(ancestors("/a/bc/d")); !slices.Equal(got, []string{"/", "/a", "/a/bc", "/a/bc/d"}) {
 		t.Errorf("%q", got)
-	}
-}
-
-// TestOrdinary: in an image without a process of root's, nothing that root hides here is shown.
-func TestOrdinary(t *testing.T) {
-	users := func() []*sys.FSIdentity { return []*sys.FSIdentity{{UID: 65534, GID: 65534}} }
-	for name, c := range map[string]struct{ before, script, after, want string }{
-		"processes":    {before: "true", script: "mkdir $D/p; mount -t proc p $D/p", after: "mount -t proc -o hidepid=2 hides /proc", want: "/p was mounted / of a proc file system, which would show processes that /proc hides here"},
-		"uncovered":    {before: "mkdir -m 711 $D/h $D/h/c; echo secret > $D/h/c/f", script: "mount --bind $D/h $D/h", after: "mount -t tmpfs y $D/h/c", want: "/h/c hides a part here, and nothing would there [unmount that; or"},
-		"under others": {before: "mkdir -m 711 $D/h; mount -t tmpfs x $D/h; echo secret > $D/h/f", script: "true", after: "mount -t tmpfs y $D/h", want: "/h was mounted / of a tmpfs file system, and user 65534 has no way to that here"},
-	} {
-		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
-			dir := t.TempDir()
-			for d := dir; d != "/"; d = filepath.Dir(d) {
-				if err := os.Chmod(d, 0o711|permOf(t, d)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			sh(t, "D="+dir+"; "+c.before)
-			t.Cleanup(func() {
-				_ = unix.Unmount(dir+"/h/c", unix.MNT_DETACH)
-				_, _ = unix.Unmount(dir+"/h", unix.MNT_DETACH), unix.Unmount(dir+"/h", unix.MNT_DETACH)
-			})
-			tg := start(t, dir, c.script)
-			s := save(t, tg.pid)
-			tg.kill()
-			r := trusting(t)
-			r.Users = users
-			if said := checked(t, s, r); strings.Contains(said, dir+c.want) {
-				t.Errorf("before: %s", said)
-			}
-			sh(t, "D="+dir+"; "+c.after)
-			if name == "processes" {
-				t.Cleanup(func() { _ = unix.Unmount("/proc", unix.MNT_DETACH) })
-			}
-			r = trusting(t)
-			r.Users = users
-			if said := checked(t, s, r); !strings.Contains(said, dir+c.want) {
-				t.Errorf("%q does not say %q", said, c.want)
-			}
-			if said := checked(t, s, trusting(t)); said != "" {
-				t.Errorf("of root's: %s", said)
-			}
-		})
-	}
-}
-
-func permOf(t *testing.T, p string) os.FileMode {
-	st, err := os.Stat(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return st.Mode() & (os.ModePerm | os.ModeSticky)
-}
-
-// TestOrdinaryPropagation: what root mounts on the host later may have set-user-id programs.
-func TestOrdinaryPropagation(t *testing.T) {
-	dir := t.TempDir()
-	sh(t, "mkdir "+dir+"/h; mount -t tmpfs x "+dir+"/h; mkdir "+dir+"/h/a; mount --make-shared "+dir+"/h; chmod 711 "+dir)
-	t.Cleanup(func() { _ = unix.Unmount(dir+"/h", unix.MNT_DETACH) })
-	tg := startPeer(t, dir, "mount --make-slave $D/h")
-	s := save(t, tg.pid)
-	tg.kill()
-	r, notes := trusting(t), ""
-	r.Users = func() []*sys.FSIdentity { return []*sys.FSIdentity{{UID: 0, GID: 0}} } // who has a way to all that is mounted
-	r.Note = func(f string, a ...any) { notes += fmt.Sprintf(f+"\n", a...) }
-	n := restore(t, s, r).Made(1)
-	sh(t, "mount -t tmpfs new "+dir+"/h/a")
-	defer sh(t, "umount "+dir+"/h/a")
-	for line := range strings.Lines(runIn(t, n, "cat /proc/self/mountinfo")) {
-		if strings.Contains(line, "master:") || !strings.Contains(line, "nosuid") || strings.Contains(line, dir+"/h/a ") {
-			t.Errorf("it has %s", line)
-		}
-	}
-	if strings.Count(notes, "no process of the image is root's") != 2 {
-		t.Errorf("notes: %q", notes)
 	}
 }
 

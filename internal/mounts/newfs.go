@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"iter"
 	"os"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"ckpt/stream/record"
 )
 
 // newFS makes a file system and returns its root, on a mount that is nowhere yet. Layers adds
@@ -80,33 +77,6 @@ func (f *fileSystem) newBase() (*os.File, error) {
 		options = append([]string{"ro"}, options...)
 	}
 	return newFS(f.Type, f.Source, options, nil)
-}
-
-// onlyRead is an overlay that shows the same and changes nothing: to mount one with its upper
-// folder empties its work folder, and writes to both.
-func (f *fileSystem) onlyRead() *fileSystem {
-	var upper, lowers []record.FSLayerDir
-	for _, l := range f.Layers {
-		switch l.Option {
-		case "upperdir":
-			l.Option = "lowerdir"
-			upper = append(upper, l)
-		case "workdir":
-		default:
-			lowers = append(lowers, l)
-		}
-	}
-	if upper == nil {
-		return f
-	}
-	rec := *f.Filesystem
-	rec.Layers, rec.ReadOnly, rec.Options = append(upper, lowers...), true, nil
-	for _, o := range f.Options {
-		if name, _, _ := strings.Cut(o, "="); !slices.Contains([]string{"index", "nfs_export", "uuid", "volatile"}, name) { // of upper folders
-			rec.Options = append(rec.Options, o)
-		}
-	}
-	return &fileSystem{Filesystem: &rec}
 }
 
 // newOverlay makes an overlay of folders below the calling thread's root. Where the kernel
