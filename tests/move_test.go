@@ -215,7 +215,8 @@ at $here ip addr add 10.77.0.1/24 dev line
 at $there ip addr add 10.77.0.2/24 dev line
 at $here ip link set line up
 at $there ip link set line up
-nsenter --net=/proc/$there/ns/net /usr/sbin/sshd -D -o ListenAddress=10.77.0.2 -h $PWD/host -o AuthorizedKeysFile=$PWD/key.pub -o StrictModes=no -o PermitRootLogin=yes -o UsePAM=no -o PidFile=none -o MaxStartups=1000 -E log &
+# With SHLVL, bash reads no .bashrc: what that starts may leave locks when a login is killed.
+nsenter --net=/proc/$there/ns/net /usr/sbin/sshd -D -o ListenAddress=10.77.0.2 -h $PWD/host -o AuthorizedKeysFile=$PWD/key.pub -o StrictModes=no -o PermitRootLogin=yes -o UsePAM=no -o SetEnv=SHLVL=2 -o PidFile=none -o MaxStartups=1000 -E log &
 for ((i = 0; i < 600; i++)); do
 	at $here bash -c 'echo >/dev/tcp/10.77.0.2/22' 2>/dev/null && break
 	sleep 0.05
