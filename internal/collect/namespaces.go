@@ -199,6 +199,7 @@ func (d *description) ownMounts() error {
 		return err
 	}
 	files.UseMounts(view)
+	d.files.Travels = view.Travels
 	d.files.Mounts = view.Mounts()
 	return d.mounts.Describe()
 }

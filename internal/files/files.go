@@ -87,6 +87,9 @@ type Collector struct {
 	Mounts []proc.Mount
 	// InTree reports whether a process or thread is in the tree.
 	InTree func(id int) bool
+	// Travels reports whether the files of a file system, by its device number, are in the
+	// stream; nil: those of none are.
+	Travels func(dev uint64) bool
 	// UsualInTree is InTree for ids of proc.Usual; nil where they are the same.
 	UsualInTree func(id int) bool
 	// Outsider names the process outside the tree that has a pipe or socket

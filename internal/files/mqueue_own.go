@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/cli"
 	"ckpt/internal/drain"
+	"ckpt/internal/proc"
 	"ckpt/internal/sys"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -97,7 +99,14 @@ func (c *Collector) messages(pid int, all []*ownMQueue) error {
 		}
 		queues, of = append(queues, drain.Queue{FD: int(q.f.Fd()), Messages: int(q.Messages), MaxBytes: int(q.MessageBytes), Bytes: s.Bytes}), append(of, q.ID)
 	}
-	if len(queues) == 0 || c.Dry {
+	if len(queues) == 0 {
+		return nil
+	}
+	if pid, why := c.elsewhereQueue(pid, all); why != nil {
+		c.Block(pid, why)
+		return nil
+	}
+	if c.Dry {
 		return nil
 	}
 	messages, close, err := drain.Read(queues)
@@ -114,6 +123,38 @@ func (c *Collector) messages(pid int, all []*ownMQueue) error {
 		return nil
 	})
 	return nil
+}
+
+// elsewhereQueue looks for a process outside of the tree that has a queue open in which messages
+// wait: it could send others while they are received, which can't be put back then.
+func (c *Collector) elsewhereQueue(pid int, all []*ownMQueue) (int, error) {
+	self, _, err := proc.Usual.Self()
+	if err != nil {
+		return pid, err
+	}
+	own, err := proc.Usual.Threads(self)
+	if err != nil {
+		return pid, err
+	}
+	who, name := 0, ""
+	unseen := c.eachOutside(searchLimit, func(other, fd int, link string) {
+		for _, q := range all {
+			if who != 0 || q.Messages == 0 || slices.Contains(own, other) || path.Base(link) != q.Name {
+				continue
+			}
+			var st unix.Stat_t
+			if unix.Stat(proc.Usual.Path(other, fmt.Sprintf("fd/%d", fd)), &st) == nil && st.Dev == c.ownMQueues && st.Ino == q.Ino {
+				who, name = other, q.Name
+			}
+		}
+	})
+	switch {
+	case who != 0:
+		return pid, cli.WithHint(fmt.Errorf("has in its IPC namespace the POSIX message queue /%s, in which messages wait and which %s, which is not being saved, has open, too; they can't be saved", name, proc.Usual.Named(who)), "end that first, or save it when the queue is empty")
+	case unseen > 0:
+		return pid, fmt.Errorf("has in its IPC namespace POSIX message queues in which messages wait, and %d processes could not be asked in %v whether they have them open, too", unseen, searchLimit)
+	}
+	return 0, nil
 }
 
 // sendMessages sends those of one queue, in the order in which they would be received.

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ckpt/internal/cli"
 	"ckpt/internal/depot"
 	"ckpt/internal/object"
 	"ckpt/internal/proc"
@@ -56,6 +57,10 @@ func (c *Collector) reg(s *Subject) (uint64, error) {
 		reg.Deleted = true
 		reg.Path = strings.TrimSuffix(s.Target, deletedSuffix)
 		if s.Stat.Nlink > 0 {
+			if c.Travels != nil && c.Travels(s.Stat.Dev) { // where it is made again, nothing tells which of its files it was
+				c.Block(s.PID, cli.WithHint(fmt.Errorf("%s is %s, a name that was removed of a file in memory that has others, which can't be saved", where(s), s.Target), "have the program open the file by a name that it still has"))
+				return 0, nil
+			}
 			reg.Handle = reg.FH
 		}
 		f, err := c.openToRead(s)

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/proc"
+	"ckpt/stream/record"
 )
 
 // View is a namespace that was added, as its processes see it.
@@ -52,6 +53,11 @@ func (v *View) Find(id int, p string) (*os.File, error) {
 // Has reports whether a mount with a number is in it.
 func (v *View) Has(id int) bool {
 	return slices.ContainsFunc(v.s.list, func(m *mount) bool { return m.ID == id })
+}
+
+// Travels reports whether the files of a file system, by its device number, are in the stream.
+func (v *View) Travels(dev uint64) bool {
+	return slices.ContainsFunc(v.s.list, func(m *mount) bool { return m.fs.How == record.FSTree && m.fs.Dev == dev })
 }
 
 // HasPTS reports whether a device number is that of a devpts file system at /dev/pts, and only
