@@ -56,10 +56,10 @@ type mover struct {
 // ready refuses what can't be moved.
 func (t *transfer) ready() error {
 	switch {
+	case !t.killed: // then nobody may hold it any more, either
+		return stays(errNotKilled)
 	case t.holder == nil:
 		return stays(errNotHeld)
-	case !t.killed:
-		return stays(errNotKilled)
 	}
 	return nil
 }
