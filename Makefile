@@ -47,10 +47,11 @@ test: ## run all tests, as root; installs the Debian packages they need
 	$(GO) vet ./...
 	$(GO) test ./... -count=1 -timeout $(TIMEOUT)
 
-cover: ## how much of the dangerous packages is run by tests other than whole pipelines, as root; fails below 70 %
-	@profile=$$(mktemp); trap 'rm -f "$$profile"' EXIT; \
-	$(GO) test -count=1 -timeout $(TIMEOUT) -coverprofile="$$profile" -coverpkg=$(subst $(space),$(comma),$(COVERED)) $(COVERED) || exit; \
-	awk -v least=$(LEAST_PERCENT) -f tests/cover.awk "$$profile"
+cover: ## how much of the dangerous packages is run by tests other than whole pipelines, also in programs that these start, as root; fails below 70 %
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; mkdir "$$dir/more"; \
+	CKPT_COVER_DIR="$$dir/more" $(GO) test -count=1 -timeout $(TIMEOUT) -coverprofile="$$dir/profile" -coverpkg=$(subst $(space),$(comma),$(COVERED)) $(COVERED) || exit; \
+	$(GO) tool covdata textfmt -i="$$dir/more" -o="$$dir/programs" || exit; \
+	awk -v least=$(LEAST_PERCENT) -f tests/cover.awk "$$dir/profile" "$$dir/programs"
 
 race: ## run the tests where no process is traced under the race detector
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout $(TIMEOUT) $(RACE_PACKAGES)

@@ -15,6 +15,9 @@ import (
 const sharerEnv = "CKPT_TEST_SHARER"
 
 func TestMain(m *testing.M) {
+	if os.Getenv(toolEnv) != "" {
+		os.Exit(beTool(m))
+	}
 	if os.Getenv(sharerEnv) == "" {
 		os.Exit(func() int {
 			var err error
