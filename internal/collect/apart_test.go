@@ -151,3 +151,46 @@ func TestMembers(t *testing.T) {
 		t.Errorf("status %d: %s", status, said)
 	}
 }
+
+// TestTrees: what is said of trees of several processes.
+func TestTrees(t *testing.T) {
+	for name, c := range map[string]struct {
+		flags  uintptr
+		script string // ends as sleep
+		status int
+		says   string
+	}{
+		"a zombie":            {unix.CLONE_NEWPID, "true & exec sleep 1000", 0, "can be saved"},
+		"a stopped child":     {0, "sh -c 'kill -STOP $$' & exec sleep 1000", 0, "can be saved"},
+		"a child apart":       {0, "unshare --pid --fork --mount --uts sleep 1001 & until pgrep -x -f 'sleep 1001' >/dev/null; do :; done; exec sleep 1000", 3, "it is the init of a pid namespace: save that"},
+		"another user's":      {unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUSER, "exec sleep 1000", 3, "is in another user namespace than ckpt-collect"},
+		"a nested child":      {unix.CLONE_NEWPID, "unshare --pid --fork sleep 1002 & until pgrep -x -f 'sleep 1002' >/dev/null; do :; done; exec sleep 1000", 3, "namespace"},
+		"a network of others": {unix.CLONE_NEWPID, "unshare --net sleep 1003 & until pgrep -x -f 'sleep 1003' >/dev/null; do :; done; exec sleep 1000", 3, "is in another network namespace than ckpt-collect"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			target := startIn(t, c.flags, "sh", "-c", c.script)
+			status, said := run(t, nil, nil, "--dry-run", "--leave", "killed", strconv.Itoa(target))
+			if status != c.status || !strings.Contains(said, c.says) {
+				t.Errorf("status %d, want %d with %q: %s", status, c.status, c.says, said)
+			}
+			_ = unix.Kill(-target, unix.SIGKILL)
+		})
+	}
+}
+
+// TestGuests: who came into namespaces of the target from elsewhere is named.
+func TestGuests(t *testing.T) {
+	target := startIn(t, unix.CLONE_NEWPID|unix.CLONE_NEWIPC, "sh", "-c", "ipcmk -M 4096 -Q -S 2 >&2 && exec sleep 1000")
+	pid := strconv.Itoa(target)
+	if status, said := run(t, nil, nil, "--dry-run", pid); status != 0 {
+		t.Errorf("alone: status %d: %s", status, said)
+	}
+	startIn(t, 0, "nsenter", "--target", pid, "--pid", "--no-fork", "sh", "-c", "sleep 1004 & exec sleep 1000")
+	startIn(t, 0, "nsenter", "--target", pid, "--ipc", "sleep", "1000")
+	status, said := run(t, nil, nil, "--dry-run", "--leave", "killed", pid)
+	for _, says := range []string{"does not descend from its init", "is in an IPC namespace in which pid"} {
+		if status != 3 || !strings.Contains(said, says) {
+			t.Errorf("status %d, not said: %q: %s", status, says, said)
+		}
+	}
+}
