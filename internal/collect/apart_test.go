@@ -194,3 +194,40 @@ func TestGuests(t *testing.T) {
 		}
 	}
 }
+
+// TestOptions: what ckpt-collect does and says besides.
+func TestOptions(t *testing.T) {
+	target := strconv.Itoa(startIn(t, 0, "sleep", "1000"))
+	apart := strconv.Itoa(startIn(t, unix.CLONE_NEWPID, "sleep", "1000"))
+	full := testkit.Must(os.OpenFile("/dev/full", os.O_WRONLY, 0))(t)
+	nobody := func() *os.File { // reads this
+		r, w, err := os.Pipe()
+		testkit.Check(t, err)
+		testkit.Check(t, r.Close())
+		return w
+	}
+	file := func() *os.File { return testkit.Must(os.Create(filepath.Join(t.TempDir(), "out")))(t) }
+	for _, c := range []struct {
+		out    *os.File
+		args   []string
+		status int
+		says   string
+	}{
+		{file(), []string{"-v", target}, 0, "stopped after"},
+		{file(), []string{"-v", apart}, 0, "works in there"},
+		{file(), []string{"--tcp", "keep", target}, 0, ""},
+		{file(), []string{"--leave", "stopped", target}, 0, ""},
+		{file(), []string{"--leave", "stopped", apart}, 0, ""},
+		{nil, []string{"--dry-run", "4194300"}, 1, "there is no process 4194300"},
+		{nil, []string{"--dry-run", "2"}, 3, "2"},
+		{nil, []string{"--dry-run", "none"}, 2, "none"},
+		{nil, []string{"--dry-run", "--leave", "burning", target}, 2, "burning"},
+		{full, []string{target}, 1, "no space left"},
+		{full, []string{apart}, 1, "no space left"},
+		{nobody(), []string{apart}, 128 + int(unix.SIGPIPE), ""},
+	} {
+		if status, said := run(t, c.out, nil, c.args...); status != c.status || !strings.Contains(said, c.says) {
+			t.Errorf("%v: status %d, want %d with %q: %s", c.args, status, c.status, c.says, said)
+		}
+	}
+}
