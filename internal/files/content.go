@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/abi"
+	"ckpt/internal/sys"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -131,36 +132,19 @@ func isStill(f *os.File, st *unix.Stat_t) error {
 
 // sendContent writes CONTENT records for the parts of f that are not holes.
 func sendContent(w *stream.Writer, id uint64, f *os.File, byReference func() bool) error {
-	for at := int64(0); ; {
-		start, err := f.Seek(at, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			return nil
-		}
+	return sys.EachPart(f, stream.DataChunkBytes, func(at, n int64) error {
+		rec, err := stream.New(record.TypeContent, &record.Content{Offset: at, Refs: record.InodeRef{Inode: id}})
 		if err != nil {
 			return err
 		}
-		end, err := f.Seek(start, unix.SEEK_HOLE)
-		if err != nil {
+		rec.DataLen = n
+		if _, err := f.Seek(at, io.SeekStart); err != nil {
 			return err
 		}
-		for at = start; at < end; {
-			n := min(end-at, stream.DataChunkBytes)
-			rec, err := stream.New(record.TypeContent, &record.Content{Offset: at, Refs: record.InodeRef{Inode: id}})
-			if err != nil {
-				return err
-			}
-			rec.DataLen = n
-			if _, err := f.Seek(at, io.SeekStart); err != nil {
-				return err
-			}
-			var src io.Reader = f
-			if !byReference() {
-				src = io.LimitReader(f, n) // hides the file, so that it is copied and not spliced
-			}
-			if err := w.Write(rec, src); err != nil {
-				return err
-			}
-			at += n
+		var src io.Reader = f
+		if !byReference() {
+			src = io.LimitReader(f, n) // hides the file, so that it is copied and not spliced
 		}
-	}
+		return w.Write(rec, src)
+	})
 }

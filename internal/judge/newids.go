@@ -10,6 +10,7 @@ import (
 
 	"ckpt/internal/cli"
 	"ckpt/internal/proc"
+	"ckpt/internal/task"
 	"ckpt/internal/tracee"
 	"ckpt/stream"
 	"ckpt/stream/record"
@@ -157,9 +158,6 @@ func freeIDs(n int, not map[int]bool) ([]int, error) {
 // out.
 const ReservedPIDs = 300
 
-// keepIDs is the hint for a program that must have its own ids.
-const keepIDs = "keep its ids: ckpt-read < img | ckpt-apply --pids namespace"
-
 // remembered returns an error for each thread that waits in a system call for which its
 // memory or registers hold an id that is another now.
 func (m *Model) remembered() (reasons []error) {
@@ -179,9 +177,9 @@ func (m *Model) remembered() (reasons []error) {
 			}
 			switch id, pi := regs.AwaitedTask(), regs.AwaitsPI(); {
 			case id != 0 && m.New.of[id] != 0:
-				reasons = append(reasons, cli.WithHint(fmt.Errorf("pid %d (%s), thread %d: it waits for process %d by that id, which would be another", m.New.Was(t.PID), t.Comm, m.New.Was(th.TID), id), keepIDs))
+				reasons = append(reasons, cli.WithHint(fmt.Errorf("pid %d (%s), thread %d: it waits for process %d by that id, which would be another", m.New.Was(t.PID), t.Comm, m.New.Was(th.TID), id), task.KeepIDs))
 			case pi:
-				reasons = append(reasons, cli.WithHint(fmt.Errorf("pid %d (%s), thread %d: it waits for a mutex with priority inheritance, in which the id of another thread stands that would be another", m.New.Was(t.PID), t.Comm, m.New.Was(th.TID)), keepIDs))
+				reasons = append(reasons, cli.WithHint(fmt.Errorf("pid %d (%s), thread %d: it waits for a mutex with priority inheritance, in which the id of another thread stands that would be another", m.New.Was(t.PID), t.Comm, m.New.Was(th.TID)), task.KeepIDs))
 			}
 		}
 	}

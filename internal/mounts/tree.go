@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ckpt/internal/cli"
+	"ckpt/internal/sys"
 	"ckpt/stream"
 	"ckpt/stream/record"
 )
@@ -233,26 +234,7 @@ func (s *fileContent) send(w *stream.Writer, byReference func() bool) error {
 
 // sendParts writes FSDATA records for the parts of f that are not holes.
 func (s *fileContent) sendParts(w *stream.Writer, f *os.File, byReference func() bool) error {
-	for at := int64(0); ; {
-		start, err := f.Seek(at, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		end, err := f.Seek(start, unix.SEEK_HOLE)
-		if err != nil {
-			return err
-		}
-		for at = start; at < end; {
-			n := min(end-at, stream.DataChunkBytes)
-			if err := s.sendPart(w, f, at, n, byReference()); err != nil {
-				return err
-			}
-			at += n
-		}
-	}
+	return sys.EachPart(f, stream.DataChunkBytes, func(at, n int64) error { return s.sendPart(w, f, at, n, byReference()) })
 }
 
 func (s *fileContent) sendPart(w *stream.Writer, f *os.File, at, n int64, byReference bool) error {

@@ -8,6 +8,9 @@ import (
 	"ckpt/stream/record"
 )
 
+// KeepIDs is the hint for a program that must have its own ids.
+const KeepIDs = "keep its ids: ckpt-read < img | ckpt-apply --pids namespace"
+
 // newTID gives the memory of a thread that has another id than before what clone(2) gives
 // that of a new one (CLONE_CHILD_SETTID): GNU libc keeps a thread's id there. A mutex that
 // the thread holds is another matter.
@@ -31,7 +34,7 @@ func newTID(r *Restorer, u *record.UserPtrs) error {
 	})
 	if held != 0 {
 		return cli.WithHint(fmt.Errorf("pid %d, thread %d: it holds a robust mutex, at %x, in which its id stands that would be another", r.PID, r.WasTID, held),
-			"keep its ids: ckpt-read < img | ckpt-apply --pids namespace")
+			KeepIDs)
 	}
 	return nil
 }
